@@ -1,0 +1,184 @@
+"""A model as a graph in static single assignment form, changed by four edits only.
+
+A `Node` applies an operation to values and defines new ones. Calling an operation on values makes a
+floating node; `Graph.insert` places it and whatever floating nodes it needs. Subgraphs (the branches of
+an If, the body of a Loop) are attributes of their operation and see only what is passed to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tenfold.ir.type import Type
+
+if TYPE_CHECKING:
+    from tenfold.ir.op import Op
+
+
+class Value:
+    """One tensor of a graph: an input of it (`producer` is None) or an output of a node."""
+
+    __match_args__ = ("op", "inputs")
+    __slots__ = ("index", "name", "producer", "type", "uses")
+
+    def __init__(self, type: Type, *, producer: Node | None = None, index: int = 0, name: str = "") -> None:
+        self.type = type
+        self.producer = producer
+        self.index = index
+        self.name = name
+        self.uses: dict[Node, None] = {}
+
+    @property
+    def op(self) -> Op | None:
+        """The operation that computes it; None for an input of the graph."""
+        return self.producer.op if self.producer else None
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What it is computed from."""
+        return self.producer.inputs if self.producer else ()
+
+    def __repr__(self) -> str:
+        made = f"{self.op.name}" if self.op else "input"
+        return f"<{self.name or '%'}: {self.type} = {made}>"
+
+
+class Node:
+    """An operation applied to values. `source` names the operators of the user's model that it stands for."""
+
+    __slots__ = ("graph", "inputs", "name", "op", "outputs", "source")
+
+    def __init__(self, op: Op, inputs: Sequence[Value], *, name: str = "", source: tuple[str, ...] = ()) -> None:
+        self.op = op
+        self.inputs = tuple(inputs)
+        self.name = name
+        self.source = source
+        self.graph: Graph | None = None
+        types = op.types(tuple(value.type for value in inputs))
+        self.outputs = tuple(Value(type, producer=self, index=index) for index, type in enumerate(types))
+
+    @property
+    def output(self) -> Value:
+        """Its only output."""
+        (value,) = self.outputs
+        return value
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} {self.name or self.source}>"
+
+
+class Graph:
+    """Inputs, nodes, outputs. `nodes` is always in an order in which each value is defined before its uses."""
+
+    def __init__(self, inputs: Iterable[Value] = (), *, name: str = "") -> None:
+        self.name = name
+        self.inputs: list[Value] = list(inputs)
+        self.outputs: tuple[Value, ...] = ()
+        self.output_names: tuple[str, ...] = ()
+        self._nodes: dict[Node, None] = {}
+        self._order: list[Node] | None = []
+
+    def input(self, name: str, type: Type) -> Value:
+        """Add an input."""
+        value = Value(type, name=name)
+        self.inputs.append(value)
+        return value
+
+    def insert(self, value: Value) -> Value:
+        """Edit 1: place the floating node that computes `value`, and the floating nodes that it needs."""
+        stack = [value.producer] if value.producer else []
+        while stack:
+            node = stack[-1]
+            if node.graph is not None:
+                stack.pop()
+                continue
+            floating = [v.producer for v in node.inputs if v.producer and v.producer.graph is None]
+            if floating:
+                stack.extend(reversed(floating))
+                continue
+            stack.pop()
+            node.graph = self
+            self._nodes[node] = None
+            if self._order is not None:
+                self._order.append(node)
+            for used in node.inputs:
+                used.uses[node] = None
+        return value
+
+    def replace_uses(self, old: Value, new: Value) -> None:
+        """Edit 2: let every user of `old`, and the graph's outputs, use `new`, which is placed if it floats.
+
+        Users that `new` itself is computed from keep `old`, if `new` was floating.
+        """
+        users = list(old.uses)
+        self.insert(new)
+        for node in users:
+            node.inputs = tuple(new if value is old else value for value in node.inputs)
+            new.uses[node] = None
+            del old.uses[node]
+        self.outputs = tuple(new if value is old else value for value in self.outputs)
+        new.name = new.name or old.name
+        self._order = None
+
+    def remove(self, node: Node) -> None:
+        """Edit 3: take out a node that nothing uses; ValueError if something does."""
+        if any(value.uses or value in self.outputs for value in node.outputs):
+            raise ValueError(f"{node} is still used")
+        del self._nodes[node]
+        for value in node.inputs:
+            value.uses.pop(node, None)
+        node.graph = None
+        self._order = None
+
+    def set_outputs(self, outputs: Sequence[Value], names: Sequence[str] | None = None) -> None:
+        """Edit 4: choose what the graph returns, and under which names."""
+        for value in outputs:
+            self.insert(value)
+        self.outputs = tuple(outputs)
+        self.output_names = tuple(names) if names is not None else tuple(value.name for value in outputs)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node, each after those that it uses; stable from run to run."""
+        if self._order is None:
+            self._order = list(_topological(self._nodes))
+        return tuple(self._order)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def verify(self) -> None:
+        """Check what must always hold; AssertionError names what does not."""
+        defined = set(self.inputs)
+        for node in self.nodes:
+            assert node.graph is self, f"{node} is listed here and placed elsewhere"
+            for value in node.inputs:
+                assert value in defined, f"{node} uses {value} before it is defined"
+                assert node in value.uses, f"{value} does not know its use by {node}"
+            types = node.op.types(tuple(value.type for value in node.inputs))
+            for value, type in zip(node.outputs, types, strict=True):
+                same = value.type.dtype == type.dtype and value.type.rank == type.rank
+                assert same, f"{node} defines {value}, and its inputs give {type}"
+            defined.update(node.outputs)
+        for value in self.outputs:
+            assert value in defined, f"output {value} is not defined"
+        assert len(self.outputs) == len(self.output_names), "as many output names as outputs"
+
+
+def _topological(nodes: Iterable[Node]) -> Iterator[Node]:
+    done: set[Node] = set()
+    for root in nodes:
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if node in done:
+                stack.pop()
+                continue
+            needed = [v.producer for v in node.inputs if v.producer and v.producer not in done]
+            if needed:
+                stack.extend(reversed(needed))
+                continue
+            stack.pop()
+            done.add(node)
+            yield node

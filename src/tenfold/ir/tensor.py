@@ -1,0 +1,78 @@
+"""Constant data: an array in memory, one that is read when asked for, or a slice of a mapped file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.ir import dtype as dt
+from tenfold.ir.dtype import DType
+
+
+class Tensor:
+    """Immutable constant data. Equal when dtype, shape and bytes are equal; hashed by content.
+
+    `source` names the weights of the user's model that it was made of (for refit and reports).
+    """
+
+    def __init__(
+        self,
+        array: NDArray | Callable[[], NDArray],
+        *,
+        dtype: DType | None = None,
+        shape: tuple[int, ...] | None = None,
+        source: str | None = None,
+    ) -> None:
+        if callable(array):
+            if dtype is None or shape is None:
+                raise ValueError("a lazy tensor states its dtype and shape")
+            self._load, self.dtype, self.shape = array, dtype, shape
+        else:
+            fixed = np.asarray(array)
+            self._load = lambda: fixed
+            self.dtype, self.shape = dtype or dt.of(fixed.dtype), fixed.shape
+        self.source = source
+
+    @property
+    def array(self) -> NDArray:
+        """The data as a read-only NumPy array in row-major order."""
+        loaded = np.ascontiguousarray(self._load()).reshape(self.shape)
+        view = loaded.view()
+        view.flags.writeable = False
+        return view
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.size * self.dtype.itemsize
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over dtype, shape and content, as 64 hexadecimal digits."""
+        state = hashlib.sha256(f"{self.dtype}{self.shape}".encode())
+        if self.dtype is dt.string:
+            for item in self.array.ravel():
+                state.update(repr(item).encode())
+        else:
+            state.update(self.array.reshape(-1).view(np.uint8).data if self.size else b"")
+        return state.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tensor) and (self is other or self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        if self.size <= 8:
+            return f"Tensor({self.dtype}, {self.array.tolist()})"
+        return f"Tensor({self.dtype}, {self.shape}, {self.digest[:8]})"

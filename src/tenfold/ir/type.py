@@ -1,0 +1,74 @@
+"""What is known of a tensor before it exists: element type, sizes, and small integer contents."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from tenfold.ir import dim
+from tenfold.ir.dim import Dim, Size
+from tenfold.ir.dtype import DType
+
+ENTRIES_LIMIT = 64
+
+
+@dataclass(frozen=True)
+class Type:
+    """The type of a tensor: its element type and its sizes, outermost first.
+
+    `entries` holds the elements of an integer or boolean tensor of at most 64 elements, row-major,
+    as symbolic sizes, where they are known: so shapes that a model computes with operators are followed.
+    """
+
+    dtype: DType
+    shape: tuple[Size, ...]
+    entries: tuple[Size, ...] | None = None
+
+    @property
+    def rank(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> Size:
+        """The number of elements."""
+        return dim.product(self.shape)
+
+    @property
+    def is_static(self) -> bool:
+        """True if every size is a plain integer."""
+        return all(isinstance(size, int) for size in self.shape)
+
+    def with_entries(self, entries: tuple[Size, ...] | None) -> Type:
+        """The same type with these entries, or with none if they are too many or of another count."""
+        if entries is not None and (len(entries) > ENTRIES_LIMIT or len(entries) != self.size):
+            entries = None
+        return Type(self.dtype, self.shape, entries)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+_counter: ContextVar[Iterator[int] | None] = ContextVar("unknown_sizes", default=None)
+
+
+@contextmanager
+def numbered_unknowns() -> Iterator[None]:
+    """Within it, sizes that only the data decide are named u0, u1, … in order of creation: builds repeat exactly."""
+    token = _counter.set(itertools.count())
+    try:
+        yield
+    finally:
+        _counter.reset(token)
+
+
+def unknown_size() -> Dim:
+    """A new size that only the data decide (the count of NonZero)."""
+    counter = _counter.get()
+    if counter is None:
+        counter = itertools.count()
+        _counter.set(counter)
+    return dim.unknown(f"u{next(counter)}")
