@@ -1,0 +1,231 @@
+"""The builder's side of the compile workers: a pool of processes, and the cache of what they made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import tenfold.codegen.cpu
+from tenfold import settings
+from tenfold.codegen.cpu.isa import Isa
+
+_log = logging.getLogger("tenfold")
+_ROOT = Path(tenfold.codegen.cpu.__path__[0]).parents[2]
+_WORKER = "tenfold.codegen.cpu.worker"
+_COMPILER = f"llvmlite {version('llvmlite')}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One LLVM module in textual form, to compile for `isa`; `optimise` runs LLVM's IR pipeline first."""
+
+    source: str
+    isa: Isa
+    optimise: bool = False
+
+    @property
+    def options(self) -> dict[str, str | bool]:
+        """What the worker must know beside the source."""
+        isa = self.isa
+        return {"triple": isa.triple, "cpu": isa.cpu, "features": isa.features, "optimise": self.optimise}
+
+    @property
+    def key(self) -> str:
+        """The content address of the object this request makes."""
+        text = json.dumps([_COMPILER, self.options, self.source], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request made no object: LLVM's words."""
+
+    reason: str
+
+
+class ObjectCache:
+    """Objects by the content of their request: in memory, and in `folder` if one is given and can be written.
+
+    Files are written whole and renamed into place, so that processes may share the folder (mode 0700).
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._memory: dict[str, bytes] = {}
+        self._folder = folder / "objects" if folder else None
+        if self._folder:
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        _log.warning("objects are not cached on disk: %s", error)
+        self._folder = None
+
+    def get(self, key: str) -> bytes | None:
+        """The object of that key, or None."""
+        if key not in self._memory and self._folder:
+            try:
+                data = (self._folder / key).read_bytes()
+            except OSError:
+                return None
+            digest, data = data[:32], data[32:]
+            if hashlib.sha256(data).digest() == digest:
+                self._memory[key] = data
+        return self._memory.get(key)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Remember an object."""
+        self._memory[key] = data
+        if not self._folder:
+            return
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(file.name, self._folder / key)
+        except OSError as error:
+            self._give_up(error)
+
+
+class _Worker:
+    """One running compile worker and the request it is busy with."""
+
+    def __init__(self) -> None:
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", _WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=settings.child_environment(_ROOT),
+            start_new_session=True,
+        )
+        assert self.process.stdin and self.process.stdout
+        self.requests: IO[bytes] = self.process.stdin
+        self.answers: IO[bytes] = self.process.stdout
+        self.index = -1
+
+    def send(self, index: int, request: Request) -> None:
+        """Hand over a request; a worker that is gone shows when its answer is read."""
+        self.index = index
+        with suppress(BrokenPipeError):
+            for part in (json.dumps(request.options).encode(), request.source.encode()):
+                self.requests.write(len(part).to_bytes(4, "little") + part)
+            self.requests.flush()
+
+    def receive(self) -> bytes | Failure | None:
+        """The answer to the request at hand; None if the worker has died."""
+        size = self.answers.read(4)
+        payload = self.answers.read(int.from_bytes(size, "little")) if len(size) == 4 else b""
+        if not payload or len(payload) != int.from_bytes(size, "little"):
+            return None
+        return payload[1:] if payload[0] == 0 else Failure(payload[1:].decode())
+
+    def last_words(self) -> str:
+        """What the dead worker wrote on standard error, its last lines."""
+        code = self.process.wait()
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        reason = next((line for line in lines if "LLVM ERROR" in line or "rror:" in line), " ".join(lines[-1:]))
+        return f"the compile worker ended with status {code}: {reason or 'no message'}"
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.answers, self.errors):
+            stream.close()
+        with suppress(BrokenPipeError):
+            self.requests.close()
+
+
+class CompilePool:
+    """Up to `size` compile workers, started when first needed (or by `start`), and a cache in front of them.
+
+    Use it as a context manager, or `close` it. One thread at a time may call `compile`.
+    """
+
+    def __init__(self, size: int, cache: ObjectCache | None = None) -> None:
+        self._size = max(1, size)
+        self._cache = cache or ObjectCache()
+        self._idle: list[_Worker] = []
+
+    def start(self) -> None:
+        """Start all workers now, so that they are ready when the first request comes."""
+        self._idle += [_Worker() for _ in range(self._size - len(self._idle))]
+
+    def compile(self, requests: Sequence[Request]) -> list[bytes | Failure]:
+        """The object of each request, in order, or why LLVM refused it. Equal requests are compiled once."""
+        keys = [request.key for request in requests]
+        found: dict[str, bytes | Failure] = {}
+        missing: dict[str, Request] = {}
+        for key, request in zip(keys, requests, strict=True):
+            data = self._cache.get(key)
+            if data is None:
+                missing[key] = request
+            else:
+                found[key] = data
+        for key, answer in zip(missing, self._run(list(missing.values())), strict=True):
+            found[key] = answer
+            if isinstance(answer, bytes):
+                self._cache.put(key, answer)
+        return [found[key] for key in keys]
+
+    def _run(self, requests: list[Request]) -> list[bytes | Failure]:
+        answers: list[bytes | Failure] = [Failure("not compiled")] * len(requests)
+        waiting = deque(enumerate(requests))
+        with self._busy(min(self._size, len(requests))) as selector:
+            while waiting or selector.get_map():
+                while waiting and len(selector.get_map()) < self._size:
+                    worker = self._idle.pop() if self._idle else _Worker()
+                    worker.send(*waiting.popleft())
+                    selector.register(worker.answers, selectors.EVENT_READ, worker)
+                for ready, _ in selector.select():
+                    worker = ready.data
+                    answer = worker.receive()
+                    selector.unregister(worker.answers)
+                    if answer is None:
+                        answers[worker.index] = Failure(worker.last_words())
+                        worker.close()
+                    else:
+                        answers[worker.index] = answer
+                        self._idle.append(worker)
+        return answers
+
+    @contextmanager
+    def _busy(self, wanted: int) -> Iterator[selectors.BaseSelector]:
+        """A selector over the busy workers; those still busy when an exception leaves are ended."""
+        self._idle += [_Worker() for _ in range(wanted - len(self._idle))]
+        with selectors.DefaultSelector() as selector:
+            try:
+                yield selector
+            finally:
+                for key in selector.get_map().values():
+                    key.data.close()
+
+    def close(self) -> None:
+        """End the workers; a later `compile` starts new ones."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

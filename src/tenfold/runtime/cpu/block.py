@@ -1,0 +1,89 @@
+"""The blocks that Python, the dispatcher and the team's workers share. Generated code takes its field offsets from here.
+
+Every field is 8 bytes. A change of layout or meaning is a new ABI_VERSION; engines of one version share one team.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from enum import IntEnum
+
+ABI_VERSION = 1
+RESERVED = 1
+KERNEL_ERROR = 16
+
+
+class Status(IntEnum):
+    """What `dispatch` returns; numbers from KERNEL_ERROR on come from a kernel."""
+
+    DONE = 0
+    YIELD = 1
+    CANCELLED = 2
+
+
+class Denormals(IntEnum):
+    """What arithmetic does with subnormal numbers during a call."""
+
+    KEEP = 0
+    FLUSH = 1
+
+
+def _words(text: str) -> list[tuple[str, type[ctypes.c_int64]]]:
+    return [(name, ctypes.c_int64) for name in text.split()]
+
+
+class Call(ctypes.Structure):
+    """One context's instance of one native call.
+
+    Addresses: frame, steps, argmap, code, binds (rows of 3), bases, args, scratch, job (0: no team), team, cancel (a
+    64-bit flag), profile (0: off). Numbers: version, bind_count, stride (bytes of scratch a thread), threads (the most
+    to use, caller included), denormals, yield_ticks. State: resume (0: start anew), step, error_step, taken (workers
+    held), home (the CPU whose own worker is held back, plus 1).
+    """
+
+    _fields_ = _words(
+        "version frame steps argmap code binds bind_count bases args scratch stride job team threads"
+        " cancel profile denormals yield_ticks resume step error_step taken home"
+    )
+
+
+class Job(ctypes.Structure):
+    """The stage a call has posted. `word` is {epoch: 32, unclaimed parts: 32}; the rest of its cache line describes the
+    stage and is read only after claiming a part. `finished` counts parts over all epochs, `waiting` says that
+    the caller sleeps on it, `status` is the greatest status of a part.
+    """
+
+    _fields_ = _words("word entry args parts scratch stride denormals pad finished waiting status")
+
+
+class Worker(ctypes.Structure):
+    """One worker's place. `inbox` is the job it serves, 0 for none, or RESERVED when a caller runs on its CPU; `asleep`
+    (32 bits) is the futex it sleeps on; `cpu` is where it is pinned, -1 if it isn't; `mask` is the address of its CPU
+    mask or 0; `affinity` is the system's answer to pinning.
+    """
+
+    _fields_ = _words("inbox asleep team index cpu mask affinity started")
+
+
+class Team(ctypes.Structure):
+    """All workers of a process: the address of the first place, how many, and how many ticks a worker spins between the
+    stages of a call and after one.
+    """
+
+    _fields_ = _words("version size workers spin_between spin_after")
+
+
+class Profile(ctypes.Structure):
+    """The head of a profile buffer: room for `capacity` records, `count` written or lost. A Record follows for each."""
+
+    _fields_ = _words("capacity count")
+
+
+class Record(ctypes.Structure):
+    """One executed CALL or COPY: its step, its parts, and the clock's ticks at its start and end."""
+
+    _fields_ = _words("step parts start end")
+
+
+JOB_SIZE = 256
+WORKER_SIZE = 128

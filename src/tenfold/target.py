@@ -1,0 +1,152 @@
+"""Target: which machine an engine is for.
+
+cpu                        this machine, at the best level it has
+cpu:x86-64-v3              AVX2 and FMA
+cpu:x86-64-v4              AVX-512 F, BW, CD, DQ, VL
+cpu:x86-64-v4+vnni, +amx   with an extension (parsed; not built yet)
+cpu:aarch64                Armv8-A with NEON
+cuda, cuda:sm_90           an NVIDIA GPU (parsed; not built yet)
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from tenfold.errors import OptionError, TargetError
+
+_REQUIRED = {
+    "x86-64-v3": frozenset({"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}),
+    "x86-64-v4": frozenset(
+        {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
+        | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    ),
+    "aarch64": frozenset({"asimd", "fp"}),
+}
+_EXTRAS = {
+    "x86-64-v3": {},
+    "x86-64-v4": {
+        "amx": frozenset({"amx_tile", "amx_int8", "amx_bf16"}),
+        "bf16": frozenset({"avx512_bf16"}),
+        "vnni": frozenset({"avx512_vnni"}),
+    },
+    "aarch64": {},
+}
+_KNOWN = ("cpu", *(f"cpu:{level}" for level in _REQUIRED), "cpu:x86-64-v4+vnni", "cpu:x86-64-v4+amx", "cuda")
+
+
+@functools.cache
+def machine_flags() -> frozenset[str]:
+    """The CPU features the kernel reports for this machine, in /proc/cpuinfo's words; empty where it has none."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return frozenset()
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """One machine to build for. `native` marks "cpu": this machine's own level, with its own cache sizes.
+
+    `kind` is "cpu" or "cuda", `level` the instruction-set level ("" for a plain "cuda"), `extras` the extensions
+    asked for by name, sorted.
+    """
+
+    kind: str
+    level: str
+    extras: tuple[str, ...] = ()
+    native: bool = False
+
+    @staticmethod
+    def parse(text: str | Target | Iterable[str | Target]) -> tuple[Target, ...]:
+        """The targets a text names, a comma between two; or of a sequence of them. TargetError for an unknown one."""
+        if isinstance(text, Target):
+            return (text,)
+        if isinstance(text, str):
+            found = tuple(_parse_one(word.strip()) for word in text.split(","))
+        else:
+            found = tuple(target for item in text for target in Target.parse(item))
+        if not found:
+            raise TargetError("expected at least one target, got none", remedy="name one, such as 'cpu'")
+        return tuple(dict.fromkeys(found))
+
+    @staticmethod
+    def host() -> Target:
+        """This machine; TargetError if no level of ours describes it."""
+        if sys.platform != "linux":
+            raise TargetError(
+                f"CPU engines run on Linux; this system is {sys.platform}", remedy="build and run on Linux"
+            )
+        machine = platform.machine()
+        levels = {"x86_64": ("x86-64-v4", "x86-64-v3"), "aarch64": ("aarch64",)}.get(machine, ())
+        for level in levels:
+            if _REQUIRED[level] <= machine_flags():
+                return Target("cpu", level, native=True)
+        raise TargetError(
+            f"this machine ({machine}) has none of the levels {', '.join(_REQUIRED)}",
+            remedy="use a CPU with AVX2 and FMA, or AArch64",
+        )
+
+    def __str__(self) -> str:
+        if self.native:
+            return "cpu"
+        return self.kind + (f":{self.level}" if self.level else "") + "".join(f"+{extra}" for extra in self.extras)
+
+    @property
+    def portable(self) -> Target:
+        """The same target by its level's name: what an engine file says it needs."""
+        return Target(self.kind, self.level, self.extras)
+
+    def refusal(self) -> str | None:
+        """Why this machine cannot run code for this target, or None if it can."""
+        if self.kind != "cpu":
+            return f"target {self}: this version of Tenfold runs CPU targets only"
+        architecture = "aarch64" if self.level == "aarch64" else "x86_64"
+        if sys.platform != "linux":
+            return f"target {self}: CPU engines run on Linux; this system is {sys.platform}"
+        if platform.machine() != architecture:
+            return f"target {self} needs a machine of kind {architecture}; this one is {platform.machine()}"
+        needed = _REQUIRED[self.level].union(*(_EXTRAS[self.level][extra] for extra in self.extras))
+        missing = sorted(needed - machine_flags())
+        return f"target {self} needs CPU features this machine lacks: {', '.join(missing)}" if missing else None
+
+    def runs_here(self) -> bool:
+        """Whether this machine can run code for this target; `refusal` says why not."""
+        return self.refusal() is None
+
+    def require_buildable(self) -> None:
+        """TargetError for a kind that this version cannot build, OptionError for an extension it cannot use yet."""
+        if self.kind != "cpu":
+            raise TargetError(f"target {self}: not built yet", remedy="use a CPU target: " + ", ".join(_KNOWN[:4]))
+        if self.extras:
+            raise OptionError(
+                f"target {self}: the extension {'+'.join(self.extras)} is not used yet",
+                argument="target",
+                remedy=f"build for {Target(self.kind, self.level)}",
+            )
+
+
+def _parse_one(word: str) -> Target:
+    if word == "cpu":
+        return Target.host()
+    kind, _, rest = word.partition(":")
+    if kind == "cuda" and (not rest or (rest.startswith("sm_") and rest[3:].isdigit())):
+        return Target("cuda", rest)
+    level, *extras = rest.split("+")
+    if kind != "cpu" or level not in _REQUIRED or any(extra not in _EXTRAS[level] for extra in extras):
+        close = get_close_matches(word, _KNOWN, 1)
+        raise TargetError(
+            f"no such target: {word!r}",
+            argument="target",
+            remedy=f"did you mean {close[0]!r}?" if close else "use one of " + ", ".join(_KNOWN),
+        )
+    return Target("cpu", level, tuple(sorted(set(extras))))
