@@ -6,7 +6,9 @@ gets seeded He-normal weights, and batch norms get statistics near those that su
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, MutableSequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,8 +31,8 @@ NAMES = (
 )
 
 Floats = NDArray[np.float32]
-RESIDUAL = np.float32(0.5)
-"""The scale of a branch that is added to another: without it the sum doubles in each block and softmax saturates."""
+RESIDUAL, CLASSIFIER = np.float32(0.5), np.float32(0.25)
+"""Scales of a branch that is added to another, and of the last layer: without them softmax saturates."""
 
 
 def load(name: str, seed: int = 0) -> Path:
@@ -53,37 +55,51 @@ def image(model: Path, seed: int = 0) -> dict[str, Floats]:
 
 
 def trained(model: onnx.ModelProto, random: np.random.Generator) -> None:
-    """Replace each constant-filled weight of `model` by one drawn for the role it has."""
+    """Replace each weight of `model` whose elements are all equal by one drawn for the role it has."""
     graph = model.graph
-    shapes = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
     fills = {node.output[0]: node for node in graph.node if node.op_type == "ConstantOfShape"}
-    summed = {name for node in graph.node if node.op_type in ("Sum", "Add") for name in node.input}
+    shapes = {name: tuple(constants[node.input[0]].tolist()) for name, node in fills.items()}
+    shapes |= {name: value.shape for name, value in constants.items() if value.size > 1 and value.dtype == np.float32}
+    users = {name: (node, place) for node in reversed(graph.node) for place, name in enumerate(node.input)}
     drawn: dict[str, Floats] = {}
     for node in graph.node:
-        for place, name in enumerate(node.input):
-            if name in fills and name not in drawn:
-                drawn[name] = weight(node, place, tuple(shapes[fills[name].input[0]].tolist()), random)
-        if node.op_type == "BatchNormalization" and summed & set(node.output):
+        for name in (name for name in node.input if name in shapes and name not in drawn):
+            drawn[name] = weight(*role(name, users), shapes[name], random)
+        if node.op_type == "BatchNormalization" and users[node.output[0]][0].op_type in ("Sum", "Add"):
             drawn[node.input[1]] *= RESIDUAL
-    spent = {fills[name].input[0] for name in drawn}
-    kept_nodes = [node for node in graph.node if not set(node.output) & drawn.keys()]
-    kept = [entry for entry in graph.initializer if entry.name not in spent]
-    inputs = [value for value in graph.input if value.name not in spent]
-    for field, values in ((graph.node, kept_nodes), (graph.initializer, kept), (graph.input, inputs)):
-        del field[:]
-        field.extend(values)
+    classifier = [name for name, value in drawn.items() if value.ndim > 1][-1]
+    drawn[classifier] *= CLASSIFIER
+    spent = drawn.keys() | {node.input[0] for node in fills.values()}
+    for field in (graph.input, graph.initializer):
+        _keep(field, [entry for entry in field if entry.name not in spent])
+    _keep(graph.node, [node for node in graph.node if node.output[0] not in drawn])
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in drawn.items())
     model.ir_version = 8  # from 4 on an initializer need not be an input, which callers could override
     onnx.checker.check_model(model)
 
 
-def weight(node: onnx.NodeProto, place: int, shape: tuple[int, ...], random: np.random.Generator) -> Floats:
-    """A weight for input `place` of `node`: He et al. (2015) for convolutions and layers, small biases, calm norms."""
+def _keep(field: MutableSequence[Any], entries: Iterable[Any]) -> None:
+    kept = list(entries)
+    del field[:]
+    field.extend(kept)
+
+
+def role(name: str, users: Mapping[str, tuple[onnx.NodeProto, int]]) -> tuple[str, int]:
+    """The operator that uses a weight, and as which input; (Un)squeezing it first changes nothing."""
+    node, place = users[name]
+    return role(node.output[0], users) if node.op_type == "Unsqueeze" else (node.op_type, place)
+
+
+def weight(operator: str, place: int, shape: tuple[int, ...], random: np.random.Generator) -> Floats:
+    """A weight for input `place` of `operator`: He et al. (2015) for layers, small biases, calm norms."""
     normal = random.standard_normal(shape, np.float32)
-    if node.op_type == "BatchNormalization":
+    if operator == "BatchNormalization":
         scale, bias, mean, variance = 1 + 0.1 * normal, 0.1 * normal, 0.2 * normal, np.exp(0.2 * normal) + 0.5
         return (scale, bias, mean, variance)[place - 1].astype(np.float32)
+    if operator == "Mul":
+        return 1 + 0.1 * normal
     if len(shape) < 2:
         return 0.05 * normal
-    fan = shape[0] if node.op_type == "MatMul" else int(np.prod(shape[1:]))
+    fan = shape[0] if operator == "MatMul" else int(np.prod(shape[1:]))
     return normal * np.float32(np.sqrt(2 / fan))
