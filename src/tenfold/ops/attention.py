@@ -1,0 +1,111 @@
+"""Attention, and the rotary embedding of positions that goes with it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.op import Array, Cost, Op
+from tenfold.ir.type import Type
+from tenfold.ops.elementwise import broadcast_shapes
+from tenfold.ops.matmul import moved
+from tenfold.ops.precision import require_float, widen
+from tenfold.ops.window import known
+
+
+class Attention(Op):
+    """softmax(scale q k' [softcapped] [+ mask]) v for each head (Vaswani et al. 2017).
+
+    q [B, H, S, D], k [B, Hk, T, D], v [B, Hk, T, E] give [B, H, S, E]; each head of k and v serves H / Hk
+    consecutive heads of q. The optional mask broadcasts to [B, H, S, T]: bool (True: attend) or added to the scores.
+    `causal`: query i sees keys up to i + offset. `softcap` c > 0: scores become c tanh(score / c) before the mask.
+    A query that sees no key gives zeros. Scores, softmax and sums are in f32 at least.
+    """
+
+    scale: float
+    causal: bool = False
+    offset: Size = 0
+    softcap: float = 0.0
+
+    def infer(self, q: Type, k: Type, v: Type, *mask: Type) -> Type:
+        """[B, H, S, E]; ValueError names what does not fit."""
+        dtype = require_float(self.name, q, k, v)
+        if (q.rank, k.rank, v.rank) != (4, 4, 4) or len(mask) > 1:
+            raise ValueError(f"Attention takes q, k, v of rank 4 and at most one mask, not {q}, {k}, {v}")
+        for what, a, b in (("head sizes", q, k), ("key counts", k, v)):
+            axis = 3 if what == "head sizes" else 2
+            if isinstance(a.shape[axis], int) and isinstance(b.shape[axis], int) and a.shape[axis] != b.shape[axis]:
+                raise ValueError(f"Attention of {q}, {k}, {v}: the {what} differ")
+        heads, shared = q.shape[1], k.shape[1]
+        if isinstance(heads, int) and isinstance(shared, int) and (shared == 0 or heads % shared):
+            raise ValueError(f"Attention of {q}, {k}, {v}: {heads} heads do not share {shared} heads of keys evenly")
+        scores = (*q.shape[:3], k.shape[2])
+        for one in mask:
+            if one.dtype not in (dtype, dt.boolean) or len(broadcast_shapes(scores, one.shape)) != 4:
+                raise ValueError(f"Attention takes a mask of bool or {dtype} that broadcasts to its scores, not {one}")
+        return Type(dtype, (*q.shape[:3], v.shape[3]))
+
+    def evaluate(self, q: Array, k: Array, v: Array, *mask: Array) -> Array:
+        """The definition, with all scores held at once."""
+        if 0 in k.shape[:3]:
+            return np.zeros((*q.shape[:3], v.shape[3]), q.dtype)
+        repeats = q.shape[1] // k.shape[1]
+        keys, values = (np.repeat(widen(one), repeats, axis=1) for one in (k, v))
+        scores = np.matmul(widen(q), np.swapaxes(keys, 2, 3))
+        scores = scores * scores.dtype.type(self.scale)
+        if self.softcap > 0:
+            scores = np.tanh(scores / scores.dtype.type(self.softcap)) * scores.dtype.type(self.softcap)
+        bias = self._bias(scores, *mask)
+        blind = np.isneginf(bias.max(axis=-1, keepdims=True))
+        scores = np.where(blind, 0, scores + bias)
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights = np.where(blind, 0, weights / weights.sum(axis=-1, keepdims=True))
+        return np.matmul(weights, values).astype(q.dtype)
+
+    def _bias(self, scores: Array, *mask: Array) -> Array:
+        bias = np.zeros_like(scores)
+        for one in mask:
+            bias = bias + (np.where(one, 0, -np.inf) if one.dtype == np.bool_ else widen(one))
+        if self.causal:
+            (offset,) = known((self.offset,))
+            queries, keys = np.indices(scores.shape[2:])
+            bias = np.where(keys <= queries + offset, bias, -np.inf)
+        return bias.astype(scores.dtype)
+
+    def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
+        """Both products; a causal mask saves nothing here."""
+        q, k, v = inputs[:3]
+        return Cost(2 * dim.product(q.shape[:3]) * k.shape[2] * (q.shape[3] + v.shape[3]), moved(*inputs, *outputs))
+
+
+class RotaryEmbedding(Op):
+    """Turn pairs of elements of x [..., D] by angles (Su et al. 2021): (a cos - b sin, a sin + b cos).
+
+    cos and sin [..., R / 2] broadcast over x's other axes. The first R elements are turned, the rest stay; pairs
+    are i and i + R / 2, or neighbours if `interleaved`.
+    """
+
+    interleaved: bool = False
+
+    def infer(self, x: Type, cos: Type, sin: Type) -> Type:
+        """The input's type."""
+        require_float(self.name, x, cos, sin)
+        half = cos.shape[-1] if cos.rank else 0
+        if not isinstance(half, int) or (isinstance(x.shape[-1], int) and 2 * half > x.shape[-1]):
+            raise ValueError(f"RotaryEmbedding of {x} by {cos}: more pairs than elements, or not a known number")
+        rest = tuple(broadcast_shapes(x.shape[:-1], cos.shape[:-1], sin.shape[:-1]))
+        if len(rest) != x.rank - 1 or cos.shape[-1] != sin.shape[-1]:
+            raise ValueError(f"RotaryEmbedding takes cos and sin that broadcast to {x}, not {cos} and {sin}")
+        return Type(x.dtype, x.shape)
+
+    def evaluate(self, x: Array, cos: Array, sin: Array) -> Array:
+        """The definition."""
+        half = cos.shape[-1]
+        wide, c, s = widen(x).copy(), widen(cos), widen(sin)
+        first = np.s_[..., 0 : 2 * half : 2] if self.interleaved else np.s_[..., :half]
+        second = np.s_[..., 1 : 2 * half : 2] if self.interleaved else np.s_[..., half : 2 * half]
+        a, b = wide[first].copy(), wide[second].copy()
+        wide[first], wide[second] = a * c - b * s, a * s + b * c
+        return wide.astype(x.dtype)

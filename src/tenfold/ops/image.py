@@ -1,0 +1,218 @@
+"""Resampling of images and of what is laid out like them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Literal
+
+import numpy as np
+
+from tenfold.ir.dim import Size
+from tenfold.ir.op import Array, Op
+from tenfold.ir.type import Type
+from tenfold.ops.precision import require_float, widen
+from tenfold.ops.window import known
+
+Coordinates = Literal[
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
+    "tf_crop_and_resize",
+]
+Rounding = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
+
+
+class Resize(Op):
+    """Resample each axis to `sizes`, one axis at a time.
+
+    `scales` has one entry an axis, as `coordinates` uses it to find where an element of the result lies in x;
+    0 stands for the ratio of the sizes. `rounding` chooses the element for mode "nearest"; "cubic" is the
+    convolution of Keys (1981) with parameter `cubic_a`. Beyond the ends the last element repeats, or with
+    `exclude_outside` the weights of what is there are scaled up to 1. `antialias` widens the filter when it
+    shrinks. `region` (starts, then ends, as shares of each axis) and `extrapolation` belong to "tf_crop_and_resize".
+    Places are computed in f32.
+    """
+
+    sizes: tuple[Size, ...]
+    scales: tuple[float, ...]
+    mode: Literal["nearest", "linear", "cubic"] = "nearest"
+    coordinates: Coordinates = "half_pixel"
+    rounding: Rounding = "round_prefer_floor"
+    cubic_a: float = -0.75
+    exclude_outside: bool = False
+    antialias: bool = False
+    region: tuple[float, ...] = ()
+    extrapolation: float = 0.0
+
+    def infer(self, x: Type) -> Type:
+        """x's element type, the stated sizes; ValueError if they are not one an axis."""
+        if not len(self.sizes) == len(self.scales) == x.rank:
+            raise ValueError(f"Resize takes one size and one scale for each axis of {x}")
+        return Type(x.dtype, self.sizes)
+
+    def evaluate(self, x: Array) -> Array:
+        """Gather and weigh along each axis that changes."""
+        result, outside = x if self.mode == "nearest" else widen(x), np.zeros((1,) * x.ndim, bool)
+        for axis, size in enumerate(known(self.sizes)):
+            places, weights, beyond = self.taps(axis, x.shape[axis], size)
+            if places.shape[1] == 1:
+                result = np.take(result, places[:, 0], axis)
+            elif size != x.shape[axis] or self.scales[axis] not in (0.0, 1.0) or self.region:
+                result = _weigh(result, places, weights, axis)
+            outside = outside | np.expand_dims(beyond, tuple(a for a in range(x.ndim) if a != axis))
+        if outside.any():
+            result = np.where(outside, np.asarray(self.extrapolation, result.dtype), result)
+        return result.astype(x.dtype)
+
+    def taps(self, axis: int, before: int, after: int) -> tuple[Array, Array, Array]:
+        """Along one axis of `before` elements: which to read [after, n], their weights [after, n] as f32, and which
+        results [after] lie beyond it and take the value `extrapolation`.
+        """
+        at = self.origin(axis, before, after)
+        beyond = ((at < 0) | (at > before - 1)) & (self.coordinates == "tf_crop_and_resize")
+        if self.mode == "nearest":
+            return np.clip(self._nearest(at), 0, before - 1)[:, None], np.ones((after, 1), np.float32), beyond
+        left = np.ceil(at) - 1
+        first, weights = self._filter(at - left, min(1.0, self.scale(axis, before, after)))
+        places = left.astype(np.int64)[:, None] + first + np.arange(weights.shape[1])
+        if self.exclude_outside:
+            weights = np.where((places >= 0) & (places < before), weights, 0)
+            weights = weights / weights.sum(axis=1, keepdims=True)
+        return np.clip(places, 0, before - 1), weights.astype(np.float32), beyond
+
+    def scale(self, axis: int, before: int, after: int) -> float:
+        """The scale along one axis."""
+        return self.scales[axis] or after / before
+
+    def origin(self, axis: int, before: int, after: int) -> Array:
+        """Where in x each of `after` elements lies, as f32."""
+        index, one = np.arange(after, dtype=np.float32), np.float32
+        scale = one(self.scale(axis, before, after))
+        length = one(before) * scale
+        match self.coordinates:
+            case "asymmetric":
+                return np.asarray(index / scale)
+            case "tf_half_pixel_for_nn":
+                return np.asarray((index + one(0.5)) / scale)
+            case "align_corners":
+                return index * one(before - 1) / (length - 1) if length != 1 else index * 0
+            case "tf_crop_and_resize":
+                rank = len(self.region) // 2
+                start, end = one(self.region[axis]), one(self.region[axis + rank])
+                step = (end - start) * one(before - 1)
+                offset = start * one(before - 1)
+                return np.asarray(offset + (index * step / (length - 1) if length != 1 else index * 0 + step / 2))
+        centre = (index + one(0.5)) / scale - one(0.5)
+        if self.coordinates == "pytorch_half_pixel" and after == 1:
+            return index * 0
+        if self.coordinates == "half_pixel_symmetric":
+            return np.asarray(centre + one(before / 2) * (1 - one(after) / length))
+        return np.asarray(centre)
+
+    def _nearest(self, at: Array) -> Array:
+        below = np.floor(at)
+        rest = at - below
+        above = {"floor": 0, "ceil": rest > 0, "round_prefer_floor": rest > 0.5, "round_prefer_ceil": rest >= 0.5}
+        index: Array = (below + above[self.rounding]).astype(np.int64)
+        return index
+
+    def _filter(self, ratio: Array, scale: float) -> tuple[int, Array]:
+        radius, kernel = (1, _triangle) if self.mode == "linear" else (2, self._cubic)
+        shrink = scale if self.antialias else 1.0
+        first = math.floor(-radius / shrink) + 1
+        offsets = np.arange(first, 2 - first) - ratio[:, None].astype(np.float64)
+        weights = kernel(offsets * shrink)
+        return first, weights / weights.sum(axis=1, keepdims=True) if self.antialias else weights
+
+    def _cubic(self, x: Array) -> Array:
+        return cubic(x, self.cubic_a)
+
+
+Padding = Literal["zeros", "border", "reflection"]
+
+
+class GridSample(Op):
+    """Samples of x [N, C, *S] at the places grid [N, *T, len(S)] (last axis first; -1 and 1 are the ends of an axis,
+    or with `align_corners` the centres of its first and last element): y [N, C, *T] (Jaderberg et al. 2015).
+    """
+
+    mode: Literal["nearest", "linear", "cubic"] = "linear"
+    padding: Padding = "zeros"
+    align_corners: bool = False
+
+    def infer(self, x: Type, grid: Type) -> Type:
+        """[N, C, *T]; ValueError if the grid does not have one coordinate for each spatial axis."""
+        require_float(self.name, x)
+        require_float(self.name, grid)
+        if x.rank < 3 or grid.rank != x.rank or grid.shape[-1] != x.rank - 2:
+            raise ValueError(f"GridSample of {x} takes a grid of {x.rank - 2} coordinates a place, not {grid}")
+        return Type(x.dtype, (*x.shape[:2], *grid.shape[1:-1]))
+
+    def evaluate(self, x: Array, grid: Array) -> Array:
+        """For each combination of taps, one a spatial axis: gather, weigh, add."""
+        wide, axes = widen(x), x.ndim - 2
+        taps = [self._taps(widen(grid)[..., axes - 1 - axis], x.shape[2 + axis]) for axis in range(axes)]
+        batch = np.arange(x.shape[0]).reshape(-1, *(1,) * axes)
+        total = np.zeros((x.shape[0], *grid.shape[1:-1], x.shape[1]), wide.dtype)
+        for chosen in itertools.product(*taps):
+            weight = math.prod((w for _, w, _ in chosen), start=np.ones(1, wide.dtype))
+            inside = np.logical_and.reduce([valid for _, _, valid in chosen])
+            pixels = np.moveaxis(wide, 1, -1)[(batch, *(places for places, _, _ in chosen))]
+            total += np.where(inside, weight, 0)[..., None].astype(wide.dtype) * pixels
+        return np.moveaxis(total, -1, 1).astype(x.dtype)
+
+    def _taps(self, coordinate: Array, size: int) -> list[tuple[Array, Array, Array]]:
+        ends = size - 1 if self.align_corners else size
+        at = ((coordinate + 1) * ends - (ends - size + 1)) / 2
+        if self.mode == "nearest":
+            at = np.rint(at)
+        if self.mode != "cubic":
+            at = self._padded(at, size)
+        left = np.floor(at)
+        offsets = {"nearest": (0,), "linear": (0, 1), "cubic": (-1, 0, 1, 2)}[self.mode]
+        found = []
+        for offset in offsets:
+            place = self._padded(left + offset, size)
+            valid = (place >= 0) & (place <= size - 1)
+            weight = self._weight(at - left - offset)
+            found.append((np.clip(place, 0, size - 1).astype(np.int64), weight, valid))
+        return found
+
+    def _weight(self, distance: Array) -> Array:
+        if self.mode == "nearest":
+            return np.ones_like(distance)
+        return _triangle(distance) if self.mode == "linear" else cubic(distance, -0.75)
+
+    def _padded(self, at: Array, size: int) -> Array:
+        if self.padding == "zeros":
+            return at
+        if self.padding == "border":
+            return np.clip(at, 0, size - 1)
+        low, span = (0.0, size - 1.0) if self.align_corners else (-0.5, float(size))
+        if span == 0:
+            return np.zeros_like(at)
+        turn = np.mod(at - low, 2 * span)
+        return np.asarray(low + np.minimum(turn, 2 * span - turn)).astype(at.dtype)
+
+
+def cubic(x: Array, a: float) -> Array:
+    """The cubic convolution kernel of Keys (1981), zero beyond 2."""
+    d = np.abs(x)
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0))
+
+
+def _triangle(x: Array) -> Array:
+    return np.maximum(0, 1 - np.abs(x))
+
+
+def _weigh(x: Array, places: Array, weights: Array, axis: int) -> Array:
+    shape = tuple(-1 if at == axis else 1 for at in range(x.ndim))
+    taps = range(places.shape[1])
+    total: Array = sum(np.take(x, places[:, n], axis) * weights[:, n].reshape(shape).astype(x.dtype) for n in taps)
+    return total

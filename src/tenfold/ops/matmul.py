@@ -1,0 +1,48 @@
+"""Products of matrices."""
+
+from __future__ import annotations
+
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.op import Array, Cost, Op
+from tenfold.ir.type import Type
+from tenfold.ops.elementwise import broadcast_shapes
+from tenfold.ops.precision import contract, product_dtype
+
+
+class MatMul(Op):
+    """a @ b as NumPy's matmul: the last two axes are matrices, those before broadcast, rank 1 is a row or a column.
+
+    Narrow floats accumulate in f32 and are rounded once; integers narrower than 32 bits give i32.
+    """
+
+    def infer(self, a: Type, b: Type) -> Type:
+        """[..., M, K] and [..., K, N] give [..., M, N]; ValueError for rank 0 or two known K that differ."""
+        if a.rank == 0 or b.rank == 0:
+            raise ValueError(f"MatMul takes inputs of rank 1 or more, not {a} and {b}")
+        inner = b.shape[-2] if b.rank > 1 else b.shape[0]
+        if isinstance(inner, int) and isinstance(a.shape[-1], int) and inner != a.shape[-1]:
+            raise ValueError(f"MatMul sums over {a.shape[-1]} columns of {a} and {inner} rows of {b}")
+        rows = a.shape[-2:-1] if a.rank > 1 else ()
+        columns = b.shape[-1:] if b.rank > 1 else ()
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        return Type(product_dtype("MatMul", a, b), (*batch, *rows, *columns))
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        """numpy.matmul, accumulated wide."""
+        result = product_dtype("MatMul", _type(a), _type(b))
+        return contract(a, b).astype(result.numpy, copy=False)
+
+    def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
+        """A multiplication and an addition for each term of each sum."""
+        return Cost(2 * outputs[0].size * inputs[0].shape[-1], moved(*inputs, *outputs))
+
+
+def moved(*types: Type) -> Size:
+    """Bytes of tensors that are each read or written once."""
+    return dim.total(one.size * one.dtype.itemsize for one in types)
+
+
+def _type(x: Array) -> Type:
+    return Type(dt.of(x.dtype), x.shape)
