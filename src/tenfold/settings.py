@@ -35,6 +35,13 @@ def _switch(text: str) -> bool:
     return choices[text.lower()]
 
 
+def _pinning(text: str) -> bool | tuple[int, ...]:
+    if text[0].isdigit() and text not in "01":
+        spans = [span.partition("-")[::2] for span in text.split(",")]
+        return tuple(sorted({cpu for low, high in spans for cpu in range(int(low), int(high or low) + 1)}))
+    return _switch(text)
+
+
 def _folder(text: str) -> Path | None:
     return None if text.lower() in ("off", "0", "no") else Path(text).expanduser()
 
@@ -76,7 +83,9 @@ class Setting:
 THREADS = Setting(
     "TENFOLD_THREADS", _count, lambda: None, "the most CPUs this process's calls use (unset: all it may use)"
 )
-PIN = Setting("TENFOLD_PIN", _switch, lambda: True, "'on' to pin each worker thread to a CPU, 'off' not to")
+PIN = Setting(
+    "TENFOLD_PIN", _pinning, lambda: True, "'on' to pin each worker to a CPU, 'off' not to, or the CPUs to use: '4-7,9'"
+)
 SPIN = Setting(
     "TENFOLD_SPIN_US",
     _microseconds,

@@ -124,7 +124,7 @@ def verify(
             raise EngineError(f"step {index}: {problem}")
     if steps[-1, 0] not in (Opcode.END, Opcode.JUMP):
         raise EngineError("the last step must be END or JUMP")
-    if argmap.size and not (0 <= argmap.min() and argmap.max() < slots):
+    if ((argmap < 0) | (argmap >= slots)).any():
         raise EngineError(f"an argument lies outside the frame's {slots} slots")
     if binds is not None and len(binds):
         limits = np.array([slots, bases, slots])

@@ -22,37 +22,28 @@ _ATTRIBUTES = 'nounwind "no-builtins" "frame-pointer"="all"'
 
 @dataclass(frozen=True)
 class Architecture:
-    """The instructions that LLVM IR has no portable word for, and Linux's numbers for its calls."""
+    """What LLVM has a name for on each machine only: Linux's numbers for its calls, the clock, a pause, the
+    floating-point control register and its two values (IEEE, flush to zero). No inline assembly: LLVM as packaged
+    parses that for the machine it runs on alone.
+    """
 
-    call: str
-    call_registers: str
     numbers: Mapping[str, int]
     ticks: str
     pause: str
-    get_control: str
-    set_control: str
     control: tuple[int, int]
 
 
 ARCHITECTURES = {
     "x86_64": Architecture(
-        call="syscall",
-        call_registers="={rax},{rax},{rdi},{rsi},{rdx},{r10},~{rcx},~{r11},~{memory}",
-        numbers={"write": 1, "exit_group": 231, "futex": 202, "sched_setaffinity": 203, "getcpu": 309},
-        ticks='asm sideeffect "rdtsc; shl $$32, %rdx; or %rdx, $0", "={rax},~{rdx},~{flags}"()',
-        pause='asm sideeffect "pause", "~{memory}"()',
-        get_control='asm sideeffect "stmxcsr -8(%rsp); movl -8(%rsp), ${0:k}", "=r,~{memory}"()',
-        set_control='asm sideeffect "movl ${0:k}, -8(%rsp); ldmxcsr -8(%rsp)", "r,~{memory}"',
+        numbers={"futex": 202, "sched_setaffinity": 203, "getcpu": 309},
+        ticks="@llvm.readcyclecounter()",
+        pause="@llvm.x86.sse2.pause()",
         control=(0x1F80, 0x9FC0),
     ),
     "aarch64": Architecture(
-        call="svc #0",
-        call_registers="={x0},{x8},{x0},{x1},{x2},{x3},~{memory}",
-        numbers={"write": 64, "exit_group": 94, "futex": 98, "sched_setaffinity": 122, "getcpu": 168},
-        ticks='asm sideeffect "isb; mrs $0, cntvct_el0", "=r,~{memory}"()',
-        pause='asm sideeffect "isb", "~{memory}"()',
-        get_control='asm sideeffect "mrs $0, fpcr", "=r"()',
-        set_control='asm sideeffect "msr fpcr, $0", "r,~{memory}"',
+        numbers={"futex": 98, "sched_setaffinity": 122, "getcpu": 168},
+        ticks="@llvm.readsteadycounter()",
+        pause="@llvm.aarch64.isb(i32 15)",
         control=(0, 1 << 24),
     ),
 }
@@ -94,7 +85,7 @@ class Code:
     """A function being written. Its parameters and its result are i64; `external` makes it an entry."""
 
     def __init__(self, isa: Isa, name: str, parameters: int, external: bool = False, attributes: str = "") -> None:
-        self.machine = ARCHITECTURES[isa.architecture]
+        self.machine, self.is_x86 = ARCHITECTURES[isa.architecture], isa.architecture == "x86_64"
         self.parameters = [f"%p{index}" for index in range(parameters)]
         arguments = ", ".join(f"i64 {parameter}" for parameter in self.parameters)
         linkage = "" if external else "internal "
@@ -229,7 +220,7 @@ class Code:
         """LLVM's icmp."""
         return self.op(f"icmp {how} i64 {a}, {b}")
 
-    def all(self, a: Condition, b: Condition) -> Condition:
+    def together(self, a: Condition, b: Condition) -> Condition:
         """Both conditions."""
         return self.op(f"and i1 {a}, {b}")
 
@@ -288,11 +279,11 @@ class Code:
         pointers = f"ptr {self.pointer(args)}, i64 {part}, ptr {self.pointer(scratch)}"
         return self.op(f"zext i32 {self.op(f'call i32 {self.pointer(entry)}({pointers})')} to i64")
 
-    def system(self, name: str, *arguments: Value) -> str:
-        """A Linux system call of up to 4 arguments."""
+    def system(self, entry: Value, name: str, *arguments: Value) -> str:
+        """A Linux system call of up to 4 arguments, through `entry`, the address of libc's `syscall`."""
         padded = [self.machine.numbers[name], *arguments, *[0] * (4 - len(arguments))]
         values = ", ".join(f"i64 {value}" for value in padded)
-        return self.op(f'call i64 asm sideeffect "{self.machine.call}", "{self.machine.call_registers}"({values})')
+        return self.op(f"call i64 {self.pointer(entry)}({values})")
 
     def ticks(self) -> str:
         """The machine's steady clock."""
@@ -302,20 +293,32 @@ class Code:
         """Wait a moment in a busy loop."""
         self.do(f"call void {self.machine.pause}")
 
-    def cpu(self) -> str:
-        """The number of the CPU this thread runs on."""
+    def cpu(self, entry: Value) -> str:
+        """The number of the CPU this thread runs on; `entry` as for `system`."""
+        if self.is_x86:
+            number = self.op(f"extractvalue {{ i64, i32 }} {self.op('call { i64, i32 } @llvm.x86.rdtscp()')}, 1")
+            return self.both(self.op(f"zext i32 {number} to i64"), 0xFFF)
         room = self.address(8)
         self.store(0, room)
-        self.system("getcpu", room)
+        self.system(entry, "getcpu", room)
         return self.load(room)
 
     def control(self) -> str:
         """The floating-point control register."""
-        return self.op(f"call i64 {self.machine.get_control}")
+        if not self.is_x86:
+            return self.op("call i64 @llvm.aarch64.get.fpcr()")
+        room = self.address(8)
+        self.do(f"call void @llvm.x86.sse.stmxcsr(ptr {self.pointer(room)})")
+        return self.load(room, 32, "zext")
 
     def set_control(self, value: Value) -> None:
         """Write the floating-point control register."""
-        self.do(f"call void {self.machine.set_control}(i64 {value})")
+        if not self.is_x86:
+            self.do(f"call void @llvm.aarch64.set.fpcr(i64 {value})")
+            return
+        room = self.address(8)
+        self.store(value, room)
+        self.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {self.pointer(room)})")
 
 
 def module(isa: Isa, *functions: Code | str) -> str:

@@ -66,8 +66,12 @@ def isa_of(target: Target) -> Isa:
     """The row of a CPU target; for "cpu" with the cache sizes of this machine. TargetError for another kind."""
     for row in ROWS:
         if target.kind == "cpu" and row.level == target.level:
-            return dataclasses.replace(row, **machine_caches()) if target.native else row
+            return _with_caches(row, machine_caches()) if target.native else row
     raise TargetError(f"target {target} has no CPU instruction set", remedy="use a CPU target")
+
+
+def _with_caches(row: Isa, sizes: dict[str, int]) -> Isa:
+    return dataclasses.replace(row, l1=sizes.get("l1", row.l1), l2=sizes.get("l2", row.l2), l3=sizes.get("l3", row.l3))
 
 
 def machine_caches() -> dict[str, int]:

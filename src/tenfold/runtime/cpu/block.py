@@ -1,4 +1,4 @@
-"""The blocks that Python, the dispatcher and the team's workers share. Generated code takes its field offsets from here.
+"""The blocks that Python, the dispatcher and the team's workers share; generated code takes field offsets from here.
 
 Every field is 8 bytes. A change of layout or meaning is a new ABI_VERSION; engines of one version share one team.
 """
@@ -37,23 +37,23 @@ class Call(ctypes.Structure):
 
     Addresses: frame, steps, argmap, code, binds (rows of 3), bases, args, scratch, job (0: no team), team, cancel (a
     64-bit flag), profile (0: off). Numbers: version, bind_count, stride (bytes of scratch a thread), threads (the most
-    to use, caller included), denormals, yield_ticks. State: resume (0: start anew), step, error_step, taken (workers
-    held), home (the CPU whose own worker is held back, plus 1).
+    to use, caller included), denormals, yield_ticks. State: step (where it stopped), error_step, taken (workers held),
+    home (the CPU whose own worker is held back, plus 1).
     """
 
     _fields_ = _words(
         "version frame steps argmap code binds bind_count bases args scratch stride job team threads"
-        " cancel profile denormals yield_ticks resume step error_step taken home"
+        " cancel profile denormals yield_ticks step error_step taken home"
     )
 
 
 class Job(ctypes.Structure):
     """The stage a call has posted. `word` is {epoch: 32, unclaimed parts: 32}; the rest of its cache line describes the
     stage and is read only after claiming a part. `finished` counts parts over all epochs, `waiting` says that
-    the caller sleeps on it, `status` is the greatest status of a part.
+    the caller sleeps on it, `status` is the greatest status of a part, `system` the address of libc's `syscall`.
     """
 
-    _fields_ = _words("word entry args parts scratch stride denormals pad finished waiting status")
+    _fields_ = _words("word entry args parts scratch stride denormals pad finished waiting status system")
 
 
 class Worker(ctypes.Structure):
@@ -67,10 +67,10 @@ class Worker(ctypes.Structure):
 
 class Team(ctypes.Structure):
     """All workers of a process: the address of the first place, how many, and how many ticks a worker spins between the
-    stages of a call and after one.
+    stages of a call and after one, and the address of libc's `syscall`.
     """
 
-    _fields_ = _words("version size workers spin_between spin_after")
+    _fields_ = _words("version size workers spin_between spin_after system")
 
 
 class Profile(ctypes.Structure):

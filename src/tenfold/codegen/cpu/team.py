@@ -1,0 +1,267 @@
+"""The team: how parts of a stage are shared between threads, as generated code.
+
+A caller posts a stage in its Job by writing what to run and then one word, {epoch, unclaimed parts}. Whoever sees
+unclaimed parts, caller or worker, claims one by compare-and-swap, and only then reads what to run: the caller cannot
+post again before every claimed part has been counted in `finished`, so what it reads belongs to the part it has. A
+late worker thus delays nobody. Jobs and places live in memory that is never freed; outside a claimed part a worker
+touches nothing else, so an engine may be closed whenever none of its calls is running.
+
+tests/runtime/cpu/test_protocol.py checks this over all interleavings of a small case.
+"""
+
+from __future__ import annotations
+
+from tenfold.codegen.cpu.assembly import Code, module
+from tenfold.codegen.cpu.isa import Isa
+from tenfold.runtime.cpu.block import RESERVED, WORKER_SIZE, Call, Job, Team, Worker
+
+_WAIT, _WAKE = 128, 129
+_ALL = 0x7FFFFFFF
+_LOW = 0xFFFFFFFF
+_MASK_BYTES = 128
+
+ENTRIES = {"worker": "worker", "ticks": "ticks"}
+
+
+def control_word(code: Code, denormals: str) -> str:
+    """The floating-point control register for a denormals mode: IEEE, or flush to zero."""
+    keep, flush = code.machine.control
+    return code.select(code.compare("eq", denormals, 0), keep, flush)
+
+
+def _part(isa: Isa) -> Code:
+    """`part(job, left, lane)`: run the part claimed when `left` were unclaimed, in that lane's scratch; count it."""
+    code = Code(isa, "part", 3)
+    job, left, lane = code.parameters
+    part = code.sub(code.get(job, Job, "parts"), left)
+    scratch = code.add(code.get(job, Job, "scratch"), code.mul(code.get(job, Job, "stride"), lane))
+    status = code.stage(code.get(job, Job, "entry"), code.get(job, Job, "args"), part, scratch)
+    with code.when(code.compare("ne", status, 0)):
+        code.exchange("umax", code.place(job, Job, "status"), status)
+    code.exchange("add", code.place(job, Job, "finished"), 1)
+    with code.when(code.compare("ne", code.watch(code.place(job, Job, "waiting")), 0)):
+        code.system(code.get(job, Job, "system"), "futex", code.place(job, Job, "finished"), _WAKE, _ALL)
+    code.give(0)
+    return code
+
+
+def _run(isa: Isa) -> Code:
+    """`run(call, entry, parts)`: all parts of a stage; the greatest status."""
+    code = Code(isa, "run", 3)
+    call, entry, parts = code.parameters
+    with code.when(code.compare("eq", parts, 1)):
+        code.give(code.stage(entry, code.get(call, Call, "args"), 0, code.get(call, Call, "scratch")))
+    alone = code.compare("sle", code.get(call, Call, "threads"), 1)
+    with code.when(code.op(f"or i1 {alone}, {code.compare('sle', parts, 0)}")):
+        code.give(code.call("alone", call, entry, parts))
+    with code.when(code.compare("eq", code.get(call, Call, "taken"), 0)):
+        code.call("take", call)
+        with code.when(code.compare("eq", code.get(call, Call, "taken"), 0)):
+            code.give(code.call("alone", call, entry, parts))
+    code.give(code.call("share", call, entry, parts))
+    return code
+
+
+def _alone(isa: Isa) -> Code:
+    """`alone(call, entry, parts)`: all parts of a stage in the caller; the greatest status."""
+    code = Code(isa, "alone", 3)
+    call, entry, parts = code.parameters
+    args, scratch = code.get(call, Call, "args"), code.get(call, Call, "scratch")
+    worst = code.variable(0)
+    with code.counting(parts) as index:
+        status = code.stage(entry, args, index, scratch)
+        worst.set(code.select(code.compare("ugt", status, worst.get()), status, worst.get()))
+    code.give(worst.get())
+    return code
+
+
+def _take(isa: Isa) -> Code:
+    """`take(call)`: take the idle workers on other CPUs, as many as the call may use; hold back the one on this CPU."""
+    code = Code(isa, "take", 1, attributes="noinline ")
+    (call,) = code.parameters
+    team, job = code.get(call, Call, "team"), code.get(call, Call, "job")
+    here, wanted = code.cpu(code.get(team, Team, "system")), code.sub(code.get(call, Call, "threads"), 1)
+    taken = code.variable(0)
+    code.put(code.add(here, 1), call, Call, "home")
+    with code.counting(code.get(team, Team, "size")) as index:
+        worker = code.item(code.get(team, Team, "workers"), index, WORKER_SIZE)
+        inbox = code.place(worker, Worker, "inbox")
+        neighbour = code.compare("eq", code.get(worker, Worker, "cpu"), here)
+        with code.when(neighbour):
+            code.exchange("xchg", inbox, RESERVED)
+        free = code.compare("eq", code.watch(inbox), 0)
+        free = code.together(free, code.compare("slt", taken.get(), wanted))
+        with code.when(free), code.when(code.replace(inbox, 0, job)):
+            taken.set(code.add(taken.get(), 1))
+    code.put(taken.get(), call, Call, "taken")
+    code.give(0)
+    return code
+
+
+def _release(isa: Isa) -> Code:
+    """`release(call)`: give back every worker that `take` took or held back."""
+    code = Code(isa, "release", 1)
+    (call,) = code.parameters
+    home = code.get(call, Call, "home")
+    with code.when(code.compare("eq", home, 0)):
+        code.give(0)
+    team, job = code.get(call, Call, "team"), code.get(call, Call, "job")
+    here = code.sub(home, 1)
+    with code.counting(code.get(team, Team, "size")) as index:
+        worker = code.item(code.get(team, Team, "workers"), index, WORKER_SIZE)
+        inbox = code.place(worker, Worker, "inbox")
+        mine = code.select(code.compare("eq", code.get(worker, Worker, "cpu"), here), RESERVED, job)
+        with code.when(code.compare("eq", code.watch(inbox), mine)):
+            code.replace(inbox, mine, 0)
+    code.put(0, call, Call, "taken")
+    code.put(0, call, Call, "home")
+    code.give(0)
+    return code
+
+
+def _share(isa: Isa) -> Code:
+    """`share(call, entry, parts)`: post a stage, work on it, wait for its last part; the greatest status."""
+    code = Code(isa, "share", 3, attributes="noinline ")
+    call, entry, parts = code.parameters
+    job = code.get(call, Call, "job")
+    for name in ("args", "scratch", "stride", "denormals"):
+        code.put(code.get(call, Call, name), job, Job, name)
+    code.put(entry, job, Job, "entry")
+    code.put(parts, job, Job, "parts")
+    code.put(0, job, Job, "status")
+    target = code.add(code.watch(code.place(job, Job, "finished")), parts)
+    word = code.place(job, Job, "word")
+    epoch = code.add(code.right(code.watch(word), 32), 1)
+    code.exchange("xchg", word, code.op(f"or i64 {code.left(epoch, 32)}, {parts}"))
+    code.call("wake", call, parts)
+    with code.forever() as loop:
+        seen = code.watch(word)
+        left = code.both(seen, _LOW)
+        with code.when(code.compare("eq", left, 0)):
+            loop.leave()
+        with code.when(code.replace(word, seen, code.sub(seen, 1))):
+            code.call("part", job, left, 0)
+    code.call("await", call, target)
+    code.give(code.watch(code.place(job, Job, "status")))
+    return code
+
+
+def _wake(isa: Isa) -> Code:
+    """`wake(call, parts)`: ring the sleepers among the taken workers, one fewer than there are parts at most."""
+    code = Code(isa, "wake", 2)
+    call, parts = code.parameters
+    team, job = code.get(call, Call, "team"), code.get(call, Call, "job")
+    taken = code.get(call, Call, "taken")
+    others = code.sub(parts, 1)
+    left = code.variable(code.select(code.compare("slt", taken, others), taken, others))
+    with code.counting(code.get(team, Team, "size")) as index:
+        with code.when(code.compare("sle", left.get(), 0)):
+            code.give(0)
+        worker = code.item(code.get(team, Team, "workers"), index, WORKER_SIZE)
+        mine = code.compare("eq", code.watch(code.place(worker, Worker, "inbox")), job)
+        with code.when(mine):
+            left.set(code.sub(left.get(), 1))
+            bell = code.place(worker, Worker, "asleep")
+            with code.when(code.compare("ne", code.watch(bell), 0)):
+                code.exchange("xchg", bell, 0)
+                code.system(code.get(team, Team, "system"), "futex", bell, _WAKE, 1)
+    code.give(0)
+    return code
+
+
+def _await(isa: Isa) -> Code:
+    """`await(call, target)`: wait until that many parts are finished: busily for a while, then asleep."""
+    code = Code(isa, "await", 2)
+    call, target = code.parameters
+    job = code.get(call, Call, "job")
+    limit = code.get(code.get(call, Call, "team"), Team, "spin_after")
+    finished, waiting = code.place(job, Job, "finished"), code.place(job, Job, "waiting")
+    start = code.ticks()
+    with code.forever() as loop:
+        with code.when(code.compare("eq", code.watch(finished), target)):
+            loop.leave()
+        code.pause()
+        with code.when(code.compare("ult", code.sub(code.ticks(), start), limit)):
+            loop.repeat()
+        code.exchange("xchg", waiting, 1)
+        seen = code.watch(finished)
+        with code.when(code.compare("ne", seen, target)):
+            code.system(code.get(job, Job, "system"), "futex", finished, _WAIT, code.both(seen, _LOW), 0)
+        code.exchange("xchg", waiting, 0)
+    code.give(0)
+    return code
+
+
+def caller_functions(isa: Isa) -> list[Code]:
+    """What the dispatcher calls: `run`, `release`, and what they need."""
+    return [make(isa) for make in (_part, _wake, _await, _share, _alone, _take, _run, _release)]
+
+
+def _worker(isa: Isa) -> Code:
+    """`worker(place)`: a worker thread's life. It never returns."""
+    code = Code(isa, "worker", 1, external=True)
+    (place,) = code.parameters
+    team = code.get(place, Worker, "team")
+    inbox, bell = code.place(place, Worker, "inbox"), code.place(place, Worker, "asleep")
+    lane = code.add(code.get(place, Worker, "index"), 1)
+    mask = code.get(place, Worker, "mask")
+    with code.when(code.compare("ne", mask, 0)):
+        answer = code.system(code.get(team, Team, "system"), "sched_setaffinity", 0, _MASK_BYTES, mask)
+        code.put(answer, place, Worker, "affinity")
+    code.exchange("xchg", code.place(place, Worker, "started"), 1)
+    idle, mode = code.variable(code.ticks()), code.variable(-1)
+    with code.forever() as life:
+        job = code.watch(inbox)
+        with code.when(code.compare("ugt", job, RESERVED)):
+            word = code.place(job, Job, "word")
+            seen = code.watch(word)
+            left = code.both(seen, _LOW)
+            with code.when(code.compare("ne", left, 0)):
+                with code.when(code.replace(word, seen, code.sub(seen, 1))):
+                    wanted = code.get(job, Job, "denormals")
+                    with code.when(code.compare("ne", wanted, mode.get())):
+                        code.set_control(control_word(code, wanted))
+                        mode.set(wanted)
+                    code.call("part", job, left, lane)
+                idle.set(code.ticks())
+                life.repeat()
+        code.pause()
+        limit = code.select(
+            code.compare("eq", job, 0), code.get(team, Team, "spin_after"), code.get(team, Team, "spin_between")
+        )
+        limit = code.select(code.compare("eq", job, RESERVED), 0, limit)
+        with code.when(code.compare("ult", code.sub(code.ticks(), idle.get()), limit)):
+            life.repeat()
+        code.exchange("xchg", bell, 1)
+        code.call("sleep", place, job)
+        code.exchange("xchg", bell, 0)
+        idle.set(code.ticks())
+    code.do("unreachable")
+    return code
+
+
+def _sleep(isa: Isa) -> Code:
+    """`sleep(place, job)`: sleep on the bell unless something has come in since it was set."""
+    code = Code(isa, "sleep", 2)
+    place, job = code.parameters
+    with code.when(code.compare("ne", code.watch(code.place(place, Worker, "inbox")), job)):
+        code.give(0)
+    with code.when(code.compare("ugt", job, RESERVED)):
+        left = code.both(code.watch(code.place(job, Job, "word")), _LOW)
+        with code.when(code.compare("ne", left, 0)):
+            code.give(0)
+    system = code.get(code.get(place, Worker, "team"), Team, "system")
+    code.system(system, "futex", code.place(place, Worker, "asleep"), _WAIT, 1, 0)
+    code.give(0)
+    return code
+
+
+def _ticks(isa: Isa) -> Code:
+    code = Code(isa, "ticks", 0, external=True)
+    code.give(code.ticks())
+    return code
+
+
+def crew(isa: Isa) -> str:
+    """The module of the worker threads, linked alone: it outlives every engine."""
+    return module(isa, _part(isa), _sleep(isa), _worker(isa), _ticks(isa))

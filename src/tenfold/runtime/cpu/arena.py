@@ -1,0 +1,83 @@
+"""Memory straight from the system: pages that are zero until touched, at addresses that stay."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import weakref
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import LimitError, OutOfMemory
+
+PAGE = mmap.PAGESIZE
+_NORESERVE = 0x4000
+_FAILED = ctypes.c_void_p(-1).value
+
+system = ctypes.CDLL(None, use_errno=True)
+system.mmap.restype = ctypes.c_void_p
+system.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+system.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+system.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def map_pages(size: int, protection: int, flags: int, file: int = -1, offset: int = 0) -> int:
+    """The address of a new mapping of at least `size` bytes, as the system's mmap makes it; OSError if it refuses."""
+    address = system.mmap(None, size, protection, flags, file, offset)
+    if address == _FAILED:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return int(address)
+
+
+def fresh_pages(size: int) -> int:
+    """The address of `size` zero bytes, page-aligned and resident only where touched; OutOfMemory if there are none."""
+    try:
+        return map_pages(
+            max(size, PAGE), mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+        )
+    except OSError as error:
+        raise OutOfMemory(f"the system gave no {size} bytes: {error}", remedy="use smaller inputs") from error
+
+
+class Arena:
+    """One growing block of memory. Its address changes only when it grows, and then its contents are lost.
+
+    `limit` is the most bytes it may take; None for no limit.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.address = 0
+        self.size = 0
+        self._limit = limit
+        self._free: weakref.finalize[[int, int], Arena] | None = None
+
+    def reserve(self, size: int) -> int:
+        """The block's address, after making it at least `size` bytes; LimitError past the limit, or OutOfMemory."""
+        if size > self.size:
+            if self._limit is not None and size > self._limit:
+                raise LimitError(
+                    f"a call needs {size} bytes of memory, and the limit is {self._limit}",
+                    argument="memory_limit",
+                    remedy="raise memory_limit or use smaller inputs",
+                )
+            self.close()
+            size += -size % PAGE
+            self.address, self.size = fresh_pages(size), size
+            self._free = weakref.finalize(self, system.munmap, self.address, self.size)
+            self._free.atexit = False
+        return self.address
+
+    def view(self, offset: int, size: int) -> NDArray[np.uint8]:
+        """`size` bytes at `offset` as an array that lives no longer than the block."""
+        if not 0 <= offset <= offset + size <= self.size:
+            raise LimitError(f"bytes {offset} to {offset + size} lie outside the {self.size} of the block")
+        return np.frombuffer((ctypes.c_char * size).from_address(self.address + offset), np.uint8)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._free:
+            self._free()
+        self.address = self.size = 0
