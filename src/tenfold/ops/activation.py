@@ -64,7 +64,7 @@ class Relu(Activation):
         return Elementwise.dtype(self, *dtypes)
 
     def compute(self, x: Array) -> Array:
-        return np.maximum(x, x.dtype.type(0))
+        return np.asarray(np.maximum(x, 0))
 
     def primitives(self, x: Value) -> Value:
         return _of(Maximum(), x, 0)
@@ -173,7 +173,7 @@ class Swish(Activation):
     alpha: float = 1.0
 
     def compute(self, x: Array) -> Array:
-        return x / (1 + np.exp(-self.alpha * x))
+        return np.asarray(x / (1 + np.exp(-self.alpha * x)))
 
     def primitives(self, x: Value) -> Value:
         return _of(Div(), x, _of(Add(), _of(Exp(), _of(Mul(), x, -self.alpha)), 1))
@@ -183,7 +183,7 @@ class Silu(Activation):
     """x sigmoid(x)."""
 
     def compute(self, x: Array) -> Array:
-        return x / (1 + np.exp(-x))
+        return np.asarray(x / (1 + np.exp(-x)))
 
     def primitives(self, x: Value) -> Value:
         return _of(Div(), x, _of(Add(), _of(Exp(), _of(Neg(), x)), 1))
@@ -198,8 +198,8 @@ class Gelu(Activation):
 
     def compute(self, x: Array) -> Array:
         if self.tanh:
-            return 0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + _GELU_CUBIC * x * x * x)))
-        return 0.5 * x * (1 + Erf().compute(x * math.sqrt(0.5)))
+            return np.asarray(0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + _GELU_CUBIC * x * x * x))))
+        return np.asarray(0.5 * x * (1 + Erf().compute(x * math.sqrt(0.5))))
 
     def primitives(self, x: Value) -> Value:
         half = _of(Mul(), x, 0.5)
@@ -263,7 +263,7 @@ class Softsign(Activation):
     """x / (1 + |x|)."""
 
     def compute(self, x: Array) -> Array:
-        return x / (1 + np.abs(x))
+        return np.asarray(x / (1 + np.abs(x)))
 
     def primitives(self, x: Value) -> Value:
         return _of(Div(), x, _of(Add(), _of(Abs(), x), 1))

@@ -62,7 +62,7 @@ class Attention(Op):
         scores = np.where(blind, 0, scores + bias)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights = np.where(blind, 0, weights / weights.sum(axis=-1, keepdims=True))
-        return np.matmul(weights, values).astype(q.dtype)
+        return np.asarray(np.matmul(weights, values)).astype(q.dtype)
 
     def _bias(self, scores: Array, *mask: Array) -> Array:
         bias = np.zeros_like(scores)

@@ -98,10 +98,10 @@ class ConvTranspose(Op):
         for taps in itertools.product(*map(range, kernel)):
             places = zip(taps, spatial, self.strides, self.dilations, strict=True)
             where = tuple(slice(k * d, k * d + (size - 1) * s + 1, s) for k, size, s, d in places)
-            y[(slice(None), slice(None), *where)] += added[(slice(None), slice(None), *taps)]
+            y[(..., *where)] += added[(slice(None), slice(None), *taps)]
         sizes = zip(known(self.pads_before), known(result.shape[2:]), strict=True)
         kept = tuple(slice(before, before + size) for before, size in sizes)
-        return y[(slice(None), slice(None), *kept)].astype(result.dtype.numpy)
+        return y[(..., *kept)].astype(result.dtype.numpy)
 
     def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
         """A multiplication and an addition for each tap of each input element."""

@@ -204,7 +204,7 @@ def cubic(x: Array, a: float) -> Array:
     d = np.abs(x)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0))
+    return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0)))
 
 
 def _triangle(x: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -92,8 +93,8 @@ class MaxPoolIndices(Op):
         """Take the winner's position from an array of positions, gathered like the data."""
         counts = known(_counts(self, _type(x)))
         spatial = x.shape[2:]
-        order = "F" if self.column_major else "C"
-        within = np.arange(np.prod(spatial), dtype=np.int64).reshape(spatial, order=order)
+        within = np.arange(math.prod(spatial), dtype=np.int64)
+        within = within.reshape(spatial[::-1]).T if self.column_major else within.reshape(spatial)
         planes = np.arange(x.shape[0] * x.shape[1], dtype=np.int64).reshape(*x.shape[:2], *(1,) * len(spatial))
         positions = planes * within.size + within
         values = _windows(self, x, counts, _lowest(dt.of(x.dtype))).reshape(*x.shape[:2], *counts, -1)

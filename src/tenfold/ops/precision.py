@@ -47,4 +47,4 @@ def product_dtype(operation: str, x: Type, w: Type) -> DType:
 
 def contract(x: Array, w: Array) -> Array:
     """x @ w over stacked matrices, accumulated wide; the caller narrows the result."""
-    return np.matmul(widen(x), widen(w))
+    return np.asarray(np.matmul(widen(x), widen(w)))

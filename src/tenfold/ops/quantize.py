@@ -41,7 +41,7 @@ class Quantize(Op):
         if self.dtype.is_float:
             return Cast(self.dtype, self.saturate).evaluate(np.asarray(quotient + offset))
         low, high = self.dtype.limits
-        return np.clip(np.rint(quotient) + offset, low, high).astype(self.dtype.numpy)
+        return np.asarray(np.clip(np.rint(quotient) + offset, low, high).astype(self.dtype.numpy))
 
 
 class Dequantize(Op):

@@ -1,0 +1,155 @@
+"""What each operation means: `ALL` is the catalogue; calling an operation on values writes a network by hand."""
+
+from __future__ import annotations
+
+from tenfold.ir.op import Op
+from tenfold.ops.activation import (
+    Affine,
+    Celu,
+    Clip,
+    Elu,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    LogSigmoid,
+    Mish,
+    PRelu,
+    Relu,
+    ScaledTanh,
+    Selu,
+    Shrink,
+    Sigmoid,
+    Silu,
+    Softplus,
+    Softsign,
+    Swish,
+    ThresholdedRelu,
+)
+from tenfold.ops.arithmetic import (
+    Abs,
+    Acos,
+    Acosh,
+    Add,
+    Asin,
+    Asinh,
+    Atan,
+    Atanh,
+    Ceil,
+    Cos,
+    Cosh,
+    Div,
+    Erf,
+    Exp,
+    Expm1,
+    Floor,
+    Log,
+    Log1p,
+    Maximum,
+    Minimum,
+    Mod,
+    Mul,
+    Neg,
+    Pow,
+    Reciprocal,
+    Round,
+    Rsqrt,
+    Sign,
+    Sin,
+    Sinh,
+    Sqrt,
+    Sub,
+    Tan,
+    Tanh,
+    Trunc,
+)
+from tenfold.ops.attention import Attention, RotaryEmbedding
+from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
+from tenfold.ops.control import If, Loop, Scan
+from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.dynamic import (
+    DynamicExpand,
+    DynamicFill,
+    DynamicPad,
+    DynamicRange,
+    DynamicReshape,
+    DynamicSlice,
+    DynamicTile,
+)
+from tenfold.ops.image import GridSample, Resize
+from tenfold.ops.index import Compress, Gather, GatherElements, GatherND, NonZero, ScatterElements, ScatterND
+from tenfold.ops.logic import (
+    And,
+    BitAnd,
+    BitNot,
+    BitOr,
+    BitXor,
+    Cast,
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    IsInf,
+    IsNan,
+    Less,
+    LessOrEqual,
+    Not,
+    NotEqual,
+    Or,
+    ShiftLeft,
+    ShiftRight,
+    Where,
+    Xor,
+)
+from tenfold.ops.matmul import MatMul
+from tenfold.ops.movement import Concat, DepthToSpace, Expand, Pad, Reshape, Slice, SpaceToDepth, Split, Tile, Transpose
+from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
+from tenfold.ops.pool import MaxPoolIndices, Pool
+from tenfold.ops.quantize import Dequantize, Quantize
+from tenfold.ops.recurrent import GRU, LSTM, RNN
+from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce
+from tenfold.ops.signal import DFT, STFT
+from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
+
+# fmt: off
+__all__ = (
+    "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "ArgReduce",
+    "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitNot", "BitOr", "BitXor", "Cast", "Ceil", "Celu",
+    "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Cos", "Cosh", "Cumulative", "DepthToSpace",
+    "Dequantize", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape",
+    "DynamicSlice", "DynamicTile", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather",
+    "GatherElements", "GatherND", "Gelu", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid",
+    "HardSwish", "If", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p",
+    "LogSigmoid", "LogSoftmax", "Loop", "LpNormalize", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish",
+    "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "Or", "PRelu", "Pad", "Pool", "Pow",
+    "Quantize", "RMSNorm", "Reciprocal", "Reduce", "Relu", "Reshape", "Resize", "RotaryEmbedding", "Round", "Rsqrt",
+    "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
+    "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split",
+    "Sqrt", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Unique",
+    "Where", "Xor", "scalar",
+)
+
+ALL: tuple[type[Op], ...] = (
+    Add, Sub, Mul, Div, Mod, Pow, Minimum, Maximum, Neg, Abs, Sign, Floor, Ceil, Trunc, Round, Sqrt, Rsqrt,
+    Reciprocal, Exp, Log, Log1p, Expm1, Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh,
+    Constant, Sizes, Fill, Iota,
+    If, Loop, Scan,
+    DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
+    Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,
+    Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Not, BitAnd, BitOr, BitXor, BitNot,
+    ShiftLeft, ShiftRight, IsNan, IsInf, Where, Cast,
+    Reshape, Transpose, Expand, Slice, Concat, Split, Pad, Tile, SpaceToDepth, DepthToSpace,
+    Reduce, ArgReduce, Cumulative,
+    TopK, Unique, NonMaxSuppression,
+    Affine, Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, LogSigmoid, Mish, PRelu, Relu, ScaledTanh,
+    Selu, Shrink, Sigmoid, Silu, Softplus, Softsign, Swish, ThresholdedRelu,
+    Attention, RotaryEmbedding,
+    Conv, ConvTranspose,
+    GridSample, Resize,
+    MatMul,
+    GroupNorm, LayerNorm, LogSoftmax, LpNormalize, LRN, RMSNorm, Softmax,
+    MaxPoolIndices, Pool,
+    Dequantize, Quantize,
+    GRU, LSTM, RNN,
+    DFT, STFT,
+)
+# fmt: on
