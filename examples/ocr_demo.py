@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def annotate(picture: Path, lines: Sequence[tuple[Any, str, float]], output: Pat
         corners = [(scale * x, scale * y) for x, y in box]
         draw.polygon(corners, outline="red", width=2)
         left, middle = corners[0][0], (corners[0][1] + corners[3][1]) / 2
-        draw.text((page.width + left, middle), text, fill="black", font=font, anchor="lm")
+        draw.text(
+            (page.width + left, middle), unicodedata.normalize("NFKC", text), fill="black", font=font, anchor="lm"
+        )
     output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(output)
 
