@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.ir.dim import Size
-from tenfold.ir.graph import Node, Value
+from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.type import Type
 
 Array = NDArray[Any]
@@ -76,3 +76,8 @@ class Op:
     def attributes(self) -> dict[str, Any]:
         """Its fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """The subgraphs among its attributes."""
+        return tuple(value for value in self.attributes.values() if isinstance(value, Graph))
