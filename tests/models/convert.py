@@ -7,13 +7,14 @@ import json
 import pickle
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
@@ -25,7 +26,7 @@ class Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.used: dict[str, Array] = {}
 
-    def __call__(self, operator: str, *inputs: str, name: str = "", **attributes: object) -> str:
+    def __call__(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Add a node; its output is called `name`, or after its operator and number."""
         output = name or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
@@ -52,7 +53,8 @@ class Builder:
         graph = helper.make_graph(self.nodes, "main", inputs, outputs, initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
         onnx.checker.check_model(model)
-        return model.SerializeToString()
+        content: bytes = model.SerializeToString()
+        return content
 
 
 def safetensors(content: bytes) -> dict[str, Array]:
@@ -87,10 +89,10 @@ class StateDict(pickle.Unpickler):
             return self.kinds[name]
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a state dict")
 
-    def persistent_load(self, pid: tuple[object, ...]) -> Array:
+    def persistent_load(self, pid: tuple[Any, ...]) -> Array:
         """An empty array for ("storage", kind, key, location, count, view); it is filled later."""
         _, kind, key, _, count, _ = pid
-        return self.storages.setdefault(str(key), np.empty(count, kind))  # type: ignore[call-overload]
+        return self.storages.setdefault(str(key), np.empty(count, kind))
 
 
 def _strided(storage: Array, offset: int, shape: Sequence[int], strides: Sequence[int], *_: object) -> Array:

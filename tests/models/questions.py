@@ -38,7 +38,7 @@ def page_in_four_turns(seed: int) -> dict[str, Array]:
     """The middle of the page turned by 0, 90, 180 and 270 degrees; other seeds: as many of them as the seed."""
     image = picture("page.png")
     turned = [image.rotate(-angle, expand=True) for angle in (0, 90, 180, 270)]
-    short = [part.resize([round(side * 256 / min(part.size)) for side in part.size]) for part in turned]  # type: ignore[arg-type]
+    short = [part.resize([round(side * 256 / min(part.size)) for side in part.size]) for part in turned]
     middles = [
         part.crop((x := (part.width - 224) // 2, y := (part.height - 224) // 2, x + 224, y + 224)) for part in short
     ]

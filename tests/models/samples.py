@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from PIL import Image
 
 from tests.models.packages import member
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
@@ -80,7 +81,8 @@ def voice(rate: int = 16000) -> Floats:
         frequency = np.interp(np.arange(count) / length - 0.5, np.arange(len(vowels)), track)
         sound = resonate(sound, frequency / rate, (60 + 40 * index) / rate)
     sound = np.diff(sound, prepend=0.0)
-    return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
+    loudest = float(np.abs(sound).max())
+    return (0.5 * sound / loudest).astype(np.float32)
 
 
 def resonate(sound: NDArray[np.float64], frequency: NDArray[np.float64], bandwidth: float) -> NDArray[np.float64]:
