@@ -29,8 +29,8 @@ class Control(Protocol):
         """The outputs; `interpreter.call(graph, arrays)` runs a subgraph."""
 
 
-def bind(op: Op, bindings: Mapping[str, int]) -> Op:
-    """The same operation with every symbolic size in its attributes replaced; those not bound yet stay."""
+def bind(op: Op, bindings: Mapping[str, Size]) -> Op:
+    """The same operation with the symbols in its attributes replaced by name; those that `bindings` lacks stay."""
     changed = {}
     for name, value in op.attributes.items():
         bound = _bound(value, bindings)
@@ -39,7 +39,7 @@ def bind(op: Op, bindings: Mapping[str, int]) -> Op:
     return dataclasses.replace(op, **changed) if changed else op  # type: ignore[type-var]
 
 
-def _bound(value: Any, bindings: Mapping[str, int]) -> Any:
+def _bound(value: Any, bindings: Mapping[str, Size]) -> Any:
     if isinstance(value, Dim):
         return dim.substitute(value, bindings)
     if isinstance(value, tuple):

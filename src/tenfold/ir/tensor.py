@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +14,24 @@ from numpy.typing import NDArray
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 
+if TYPE_CHECKING:
+    from tenfold.ir.op import Op
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How a folded constant was made: output `index` of an operation on other constants."""
+
+    op: Op
+    inputs: tuple[Tensor, ...]
+    index: int = 0
+
 
 class Tensor:
     """Immutable constant data. Equal when dtype, shape and bytes are equal; hashed by content.
 
-    `source` names the weights of the user's model that it was made of (for refit and reports).
+    `source` names the weight of the user's model that it is, `recipe` says how it was folded from others: what refit
+    replays. A constant of neither came with the model's operators.
     """
 
     def __init__(
@@ -26,6 +41,7 @@ class Tensor:
         dtype: DType | None = None,
         shape: tuple[int, ...] | None = None,
         source: str | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         if callable(array):
             if dtype is None or shape is None:
@@ -36,6 +52,7 @@ class Tensor:
             self._load = lambda: fixed
             self.dtype, self.shape = dtype or dt.of(fixed.dtype), fixed.shape
         self.source = source
+        self.recipe = recipe
 
     @property
     def array(self) -> NDArray:

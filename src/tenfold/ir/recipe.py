@@ -1,0 +1,57 @@
+"""How folded constants are made again of new weights: what refit replays, with no compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.op import Array, Op
+from tenfold.ir.tensor import Tensor
+from tenfold.ir.type import Type
+
+
+def sources(tensor: Tensor) -> tuple[str, ...]:
+    """The names of the user's weights that a constant was made of, each once, in the order of their use."""
+    if tensor.source is not None:
+        return (tensor.source,)
+    inner = tensor.recipe.inputs if tensor.recipe else ()
+    return tuple(dict.fromkeys(name for one in inner for name in sources(one)))
+
+
+def recipe_graph(tensor: Tensor, constant: type[Op]) -> Graph:
+    """The recipe as a graph from the user's weights, by name, to the one output "result".
+
+    Constants that are no weights of the user's become nodes of `constant` (`tenfold.ops.Constant`).
+    """
+    graph = Graph(name="recipe")
+    made: dict[int, Value] = {}
+
+    def value(one: Tensor) -> Value:
+        if id(one) not in made:
+            made[id(one)] = build(one)
+        return made[id(one)]
+
+    def build(one: Tensor) -> Value:
+        if one.source is not None:
+            return named.setdefault(one.source, Value(Type(one.dtype, one.shape), name=one.source))
+        if one.recipe is None:
+            return Node(constant(one), ()).output  # type: ignore[call-arg]
+        return Node(one.recipe.op, tuple(map(value, one.recipe.inputs))).outputs[one.recipe.index]
+
+    named: dict[str, Value] = {}
+    result = value(tensor)
+    graph.inputs = list(named.values())
+    graph.set_outputs([result], ["result"])
+    return graph
+
+
+def replay(tensor: Tensor, weights: Mapping[str, Array]) -> Tensor:
+    """The constant made again, with the user's weights that `weights` names replaced; itself if it uses none."""
+    if not set(sources(tensor)) & set(weights):
+        return tensor
+    if tensor.source is not None:
+        return Tensor(weights[tensor.source], dtype=tensor.dtype, source=tensor.source)
+    assert tensor.recipe is not None
+    recipe = tensor.recipe
+    arrays = tuple(replay(one, weights).array for one in recipe.inputs)
+    return Tensor(recipe.op.results(arrays)[recipe.index], dtype=tensor.dtype, recipe=recipe)

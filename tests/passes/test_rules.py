@@ -1,0 +1,45 @@
+"""Every rule: it states its algebra, fires on its example, keeps the numbers, and leaves its near miss alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenfold import ops, passes
+from tenfold.ir import text
+from tenfold.passes.algebra import EXACT
+from tenfold.passes.clean import IDENTITIES
+from tenfold.passes.fold import FOLDING
+from tenfold.passes.movement import MOVEMENT
+from tenfold.rewrite.rule import Rule, rewrite
+from tests.passes.sample import assert_same, run, sample
+
+each_rule = pytest.mark.parametrize("rule", passes.RULES, ids=lambda rule: rule.name)
+
+
+@each_rule
+def test_a_rule_fires_on_its_example_and_keeps_the_numbers(rule: Rule) -> None:
+    before, after = (text.parse(rule.fires, ops.ALL) for _ in range(2))
+    steps = rewrite(after, (rule,))
+    after.verify()
+    assert steps.counts[rule.name] > 0
+    assert text.show(after) != text.show(before)
+    exact = rule in (*IDENTITIES, *FOLDING, *MOVEMENT, *EXACT)
+    for seed in range(3):
+        inputs = sample(before, seed)
+        assert_same(run(before, inputs), run(after, inputs), exact=exact)
+
+
+@each_rule
+def test_a_rule_leaves_its_near_miss_alone(rule: Rule) -> None:
+    graph = text.parse(rule.misses, ops.ALL)
+    assert not rewrite(graph, (rule,)).counts
+
+
+@each_rule
+def test_a_rule_states_its_algebra(rule: Rule) -> None:
+    assert "->" in rule.algebra
+
+
+def test_rules_have_distinct_names() -> None:
+    names = [rule.name for rule in passes.RULES]
+    assert len(set(names)) == len(names)
