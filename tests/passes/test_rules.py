@@ -7,6 +7,7 @@ import pytest
 from tenfold import ops, passes
 from tenfold.ir import text
 from tenfold.passes.algebra import EXACT
+from tenfold.passes.algebra import EXACT
 from tenfold.passes.clean import IDENTITIES
 from tenfold.passes.fold import FOLDING
 from tenfold.passes.movement import MOVEMENT

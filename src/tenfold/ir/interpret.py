@@ -126,8 +126,8 @@ class Interpreter:
                 raise TypeError(f"it gave {dt.of(array.dtype)}{list(array.shape)}, not {value.type}")
             for size, actual in zip(value.type.shape, array.shape, strict=True):
                 known = dim.substitute(size, self.bindings)
-                if isinstance(known, Dim) and known.name:
-                    self.bindings[known.name] = actual
+                if isinstance(known, Dim) and known.symbol:
+                    self.bindings[known.symbol.name] = actual
                 elif isinstance(known, int) and known != actual:
                     raise ValueError(f"it gave the shape {list(array.shape)}, not {value.type}: {size} is {known}")
 
@@ -151,8 +151,8 @@ def bindings_of(inputs: Sequence[Value], arrays: Sequence[Array], known: Mapping
                 argument=value.name,
             )
         for size, actual in _facts(value.type, array):
-            if isinstance(size, Dim) and size.name:
-                found.setdefault(size.name, actual)
+            if isinstance(size, Dim) and size.symbol:
+                found.setdefault(size.symbol.name, actual)
     for value, array in zip(inputs, arrays, strict=True):
         _check(value, array, {**known, **found})
     return found

@@ -103,7 +103,8 @@ class _Printer:
 
 
 def _where(graph: Graph) -> str:
-    symbols = {name: symbol for size in _sizes(graph) for symbol in dim.declared(size) if (name := symbol.name)}
+    declared = (symbol for size in _sizes(graph) for symbol in dim.declared(size))
+    symbols = {known.name: symbol for symbol in declared if (known := symbol.symbol)}
     found = [f"{size_text(symbol)} in {_range(symbol)}" for _, symbol in sorted(symbols.items())]
     return f" where {', '.join(found)}" if found else ""
 

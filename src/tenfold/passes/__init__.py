@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tenfold.passes.algebra import ALGEBRA
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
+from tenfold.passes.movement import MOVEMENT
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 
-SIMPLIFYING = FOLDING + IDENTITIES
+SIMPLIFYING = FOLDING + IDENTITIES + ALGEBRA + MOVEMENT
 
 RULES = SIMPLIFYING
 """Every rule there is."""

@@ -151,8 +151,8 @@ def check_replacement(old: Value, new: Value) -> dict[str, Size]:
     learned: dict[str, Size] = {}
     for a, b in zip(old.type.shape, new.type.shape, strict=True):
         assert not (isinstance(a, int) and isinstance(b, int) and a != b), f"{old} cannot be replaced by {new}"
-        if isinstance(a, Dim) and a.name and a.data_dependent and a is not b:
-            learned[a.name] = b
+        if isinstance(a, Dim) and a.symbol and a.data_dependent and a is not b:
+            learned[a.symbol.name] = b
     return learned
 
 
