@@ -1,4 +1,4 @@
-"""Our own small linker: ELF objects to one flat position-independent blob, and a blob to a static program.
+"""Our own small linker: ELF objects to one flat position-independent blob.
 
 A blob is code and read-only data in a row, mapped at any page boundary and entered at offsets. Objects may hold
 only PC-relative relocations, and no writable data: what a kernel needs beside its own code comes as an argument.
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tenfold.errors import UnsupportedError
 
-_MACHINES = {"x86_64": 62, "aarch64": 183}
+MACHINES = {"x86_64": 62, "aarch64": 183}
 _CODE_ALIGNMENT = 64
 _PROGBITS, _SYMTAB, _RELA, _NOBITS = 1, 2, 4, 8
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
@@ -152,8 +152,8 @@ def _low(scale: int) -> Callable[[bytearray, int, int], None]:
 
 
 _RELOCATIONS: dict[int, dict[int, Callable[[bytearray, int, int], None]]] = {
-    _MACHINES["x86_64"]: {2: _word(32), 4: _word(32), 24: _word(64)},
-    _MACHINES["aarch64"]: {
+    MACHINES["x86_64"]: {2: _word(32), 4: _word(32), 24: _word(64)},
+    MACHINES["aarch64"]: {
         260: _word(64),
         261: _word(32),
         273: _branch(5, 19),
@@ -250,24 +250,3 @@ def _resolve(item: _Object, placed: dict[int, int], shared: dict[str, int], code
             kinds[relocation.kind](code, at, target + relocation.addend)
         except OverflowError:
             raise UnsupportedError(f"{item.unit.name}: {symbol.name!r} is too far from the code using it") from None
-
-
-CODE_ADDRESS = 0x10_0000_0000
-DATA_ADDRESS = 0x20_0000_0000
-
-
-def static_elf(blob: Blob, entry: str, architecture: str, data: bytes = b"") -> bytes:
-    """A static Linux program whose first instruction is `entry`, with the blob at CODE_ADDRESS and `data`, writable,
-    at DATA_ADDRESS. `architecture` is "x86_64" or "aarch64".
-    """
-    page, header = 4096, 64 + 2 * 56
-    code_at = page
-    data_at = code_at + len(blob.code) + -len(blob.code) % page
-    start = CODE_ADDRESS + blob.entries[entry]
-    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
-    machine = _MACHINES[architecture]
-    head = ident + struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, start, 64, 0, 0, 64, 56, 2, 0, 0, 0)
-    for flags, at, address, size in ((5, code_at, CODE_ADDRESS, len(blob.code)), (6, data_at, DATA_ADDRESS, len(data))):
-        head += struct.pack("<IIQQQQQQ", 1, flags, at, address, address, size, size, page)
-    assert len(head) == header
-    return head.ljust(code_at, b"\0") + blob.code.ljust(data_at - code_at, b"\0") + data

@@ -74,7 +74,7 @@ class Arena:
         """`size` bytes at `offset` as an array that lives no longer than the block."""
         if not 0 <= offset <= offset + size <= self.size:
             raise LimitError(f"bytes {offset} to {offset + size} lie outside the {self.size} of the block")
-        return np.frombuffer((ctypes.c_char * size).from_address(self.address + offset), np.uint8)
+        return np.frombuffer(memoryview((ctypes.c_ubyte * size).from_address(self.address + offset)), np.uint8)
 
     def close(self) -> None:
         """Give the memory back."""

@@ -101,6 +101,7 @@ class Team:
         self._code = code
         self._rate = code.tick_rate(entries["ticks"])
         self.threads = share.threads
+        self._reason = share.reason
         size = 0 if share.threads == 1 else share.threads
         self.lanes = size + 1
         self.address = fresh_pages(ctypes.sizeof(block.Team) + size * (block.WORKER_SIZE + _MASK_BYTES) + 64)
@@ -125,10 +126,13 @@ class Team:
         return int(seconds * self._rate)
 
     def pinning(self) -> str:
-        """How the workers run, in words for `tenfold settings`."""
-        refused = [place.index for place in self._places if place.affinity < 0]
-        pinned = sum(place.cpu >= 0 for place in self._places) - len(refused)
-        return f"{len(self._places)} workers, {pinned} of them pinned"
+        """How the workers run, in words."""
+        if not self._places:
+            return "no workers: one thread"
+        refused = sum(place.affinity < 0 for place in self._places)
+        reason = self._reason or ("the system refused" if refused else "")
+        pinned = 0 if self._reason else len(self._places) - refused
+        return f"{len(self._places)} workers, {pinned} pinned" + (f" ({reason})" if reason else "")
 
     def open_job(self) -> int:
         """The address of a job for one context's calls; give it back with `close_job`."""

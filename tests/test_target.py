@@ -1,0 +1,78 @@
+"""Targets: parsing, printing, what this machine can run, what this version can build."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenfold import target as target_module
+from tenfold.errors import OptionError, TargetError
+from tenfold.target import Target
+
+NAMES = ["cpu", "cpu:x86-64-v3", "cpu:x86-64-v4", "cpu:x86-64-v4+amx", "cpu:aarch64", "cuda", "cuda:sm_90"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_round_trip(name: str) -> None:
+    (target,) = Target.parse(name)
+    assert str(target) == name
+    assert Target.parse(target) == (target,)
+    assert hash(target) == hash(Target.parse(name)[0])
+
+
+def test_extensions_are_a_set() -> None:
+    assert Target.parse("cpu:x86-64-v4+vnni+amx") == Target.parse("cpu:x86-64-v4+amx+vnni+amx")
+
+
+def test_commas_and_sequences_make_several() -> None:
+    several = Target.parse("cpu:x86-64-v3, cpu:aarch64")
+    assert [str(target) for target in several] == ["cpu:x86-64-v3", "cpu:aarch64"]
+    assert Target.parse(["cpu:x86-64-v3", several[1], "cpu:x86-64-v3"]) == several
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("cpu:x86-64-v5", "cpu:x86-64-v4"), ("gpu", "cpu"), ("cpu:x86-64-v3+amx", ""), ("cuda:90", ""), ("", "")],
+)
+def test_an_unknown_target_is_refused_with_advice(name: str, advice: str) -> None:
+    with pytest.raises(TargetError, match="no such target") as caught:
+        Target.parse(name)
+    assert advice in str(caught.value.remedy)
+
+
+def test_an_empty_sequence_is_refused() -> None:
+    with pytest.raises(TargetError):
+        Target.parse([])
+
+
+def test_this_machine_runs_its_own_level() -> None:
+    host = Target.host()
+    assert host.native
+    assert host.runs_here()
+    assert host.portable.runs_here()
+    assert not host.portable.native
+    assert str(host.portable) == f"cpu:{host.level}"
+
+
+def test_what_this_machine_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target_module, "machine_flags", lambda: frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c"}))
+    monkeypatch.setattr(target_module.platform, "machine", lambda: "x86_64")
+    assert (
+        Target("cpu", "x86-64-v3").refusal() == "target cpu:x86-64-v3 needs CPU features this machine lacks: abm, movbe"
+    )
+    assert "aarch64" in str(Target("cpu", "aarch64").refusal())
+    assert "CPU targets only" in str(Target("cuda", "").refusal())
+    with pytest.raises(TargetError, match="none of the levels"):
+        Target.host()
+
+
+def test_what_cannot_be_built_yet_is_refused() -> None:
+    for name in NAMES:
+        (target,) = Target.parse(name)
+        if target.kind == "cuda":
+            with pytest.raises(TargetError, match="not built yet"):
+                target.require_buildable()
+        elif target.extras:
+            with pytest.raises(OptionError, match="amx"):
+                target.require_buildable()
+        else:
+            target.require_buildable()
