@@ -22,14 +22,17 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from tenfold.errors import ModelError, UnsupportedError
+from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
-from tenfold.ops.constant import Constant
+from tenfold.ops.constant import Constant, Fill, Sizes
 
 T = TypeVar("T")
+
+MOST_FOLDED = 2**24
 
 
 class Subgraph(Protocol):
@@ -84,6 +87,12 @@ class Operator:
         if value is None:
             raise ModelError(f"{self.type} needs an input {index}, and the model gives none", operator=self.label)
         return value
+
+    def axis(self, axis: int, rank: int) -> int:
+        """An axis of a tensor of that rank counted from the start; ModelError if there is none."""
+        if not -rank <= axis < rank:
+            raise self.invalid(f"there is no axis {axis} in a tensor of rank {rank}")
+        return axis % rank
 
     def sizes(self, index: int) -> tuple[Size, ...] | None:
         """The integer contents of input `index`, symbolic or not; None if absent or known only when the data are."""
@@ -234,11 +243,28 @@ def constant(value: Value) -> Array | None:
     return found[value] if _evaluate(value, found) else None
 
 
+def _evaluable(value: Value) -> bool:
+    if isinstance(value.op, Constant):
+        return True
+    small = isinstance(value.type.size, int) and 0 <= value.type.size <= MOST_FOLDED
+    leaf = value.op is not None and not value.inputs
+    return small and (not leaf or (isinstance(value.op, Fill | Sizes) and _is_static(value)))
+
+
+def _is_static(value: Value) -> bool:
+    return value.type.is_static and all(isinstance(one, int) for one in value.type.entries or ())
+
+
+def depends_on_contents(size: Size) -> bool:
+    """True if the size depends on contents of an input, which may be anything, negative too."""
+    return any(one.symbol is not None and one.symbol.low is None for one in dim.declared(size))
+
+
 def _evaluate(value: Value, found: dict[Value, Array]) -> bool:
     stack = [value]
     while stack:
         producer = stack[-1].producer
-        if producer is None or (not producer.inputs and not isinstance(producer.op, Constant)):
+        if producer is None or not all(_evaluable(one) for one in producer.outputs):
             return False
         waiting = [one for one in producer.inputs if one not in found]
         if waiting:

@@ -1,0 +1,83 @@
+"""The ONNX importer: a ModelProto becomes a graph."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from onnx import GraphProto, ModelProto
+
+from tenfold.errors import ModelError
+from tenfold.importers.convert import Table, report
+from tenfold.importers.onnx import control, conv, index, math, nn, recurrent, tensor
+from tenfold.importers.onnx.functions import model_functions, versions
+from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
+from tenfold.importers.onnx.proto import read_model
+from tenfold.importers.onnx.scope import Scope
+from tenfold.importers.onnx.walk import Walk
+from tenfold.ir.graph import Graph
+from tenfold.ir.type import numbered_unknowns
+
+TABLE: Table = {
+    **math.TABLE,
+    **tensor.TABLE,
+    **index.TABLE,
+    **control.TABLE,
+    **nn.TABLE,
+    **conv.TABLE,
+    **recurrent.TABLE,
+}
+
+
+def import_onnx(
+    model: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, Bounds] | None = None,
+    outputs: Sequence[str] | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+    table: Table = TABLE,
+) -> Graph:
+    """The graph of an ONNX model, given as a path, as bytes or as a message.
+
+    `shapes` and `dims` override declared sizes, `outputs` names values of the model to return instead of its own
+    outputs, `data_root` is the folder of external data (by default the model's own). Raises ModelError if the
+    model is damaged or contradicts itself, UnsupportedError listing every operator that no converter of `table`
+    takes, OptionError for a name that the model does not have.
+    """
+    message, folder = read_model(model)
+    root = Path(data_root) if data_root is not None else folder
+    declared = Declared(shapes, dims)
+    walk = Walk(table, model_functions(message), root, declared.contents)
+    with numbered_unknowns():
+        return _graph(message, walk, declared, outputs)
+
+
+def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequence[str] | None) -> Graph:
+    body = message.graph
+    graph, scope = Graph(name=body.name), Scope()
+    initial = {tensor.name for tensor in body.initializer} | {one.values.name for one in body.sparse_initializer}
+    for info in body.input:
+        if info.name not in initial:
+            scope.bind(info.name, graph.input(info.name, declared.type(info)))
+    declared.check([value.name for value in graph.inputs])
+    wanted = list(outputs) if outputs is not None else [info.name for info in body.output]
+    _check_outputs(body, wanted)
+    values = walk.graph(body, scope, versions(message.opset_import), wanted)
+    if walk.missing:
+        raise report(list(walk.missing))
+    graph.set_outputs([value for value in values if value is not None], wanted)
+    return graph
+
+
+def _check_outputs(body: GraphProto, wanted: Sequence[str]) -> None:
+    if not wanted:
+        raise ModelError("the model has no outputs")
+    if len(set(wanted)) != len(wanted):
+        raise ModelError(f"an output is named twice among {', '.join(wanted)}")
+    known = [name for node in body.node for name in node.output if name]
+    known += [info.name for info in body.input] + [one.name for one in body.initializer]
+    known += [one.values.name for one in body.sparse_initializer]
+    for name in set(wanted) - set(known):
+        raise unknown_name("value", name, known, "outputs")

@@ -1,0 +1,112 @@
+"""Operators defined by others: functions that the model brings, and those that ONNX itself defines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import onnx
+from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TypeProto
+from onnx.defs import OpSchema, SchemaError
+
+from tenfold.errors import ModelError
+from tenfold.importers.onnx.proto import NUMBERS
+from tenfold.importers.onnx.scope import shown
+from tenfold.ir.graph import Value
+
+FunctionKey = tuple[str, str, str]
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def domain_of(name: str) -> str:
+    """The name of an operator set's domain: the standard one is ""."""
+    return "" if name in STANDARD_DOMAINS else name
+
+
+def versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
+    """The version of each operator set that a model or function is written to."""
+    return {domain_of(one.domain): one.version for one in imports}
+
+
+def model_functions(model: ModelProto) -> Mapping[FunctionKey, FunctionProto]:
+    """The functions of a model by domain, name and overload; ModelError if two are the same."""
+    found: dict[FunctionKey, FunctionProto] = {}
+    for function in model.functions:
+        key = (domain_of(function.domain), function.name, function.overload)
+        if key in found:
+            raise ModelError(f"the function {function.domain}.{function.name} is defined twice")
+        found[key] = function
+    return found
+
+
+def standard_function(
+    node: NodeProto, domain: str, version: int, inputs: Sequence[Value | None]
+) -> FunctionProto | None:
+    """ONNX's own definition of an operator by other operators, at the newest version not newer; None if it has none."""
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, domain)
+    except SchemaError:
+        return None
+    if schema.has_function:
+        known = [one for one in schema.function_opset_versions if one <= version]
+        return _parsed(schema.get_function_with_opset_version(max(known))) if known else None
+    if schema.has_context_dependent_function:
+        return _in_context(schema, node, version, inputs)
+    return None
+
+
+def _in_context(
+    schema: OpSchema, node: NodeProto, version: int, inputs: Sequence[Value | None]
+) -> FunctionProto | None:
+    known = [one for one in schema.context_dependent_function_opset_versions if one <= version]
+    if not known:
+        return None
+    types = [_type(value).SerializeToString() for value in inputs]
+    data = schema.get_context_dependent_function_with_opset_version(max(known), node.SerializeToString(), types)
+    return _parsed(data) if data else None
+
+
+def _parsed(data: bytes) -> FunctionProto:
+    function = FunctionProto()
+    function.ParseFromString(data)
+    return function
+
+
+def _type(value: Value | None) -> TypeProto:
+    if value is None:
+        return TypeProto()
+    return onnx.helper.make_tensor_type_proto(NUMBERS[value.type.dtype], [None] * value.type.rank)
+
+
+def instantiated(function: FunctionProto, caller: NodeProto, *, named: bool) -> list[NodeProto]:
+    """The nodes of a function with the caller's attributes in place, called after the caller.
+
+    `named` keeps their own names after the caller's.
+    """
+    given = {attribute.name: attribute for attribute in function.attribute_proto}
+    given |= {attribute.name: attribute for attribute in caller.attribute}
+    nodes = []
+    for node in function.node:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.name = f"{shown(caller)}/{node.name or node.op_type}" if named else shown(caller)
+        _resolve(copy, given)
+        nodes.append(copy)
+    return nodes
+
+
+def _resolve(node: NodeProto, given: Mapping[str, AttributeProto]) -> None:
+    kept = []
+    for attribute in node.attribute:
+        if not attribute.ref_attr_name:
+            kept.append(attribute)
+        elif attribute.ref_attr_name in given:
+            resolved = AttributeProto()
+            resolved.CopyFrom(given[attribute.ref_attr_name])
+            resolved.name = attribute.name
+            kept.append(resolved)
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for inner in graph.node:
+                _resolve(inner, given)
+    whole = NodeProto(attribute=kept)
+    node.ClearField("attribute")
+    node.attribute.extend(whole.attribute)

@@ -1,0 +1,245 @@
+"""ONNX's operators that pick, place, order or mark elements by position."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tenfold.importers.convert import Operator, Results, Table, after, input_from_attribute
+from tenfold.importers.onnx.shorthand import apply, cast, number, reshaped, transposed
+from tenfold.importers.onnx.tensor import element_type
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.graph import Value
+from tenfold.ir.tensor import Tensor
+from tenfold.ops import dynamic, index, movement
+from tenfold.ops.arithmetic import Add, Sub
+from tenfold.ops.constant import Constant, Iota, Sizes
+from tenfold.ops.index import Reduction
+from tenfold.ops.logic import Equal, GreaterOrEqual, Less, LessOrEqual, Where
+from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
+
+ENDLESS = 2**31 - 1
+
+
+def gather(node: Operator) -> Results:
+    """Slices along an axis."""
+    x = node.input(0)
+    return apply(index.Gather(node.axis(node.integer("axis", 0), x.type.rank)), x, node.input(1))
+
+
+def gather_elements(node: Operator) -> Results:
+    """One element for each position."""
+    x = node.input(0)
+    return apply(index.GatherElements(node.axis(node.integer("axis", 0), x.type.rank)), x, node.input(1))
+
+
+def gather_nd(node: Operator) -> Results:
+    """Slices at coordinates."""
+    return apply(index.GatherND(node.integer("batch_dims", 0)), node.input(0), node.input(1))
+
+
+def _reduction(node: Operator) -> Reduction:
+    kinds: tuple[Reduction, ...] = ("none", "add", "mul", "max", "min")
+    return kinds[[*kinds].index(node.text("reduction", "none", kinds))]
+
+
+def scatter_elements(node: Operator) -> Results:
+    """Updates placed one by one."""
+    x = node.input(0)
+    op = index.ScatterElements(node.axis(node.integer("axis", 0), x.type.rank), _reduction(node))
+    return apply(op, x, node.input(1), node.input(2))
+
+
+def scatter_nd(node: Operator) -> Results:
+    """Updates placed at coordinates."""
+    return apply(index.ScatterND(_reduction(node)), node.input(0), node.input(1), node.input(2))
+
+
+def compress(node: Operator) -> Results:
+    """Without an axis the input counts as flat."""
+    x = node.input(0)
+    if "axis" not in node.attributes:
+        return apply(index.Compress(0), reshaped(x, (x.type.size,)), node.input(1))
+    return apply(index.Compress(node.axis(node.integer("axis"), x.type.rank)), x, node.input(1))
+
+
+def non_zero(node: Operator) -> Results:
+    """Coordinates of what is not zero."""
+    return apply(index.NonZero(), node.input(0))
+
+
+def one_hot(node: Operator) -> Results:
+    """values[1] where the position along the new axis equals the index, else values[0]."""
+    positions, values = cast(node.input(0), dt.i64), node.input(2)
+    depth = _scalar(node, 1)
+    axis = node.axis(node.integer("axis", -1), positions.type.rank + 1)
+    wrapped = Where()(Less()(positions, number(0, positions)), apply(Add(), positions, Sizes((depth,), ())()), positions)
+    places = reshaped(wrapped, (*positions.type.shape[:axis], 1, *positions.type.shape[axis:]))
+    counted = reshaped(Iota(0, 1, depth)(), (depth, *(1,) * (positions.type.rank - axis)))
+    off, on = (reshaped(_piece(values, at), ()) for at in (0, 1))
+    result: Value = Where()(Equal()(places, counted), on, off)
+    return result
+
+
+def _scalar(node: Operator, at: int) -> Size:
+    found = node.sizes(at)
+    if found is None or len(found) != 1:
+        raise node.unsupported(f"input {at} must follow from constants and sizes")
+    return found[0]
+
+
+def _piece(x: Value, at: int) -> Value:
+    return apply(movement.Slice((at,), (1,), (1,)), x)
+
+
+def top_k(node: Operator) -> Results:
+    """The greatest k (the least, if `largest` is 0)."""
+    x = node.input(0)
+    axis = node.axis(node.integer("axis", -1), x.type.rank)
+    largest, in_order = node.flag("largest", True), node.flag("sorted", True)
+    asked = node.sizes(1)
+    if asked is not None:
+        return list(TopK(asked[0], axis, largest, in_order)(x))
+    every = TopK(x.type.shape[axis], axis, largest, True)(x)
+    zero, one = (Constant(Tensor(np.array([number], np.int64)))() for number in (0, 1))
+    return [dynamic.DynamicSlice((axis,))(found, zero, node.input(1), one) for found in every]
+
+
+def unique(node: Operator) -> Results:
+    """Distinct elements, or slices."""
+    x = node.input(0)
+    axis = node.axis(node.integer("axis"), x.type.rank) if "axis" in node.attributes else None
+    return list(Unique(axis, node.flag("sorted", True))(x))
+
+
+def slices(node: Operator) -> Results:
+    """Along each of `axes` from start to before end, counted from the end where negative, and clamped."""
+    x = node.input(0)
+    starts, ends, named, steps = (node.sizes(at) if at < 3 else node.integers_of(at) for at in (1, 2, 3, 4))
+    if starts is None or ends is None:
+        return _sliced_by_data(node, x)
+    axes = tuple(range(len(starts))) if named is None else tuple(node.axis(_fixed(a), x.type.rank) for a in named)
+    strides = (1,) * len(starts) if steps is None else tuple(map(_fixed, steps))
+    if not len(starts) == len(ends) == len(axes) == len(strides) or 0 in strides:
+        raise node.invalid(f"{len(starts)} starts, {len(ends)} ends, {len(axes)} axes, steps {list(strides)}")
+    froms: list[Size] = [0] * x.type.rank
+    counts, by = list(x.type.shape), [1] * x.type.rank
+    for axis, start, end, step in zip(axes, starts, ends, strides, strict=True):
+        froms[axis], counts[axis] = span(x.type.shape[axis], start, end, step)
+        by[axis] = step
+    if by == [1] * x.type.rank and tuple(counts) == x.type.shape:
+        return x
+    return apply(movement.Slice(tuple(froms), tuple(counts), tuple(by)), x)
+
+
+def _sliced_by_data(node: Operator, x: Value) -> Value:
+    count = node.input(1).type.size
+    if not isinstance(count, int):
+        raise node.unsupported("the number of its starts depends on data")
+    named = node.integers_of(3)
+    axes = tuple(range(count)) if named is None else tuple(node.axis(axis, x.type.rank) for axis in named)
+    steps = node.optional(4) or Constant(Tensor(np.ones(count, np.int64)))()
+    return apply(dynamic.DynamicSlice(axes), x, node.input(1), node.input(2), steps)
+
+
+def _fixed(size: Size) -> int:
+    assert isinstance(size, int)
+    return size
+
+
+def span(size: Size, start: Size, end: Size, step: int) -> tuple[Size, Size]:
+    """First position and count of Python's slice start:end:step of an axis of that size."""
+    if step > 0:
+        first = _clamped(size, start, 0, size)
+        last = size if isinstance(end, int) and end >= ENDLESS else _clamped(size, end, 0, size)
+        return first, dim.maximum(dim.ceildiv(last - first, step), 0)
+    first = _clamped(size, start, 0, size - 1)
+    last = -1 if isinstance(end, int) and end <= -ENDLESS else _clamped(size, end, -1, size - 1)
+    return first, dim.maximum(dim.ceildiv(first - last, -step), 0)
+
+
+def _clamped(size: Size, position: Size, low: int, high: Size) -> Size:
+    from_end, from_start = dim.maximum(size + position, low), dim.minimum(position, high)
+    return dim.select(dim.less(position, 0), from_end, from_start)
+
+
+def trilu(node: Operator) -> Results:
+    """Zero below (upper) or above the k-th diagonal of the last two axes."""
+    x = node.input(0)
+    if x.type.rank < 2:
+        raise node.invalid(f"it takes a matrix, not {x.type}")
+    rows, columns = x.type.shape[-2:]
+    down = reshaped(Iota(0, 1, rows)(), (rows, 1))
+    shift = node.optional(1)
+    edge = down if shift is None else apply(Add(), down, reshaped(cast(shift, dt.i64), ()))
+    compare = GreaterOrEqual() if node.flag("upper", True) else LessOrEqual()
+    kept = apply(compare, Iota(0, 1, columns)(), edge)
+    result: Value = Where()(kept, x, number(0, x))
+    return result
+
+
+def eye_like(node: Operator) -> Results:
+    """Ones on the k-th diagonal of a matrix shaped as the input."""
+    x = node.input(0)
+    if x.type.rank != 2:
+        raise node.invalid(f"it takes a matrix, not {x.type}")
+    kind = x.type.dtype if "dtype" not in node.attributes else element_type(node, "dtype")
+    rows, columns = x.type.shape
+    down = reshaped(Iota(node.integer("k", 0), 1, rows)(), (rows, 1))
+    return cast(apply(Equal(), Iota(0, 1, columns)(), down), kind)
+
+
+def reverse_sequence(node: Operator) -> Results:
+    """The first lengths[b] elements of each row b in reverse order along the time axis."""
+    x, lengths = node.input(0), cast(node.input(1), dt.i64)
+    batch, time = node.integer("batch_axis", 1), node.integer("time_axis", 0)
+    if (batch, time) not in ((0, 1), (1, 0)) or x.type.rank < 2:
+        raise node.invalid(f"batch axis {batch} and time axis {time} of {x.type}")
+    order = (batch, time, *range(2, x.type.rank))
+    rows = transposed(x, order)
+    count, steps = rows.type.shape[:2]
+    place = Iota(0, 1, steps)()
+    ends = reshaped(lengths, (count, 1))
+    mirrored = apply(Sub(), apply(Sub(), ends, 1), place)
+    source = Where()(apply(Less(), place, ends), mirrored, place)
+    turned: Value = index.GatherND(1)(rows, reshaped(source, (count, steps, 1)))
+    return transposed(turned, order)
+
+
+def non_max_suppression(node: Operator) -> Results:
+    """Absent limits: no boxes at most, no overlap, every score."""
+    most = node.optional(2) or Constant(Tensor(np.zeros(1, np.int64)))()
+    overlap = node.optional(3) or Constant(Tensor(np.zeros(1, np.float32)))()
+    threshold = node.optional(4) or Constant(Tensor(np.full(1, -np.inf, np.float32)))()
+    op = NonMaxSuppression(node.integer("center_point_box", 0) == 1)
+    return apply(op, node.input(0), node.input(1), most, overlap, threshold)
+
+
+def where(node: Operator) -> Results:
+    """x where the condition holds."""
+    result: Value = Where()(node.input(0), node.input(1), node.input(2))
+    return result
+
+
+SLICE_ATTRIBUTES = (("starts", 1), ("ends", 2), ("axes", 3))
+
+TABLE: Table = {
+    ("", "Compress"): ((9, compress),),
+    ("", "EyeLike"): ((9, eye_like),),
+    ("", "Gather"): ((1, gather),),
+    ("", "GatherElements"): ((11, gather_elements),),
+    ("", "GatherND"): ((11, gather_nd),),
+    ("", "NonMaxSuppression"): ((10, non_max_suppression),),
+    ("", "NonZero"): ((9, non_zero),),
+    ("", "OneHot"): ((9, one_hot),),
+    ("", "ReverseSequence"): ((10, reverse_sequence),),
+    ("", "Scatter"): ((9, scatter_elements),),
+    ("", "ScatterElements"): ((11, scatter_elements),),
+    ("", "ScatterND"): ((11, scatter_nd),),
+    ("", "Slice"): ((1, after(*(input_from_attribute(*one) for one in SLICE_ATTRIBUTES), slices)), (10, slices)),
+    ("", "TopK"): ((1, after(input_from_attribute("k", 1), top_k)), (10, top_k)),
+    ("", "Trilu"): ((14, trilu),),
+    ("", "Unique"): ((11, unique),),
+    ("", "Where"): ((9, where),),
+}

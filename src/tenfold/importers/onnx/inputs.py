@@ -1,0 +1,127 @@
+"""The model's inputs as values: declared shapes, what the user's `shapes=` and `dims=` make of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+
+from onnx import TensorShapeProto, TypeProto, ValueInfoProto
+
+from tenfold.errors import ModelError, OptionError, UnsupportedError
+from tenfold.importers.onnx.proto import element_type
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Dim, Size
+from tenfold.ir.type import ENTRIES_LIMIT, Type
+
+Bounds = int | tuple[int, int] | tuple[int, int, int]
+Shape = Sequence[int | str | Dim]
+
+ANONYMOUS = frozenset({"", "?", "-1", "None", "none"})
+
+
+class Declared:
+    """Turns declared types into types with symbols, under the user's overrides.
+
+    `shapes` holds for an input's name its sizes (numbers or names); `dims` for a dimension's name a value, or
+    (min, max) or (min, max, multiple). Raises OptionError for a name the model does not have.
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape] | None, dims: Mapping[str, Bounds] | None) -> None:
+        self._shapes = dict(shapes or {})
+        self._dims = dict(dims or {})
+        self._seen: dict[str, Size] = {}
+        self.contents: set[str] = set()
+        """The names of the symbols that stand for contents of integer and boolean inputs."""
+
+    def type(self, info: ValueInfoProto) -> Type:
+        """The type of one input."""
+        tensor = _tensor_type(info)
+        dtype = element_type(tensor.elem_type, f"input {info.name}")
+        override = self._shapes.get(info.name)
+        if override is not None:
+            shape = self._overridden(info.name, tensor, override)
+        elif not tensor.HasField("shape"):
+            raise UnsupportedError(
+                f"input {info.name!r} states no shape", argument="shapes", remedy=f"pass shapes={{{info.name!r}: (…)}}"
+            )
+        else:
+            sizes = enumerate(tensor.shape.dim)
+            shape = tuple(self._declared(info.name, axis, size) for axis, size in sizes)
+        return self._with_entries(info.name, Type(dtype, shape))
+
+    def check(self, inputs: Collection[str]) -> None:
+        """OptionError if an override names an input or a dimension that the model does not have."""
+        for name in self._shapes:
+            if name not in inputs:
+                raise unknown_name("input", name, inputs, "shapes")
+        for name in self._dims:
+            if name not in self._seen:
+                raise unknown_name("dimension", name, self._seen, "dims")
+
+    def _overridden(self, name: str, tensor: TypeProto.Tensor, sizes: Shape) -> tuple[Size, ...]:
+        if tensor.HasField("shape") and len(tensor.shape.dim) != len(sizes):
+            raise OptionError(
+                f"shapes[{name!r}] has {len(sizes)} sizes, and the model declares {len(tensor.shape.dim)} axes",
+                argument="shapes",
+            )
+        return tuple(self._named(size) if isinstance(size, str) else _checked(name, size) for size in sizes)
+
+    def _declared(self, name: str, axis: int, size: TensorShapeProto.Dimension) -> Size:
+        if size.HasField("dim_value") and size.dim_value >= 0:
+            return size.dim_value
+        if size.HasField("dim_value") and size.dim_value < -1:
+            raise ModelError(f"axis {axis} of input {name!r} has the size {size.dim_value}")
+        named = size.dim_param.strip() if size.HasField("dim_param") else ""
+        return self._named(f"{name}.{axis}" if named in ANONYMOUS else named)
+
+    def _named(self, name: str) -> Size:
+        if name not in self._seen:
+            self._seen[name] = _bounded(name, self._dims.get(name))
+        return self._seen[name]
+
+    def _with_entries(self, name: str, type: Type) -> Type:
+        count = type.size
+        followed = type.dtype.is_integer or type.dtype is dt.boolean
+        if not followed or not isinstance(count, int) or count > ENTRIES_LIMIT:
+            return type
+        low, high = (0, 1) if type.dtype is dt.boolean else (None, None)
+        names = [f"{name}[{index}]" for index in range(count)]
+        self.contents.update(names)
+        return type.with_entries(tuple(dim.symbol(one, low=low, high=high) for one in names))
+
+
+def unknown_name(kind: str, name: str, known: Collection[str], argument: str) -> OptionError:
+    """The error for a name that the model does not have, with the nearest one that it has."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    shown = ", ".join(sorted(known)[:12])
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}" if shown else f"it has no {kind}s to choose"
+    return OptionError(f"the model has no {kind} {name!r}", argument=argument, remedy=hint)
+
+
+
+def _bounded(name: str, bounds: Bounds | None) -> Size:
+    if bounds is None:
+        return dim.symbol(name, low=1)
+    if isinstance(bounds, int):
+        return _checked(name, bounds)
+    low, high, multiple = bounds if len(bounds) == 3 else (*bounds, 1)
+    try:
+        return dim.symbol(name, low=low, high=high, multiple=multiple)
+    except ValueError as error:
+        raise OptionError(f"dims[{name!r}]: {error}", argument="dims") from error
+
+
+def _checked(name: str, size: int | Dim) -> Size:
+    if isinstance(size, int) and size < 0:
+        raise OptionError(f"a size of {name!r} is {size}", argument="shapes", remedy="give it a name to leave it open")
+    return size
+
+
+def _tensor_type(info: ValueInfoProto) -> TypeProto.Tensor:
+    kind = info.type.WhichOneof("value")
+    if kind != "tensor_type":
+        if kind is None:
+            raise ModelError(f"input {info.name!r} states no type")
+        raise UnsupportedError(f"input {info.name!r} is a {kind.removesuffix('_type')}, not a tensor")
+    return info.type.tensor_type

@@ -1,0 +1,260 @@
+"""Reading protobuf messages of the ONNX format without trusting them: models, tensors, attributes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, SparseTensorProto, TensorProto, numpy_helper
+
+from tenfold.errors import ModelError
+from tenfold.importers.convert import Attribute, Subgraph
+from tenfold.ir import dtype as dt
+from tenfold.ir.dtype import DType
+from tenfold.ir.op import Array
+from tenfold.ir.tensor import Tensor
+
+DTYPES: Mapping[int, DType] = {
+    TensorProto.FLOAT: dt.f32,
+    TensorProto.UINT8: dt.u8,
+    TensorProto.INT8: dt.i8,
+    TensorProto.UINT16: dt.u16,
+    TensorProto.INT16: dt.i16,
+    TensorProto.INT32: dt.i32,
+    TensorProto.INT64: dt.i64,
+    TensorProto.STRING: dt.string,
+    TensorProto.BOOL: dt.boolean,
+    TensorProto.FLOAT16: dt.f16,
+    TensorProto.DOUBLE: dt.f64,
+    TensorProto.UINT32: dt.u32,
+    TensorProto.UINT64: dt.u64,
+    TensorProto.COMPLEX64: dt.c64,
+    TensorProto.COMPLEX128: dt.c128,
+    TensorProto.BFLOAT16: dt.bf16,
+    TensorProto.FLOAT8E4M3FN: dt.f8e4m3fn,
+    TensorProto.FLOAT8E4M3FNUZ: dt.f8e4m3fnuz,
+    TensorProto.FLOAT8E5M2: dt.f8e5m2,
+    TensorProto.FLOAT8E5M2FNUZ: dt.f8e5m2fnuz,
+    TensorProto.UINT4: dt.u4,
+    TensorProto.INT4: dt.i4,
+    TensorProto.FLOAT4E2M1: dt.f4e2m1,
+    TensorProto.FLOAT8E8M0: dt.f8e8m0,
+    TensorProto.UINT2: dt.u2,
+    TensorProto.INT2: dt.i2,
+}
+
+NUMBERS: Mapping[DType, int] = {dtype: number for number, dtype in DTYPES.items()}
+
+_FIELDS: Mapping[DType, tuple[str, int]] = {
+    dt.f32: ("float_data", 1),
+    dt.f64: ("double_data", 1),
+    dt.i64: ("int64_data", 1),
+    dt.u64: ("uint64_data", 1),
+    dt.u32: ("uint64_data", 1),
+    dt.string: ("string_data", 1),
+    dt.c64: ("float_data", 2),
+    dt.c128: ("double_data", 2),
+}
+
+
+def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, Path | None]:
+    """The model as a message, and the folder it lies in (None if it came as bytes or as a message)."""
+    if isinstance(model, ModelProto):
+        return model, None
+    folder = None
+    if isinstance(model, bytes | bytearray | memoryview):
+        data = bytes(model)
+    else:
+        path = Path(model)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot read {path}: {error.strerror}", argument="model") from error
+        folder = path.parent
+    message = ModelProto()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"this is no ONNX model, or a truncated one ({len(data)} bytes)",
+            argument="model",
+            remedy="check that the file was downloaded whole, and that it is no Git LFS pointer",
+        ) from error
+    if not message.HasField("graph"):
+        raise ModelError("this ONNX model holds no graph", argument="model")
+    return message, folder
+
+
+def element_type(number: int, what: str) -> DType:
+    """The element type that ONNX numbers so; ModelError names `what` has it if there is none."""
+    found = DTYPES.get(number)
+    if found is None:
+        raise ModelError(f"{what} has the element type {number}, which ONNX does not define")
+    return found
+
+
+def read_tensor(message: TensorProto, root: Path | None, source: str | None = None) -> Tensor:
+    """A tensor that is read when asked for; its size is checked against its data now."""
+    name = message.name or "a tensor"
+    dtype = element_type(message.data_type, f"tensor {name}")
+    shape = tuple(message.dims)
+    if any(size < 0 for size in shape):
+        raise ModelError(f"tensor {name} has the shape {list(shape)}")
+    if message.HasField("segment"):
+        raise ModelError(f"tensor {name} is stored in segments, which ONNX no longer defines")
+    count = math.prod(shape)
+    if message.data_location == TensorProto.EXTERNAL:
+        load = _external(message, dtype, count, root)
+    else:
+        _check_length(message, dtype, count)
+        load = _inline(message, dtype)
+    return Tensor(load, dtype=dtype, shape=shape, source=source)
+
+
+def read_sparse(message: SparseTensorProto, root: Path | None, source: str | None = None) -> Tensor:
+    """A sparse tensor as a dense one."""
+    shape = tuple(message.dims)
+    values, indices = read_tensor(message.values, root), read_tensor(message.indices, root)
+    name = message.values.name or "a sparse tensor"
+    flat, count = indices.array, math.prod(shape)
+    if any(size < 0 for size in shape) or flat.dtype != np.int64 or values.shape != flat.shape[:1]:
+        raise ModelError(f"{name} has indices {flat.shape} for values {values.shape}")
+    if flat.ndim == 2:
+        if flat.shape[1] != len(shape) or (flat < 0).any() or (flat >= np.array(shape)).any():
+            raise ModelError(f"{name} holds an index outside its shape {list(shape)}")
+        flat = np.ravel_multi_index(tuple(flat.T), shape) if len(flat) else np.zeros(0, np.int64)
+    if flat.size and not (flat.min() >= 0 and flat.max() < count):
+        raise ModelError(f"{name} holds an index outside its shape {list(shape)}")
+
+    def load() -> Array:
+        dense = np.zeros(count, values.dtype.numpy)
+        dense[flat] = values.array
+        return dense.reshape(shape)
+
+    return Tensor(load, dtype=values.dtype, shape=shape, source=source)
+
+
+def read_attributes(
+    messages: Mapping[str, AttributeProto], root: Path | None, subgraph: Callable[[GraphProto], Subgraph]
+) -> dict[str, Attribute]:
+    """An operator's attributes as Python values."""
+    return {name: _attribute(message, root, subgraph) for name, message in messages.items()}
+
+
+def _attribute(
+    message: AttributeProto, root: Path | None, subgraph: Callable[[GraphProto], Subgraph]
+) -> Attribute:
+    kind = message.type
+    plain: dict[int, Callable[[], Any]] = {
+        AttributeProto.INT: lambda: message.i,
+        AttributeProto.FLOAT: lambda: message.f,
+        AttributeProto.STRING: lambda: message.s.decode("utf-8", "surrogateescape"),
+        AttributeProto.INTS: lambda: tuple(message.ints),
+        AttributeProto.FLOATS: lambda: tuple(message.floats),
+        AttributeProto.STRINGS: lambda: tuple(one.decode("utf-8", "surrogateescape") for one in message.strings),
+        AttributeProto.TENSOR: lambda: read_tensor(message.t, root, message.t.name or None),
+        AttributeProto.SPARSE_TENSOR: lambda: read_sparse(message.sparse_tensor, root),
+        AttributeProto.GRAPH: lambda: subgraph(message.g),
+        AttributeProto.TYPE_PROTO: lambda: message.tp.SerializeToString().hex(),
+    }
+    if kind == AttributeProto.UNDEFINED:
+        kind = next((k for k, field in _UNTYPED.items() if _holds(message, field)), AttributeProto.INTS)
+    if kind not in plain:
+        raise ModelError(f"attribute {message.name} is of kind {onnx.AttributeProto.AttributeType.Name(kind)}")
+    found: Attribute = plain[kind]()
+    return found
+
+
+_UNTYPED: Mapping[int, str] = {
+    AttributeProto.INT: "i",
+    AttributeProto.FLOAT: "f",
+    AttributeProto.STRING: "s",
+    AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.STRINGS: "strings",
+}
+
+
+def _holds(message: AttributeProto, field: str) -> bool:
+    return len(getattr(message, field)) > 0 if field.endswith("s") and field != "s" else message.HasField(field)
+
+
+def _check_length(message: TensorProto, dtype: DType, count: int) -> None:
+    if message.HasField("raw_data") and dtype is not dt.string:
+        expected, came, unit = -(-count * _bits(dtype) // 8), len(message.raw_data), "bytes"
+    else:
+        field, each = _FIELDS.get(dtype, ("int32_data", 1))
+        expected, came, unit = count * each, len(getattr(message, field)), "elements"
+        if dtype.bits < 8:
+            expected = -(-count * dtype.bits // 8)
+    if came != expected:
+        shape = list(message.dims)
+        raise ModelError(f"tensor {message.name} of {dtype}{shape} needs {expected} {unit}, and holds {came}")
+
+
+def _bits(dtype: DType) -> int:
+    return dtype.bits
+
+
+def _inline(message: TensorProto, dtype: DType) -> Callable[[], Array]:
+    def load() -> Array:
+        if dtype is dt.string:
+            texts = [one.decode("utf-8", "surrogateescape") for one in message.string_data]
+            return np.array(texts, dtype=np.object_).reshape(tuple(message.dims))
+        return numpy_helper.to_array(message).astype(dtype.numpy, copy=False)
+
+    return load
+
+
+def _external(message: TensorProto, dtype: DType, count: int, root: Path | None) -> Callable[[], Array]:
+    path, offset, length = _place(message, root)
+    needed = -(-count * dtype.bits // 8)
+    if length is not None and length != needed:
+        raise ModelError(f"tensor {message.name} needs {needed} bytes, and its external data state {length}")
+    try:
+        available = path.stat().st_size
+    except OSError as error:
+        raise ModelError(
+            f"cannot read {path}, which holds tensor {message.name}: {error.strerror}",
+            remedy="put the file beside the model, or pass data_root=",
+        ) from error
+    if offset < 0 or offset + needed > available:
+        raise ModelError(f"tensor {message.name} lies at bytes {offset} to {offset + needed} of {path} ({available})")
+    shape = tuple(message.dims)
+
+    def load() -> Array:
+        if not needed:
+            return np.zeros(shape, dtype.numpy)
+        raw = np.memmap(path, np.uint8, "r", offset, (needed,))
+        if dtype.bits >= 8:
+            return raw.view(dtype.numpy.newbyteorder("<")).reshape(shape).astype(dtype.numpy, copy=False)
+        inline = TensorProto(data_type=message.data_type, dims=message.dims, raw_data=raw.tobytes())
+        return numpy_helper.to_array(inline)
+
+    return load
+
+
+def _place(message: TensorProto, root: Path | None) -> tuple[Path, int, int | None]:
+    entries = {entry.key: entry.value for entry in message.external_data}
+    location = entries.get("location", "")
+    relative = Path(location)
+    if not location or relative.is_absolute() or ".." in relative.parts:
+        raise ModelError(f"tensor {message.name} names {location!r} as its file, which is no place beside the model")
+    if root is None:
+        raise ModelError(
+            f"tensor {message.name} lies in the file {location}, and the model came without a folder",
+            argument="data_root",
+            remedy="pass data_root=, the folder that holds the file",
+        )
+    try:
+        offset, length = int(entries.get("offset", "0")), entries.get("length")
+        return root / relative, offset, None if length is None else int(length)
+    except ValueError as error:
+        raise ModelError(f"tensor {message.name} states no number as its offset or length") from error

@@ -1,0 +1,339 @@
+"""ONNX's operators that reshape, cut, join and repeat tensors, or make them of sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tenfold.importers.convert import (
+    Operator,
+    Results,
+    Table,
+    after,
+    constant,
+    depends_on_contents,
+    input_from_attribute,
+)
+from tenfold.importers.follow import followed
+from tenfold.importers.onnx.proto import DTYPES
+from tenfold.importers.onnx.shorthand import apply, reshaped, transposed
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import DType
+from tenfold.ir.graph import Value
+from tenfold.ir.tensor import Tensor
+from tenfold.ir.type import Type
+from tenfold.ops import dynamic, movement
+from tenfold.ops.constant import Constant, Fill, Iota, Sizes
+from tenfold.ops.elementwise import broadcast_shapes
+from tenfold.ops.logic import Cast
+
+ENDLESS = 2**31 - 1
+
+
+def identity(node: Operator) -> Results:
+    """The input itself."""
+    return node.input(0)
+
+
+def constant_value(node: Operator) -> Results:
+    """The one attribute that is given; the weight is called after the output."""
+    if len(node.attributes) != 1:
+        raise node.invalid(f"it has {len(node.attributes)} attributes, and needs one of value, value_int, …")
+    (name,) = node.attributes
+    match name:
+        case "value" | "sparse_value":
+            tensor = node.tensor(name)
+        case "value_float" | "value_floats":
+            tensor = Tensor(np.array(node.attributes[name], np.float32))
+        case "value_int" | "value_ints":
+            tensor = Tensor(np.array(node.attributes[name], np.int64))
+        case "value_string" | "value_strings":
+            tensor = Tensor(np.array(node.attributes[name], np.object_))
+        case _:
+            raise node.invalid(f"its attribute is {name!r}, not value, value_int, …")
+    source = node.outputs[0]
+    result: Value = Constant(Tensor(lambda: tensor.array, dtype=tensor.dtype, shape=tensor.shape, source=source))()
+    return result
+
+
+def element_type(node: Operator, name: str) -> DType:
+    """The element type that an attribute names: a number, or before version 6 a word."""
+    to = node.attributes.get(name)
+    found = DTYPES.get(to) if isinstance(to, int) else _WORDS.get(to) if isinstance(to, str) else None
+    if found is None:
+        raise node.invalid(f"its attribute {name} is {to!r}, which is no element type")
+    return found
+
+
+_WORDS = {"FLOAT": dt.f32, "FLOAT16": dt.f16, "DOUBLE": dt.f64, "BOOL": dt.boolean, "STRING": dt.string} | {
+    f"{kind}{bits}": dt.parse(f"{kind[0].lower()}{bits}") for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)
+}
+
+
+def conversion(node: Operator) -> Results:
+    """Cast; numbers that follow from sizes through floating point are followed."""
+    return _converted(node, element_type(node, "to"))
+
+
+def conversion_like(node: Operator) -> Results:
+    """Cast to the element type of the second input."""
+    return _converted(node, node.input(1).type.dtype)
+
+
+def _converted(node: Operator, to: DType) -> Value:
+    x = node.input(0)
+    if x.type.dtype == to:
+        return x
+    if x.type.dtype.is_float and to.is_integer:
+        entries = followed(x)
+        if entries is not None:
+            return _sizes(entries, x.type, to)
+    result: Value = Cast(to, node.flag("saturate", True))(x)
+    return result
+
+
+def _sizes(entries: Sequence[Size], type: Type, to: DType) -> Value:
+    result: Value = Sizes(tuple(entries), tuple(size for size in type.shape if isinstance(size, int)), to)()
+    return result
+
+
+def shape(node: Operator) -> Results:
+    """The sizes from axis `start` to before `end`."""
+    x = node.input(0)
+    end = node.integer("end", x.type.rank)
+    chosen = x.type.shape[slice(node.integer("start", 0), end)]
+    result: Value = Sizes(chosen, (len(chosen),))()
+    return result
+
+
+def size(node: Operator) -> Results:
+    """The number of elements."""
+    result: Value = Sizes((node.input(0).type.size,), ())()
+    return result
+
+
+def reshape(node: Operator) -> Results:
+    """0 keeps a size (unless `allowzero`), one -1 stands for what is left."""
+    x, asked = node.input(0), node.sizes(1)
+    keep = not node.flag("allowzero", False)
+    if asked is None or any(depends_on_contents(one) for one in asked):
+        return apply(dynamic.DynamicReshape(not keep), x, node.input(1))
+    if len([one for one in asked if one == -1]) > 1:
+        raise node.invalid(f"the shape {list(asked)} holds -1 twice")
+    found = [_kept(node, x, axis, one) if keep and one == 0 else one for axis, one in enumerate(asked)]
+    if -1 in found:
+        at = found.index(-1)
+        found[at] = _rest(node, x, [*found[:at], *found[at + 1 :]])
+    return reshaped(x, found)
+
+
+def _kept(node: Operator, x: Value, axis: int, asked: Size) -> Size:
+    if axis >= x.type.rank:
+        raise node.invalid(f"axis {axis} of the shape keeps a size, and the input has rank {x.type.rank}")
+    return x.type.shape[axis]
+
+
+def _rest(node: Operator, x: Value, others: list[Size]) -> Size:
+    known = dim.product(others)
+    if known == 0:
+        raise node.invalid("-1 stands for any size where another one is 0")
+    exact = dim.divide_exact(x.type.size, known)
+    if exact is None and isinstance(known, int) and isinstance(x.type.size, int):
+        raise node.invalid(f"{x.type.size} elements are no multiple of {known}")
+    return x.type.size // known if exact is None else exact
+
+
+def flatten(node: Operator) -> Results:
+    """A matrix: the axes before `axis`, and those from it on."""
+    x = node.input(0)
+    axis = node.integer("axis", 1)
+    if not -x.type.rank <= axis <= x.type.rank:
+        raise node.invalid(f"there is no axis {axis} in a tensor of rank {x.type.rank}")
+    axis = axis + x.type.rank if axis < 0 else axis
+    return reshaped(x, (dim.product(x.type.shape[:axis]), dim.product(x.type.shape[axis:])))
+
+
+def squeeze(node: Operator) -> Results:
+    """Drop the named axes, which have size 1; without names all that have."""
+    x, named = node.input(0), node.integers_of(1)
+    sizes = x.type.shape
+    if named is not None:
+        axes = {node.axis(axis, x.type.rank) for axis in named}
+    elif any(not isinstance(one, int) and not dim.known_positive(one - 1) for one in sizes):
+        raise node.unsupported(f"without axes, on sizes {x.type} that may or may not be 1", "fix them by shapes=")
+    else:
+        axes = {axis for axis, one in enumerate(sizes) if one == 1}
+    if any(isinstance(sizes[axis], int) and sizes[axis] != 1 for axis in axes):
+        raise node.invalid(f"axes {sorted(axes)} of {x.type} do not all have size 1")
+    return reshaped(x, [one for axis, one in enumerate(sizes) if axis not in axes])
+
+
+def unsqueeze(node: Operator) -> Results:
+    """New axes of size 1 at the named places of the result."""
+    x, named = node.input(0), node.integers_of(1)
+    if named is None:
+        raise node.invalid("it needs axes")
+    rank = x.type.rank + len(named)
+    axes = {node.axis(axis, rank) for axis in named}
+    if len(axes) != len(named):
+        raise node.invalid(f"axes {list(named)} name one twice")
+    old = iter(x.type.shape)
+    return reshaped(x, [1 if axis in axes else next(old) for axis in range(rank)])
+
+
+def transpose(node: Operator) -> Results:
+    """The axes reversed, unless `perm` orders them."""
+    x = node.input(0)
+    order = node.integers("perm", tuple(reversed(range(x.type.rank))))
+    if sorted(order) != list(range(x.type.rank)):
+        raise node.invalid(f"perm {list(order)} is no order of the axes of {x.type}")
+    return transposed(x, order)
+
+
+def concat(node: Operator) -> Results:
+    """The inputs one after another."""
+    values = [node.input(index) for index in range(max(1, len(node.inputs)))]
+    axis = node.axis(node.integer("axis", 1 if node.version < 4 else None), values[0].type.rank)
+    result: Value = values[0] if len(values) == 1 else movement.Concat(axis)(*values)
+    return result
+
+
+def split(node: Operator) -> Results:
+    """Pieces of the sizes of input 1, or equal ones (the last may be smaller from version 18 on)."""
+    x = node.input(0)
+    axis = node.axis(node.integer("axis", 0), x.type.rank)
+    sizes = node.sizes(1)
+    if sizes is None and node.optional(1) is not None:
+        raise node.unsupported("its sizes depend on data")
+    whole, count = x.type.shape[axis], len(node.outputs)
+    if sizes is None:
+        count = node.integer("num_outputs", count)
+        each = dim.divide_exact(whole, count)
+        each = dim.ceildiv(whole, count) if each is None else each
+        sizes = (*(each,) * (count - 1), whole - each * (count - 1))
+    result: Value | tuple[Value, ...] = movement.Split(axis, tuple(sizes))(x)
+    return result
+
+
+def tile(node: Operator) -> Results:
+    """As often along each axis as input 1 says."""
+    x, repeats = node.input(0), node.sizes(1)
+    if repeats is None:
+        return apply(dynamic.DynamicTile(), x, node.input(1))
+    return x if all(one == 1 for one in repeats) else apply(movement.Tile(tuple(repeats)), x)
+
+
+def tile_one_axis(node: Operator) -> Results:
+    """Before version 6: `tiles` copies along one axis, both rank-0 inputs."""
+    x, tiles, axis = node.input(0), node.sizes(1), node.integers_of(2)
+    if not tiles or not axis:
+        raise node.unsupported("its tiles depend on data")
+    at = node.axis(axis[0], x.type.rank)
+    return apply(movement.Tile(tuple(tiles[0] if one == at else 1 for one in range(x.type.rank))), x)
+
+
+def expand(node: Operator) -> Results:
+    """Broadcast together with the shape in input 1."""
+    x, asked = node.input(0), node.sizes(1)
+    if asked is None:
+        return apply(dynamic.DynamicExpand(), x, node.input(1))
+    result = broadcast_shapes(x.type.shape, asked)
+    return x if result == x.type.shape else apply(movement.Expand(result), x)
+
+
+def constant_of_shape(node: Operator) -> Results:
+    """One value (by default 0, f32) everywhere."""
+    value, asked = node.tensor("value", Tensor(np.zeros(1, np.float32))), node.sizes(0)
+    if value.size != 1:
+        raise node.invalid(f"its value has {value.size} elements, not one")
+    content = Tensor(value.array.reshape(()))
+    if asked is None:
+        result: Value = dynamic.DynamicFill(content)(node.input(0))
+        return result
+    if any(isinstance(one, int) and one < 0 for one in asked):
+        raise node.invalid(f"the shape {list(asked)} holds a negative size")
+    result = Fill(tuple(asked), content)()
+    return result
+
+
+def arange(node: Operator) -> Results:
+    """From start by delta to before limit."""
+    start, limit, step = (node.input(index) for index in range(3))
+    known = [followed(one) for one in (start, limit, step)]
+    first, last, by = ((one[0] if one and len(one) == 1 else None) for one in known)
+    if first is not None and last is not None and isinstance(by, int) and by != 0:
+        count = dim.maximum(dim.ceildiv(last - first, by) if by > 0 else dim.ceildiv(first - last, -by), 0)
+        result: Value = Iota(first, by, count, start.type.dtype)()
+        return result
+    arrays = [constant(one) for one in (start, limit, step)]
+    if all(array is not None for array in arrays):
+        found = dynamic.DynamicRange().evaluate(*(array for array in arrays if array is not None))
+        result = Constant(Tensor(found))()
+        return result
+    result = dynamic.DynamicRange()(start, limit, step)
+    return result
+
+
+def pad(node: Operator) -> Results:
+    """Counts before all axes, then after all axes; a value that is not constant fills what the counts add."""
+    x, counts = node.input(0), node.sizes(1)
+    named = node.integers_of(3)
+    axes = tuple(range(x.type.rank)) if named is None else tuple(node.axis(axis, x.type.rank) for axis in named)
+    mode = node.text("mode", "constant", ("constant", "reflect", "edge", "wrap"))
+    given = node.optional(2)
+    value = constant(given) if given is not None else np.zeros(1, x.type.dtype.numpy)
+    if value is None or value.size != 1:
+        raise node.unsupported("its value depends on data")
+    plain = value.item() if x.type.dtype.is_float else int(value.item())
+    if counts is None:
+        return apply(dynamic.DynamicPad(axes, mode, plain), x, node.input(1))
+    if len(counts) != 2 * len(axes):
+        raise node.invalid(f"{len(counts)} counts for {len(axes)} axes")
+    before, after = ([0] * x.type.rank, [0] * x.type.rank)  # type: tuple[list[Size], list[Size]]
+    for position, axis in enumerate(axes):
+        before[axis], after[axis] = counts[position], counts[position + len(axes)]
+    if all(one == 0 for one in counts):
+        return x
+    return apply(movement.Pad(tuple(before), tuple(after), mode, plain), x)  # type: ignore[arg-type]
+
+
+def space_to_depth(node: Operator) -> Results:
+    """Blocks of pixels to channels."""
+    return apply(movement.SpaceToDepth(node.integer("blocksize")), node.input(0))
+
+
+def depth_to_space(node: Operator) -> Results:
+    """Channels to blocks of pixels."""
+    crd = node.text("mode", "DCR", ("DCR", "CRD")) == "CRD"
+    return apply(movement.DepthToSpace(node.integer("blocksize"), "CRD" if crd else "DCR"), node.input(0))
+
+
+TABLE: Table = {
+    ("", "Cast"): ((1, conversion),),
+    ("", "CastLike"): ((15, conversion_like),),
+    ("", "Concat"): ((1, concat),),
+    ("", "Constant"): ((1, constant_value),),
+    ("", "ConstantOfShape"): ((9, constant_of_shape),),
+    ("", "DepthToSpace"): ((1, depth_to_space),),
+    ("", "Expand"): ((8, expand),),
+    ("", "Flatten"): ((1, flatten),),
+    ("", "Identity"): ((1, identity),),
+    ("", "Pad"): (
+        (1, after(input_from_attribute("paddings", 1), input_from_attribute("value", 2, like=0), pad)),
+        (2, after(input_from_attribute("pads", 1), input_from_attribute("value", 2, like=0), pad)),
+        (11, pad),
+    ),
+    ("", "Range"): ((11, arange),),
+    ("", "Reshape"): ((1, after(input_from_attribute("shape", 1), reshape)), (5, reshape)),
+    ("", "Shape"): ((1, shape),),
+    ("", "Size"): ((1, size),),
+    ("", "SpaceToDepth"): ((1, space_to_depth),),
+    ("", "Split"): ((1, after(input_from_attribute("split", 1), split)), (13, split)),
+    ("", "Squeeze"): ((1, after(input_from_attribute("axes", 1), squeeze)), (13, squeeze)),
+    ("", "Tile"): ((1, tile_one_axis), (6, tile)),
+    ("", "Transpose"): ((1, transpose),),
+    ("", "Unsqueeze"): ((1, after(input_from_attribute("axes", 1), unsqueeze)), (13, unsqueeze)),
+}

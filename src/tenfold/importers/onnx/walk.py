@@ -1,0 +1,240 @@
+"""From messages to values: the nodes of a graph in order, each through its converter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from onnx import FunctionProto, GraphProto, NodeProto
+
+from tenfold.errors import LimitError, ModelError, TenfoldError, UnsupportedError
+from tenfold.importers.convert import Attribute, Missing, Operator, Results, Table, choose
+from tenfold.importers.onnx.functions import FunctionKey, domain_of, instantiated, standard_function, versions
+from tenfold.importers.onnx.proto import read_attributes, read_sparse, read_tensor
+from tenfold.importers.onnx.scope import Poisoned, Scope, ordered, shown
+from tenfold.ir import dim
+from tenfold.ir.dim import Dim
+from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.tensor import Tensor
+from tenfold.ir.type import Type
+from tenfold.ops.constant import Constant, Sizes
+
+MOST_OPERATORS = 1_000_000
+DEEPEST_CALL = 64
+
+
+@dataclass
+class Walk:
+    """What all graphs of one model share: its converters, operator sets, functions, and the report being written."""
+
+    table: Table
+    functions: Mapping[FunctionKey, FunctionProto]
+    root: Path | None
+    contents: set[str]
+    """The symbols that stand for contents of inputs: what depends on them is computed by the engine, not its frame."""
+    missing: dict[Missing, None] = field(default_factory=dict)
+    converted: int = 0
+    depth: int = 0
+    labelled: set[Node] = field(default_factory=set)
+
+    def graph(
+        self, graph: GraphProto, scope: Scope, opsets: Mapping[str, int], wanted: Sequence[str]
+    ) -> list[Value | None]:
+        """The values of the wanted names of a graph whose inputs `scope` holds already; None for a poisoned one."""
+        for tensor in graph.initializer:
+            if not scope.defines(tensor.name):
+                scope.bind_weight(tensor.name, lambda tensor=tensor: read_tensor(tensor, self.root, tensor.name))
+        for sparse in graph.sparse_initializer:
+            name = sparse.values.name
+            scope.bind_weight(name, lambda sparse=sparse, name=name: read_sparse(sparse, self.root, name))
+        self.nodes(graph.node, scope, opsets, wanted)
+        return self.values(scope, wanted)
+
+    def nodes(
+        self, nodes: Iterable[NodeProto], scope: Scope, opsets: Mapping[str, int], wanted: Sequence[str]
+    ) -> None:
+        """Convert the nodes that the wanted names depend on."""
+        for node in ordered(list(nodes), list(wanted), scope.has):
+            self.converted += 1
+            if self.converted > MOST_OPERATORS:
+                raise LimitError(f"the model has more than {MOST_OPERATORS} operators once its functions are inlined")
+            self._node(node, scope, opsets)
+
+    def values(self, scope: Scope, names: Iterable[str]) -> list[Value | None]:
+        """The values of names; None for a poisoned one."""
+        found: list[Value | None] = []
+        for name in names:
+            try:
+                found.append(scope.lookup(name))
+            except Poisoned:
+                found.append(None)
+        return found
+
+    def _node(self, node: NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
+        try:
+            results = self._results(node, scope, opsets)
+        except Poisoned:
+            results = [None] * len(node.output)
+        for name, value in zip(node.output, results, strict=False):
+            if name:
+                scope.bind(name, value)
+
+    def _results(self, node: NodeProto, scope: Scope, opsets: Mapping[str, int]) -> list[Value | None]:
+        domain = domain_of(node.domain)
+        function = self.functions.get((domain, node.op_type, node.overload))
+        if function is not None:
+            return self._call(node, function, scope, named=True)
+        version = opsets.get(domain)
+        if version is None:
+            raise ModelError(f"the model imports no operator set {domain or 'ai.onnx'!r}", operator=shown(node))
+        converter = choose(self.table, domain, node.op_type, version)
+        if converter is None:
+            return self._defined(node, domain, version, scope)
+        operator = self._operator(node, domain, version, scope, opsets)
+        try:
+            results = converter(operator)
+        except UnsupportedError as error:
+            self.missing[Missing(domain, node.op_type, version, operator.label, _reason(error, operator))] = None
+            raise Poisoned(operator.label) from error
+        except TenfoldError as error:
+            error.operator = error.operator or operator.label
+            raise
+        except (ValueError, IndexError, OverflowError, ZeroDivisionError) as error:
+            raise ModelError(str(error) or type(error).__name__, operator=operator.label) from error
+        return self._finished(operator, results)
+
+    def _operator(
+        self, node: NodeProto, domain: str, version: int, scope: Scope, opsets: Mapping[str, int]
+    ) -> Operator:
+        inputs = tuple(scope.lookup(name) if name else None for name in node.input)
+        messages = {attribute.name: attribute for attribute in node.attribute}
+        try:
+            attributes: dict[str, Attribute] = read_attributes(
+                messages, self.root, lambda graph: Branch(self, graph, scope, opsets)
+            )
+        except ModelError as error:
+            error.operator = error.operator or shown(node)
+            raise
+        return Operator(domain, node.op_type, version, inputs, tuple(node.output), attributes, node.name)
+
+    def _finished(self, operator: Operator, results: Results) -> list[Value | None]:
+        found = [results] if isinstance(results, Value) else list(results)
+        for index in range(len(found), len(operator.outputs)):
+            if operator.wants(index):
+                reason = f"its output {index} is not supported"
+                key = Missing(operator.domain, operator.type, operator.version, operator.label, reason)
+                self.missing[key] = None
+        kept: list[Value | None] = []
+        for name, value in zip((*operator.outputs, *("",) * len(found)), found, strict=False):
+            kept.append(None if value is None else self._folded(value, name, operator.label))
+        kept.extend(None for _ in range(len(found), len(operator.outputs)))
+        return kept
+
+    def _folded(self, value: Value, name: str, label: str) -> Value:
+        """The value, named and labelled; a constant at once if its contents follow from the sizes of the call."""
+        folded = self._from_sizes(value)
+        folded.name = folded.name or name
+        self._label(folded, label)
+        return folded
+
+    def _from_sizes(self, value: Value) -> Value:
+        entries = value.type.entries
+        if entries is None or value.producer is None or isinstance(value.op, Constant | Sizes):
+            return value
+        shape = tuple(size for size in value.type.shape if isinstance(size, int))
+        if len(shape) != value.type.rank or any(self._from_contents(entry) for entry in entries):
+            return value
+        known = [entry for entry in entries if isinstance(entry, int)]
+        if len(known) == len(entries):
+            return _constant(known, shape, value.type)
+        result: Value = Sizes(entries, shape, value.type.dtype)()
+        return result
+
+    def _from_contents(self, entry: int | Dim) -> bool:
+        return isinstance(entry, Dim) and (entry.data_dependent or not self.contents.isdisjoint(dim.symbols(entry)))
+
+    def _label(self, value: Value, label: str) -> None:
+        stack = [value.producer]
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in self.labelled:
+                self.labelled.add(node)
+                node.source = node.source or (label,)
+                stack.extend(one.producer for one in node.inputs)
+
+    def _call(self, node: NodeProto, function: FunctionProto, scope: Scope, *, named: bool) -> list[Value | None]:
+        if self.depth >= DEEPEST_CALL:
+            raise ModelError(f"functions call each other more than {DEEPEST_CALL} deep", operator=shown(node))
+        inner = Scope()
+        for name, given in zip(function.input, node.input, strict=False):
+            if given:
+                inner.bind(name, *self.values(scope, [given]))
+        self.depth += 1
+        try:
+            nodes = instantiated(function, node, named=named)
+            self.nodes(nodes, inner, versions(function.opset_import), list(function.output))
+        except ModelError as error:
+            error.add_note(f"in the function {function.name}, called by {shown(node)}")
+            raise
+        finally:
+            self.depth -= 1
+        return self.values(inner, function.output)
+
+    def _defined(self, node: NodeProto, domain: str, version: int, scope: Scope) -> list[Value | None]:
+        inputs = [scope.lookup(name) if name else None for name in node.input]
+        function = standard_function(node, domain, version, inputs)
+        if function is None:
+            self.missing[Missing(domain, node.op_type, version, shown(node))] = None
+            raise Poisoned(shown(node))
+        return self._call(node, function, scope, named=False)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A subgraph of an operator, in the scope where it stands."""
+
+    walk: Walk
+    message: GraphProto
+    scope: Scope
+    opsets: Mapping[str, int]
+
+    @property
+    def arity(self) -> int:
+        """How many formal inputs it has."""
+        return len(self.message.input)
+
+    def inline(self, inputs: Sequence[Value]) -> tuple[Value, ...]:
+        """Its outputs among the values of the enclosing graph."""
+        return self._outputs(Scope(self.scope), inputs)
+
+    def trace(self, types: Sequence[Type]) -> tuple[Graph, tuple[Value, ...]]:
+        """It as a graph, and the values it captures."""
+        graph = Graph(name=self.message.name)
+        formal = [graph.input(info.name, type) for info, type in zip(self.message.input, types, strict=False)]
+        scope = Scope(self.scope, graph)
+        outputs = self._outputs(scope, formal)
+        graph.set_outputs(outputs, [info.name for info in self.message.output])
+        return graph, scope.captures
+
+    def _outputs(self, scope: Scope, inputs: Sequence[Value]) -> tuple[Value, ...]:
+        if len(inputs) != self.arity:
+            raise ModelError(f"the graph {self.message.name!r} takes {self.arity} inputs, and {len(inputs)} are given")
+        for info, value in zip(self.message.input, inputs, strict=True):
+            scope.bind(info.name, value)
+        found = self.walk.graph(self.message, scope, self.opsets, [info.name for info in self.message.output])
+        if any(value is None for value in found):
+            raise Poisoned(self.message.name)
+        return tuple(value for value in found if value is not None)
+
+
+def _constant(entries: list[int], shape: tuple[int, ...], type: Type) -> Value:
+    array = np.array(entries, dtype=np.int64).astype(type.dtype.numpy).reshape(shape)
+    result: Value = Constant(Tensor(array))()
+    return result
+
+
+def _reason(error: UnsupportedError, operator: Operator) -> str:
+    prefix = f"{operator.type}: "
+    return error.message.removeprefix(prefix)

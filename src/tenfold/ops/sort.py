@@ -1,0 +1,127 @@
+"""Operations that order elements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.op import Array, Cost, Op
+from tenfold.ir.type import Type, unknown_size
+from tenfold.ops.reduce import check_axes
+
+
+class TopK(Op):
+    """The k greatest (or least) elements along an axis, and their i64 positions; of equals the first comes first.
+
+    NaN counts as greatest. Without `sorted` the order of the results is unspecified (here: sorted too).
+    """
+
+    k: Size
+    axis: int
+    largest: bool = True
+    sorted: bool = True
+
+    def infer(self, x: Type) -> tuple[Type, Type]:
+        """The axis of size k, twice."""
+        check_axes((self.axis,), x.rank, self.name)
+        size = x.shape[self.axis]
+        if isinstance(self.k, int) and (self.k < 0 or (isinstance(size, int) and self.k > size)):
+            raise ValueError(f"the {self.k} first of {size} elements")
+        shape = (*x.shape[: self.axis], self.k, *x.shape[self.axis + 1 :])
+        return Type(x.dtype, shape), Type(dt.i64, shape)
+
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        """A stable sort, cut off."""
+        order = _order(np.moveaxis(x, self.axis, -1), self.largest)
+        chosen = np.moveaxis(order[..., : int(self.k)], -1, self.axis)  # type: ignore[arg-type]
+        return np.take_along_axis(x, chosen, self.axis), chosen.astype(np.int64)
+
+    def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
+        """A few comparisons an input element."""
+        return Cost(8 * inputs[0].size, super().cost(inputs, outputs).bytes)
+
+
+class Unique(Op):
+    """The distinct elements of x as a whole, or (`axis`) its distinct slices along an axis.
+
+    Four outputs: they themselves, ascending if `sorted`, else in order of appearance; where each first stands;
+    which of them each element of x is; how often each occurs (the last three i64, of one axis).
+    """
+
+    axis: int | None = None
+    sorted: bool = True
+
+    def infer(self, x: Type) -> tuple[Type, Type, Type, Type]:
+        """Only the data decide the count."""
+        count = unknown_size()
+        if self.axis is None:
+            distinct, total = Type(x.dtype, (count,)), x.size
+        else:
+            check_axes((self.axis,), x.rank, self.name)
+            shape = (*x.shape[: self.axis], count, *x.shape[self.axis + 1 :])
+            distinct, total = Type(x.dtype, shape), x.shape[self.axis]
+        return distinct, Type(dt.i64, (count,)), Type(dt.i64, (total,)), Type(dt.i64, (count,))
+
+    def evaluate(self, x: Array) -> tuple[Array, ...]:
+        """NumPy's unique, put into order of appearance if not sorted."""
+        distinct, first, inverse, counts = np.unique(
+            x, return_index=True, return_inverse=True, return_counts=True, axis=self.axis
+        )
+        inverse = inverse.reshape(-1)
+        if not self.sorted:
+            order = np.argsort(first, kind="stable")
+            distinct = np.take(distinct, order, axis=0 if self.axis is None else self.axis)
+            first, counts, inverse = first[order], counts[order], np.argsort(order)[inverse]
+        return distinct, first.astype(np.int64), inverse.astype(np.int64), counts.astype(np.int64)
+
+
+class NonMaxSuppression(Op):
+    """Boxes chosen greedily by score, leaving out those that overlap a chosen one.
+
+    Inputs: boxes f32[N, B, 4] (corners y1, x1, y2, x2 in any order, or `centred`: x, y, width, height), scores
+    f32[N, C, B], and of rank 0 or 1: most boxes a class i64, overlap threshold f32, score threshold f32.
+    Output: i64[count, 3], each row (batch, class, box).
+    """
+
+    centred: bool = False
+
+    def infer(self, boxes: Type, scores: Type, most: Type, overlap: Type, threshold: Type) -> Type:
+        """Only the data decide the count."""
+        if boxes.rank != 3 or scores.rank != 3:
+            raise ValueError(f"NonMaxSuppression takes boxes and scores of rank 3, not {boxes} and {scores}")
+        return Type(dt.i64, (unknown_size(), 3))
+
+    def evaluate(self, boxes: Array, scores: Array, most: Array, overlap: Array, threshold: Array) -> Array:
+        """The definition, class by class."""
+        rows: list[tuple[int, int, int]] = []
+        for batch, kind in np.ndindex(*scores.shape[:2]):
+            chosen: list[int] = []
+            row = scores[batch, kind]
+            for box in np.argsort(-row, kind="stable"):
+                if len(chosen) >= most.item() or row[box] <= threshold.item():
+                    break
+                if all(self._overlap(boxes[batch, box], boxes[batch, other]) <= overlap.item() for other in chosen):
+                    chosen.append(int(box))
+            rows.extend((batch, kind, box) for box in chosen)
+        return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+    def _overlap(self, a: Array, b: Array) -> float:
+        (top, left, bottom, right), (top2, left2, bottom2, right2) = self._corners(a), self._corners(b)
+        shared = max(0.0, min(bottom, bottom2) - max(top, top2)) * max(0.0, min(right, right2) - max(left, left2))
+        union = (bottom - top) * (right - left) + (bottom2 - top2) * (right2 - left2) - shared
+        return shared / union if union > 0 else 0.0
+
+    def _corners(self, box: Array) -> tuple[float, float, float, float]:
+        a, b, c, d = map(float, box)
+        if self.centred:
+            return b - d / 2, a - c / 2, b + d / 2, a + c / 2
+        return min(a, c), min(b, d), max(a, c), max(b, d)
+
+
+def _order(x: Array, largest: bool) -> Array:
+    keys = x.astype(np.float32) if dt.of(x.dtype).is_float and x.dtype.itemsize < 4 else x
+    if not largest:
+        return np.argsort(keys, axis=-1, kind="stable")
+    backwards = np.argsort(np.flip(keys, -1), axis=-1, kind="stable")
+    return np.flip(x.shape[-1] - 1 - backwards, -1)
