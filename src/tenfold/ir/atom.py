@@ -64,7 +64,7 @@ class Atom:
 
 
 def _structure(size: Size) -> list[tuple[list[str], int]]:
-    return [([atom.key[2] for atom in monomial], factor) for monomial, factor in polynomial.of_size(size).items()]
+    return [([part.key[2] for part in monomial], factor) for monomial, factor in polynomial.of_size(size).items()]
 
 
 _ATOMS: dict[tuple[str, tuple[Size, ...], Symbol | None], Atom] = {}
@@ -79,7 +79,7 @@ def atom(kind: str, arguments: tuple[Size, ...], symbol: Symbol | None = None) -
 def factor_of(size: Size) -> int:
     """The largest number known to divide the size; 0 for 0."""
     terms = polynomial.of_size(size)
-    return math.gcd(*(factor * math.prod(atom.factor for atom in monomial) for monomial, factor in terms.items()))
+    return math.gcd(*(factor * math.prod(part.factor for part in monomial) for monomial, factor in terms.items()))
 
 
 def _shared_factor(*sizes: Size) -> int:
