@@ -131,8 +131,8 @@ class Row(Region):
     """Reductions, softmax and norms: the last `reduced` axes of the domain are a row.
 
     For each row: run the phases in order, each a reduction over the row that may use the scalars before it;
-    then `finish` once, on the scalars and `finish_inputs`, stored to `finish_outputs` (stated over the domain, stride
-    0 along the row's axes); then `body` for each element (registers: `inputs`, then the scalars),
+    then `finish` once (registers: `finish_inputs`, then the scalars), stored to `finish_outputs` (stated over the
+    domain, stride 0 along the row's axes); then `body` for each element (registers: `inputs`, then the scalars),
     stored to `outputs`. Either `finish` or `body` may be absent.
     Every operand is stated over the whole domain; one of stride 0 along the row is loaded once.
     """

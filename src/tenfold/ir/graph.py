@@ -106,19 +106,21 @@ class Graph:
                 used.uses[node] = None
         return value
 
-    def replace_uses(self, old: Value, new: Value) -> None:
-        """Edit 2: let every user of `old`, and the graph's outputs, use `new`, which is placed if it floats.
+    def replace_uses(self, old: Value, new: Value, *, users: Iterable[Node] | None = None) -> None:
+        """Edit 2: let every user of `old`, and the graph's outputs, use `new`, which is placed if it floats;
+        or only these `users`, and not the outputs.
 
         Users that `new` itself is computed from keep `old`, if `new` was floating.
         """
-        users = list(old.uses)
+        chosen = list(old.uses) if users is None else list(users)
         self.insert(new)
-        for node in users:
+        for node in chosen:
             node.inputs = tuple(new if value is old else value for value in node.inputs)
             new.uses[node] = None
-            del old.uses[node]
-        self.outputs = tuple(new if value is old else value for value in self.outputs)
-        new.name = new.name or old.name
+            old.uses.pop(node, None)
+        if users is None:
+            self.outputs = tuple(new if value is old else value for value in self.outputs)
+            new.name = new.name or old.name
         self._order = None
 
     def remove(self, node: Node) -> None:

@@ -1,0 +1,18 @@
+"""How a region becomes machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenfold.codegen.strategy import Strategy
+from tenfold.errors import TargetError
+from tenfold.target import Target
+
+
+def strategies_for(target: Target) -> Sequence[Strategy]:
+    """The strategies of a target, best first; TargetError if there are none."""
+    if target.kind == "cpu":
+        from tenfold.codegen.cpu.strategies import STRATEGIES
+
+        return STRATEGIES
+    raise TargetError(f"target {target} has no code generator yet", remedy="use a CPU target")

@@ -1,0 +1,190 @@
+"""The whole road: a model in, an engine out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tenfold import codegen, passes
+from tenfold.codegen.cpu.image import link_image
+from tenfold.codegen.cpu.isa import isa_of
+from tenfold.codegen.cpu.pool import CompilePool, Failure, ObjectCache, Request
+from tenfold.codegen.region import THREADS
+from tenfold.codegen.strategy import Strategy
+from tenfold.compiler.fuse.cover import region_of
+from tenfold.compiler.fuse.decompose import decompose
+from tenfold.compiler.fuse.grow import Growth, NotFused
+from tenfold.compiler.layout import Layout, arrange
+from tenfold.compiler.report import report_of
+from tenfold.compiler.schedule import Branch, Item, Scheduler, flat
+from tenfold.compiler.tune import choose
+from tenfold.compiler.weights import WeightStore
+from tenfold.errors import UnsupportedError
+from tenfold.importers import open_model
+from tenfold.ir.dim import Dim
+from tenfold.ir.graph import Graph, Value
+from tenfold.ir.type import numbered_unknowns
+from tenfold.ops.control import If
+from tenfold.options import Options
+from tenfold.runtime import format
+from tenfold.runtime.engine import Engine, from_image
+from tenfold.runtime.plan import Plan, Spec, Symbol, to_manifest
+from tenfold.target import Target
+from tenfold.version import __version__
+
+
+def build_image(graph: Graph, options: Options, pool: CompilePool) -> format.Bytes:
+    """The bytes of an engine file for a graph."""
+    sections: dict[str, bytes | format.Bytes] = {}
+    targets: dict[str, Any] = {}
+    graph = passes.PORTABLE(graph)
+    for target in options.targets:
+        target.require_buildable()
+        targets[str(target.portable)] = compile_for(graph, target, options, pool, sections)
+    manifest = {"tenfold": __version__, "precision": options.precision, "targets": targets}
+    if options.threads:
+        manifest["threads"] = options.threads
+    if options.memory_limit:
+        manifest["memory_limit"] = options.memory_limit
+    return format.pack(manifest, sections)
+
+
+def compile_for(
+    graph: Graph,
+    target: Target,
+    options: Options,
+    pool: CompilePool,
+    sections: dict[str, bytes | format.Bytes],
+) -> dict[str, Any]:
+    """One target's part of an engine: its sections are added, its entry of the manifest returned."""
+    graph = passes.for_target(target, options)(graph)
+    decompose(graph)
+    graph = passes.CLEAN(graph)
+    layout = arrange(graph)
+    refusals: list[NotFused] = []
+    items = cover(graph, layout, codegen.strategies_for(target), target, refusals)
+    weights = WeightStore()
+    scheduler = Scheduler(graph, layout, items, weights)
+    blob, entries, crew = _machine_code(items, target, pool)
+    scheduler.run(entries)
+    plan = _plan(graph, scheduler)
+    data, arrays = to_manifest(plan)
+    name = str(target.portable)
+    sections |= {f"{name}/weights": weights.contents(), f"{name}/code": blob.code, f"{name}/crew": crew.code}
+    sections[f"{name}/plan"] = arrays
+    report = report_of(scheduler, plan, items, refusals)
+    return {
+        "plan": data,
+        "plan_section": f"{name}/plan",
+        "weights": f"{name}/weights",
+        "code_section": f"{name}/code",
+        "entries": blob.entries,
+        "crew_section": f"{name}/crew",
+        "crew_entries": crew.entries,
+        "report": json.loads(json.dumps(report)),
+    }
+
+
+def cover(
+    graph: Graph, layout: Layout, strategies: Sequence[Strategy], target: Target, refusals: list[NotFused]
+) -> list[Item]:
+    """The pieces of a graph in the order in which they run."""
+    growth = Growth(graph, layout)
+    refusals += growth.refusals
+    items: list[Item] = []
+    for group in growth.ordered():
+        node = group.nodes[0]
+        if isinstance(node.op, If):
+            then, otherwise = (
+                cover(branch, layout, strategies, target, refusals)
+                for branch in (node.op.then_branch, node.op.else_branch)
+            )
+            items.append(Branch(node.inputs[0], then, otherwise))
+            continue
+        piece = choose(region_of(group, growth), strategies, target)
+        if isinstance(piece, list):
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in piece)
+            operator = ", ".join(group.nodes[0].source) or node.op.name
+            raise UnsupportedError(f"no kernel for {node.op.name}: {reasons}", operator=operator)
+        items.append(piece)
+    return items
+
+
+def _machine_code(items: Sequence[Item], target: Target, pool: CompilePool) -> Any:
+    isa = isa_of(target)
+    stages = {(s.source, s.optimise): s for piece in flat(items) for s in piece.kernel.stages}
+    requests = [Request(stage.source, isa, stage.optimise) for stage in stages.values()]
+    objects: dict[str, bytes] = {}
+    for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests), strict=True)):
+        if isinstance(made, Failure):
+            raise UnsupportedError(f"LLVM refused a kernel: {made.reason}\n{stage.source[:2000]}")
+        objects[f"stage{number}"] = made
+    image = link_image(pool, isa, objects)
+    entries = {key: image.blob.entries[f"stage{number}"] for number, key in enumerate(stages)}
+    return image.blob, entries, image.crew
+
+
+def _plan(graph: Graph, scheduler: Scheduler) -> Plan:
+    frame = scheduler.frame
+    arena = scheduler.arena
+    shapes = [[frame.size(size) for size in value.type.shape] for value in (*graph.inputs, *graph.outputs)]
+    sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
+    named = _symbols(graph, scheduler)
+    numbering = frame.finish([symbol.name for symbol in named])
+    numbers = numbering.numbers
+    table, arguments = scheduler.numbered(numbers)
+    buffers = tuple(
+        (buffer.name, numbers[scheduler.offsets[key]], numbers[size], buffer.first, buffer.last)
+        for key, buffer, size in zip(scheduler.keys, scheduler.buffers, sizes, strict=True)
+    )
+    return Plan(
+        tuple(_spec(value.name, value) for value in graph.inputs),
+        tuple(_spec(name, value) for name, value in zip(graph.output_names, graph.outputs, strict=True)),
+        tuple(named),
+        numbering.program,
+        numbering.slots,
+        table,
+        arguments,
+        numbering.binds,
+        scheduler.spans(),
+        tuple(tuple(numbers[slot] for slot in shape) for shape in shapes),
+        numbers[arena],
+        max((piece.kernel.scratch for piece in flat(scheduler.items)), default=0),
+        (),
+        tuple(scheduler.labels),
+        buffers,
+    )
+
+
+def _spec(name: str, value: Value) -> Spec:
+    shape = tuple(size if isinstance(size, int) else str(size) for size in value.type.shape)
+    return Spec(name, value.type.dtype, shape)
+
+
+def _symbols(graph: Graph, scheduler: Scheduler) -> list[Symbol]:
+    """The symbols that formulas use, each with the input that decides it."""
+    used = scheduler.frame.symbols()
+    found = {THREADS.name: Symbol(THREADS.name, low=1)} if THREADS.name in used else {}
+    for number, value in enumerate(graph.inputs):
+        for axis, size in enumerate(value.type.shape):
+            bare = size.symbol if isinstance(size, Dim) else None
+            if bare and bare.name in used and bare.name not in found:
+                found[bare.name] = Symbol(bare.name, number, axis, -1, bare.low, bare.high, bare.multiple)
+        for entry, size in enumerate(value.type.entries or ()):
+            bare = size.symbol if isinstance(size, Dim) else None
+            if bare and bare.name in used and bare.name not in found:
+                found[bare.name] = Symbol(bare.name, number, -1, entry, None)
+    missing = sorted(used - set(found))
+    if missing:
+        raise UnsupportedError(f"sizes that only the data decide are not run yet: {', '.join(missing)}")
+    return list(found.values())
+
+
+def build(model: Any, options: Options, *, folder: Any = None, workers: int = 2, **opening: Any) -> Engine:
+    """Import, optimise, compile and load a model."""
+    with numbered_unknowns(), CompilePool(workers, ObjectCache(folder)) as pool:
+        pool.start()
+        graph = open_model(model, **opening)
+        image = build_image(graph, options, pool)
+    return from_image(image, graph.name or "engine", threads=options.threads)

@@ -1,0 +1,211 @@
+"""Growing regions: which nodes are computed together.
+
+Every anchor starts a group; an elementwise node joins the group of a producer that walks the same domain; a reduction
+starts a row, and what is computed from its rows joins as further phases. Groups form a directed acyclic graph
+throughout: a node joins only if nothing it needs waits for that group. Each refusal keeps its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tenfold.compiler.fuse.legality import Site, joins_row, row_axes
+from tenfold.compiler.fuse.indexing import Pick
+from tenfold.compiler.layout import SOURCES, VIEW_OPS, Copy, Layout
+from tenfold.compiler.views import Shape
+from tenfold.ir import dim
+from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ops.constant import Constant
+from tenfold.ops.control import If, Loop
+from tenfold.ops.movement import Concat
+from tenfold.ops.reduce import ArgReduce, Reduce
+
+REDUCTIONS = (Reduce, ArgReduce)
+ALONE = (If, Loop)
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes computed by one kernel. `anchor` is None for elementwise work; `domain` is what it iterates over;
+    `axes` are the row's axes where the anchor is a reduction.
+    """
+
+    number: int
+    domain: Shape
+    nodes: list[Node] = field(default_factory=list)
+    anchor: Node | None = None
+    axes: tuple[int, ...] = ()
+    before: int = 0
+
+    @property
+    def is_row(self) -> bool:
+        """True for a group of reductions over rows."""
+        return bool(self.axes)
+
+
+@dataclass(frozen=True)
+class NotFused:
+    """Two neighbours that stayed apart, and why."""
+
+    producer: str
+    consumer: str
+    reason: str
+
+
+class Growth:
+    """The groups of one graph, grown node by node in order."""
+
+    def __init__(self, graph: Graph, layout: Layout) -> None:
+        self.graph = graph
+        self.layout = layout
+        self.groups: list[Group | None] = []
+        self.of: dict[Node, Group] = {}
+        self.refusals: list[NotFused] = []
+        for node in graph.nodes:
+            if not isinstance(node.op, (Constant, Concat, *VIEW_OPS)):
+                self._take(node)
+        self._absorb_producers()
+
+    def ordered(self) -> list[Group]:
+        """The groups, each after those that it needs; stable."""
+        live = [group for group in self.groups if group is not None]
+        return sorted(live, key=lambda group: (group.before.bit_count(), group.number))
+
+    def needs(self, value: Value) -> set[Group]:
+        """The groups that compute what lies in the buffer of `value` (through views and concatenations)."""
+        node = value.producer
+        if node is None or isinstance(node.op, Constant):
+            return set()
+        if isinstance(node.op, (Concat, *VIEW_OPS)):
+            return set().union(*(self.needs(one) for one in node.inputs))
+        found = self.of.get(node)
+        return {found} if found else set()
+
+    def _take(self, node: Node) -> None:
+        needed = set().union(*(self.needs(value) for value in node.inputs))
+        for group in self._candidates(node):
+            reason = self._refusal(node, group, needed)
+            if reason is None:
+                self._join(node, group, needed)
+                return
+            self.refusals.append(NotFused(_name(group.nodes[-1]), _name(node), reason))
+        self._start(node, needed)
+
+    def _candidates(self, node: Node) -> list[Group]:
+        """Groups of the node's direct producers: anchors before plain work, later ones first."""
+        if isinstance(node.op, ALONE):
+            return []
+        direct = {self.of[v.producer] for v in node.inputs if v.producer in self.of}
+        return sorted(direct, key=lambda group: (group.anchor is None, -group.number))
+
+    def _refusal(self, node: Node, group: Group, needed: set[Group]) -> str | None:
+        if any(other is not group and other.before >> group.number & 1 for other in needed):
+            return "something else that it needs waits for that kernel"
+        if group.anchor is not None and isinstance(group.anchor.op, ALONE):
+            return "results of a branch or loop are joined in memory"
+        site = Site(node, group.domain, group.axes, self._inside(node, group))
+        if group.is_row or (group.anchor is None and isinstance(node.op, REDUCTIONS)):
+            return joins_row(site, pointwise=not group.is_row)
+        if isinstance(node.op, Pick) and group in self.needs(node.inputs[0]):
+            return "it picks from data that must be complete first"
+        if not is_pointwise(node):
+            return f"{node.op.name} is an anchor of its own"
+        if isinstance(node.op, Copy) and group.anchor is not None:
+            return self._copy_refusal(node)
+        if not same_shape(node.outputs[0].type.shape, group.domain):
+            return "it walks another domain"
+        return None
+
+    def _inside(self, node: Node, group: Group) -> tuple[Value, ...]:
+        return tuple(v for v in node.inputs if v.producer in self.of and self.of[v.producer] is group)
+
+    def _copy_refusal(self, node: Node) -> str | None:
+        old, new = self.layout.view(node.inputs[0]), self.layout.view(node.output)
+        for before, after in zip(old.strides, new.strides, strict=True):
+            if (before == 1) != (after == 1):
+                return "the copy has another innermost axis"
+        return None
+
+    def _join(self, node: Node, group: Group, needed: set[Group]) -> None:
+        if isinstance(node.op, REDUCTIONS) and not group.is_row:
+            group.axes, group.anchor = row_axes(node), node
+        group.nodes.append(node)
+        self.of[node] = group
+        self._depend(group, needed - {group})
+
+    def _start(self, node: Node, needed: set[Group]) -> None:
+        anchor = None if is_pointwise(node) or isinstance(node.op, SOURCES) else node
+        row = isinstance(node.op, REDUCTIONS)
+        domain = node.inputs[0].type.shape if row else node.outputs[0].type.shape
+        group = Group(len(self.groups), domain, [node], anchor, row_axes(node) if row else ())
+        self.groups.append(group)
+        self.of[node] = group
+        self._depend(group, needed)
+
+    def _depend(self, group: Group, needed: set[Group]) -> None:
+        before = group.before
+        for other in needed:
+            before |= other.before | 1 << other.number
+        if before == group.before:
+            return
+        group.before = before
+        for later in self.groups:
+            if later is not None and later.before >> group.number & 1:
+                later.before |= before
+
+    def _absorb_producers(self) -> None:
+        """Move elementwise work into the only kernel that uses it, if that walks the same domain."""
+        for group in reversed([g for g in self.groups if g is not None]):
+            if group.anchor is None and not any(self._visible(v) for node in group.nodes for v in node.outputs):
+                target = self._only_user(group)
+                if target is not None and same_shape(target.domain, group.domain) and not self._only_copies(group):
+                    self._merge(group, target)
+
+    def _visible(self, value: Value) -> bool:
+        return value in self.graph.outputs or value in self.layout.placed
+
+    def _only_copies(self, group: Group) -> bool:
+        return any(isinstance(node.op, Copy) for node in group.nodes)
+
+    def _only_user(self, group: Group) -> Group | None:
+        users: set[Group] = set()
+        for node in group.nodes:
+            for user in (user for value in node.outputs for user in value.uses):
+                if user not in self.of:
+                    return None
+                users.add(self.of[user])
+        users.discard(group)
+        if len(users) != 1:
+            return None
+        (target,) = users
+        takes = target.anchor is None or target.is_row or self._feeds_epilogue(group, target)
+        return target if takes and not (target.anchor and isinstance(target.anchor.op, ALONE)) else None
+
+    def _feeds_epilogue(self, group: Group, target: Group) -> bool:
+        assert target.anchor is not None
+        return not any(value.producer in group.nodes for value in target.anchor.inputs)
+
+    def _merge(self, group: Group, target: Group) -> None:
+        target.nodes[:0] = group.nodes
+        for node in group.nodes:
+            self.of[node] = target
+        self.groups[group.number] = None
+        bit = 1 << group.number
+        target.before = (target.before | group.before) & ~bit
+        for later in self.groups:
+            if later is not None and later.before & bit:
+                later.before = later.before & ~bit | group.before | (1 << target.number if later is not target else 0)
+
+
+def is_pointwise(node: Node) -> bool:
+    """True for work done point by point of its result."""
+    return node.op.elementwise or isinstance(node.op, Pick)
+
+
+def same_shape(a: Shape, b: Shape) -> bool:
+    """True if two shapes are provably equal."""
+    return len(a) == len(b) and all(dim.known_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _name(node: Node) -> str:
+    return node.name or (node.source[0] if node.source else node.op.name)

@@ -1,0 +1,291 @@
+"""Gathering, resampling and other movements whose places are computed: elementwise work over `Pick`.
+
+`Pick` reads an element at computed places, so it walks the domain of its result and fuses like any elementwise
+operation; only the data it reads from must be complete in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.graph import Node, Value
+from tenfold.ir.op import Array, Op
+from tenfold.ir.tensor import Tensor
+from tenfold.ir.type import Type
+from tenfold.ops.arithmetic import Abs, Add, Ceil, Div, Floor, Maximum, Minimum, Mod, Mul, Sub
+from tenfold.ops.constant import Constant, Iota, Sizes, scalar
+from tenfold.ops.image import Resize
+from tenfold.ops.index import Gather, GatherElements, GatherND
+from tenfold.ops.logic import Cast, Greater, GreaterOrEqual, Less, Where
+from tenfold.ops.movement import DepthToSpace, Pad, Reshape, Slice, SpaceToDepth, Tile, Transpose
+
+
+class Pick(Op):
+    """y[i] = x[…]: axis a of x is read at the next index input where `own[a]` is -1, else at y's position along axis
+    `own[a]`. Index inputs are i64 and broadcast to `shape`; they are within bounds.
+    """
+
+    own: tuple[int, ...]
+    shape: tuple[Size, ...]
+
+    def infer(self, x: Type, *places: Type) -> Type:
+        """x's element type, the stated shape."""
+        if len(self.own) != x.rank or self.own.count(-1) != len(places):
+            raise ValueError(f"Pick takes one place for each picked axis of {x}")
+        return Type(x.dtype, self.shape)
+
+    def evaluate(self, x: Array, *places: Array) -> Array:
+        """NumPy's indexing by broadcast arrays."""
+        shape = tuple(int(size) for size in self.shape if isinstance(size, int))
+        grid = np.ogrid[tuple(slice(size) for size in shape)] if shape else ()
+        rest = iter(places)
+        index = tuple(next(rest) if axis < 0 else grid[axis] for axis in self.own)
+        return np.asarray(np.broadcast_to(x[index], shape))
+
+
+def gather(node: Node) -> Value:
+    """y[a…, i…, c…] = x[a…, index[i…], c…]"""
+    x, index = node.inputs
+    axis, width = node.op.axis % x.type.rank, index.type.rank
+    after = x.type.rank - axis - 1
+    index = Reshape((*(1,) * axis, *index.type.shape, *(1,) * after))(index)
+    own = (*range(axis), -1, *range(axis + width, axis + width + after))
+    picked: Value = Pick(own, node.output.type.shape)(x, within(index, x.type.shape[axis]))
+    return picked
+
+
+def gather_elements(node: Node) -> Value:
+    """y[i, j] = x[index[i, j], j] along axis 0, and so on"""
+    x, index = node.inputs
+    axis = node.op.axis % x.type.rank
+    own = tuple(-1 if a == axis else a for a in range(x.type.rank))
+    picked: Value = Pick(own, node.output.type.shape)(x, within(index, x.type.shape[axis]))
+    return picked
+
+
+def gather_nd(node: Node) -> Value | None:
+    """y[b…, i…, c…] = x[b…, index[b…, i…, 0], index[b…, i…, 1], …, c…]"""
+    x, index = node.inputs
+    depth = index.type.shape[-1]
+    if not isinstance(depth, int):
+        return None
+    batch, lead = node.op.batch_axes, index.type.rank - 1
+    after = x.type.rank - batch - depth
+    places = []
+    for number in range(depth):
+        starts = (0,) * lead + (number,)
+        sizes = (*index.type.shape[:-1], 1)
+        column = Slice(starts, sizes, (1,) * (lead + 1))(index)
+        column = Reshape((*index.type.shape[:-1], *(1,) * after))(column)
+        places.append(within(column, x.type.shape[batch + number]))
+    own = (*range(batch), *(-1,) * depth, *range(lead, lead + after))
+    picked: Value = Pick(own, node.output.type.shape)(x, *places)
+    return picked
+
+
+def within(index: Value, size: Size) -> Value:
+    """Places that may count from the end, as i64 from 0 to below `size`; what lies outside is moved to the nearest."""
+    index = Cast(dt.i64)(index) if index.type.dtype is not dt.i64 else index
+    whole = whole_number(size)
+    positive = Where()(Less()(index, whole_number(0)), Add()(index, whole), index)
+    return clamped(positive, size)
+
+
+def clamped(index: Value, size: Size) -> Value:
+    """max(0, min(index, size - 1))"""
+    found: Value = Maximum()(Minimum()(index, whole_number(size - 1)), whole_number(0))
+    return found
+
+
+def whole_number(size: Size) -> Value:
+    """A size as an i64 scalar."""
+    value: Value = scalar(size, dt.i64)() if isinstance(size, int) else Sizes((size,), ())()
+    return value
+
+
+def along(vector: Value, axis: int, rank: int) -> Value:
+    """A vector laid along one axis of `rank`."""
+    shape: list[Size] = [1] * rank
+    shape[axis] = vector.type.shape[0]
+    value: Value = Reshape(tuple(shape))(vector)
+    return value
+
+
+def tile(node: Node) -> Value:
+    """y[i] = x[i mod size]"""
+    (x,) = node.inputs
+    for axis, repeats in enumerate(node.op.repeats):
+        if repeats != 1:
+            size = x.type.shape[axis]
+            place = Mod()(Iota(0, 1, size * repeats)(), whole_number(size))
+            x = pick_along(x, axis, place)
+    return x
+
+
+def pick_along(x: Value, axis: int, places: Value) -> Value:
+    """x at a vector of places along one axis."""
+    rank = x.type.rank
+    shape = tuple(places.type.shape[0] if a == axis else size for a, size in enumerate(x.type.shape))
+    own = tuple(-1 if a == axis else a for a in range(rank))
+    picked: Value = Pick(own, shape)(x, along(places, axis, rank))
+    return picked
+
+
+def pad(node: Node) -> Value | None:
+    """Mirrored, repeated or wrapped ends: places folded back into the data, axis by axis"""
+    op: Pad = node.op
+    if op.mode == "constant":
+        return None
+    (x,) = node.inputs
+    for axis, (before, after) in enumerate(zip(op.before, op.after, strict=True)):
+        if before != 0 or after != 0:
+            size = x.type.shape[axis]
+            x = pick_along(x, axis, _folded(op.mode, Iota(-before, 1, size + before + after)(), size))
+    return x
+
+
+def _folded(mode: str, place: Value, size: Size) -> Value:
+    match mode:
+        case "edge":
+            return clamped(place, size)
+        case "wrap":
+            found: Value = Mod()(place, whole_number(size))
+            return found
+        case "reflect":
+            period, last = 2 * (size - 1), size - 1
+            turned = Mod()(place, Maximum()(whole_number(period), whole_number(1)))
+            back = Sub()(whole_number(last), Abs()(Sub()(turned, whole_number(last))))
+            return clamped(back, size)
+    turned = Mod()(place, whole_number(2 * size))
+    mirrored: Value = Minimum()(turned, Sub()(whole_number(2 * size - 1), turned))
+    return mirrored
+
+
+def depth_to_space(node: Node) -> Value:
+    """[N, b·b·C, H, W] to [N, C, H·b, W·b], as a transpose"""
+    (x,) = node.inputs
+    b, (n, c, h, w) = node.op.block, x.type.shape
+    deep = (n, b, b, c // (b * b), h, w) if node.op.mode == "DCR" else (n, c // (b * b), b, b, h, w)
+    turn = (0, 3, 4, 1, 5, 2) if node.op.mode == "DCR" else (0, 1, 4, 2, 5, 3)
+    value: Value = Reshape(node.output.type.shape)(Transpose(turn)(Reshape(deep)(x)))
+    return value
+
+
+def space_to_depth(node: Node) -> Value:
+    """[N, C, H·b, W·b] to [N, b·b·C, H, W], as a transpose"""
+    (x,) = node.inputs
+    b, (n, c, h, w) = node.op.block, x.type.shape
+    split = Reshape((n, c, h // b, b, w // b, b))(x)
+    value: Value = Reshape(node.output.type.shape)(Transpose((0, 3, 5, 1, 2, 4))(split))
+    return value
+
+
+def resize(node: Node) -> Value | None:
+    """Σ over taps of weight · x[place], axis by axis"""
+    op: Resize = node.op
+    if op.coordinates == "tf_crop_and_resize":
+        return None
+    (given,) = node.inputs
+    x = Cast(dt.f32)(given) if op.mode != "nearest" and given.type.dtype is not dt.f32 else given
+    for axis, (before, after) in enumerate(zip(given.type.shape, op.sizes, strict=True)):
+        if before is not after or op.scales[axis] not in (0.0, 1.0):
+            taps = _taps(op, axis, before, after)
+            if taps is None:
+                return None
+            x = _weighed(x, axis, taps)
+    value: Value = Cast(given.type.dtype)(x) if x.type.dtype is not given.type.dtype else x
+    return value
+
+
+Taps = Sequence[tuple[Value, Value | None]]
+
+
+def _weighed(x: Value, axis: int, taps: Taps) -> Value:
+    total: Value | None = None
+    for places, weights in taps:
+        term = pick_along(x, axis, places)
+        if weights is not None:
+            term = Mul()(term, along(weights, axis, x.type.rank))
+        total = term if total is None else Add()(total, term)
+    assert total is not None
+    return total
+
+
+def _taps(op: Resize, axis: int, before: Size, after: Size) -> Taps | None:
+    """Where each element of the result reads along one axis, and with which weights."""
+    if isinstance(before, int) and isinstance(after, int):
+        places, weights, _ = op.taps(axis, before, after)
+        columns = [(_constant(places[:, n]), _constant(weights[:, n])) for n in range(places.shape[1])]
+        return [(columns[0][0], None)] if op.mode == "nearest" else columns
+    if op.mode == "cubic" or op.antialias or op.exclude_outside:
+        return None
+    at = _origin(op, axis, before, after)
+    if at is None:
+        return None
+    if op.mode == "nearest":
+        return [(clamped(Cast(dt.i64)(_rounded(op.rounding, at)), before), None)]
+    left = Sub()(Ceil()(at), _real(1.0))
+    share = Sub()(at, left)
+    low = Cast(dt.i64)(left)
+    high = Add()(low, whole_number(1))
+    return [(clamped(low, before), Sub()(_real(1.0), share)), (clamped(high, before), share)]
+
+
+def _constant(array: Array) -> Value:
+    value: Value = Constant(Tensor(np.ascontiguousarray(array)))()
+    return value
+
+
+def _real(value: float) -> Value:
+    found: Value = scalar(value, dt.f32)()
+    return found
+
+
+def _origin(op: Resize, axis: int, before: Size, after: Size) -> Value | None:
+    """Where in x each element of the result lies, as f32, by the same steps as `Resize.origin`."""
+    index = Cast(dt.f32)(Iota(0, 1, after)())
+    length = Cast(dt.f32)(whole_number(before))
+    scale = _real(op.scales[axis]) if op.scales[axis] else Div()(Cast(dt.f32)(whole_number(after)), length)
+    match op.coordinates:
+        case "asymmetric":
+            place: Value = Div()(index, scale)
+        case "half_pixel":
+            place = Sub()(Div()(Add()(index, _real(0.5)), scale), _real(0.5))
+        case "pytorch_half_pixel":
+            centre = Sub()(Div()(Add()(index, _real(0.5)), scale), _real(0.5))
+            place = Where()(Greater()(whole_number(after), whole_number(1)), centre, _real(0.0))
+        case "align_corners":
+            span = Sub()(Mul()(length, scale), _real(1.0))
+            place = Div()(Mul()(index, Sub()(length, _real(1.0))), Maximum()(span, _real(1.0)))
+        case _:
+            return None
+    return place
+
+
+def _rounded(rounding: str, at: Value) -> Value:
+    if rounding == "floor":
+        found: Value = Floor()(at)
+        return found
+    if rounding == "ceil":
+        found = Ceil()(at)
+        return found
+    below = Floor()(at)
+    rest = Sub()(at, below)
+    up = Greater() if rounding == "round_prefer_floor" else GreaterOrEqual()
+    found = Add()(below, Cast(dt.f32)(up(rest, _real(0.5))))
+    return found
+
+
+RULES = {
+    Gather: gather,
+    GatherElements: gather_elements,
+    GatherND: gather_nd,
+    Tile: tile,
+    DepthToSpace: depth_to_space,
+    SpaceToDepth: space_to_depth,
+    Resize: resize,
+}

@@ -1,0 +1,292 @@
+"""Storage: in which order each tensor lies in memory, who lies inside whom, and where a copy is needed.
+
+Meaning stays N, C, H, W throughout; order is a property of a value. Images lie channels-last from the first
+convolution on, movements are views wherever strides can say them, the parts of a concatenation and
+the results of branches are written straight into place, and what remains is a `Copy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tenfold.compiler import views
+from tenfold.compiler.fuse.indexing import Pick
+from tenfold.compiler.fuse.windows import Windows
+from tenfold.compiler.typical import typical
+from tenfold.compiler.views import View
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.op import Array
+from tenfold.ops.constant import Constant, Fill, Iota, Sizes
+from tenfold.ops.control import If, Loop
+from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.elementwise import Elementwise
+from tenfold.ops.movement import Concat, Expand, Reshape, Slice, Split, Transpose
+from tenfold.ops.reduce import ArgReduce, Reduce
+
+Order = tuple[int, ...]
+
+
+class Copy(Elementwise):
+    """x, stored anew: in row-major order, or with its axes in `order`, outermost first."""
+
+    order: Order | None = None
+
+    def compute(self, x: Array) -> Array:
+        return x
+
+    def entry(self, x: Size) -> Size:
+        return x
+
+
+IMAGE_OPS = (Conv, ConvTranspose)
+FOLLOWING_OPS = (Elementwise, Concat, Reduce, ArgReduce, Pick)
+SOURCES = (Constant, Fill, Iota, Sizes)
+VIEW_OPS = (Transpose, Reshape, Slice, Split, Expand, Windows)
+FEW_CHANNELS = 4
+
+
+@dataclass(eq=False)
+class Layout:
+    """Where every value of a graph and of its subgraphs lies.
+
+    `orders` holds the storage order of values with a buffer; `placed` says that a value lies inside another from
+    a given element along an axis; `aliases` that it is another value seen from a subgraph;
+    `outputs` which buffer becomes which output of the model.
+    """
+
+    orders: dict[Value, Order] = field(default_factory=dict)
+    placed: dict[Value, tuple[Value, int, Size]] = field(default_factory=dict)
+    aliases: dict[Value, Value] = field(default_factory=dict)
+    outputs: dict[Value, int] = field(default_factory=dict)
+
+    def view(self, value: Value) -> View:
+        """The value as a window on the buffer that holds it."""
+        if value in self.aliases:
+            return self.view(self.aliases[value])
+        if value in self.placed:
+            parent, axis, start = self.placed[value]
+            inside = self.view(parent)
+            return View(inside.root, inside.strides, inside.offset + (0 if start == 0 else start * inside.strides[axis]))
+        node = value.producer
+        if node is not None and isinstance(node.op, VIEW_OPS):
+            source = self.view(node.inputs[0])
+            found = movement_view(node, value.index, source)
+            assert found is not None, f"{node} is no view"
+            return found
+        order = self.orders.get(value, tuple(range(value.type.rank)))
+        return View(value, views.strides_of(value.type.shape, order))
+
+    def owns(self, value: Value) -> bool:
+        """True if the value has a buffer of its own that a kernel writes."""
+        node = value.producer
+        computed = node is not None and not isinstance(node.op, (Constant, *VIEW_OPS))
+        return computed and value not in self.placed and value not in self.aliases and value not in self.outputs
+
+
+def movement_view(node: Node, index: int, source: View) -> View | None:
+    """A movement's result as a view of its input's buffer; None if it takes a copy."""
+    old = node.inputs[0].type.shape
+    match node.op:
+        case Transpose(permutation):
+            return views.transpose(source, permutation)
+        case Slice(starts, _, steps):
+            return views.slice_(source, starts, steps)
+        case Expand():
+            return views.expand(source, old, node.output.type.shape)
+        case Reshape():
+            return views.reshape(source, old, node.output.type.shape)
+        case Windows(_, _, strides, dilations):
+            return views.windows(source, strides, dilations)
+        case Split(axis, sizes):
+            start = sum(sizes[:index], start=0)
+            return View(source.root, source.strides, source.offset + start * source.strides[axis])
+    raise AssertionError(f"{node} is no movement")
+
+
+def arrange(graph: Graph) -> Layout:
+    """Decide the layout of a graph, inserting copies where views do not reach. The graph is changed in place.
+
+    Every output of the graph ends as a row-major buffer of its own.
+    """
+    layout = Layout()
+    _arrange(graph, layout)
+    _place_outputs(graph, layout)
+    return layout
+
+
+def _arrange(graph: Graph, layout: Layout) -> None:
+    for node in graph.nodes:
+        _ARRANGE.get(type(node.op), _arrange_compute)(graph, node, layout)
+
+
+def _arrange_compute(graph: Graph, node: Node, layout: Layout) -> None:
+    if isinstance(node.op, IMAGE_OPS):
+        _want_channels_last(graph, node, layout)
+    for value in node.outputs:
+        order = _natural_order(node, value, layout)
+        if order != tuple(range(value.type.rank)):
+            layout.orders[value] = order
+
+
+def _natural_order(node: Node, value: Value, layout: Layout) -> Order:
+    rank = value.type.rank
+    plain = tuple(range(rank))
+    if isinstance(node.op, Copy):
+        return node.op.order or plain
+    if isinstance(node.op, IMAGE_OPS):
+        return channels_last(rank)
+    if not isinstance(node.op, FOLLOWING_OPS) or isinstance(node.op, Constant):
+        return plain
+    alike = [v for v in node.inputs if v.type.rank == rank and not isinstance(v.op, SOURCES)]
+    full = [v for v in alike if v.type.shape == value.type.shape] or alike
+    return tuple(storage_axes(layout, full[0])) if full else plain
+
+
+def storage_axes(layout: Layout, value: Value) -> list[int]:
+    """A value's axes, outermost in memory first; axes that do not move keep their place in front."""
+    strides = [typical(stride) for stride in layout.view(value).strides]
+    return sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]) if strides[axis] else -(1 << 62))
+
+
+def channels_last(rank: int) -> Order:
+    """N, spatial axes, C: axis 1 innermost."""
+    return (0, *range(2, rank), 1) if rank >= 3 else tuple(range(rank))
+
+
+def _want_channels_last(graph: Graph, node: Node, layout: Layout) -> None:
+    image = node.inputs[0]
+    if image.type.rank < 3 or dim.known_equal(layout.view(image).strides[1], 1):
+        return
+    channels = image.type.shape[1]
+    if isinstance(node.op, Conv) and isinstance(channels, int) and channels <= FEW_CHANNELS:
+        return
+    _insert_copy(graph, node, image, layout, channels_last(image.type.rank))
+
+
+def _insert_copy(graph: Graph, node: Node, value: Value, layout: Layout, order: Order | None = None) -> Value:
+    copy = Copy(order)(value)
+    copy.producer.source = node.source
+    graph.replace_uses(value, copy, users=[node])
+    if order is not None:
+        layout.orders[copy] = order
+    return copy
+
+
+def _arrange_view(graph: Graph, node: Node, layout: Layout) -> None:
+    source = layout.view(node.inputs[0])
+    if movement_view(node, 0, source) is not None:
+        return
+    if not _reorder(node, layout):
+        _insert_copy(graph, node, node.inputs[0], layout)
+
+
+def _reorder(reshape: Node, layout: Layout) -> bool:
+    """Make a reshape of transposed data a view by storing the data in the transposed order to begin with."""
+    moved = reshape.inputs[0]
+    if not isinstance(moved.op, Transpose) or len(moved.uses) != 1:
+        return False
+    root = moved.inputs[0]
+    if not layout.owns(root) or len(root.uses) != 1 or root in layout.orders:
+        return False
+    if root.producer is None or isinstance(root.producer.op, (If, Loop, *IMAGE_OPS)):
+        return False
+    layout.orders[root] = moved.op.permutation
+    return True
+
+
+def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
+    order = _natural_order(node, node.output, layout)
+    parts: list[Value] = []
+    for part in node.inputs:
+        if part in parts or not _placeable(graph, part, layout):
+            part = Copy(order)(part)
+            part.producer.source = node.source
+        parts.append(part)
+    whole = node.output
+    if tuple(parts) != node.inputs:
+        whole = graph.insert(node.op(*parts))
+        whole.producer.source = node.source
+        graph.replace_uses(node.output, whole)
+        graph.remove(node)
+    layout.orders[whole] = order
+    start: Size = 0
+    for part in parts:
+        layout.placed[part] = (whole, node.op.axis % whole.type.rank, start)
+        layout.orders.pop(part, None)
+        start = start + part.type.shape[node.op.axis]
+
+
+def _placeable(graph: Graph, value: Value, layout: Layout) -> bool:
+    """Whether a value's own kernel may write it somewhere else, with other strides."""
+    own = value.producer is not None and value.producer.graph is graph and layout.owns(value)
+    return own and value not in graph.outputs and not _rigid(value)
+
+
+def _rigid(value: Value) -> bool:
+    """True if some user sees the value through a reshape, which relies on its strides."""
+    for user in value.uses:
+        if isinstance(user.op, Reshape):
+            return True
+        if isinstance(user.op, VIEW_OPS) and any(_rigid(out) for out in user.outputs):
+            return True
+    return False
+
+
+def _arrange_if(graph: Graph, node: Node, layout: Layout) -> None:
+    captures = node.inputs[1:]
+    for branch in (node.op.then_branch, node.op.else_branch):
+        layout.aliases.update(zip(branch.inputs, captures, strict=True))
+        _arrange(branch, layout)
+        _write_results_into(branch, node.outputs, layout)
+
+
+def _write_results_into(branch: Graph, targets: Sequence[Value], layout: Layout) -> None:
+    """Let a subgraph's results be written straight into the values they become outside."""
+    results: list[Value] = []
+    for result, target in zip(branch.outputs, targets, strict=True):
+        own = result.producer is not None and result.producer.graph is branch and layout.owns(result)
+        if not own or _rigid(result) or result in results:
+            copy = Copy()(result)
+            copy.producer.source = result.producer.source if result.producer else ()
+            result = branch.insert(copy)
+        results.append(result)
+        layout.placed[result] = (target, 0, 0)
+        layout.orders.pop(result, None)
+    branch.set_outputs(results, branch.output_names)
+
+
+def _place_outputs(graph: Graph, layout: Layout) -> None:
+    results: list[Value] = []
+    for number, value in enumerate(graph.outputs):
+        root = _whole_buffer(value, layout)
+        if root is None or root in layout.outputs:
+            copy = Copy()(value)
+            copy.producer.source = value.producer.source if value.producer else ()
+            value = root = graph.insert(copy)
+        layout.outputs[root] = number
+        results.append(value)
+    graph.set_outputs(results, graph.output_names)
+
+
+def _whole_buffer(value: Value, layout: Layout) -> Value | None:
+    """The buffer that holds exactly this value in row-major order, if a kernel writes one."""
+    view = layout.view(value)
+    dense = views.row_major(value.type.shape)
+    same = all(
+        size == 1 or dim.known_equal(a, b) for a, b, size in zip(view.strides, dense, value.type.shape, strict=True)
+    )
+    full = dim.known_equal(view.root.type.size, value.type.size) and dim.known_equal(view.offset, 0)
+    return view.root if same and full and layout.owns(view.root) else None
+
+
+_Arranger = Callable[[Graph, Node, Layout], None]
+_ARRANGE: dict[type, _Arranger] = {
+    **dict.fromkeys(VIEW_OPS, _arrange_view),
+    Concat: _arrange_concat,
+    If: _arrange_if,
+}
+
+

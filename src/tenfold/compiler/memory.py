@@ -1,0 +1,87 @@
+"""Lifetimes to arena offsets. Pure: knows no device.
+
+Offsets are solved once at typical sizes (first fit, largest first), then only the order is kept: where the
+lifetimes of two buffers overlap, the one that lay lower ends before the other starts, at every size. So
+offset(b) = max(end(a) for each a directly below b), formulas that any call's sizes evaluate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenfold.compiler.typical import typical
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """Bytes that live from step `first` to step `last`, both included."""
+
+    name: str
+    size: Size
+    first: int
+    last: int
+
+    def meets(self, other: Buffer) -> bool:
+        """True if both live at some step."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def aligned(size: Size) -> Size:
+    """The size rounded up to a whole number of cache lines."""
+    return dim.ceildiv(size, ALIGNMENT) * ALIGNMENT
+
+
+def solve(sizes: Sequence[int], buffers: Sequence[Buffer]) -> list[int]:
+    """Offsets for these sizes: each buffer, largest first, at the lowest place free throughout its life."""
+    offsets = [0] * len(buffers)
+    placed: list[int] = []
+    for one in sorted(range(len(buffers)), key=lambda i: (-sizes[i], buffers[i].first, i)):
+        taken = sorted((offsets[other], sizes[other]) for other in placed if buffers[one].meets(buffers[other]))
+        spot = 0
+        for start, size in taken:
+            if spot + sizes[one] <= start:
+                break
+            spot = max(spot, start + size)
+        offsets[one] = spot
+        placed.append(one)
+    return offsets
+
+
+def order(buffers: Sequence[Buffer]) -> list[tuple[int, ...]]:
+    """For each buffer, those directly below it, every one of them earlier in `stacking(order)`."""
+    solved = solve([typical(aligned(buffer.size)) for buffer in buffers], buffers)
+    below: list[set[int]] = [set() for _ in buffers]
+    direct: list[tuple[int, ...]] = [()] * len(buffers)
+    done: list[int] = []
+    for one in sorted(range(len(buffers)), key=lambda i: (solved[i], i)):
+        under = [other for other in done if buffers[one].meets(buffers[other])]
+        direct[one] = tuple(a for a in under if not any(a in below[b] for b in under))
+        below[one].update(under, *(below[other] for other in under))
+        done.append(one)
+    return direct
+
+
+def stacking(direct: Sequence[tuple[int, ...]]) -> list[int]:
+    """The buffers, each after those directly below it."""
+    found: dict[int, None] = {}
+
+    def visit(one: int) -> None:
+        if one not in found:
+            for other in direct[one]:
+                visit(other)
+            found[one] = None
+
+    for one in range(len(direct)):
+        visit(one)
+    return list(found)
+
+
+def lower_bound(buffers: Sequence[Buffer]) -> int:
+    """The most bytes that live at one step, at typical sizes: no plan needs less."""
+    steps = {buffer.first for buffer in buffers}
+    return max((sum(typical(aligned(b.size)) for b in buffers if b.first <= s <= b.last) for s in steps), default=0)

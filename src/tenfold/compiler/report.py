@@ -1,0 +1,46 @@
+"""The build report: what ran through which kernel, what stayed apart and why, and what memory it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tenfold.compiler import memory
+from tenfold.compiler.fuse.grow import NotFused
+from tenfold.compiler.schedule import Item, Scheduler, flat
+from tenfold.compiler.typical import typical
+from tenfold.runtime.plan import Plan
+
+
+def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals: Sequence[NotFused]) -> dict[str, Any]:
+    """The report as JSON-ready data."""
+    regions = [
+        {
+            "source": list(piece.label.source),
+            "kind": piece.label.kind,
+            "tier": "kernel",
+            "tactic": piece.tactic,
+            "domain": [str(size) for size in piece.region.domain],
+            "refused": [list(pair) for pair in piece.refused],
+        }
+        for piece in flat(items)
+    ]
+    buffers = scheduler.buffers
+    return {
+        "regions": regions,
+        "not_fused": sorted({(one.producer, one.consumer, one.reason) for one in refusals}),
+        "memory": {
+            "arena": typical_arena(buffers),
+            "sum": sum(typical(memory.aligned(buffer.size)) for buffer in buffers),
+            "lower_bound": memory.lower_bound(buffers),
+        },
+        "native_spans": sum(span.is_native for span in plan.spans),
+        "host_steps": sum(not span.is_native for span in plan.spans),
+    }
+
+
+def typical_arena(buffers: Sequence[memory.Buffer]) -> int:
+    """The arena's bytes at typical sizes."""
+    sizes = [typical(memory.aligned(buffer.size)) for buffer in buffers]
+    offsets = memory.solve(sizes, buffers)
+    return max((offset + size for offset, size in zip(offsets, sizes, strict=True)), default=0)

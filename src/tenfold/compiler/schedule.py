@@ -1,0 +1,274 @@
+"""From kernels in order to a plan: steps, lifetimes, addresses.
+
+Buffers live from the first step that writes them to the last that reads them; branches overlay each other because
+their steps do not overlap. A kernel's output takes over the buffer of an input that it reads for the last time, element
+for element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tenfold.codegen.region import Anchored, Operand, Pointwise, Region, Row
+from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Stage, Workspace
+from tenfold.compiler import memory
+from tenfold.compiler.frame import FrameBuilder, Slot
+from tenfold.compiler.layout import Layout
+from tenfold.compiler.memory import Buffer
+from tenfold.compiler.typical import typical
+from tenfold.compiler.weights import WeightStore
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.graph import Graph, Value
+from tenfold.ops.constant import Constant
+from tenfold.runtime import steps
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span
+
+
+@dataclass(eq=False)
+class Piece:
+    """A region with the kernel that was chosen for it; `entries` are its stages' offsets in the code."""
+
+    region: Region
+    kernel: Kernel
+    tactic: str
+    label: Label
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(eq=False)
+class Branch:
+    """An If: the pieces of either branch, chosen by a bool byte at run time."""
+
+    condition: Value
+    then: list[Item]
+    otherwise: list[Item]
+
+
+Item = Piece | Branch
+
+
+def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
+    """What a region reads, and what it writes."""
+    writes = list(region.outputs)
+    reads = list(region.gathered)
+    match region:
+        case Pointwise():
+            reads += region.inputs
+        case Row():
+            reads += [*region.inputs, *region.finish_inputs]
+            writes += region.finish_outputs
+        case Anchored():
+            reads += [*region.inputs, *region.extra]
+    return reads, writes
+
+
+def flat(items: Iterable[Item]) -> Iterator[Piece]:
+    """Every piece, branches one after the other."""
+    for item in items:
+        if isinstance(item, Piece):
+            yield item
+        else:
+            yield from flat(item.then)
+            yield from flat(item.otherwise)
+
+
+@dataclass(eq=False)
+class Life:
+    """The bytes of one buffer and the steps of its life."""
+
+    size: Size
+    first: int
+    last: int
+
+
+class Scheduler:
+    """Walks the items once for lifetimes and once for steps."""
+
+    def __init__(self, graph: Graph, layout: Layout, items: Sequence[Item], weights: WeightStore) -> None:
+        self.graph, self.layout, self.items, self.weights = graph, layout, items, weights
+        self.frame = FrameBuilder()
+        self.inputs = {value: FIRST_INPUT + index for index, value in enumerate(graph.inputs)}
+        first_output = FIRST_INPUT + len(graph.inputs)
+        self.outputs = {value: first_output + index for value, index in layout.outputs.items()}
+        self.lives: dict[Value, Life] = {}
+        self.workspaces: dict[Piece, Buffer] = {}
+        self.same: dict[Value, Value] = {}
+        self.offsets: dict[Value | Piece, Slot] = {}
+        self.rows: list[tuple[object, ...]] = []
+        self.labels: list[Label] = []
+        self.arguments: list[Slot] = []
+        self.buffers: list[Buffer] = []
+
+    def run(self, entries: dict[tuple[str, bool], int]) -> None:
+        """Lifetimes, offsets, then the steps; `entries` are the offsets of compiled stages by source."""
+        self._live(self.items, 0)
+        self._share(self.items)
+        self._place()
+        self._emit(self.items, entries)
+        self._step(*steps.end())
+
+    # lifetimes
+
+    def _live(self, items: Sequence[Item], clock: int) -> int:
+        for item in items:
+            if isinstance(item, Branch):
+                self._touch(self.layout.view(item.condition).root, clock)
+                clock = self._live(item.then, clock + 1)
+                clock = self._live(item.otherwise, clock + 1)
+            else:
+                reads, writes = operands(item.region)
+                for operand in (*writes, *reads):
+                    self._touch(operand.value, clock)
+                if item.kernel.workspace != 0:
+                    self.workspaces[item] = Buffer("workspace", item.kernel.workspace, clock, clock)
+            clock += 1
+        return clock
+
+    def _touch(self, root: Value, clock: int) -> None:
+        if root in self.inputs or root in self.outputs or isinstance(root.op, Constant):
+            return
+        life = self.lives.setdefault(root, Life(bytes_of(root), clock, clock))
+        life.last = max(life.last, clock)
+
+    def _share(self, items: Sequence[Item]) -> None:
+        """In-place results: the output of a piece takes over the buffer of a dying input walked alike."""
+        clock = {piece: self._clock(piece) for piece in flat(items)}
+        for piece in flat(items):
+            for written in piece.region.outputs:
+                taken = self._dying(piece, written, clock[piece])
+                if taken is not None:
+                    self.same[written.value] = taken
+                    self.lives[taken].last = self.lives.pop(written.value).last
+
+    def _clock(self, piece: Piece) -> int:
+        return max((self.lives[o.value].first for o in piece.region.outputs if o.value in self.lives), default=-1)
+
+    def _dying(self, piece: Piece, written: Operand, clock: int) -> Value | None:
+        life = self.lives.get(written.value)
+        if life is None or life.first != clock or not _whole(written):
+            return None
+        for read in walked_alike(piece.region):
+            root = self.same.get(read.value, read.value)
+            other = self.lives.get(root)
+            if other is None or other is life or other.last != clock or not _same_walk(read, written):
+                continue
+            if dim.known_equal(other.size, life.size) and self._only_reader(piece, read.value):
+                return root
+        return None
+
+    def _only_reader(self, piece: Piece, value: Value) -> bool:
+        reads, writes = operands(piece.region)
+        others = sum(self.same.get(o.value, o.value) is self.same.get(value, value) for o in (*reads, *writes))
+        return others == 1
+
+    # offsets
+
+    def _place(self) -> None:
+        self.keys: list[Value | Piece] = [*self.lives, *self.workspaces]
+        self.buffers = [Buffer(v.name or "value", life.size, life.first, life.last) for v, life in self.lives.items()]
+        self.buffers += self.workspaces.values()
+        direct = memory.order(self.buffers)
+        ends: dict[int, Slot] = {}
+        for one in memory.stacking(direct):
+            start = self.frame.maximum(ends[other] for other in direct[one])
+            self.offsets[self.keys[one]] = start
+            ends[one] = self.frame.add(start, self.frame.size(memory.aligned(self.buffers[one].size)))
+        self.arena = self.frame.maximum(ends.values())
+
+    def base(self, value: Value) -> tuple[int, Slot]:
+        """The base and the byte offset at which a buffer lies."""
+        root = self.same.get(value, value)
+        if root in self.inputs:
+            return self.inputs[root], self.frame.size(0)
+        if root in self.outputs:
+            return self.outputs[root], self.frame.size(0)
+        if isinstance(root.op, Constant):
+            return WEIGHTS, self.frame.size(self.weights.plain(root))
+        return ARENA, self.offsets[root]
+
+    # steps
+
+    def _step(self, *row: object) -> int:
+        self.rows.append(row)
+        return len(self.rows) - 1
+
+    def _emit(self, items: Sequence[Item], entries: dict[tuple[str, bool], int]) -> None:
+        for item in items:
+            if isinstance(item, Branch):
+                self._emit_branch(item, entries)
+            else:
+                for stage in item.kernel.stages:
+                    self._emit_stage(item, stage, entries[stage.source, stage.optimise])
+
+    def _emit_branch(self, item: Branch, entries: dict[tuple[str, bool], int]) -> None:
+        view = self.layout.view(item.condition)
+        base, offset = self.base(view.root)
+        pointer = self.frame.address(base, self.frame.add(offset, self.frame.size(view.offset)))
+        skip = self._step(steps.Opcode.JUMP_IF, pointer, 0, 0)
+        self._emit(item.then, entries)
+        done = self._step(steps.Opcode.JUMP, 0)
+        self.rows[skip] = (steps.Opcode.JUMP_IF, pointer, len(self.rows), 0)
+        self._emit(item.otherwise, entries)
+        self.rows[done] = (steps.Opcode.JUMP, len(self.rows))
+
+    def _emit_stage(self, piece: Piece, stage: Stage, entry: int) -> None:
+        start = len(self.arguments)
+        self.arguments += [self._argument(piece, argument) for argument in stage.arguments]
+        self.labels += [Label((), "", "")] * (len(self.rows) - len(self.labels))
+        self.labels.append(piece.label)
+        parts = steps.NO_SLOT if stage.parts == 1 else self.frame.size(stage.parts)
+        self._step(steps.Opcode.CALL, entry, start, len(stage.arguments), parts)
+
+    def _argument(self, piece: Piece, argument: Argument) -> Slot:
+        match argument:
+            case Address(value, extra):
+                base, offset = self.base(value)
+                return self.frame.address(base, self.frame.add(offset, self.frame.size(extra)))
+            case Packed(value, recipe):
+                return self.frame.address(WEIGHTS, self.frame.size(self.weights.packed(value, recipe)))
+            case Workspace(extra):
+                return self.frame.address(ARENA, self.frame.add(self.offsets[piece], self.frame.size(extra)))
+        return self.frame.size(argument)
+
+    def spans(self) -> tuple[Span, ...]:
+        """One native span over all steps."""
+        return (Span(0, len(self.rows)),)
+
+    def numbered(self, numbers: dict[Slot, int]) -> tuple[np.ndarray, np.ndarray]:
+        """The step table and the argument map with slots as numbers."""
+        rows = [tuple(numbers[x] if isinstance(x, Slot) else int(x) for x in row) for row in self.rows]  # type: ignore[call-overload]
+        return steps.table(rows), np.array([numbers[slot] for slot in self.arguments], np.int32)
+
+
+def bytes_of(root: Value) -> Size:
+    """The bytes of a dense buffer for a value."""
+    return dim.maximum(root.type.size, 0) * root.type.dtype.itemsize
+
+
+def walked_alike(region: Region) -> tuple[Operand, ...]:
+    """The operands that a region reads element by element just before it writes the same point.
+
+    Not those of a contraction's epilogue: partial sums may pass through its outputs before.
+    """
+    match region:
+        case Pointwise():
+            return region.inputs
+        case Row():
+            return region.inputs
+    return ()
+
+
+def _whole(operand: Operand) -> bool:
+    return operand.offset == 0 and dim.known_equal(dim.product(operand.shape), operand.value.type.size)
+
+
+def _same_walk(a: Operand, b: Operand) -> bool:
+    alike = a.dtype.itemsize == b.dtype.itemsize and dim.known_equal(a.offset, b.offset)
+    strides = all(
+        size == 1 or dim.known_equal(x, y) for x, y, size in zip(a.strides, b.strides, b.shape, strict=True)
+    )
+    return alike and strides and typical(b.offset) == 0

@@ -1,0 +1,44 @@
+"""Options: everything that changes what a build makes. Hashable; part of every cache key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from tenfold.errors import OptionError
+from tenfold.target import Target
+
+PRECISIONS = ("model", "f32", "tf32", "bf16", "f16")
+BUILT_PRECISIONS = ("model", "f32")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build. `targets` are machines, `precision` element types of the arithmetic, `effort` 0 (cost model only) to
+    3 (until every tactic is timed), `threads` the most threads a call uses (None: all usable CPUs; a
+    default kept in the engine, never part of a kernel), `memory_limit` the most bytes that weights and arena may take.
+    """
+
+    targets: tuple[Target, ...]
+    precision: str = "model"
+    effort: int = 1
+    threads: int | None = None
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            close = get_close_matches(str(self.precision), PRECISIONS, 1)
+            advice = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRECISIONS)}"
+            raise OptionError(f"no such precision: {self.precision!r}", argument="precision", remedy=advice)
+        if self.precision not in BUILT_PRECISIONS:
+            raise OptionError(
+                f"precision {self.precision!r} is not built on CPUs yet",
+                argument="precision",
+                remedy="use 'model' (types as written) or 'f32'",
+            )
+        if self.effort not in range(4):
+            raise OptionError(f"effort is 0, 1, 2 or 3, not {self.effort!r}", argument="effort", remedy="use 1")
+        if self.threads is not None and self.threads < 1:
+            raise OptionError(f"threads is at least 1, not {self.threads}", argument="threads", remedy="use 1 or more")
+        if self.memory_limit is not None and self.memory_limit < 1:
+            raise OptionError("memory_limit is a positive number of bytes", argument="memory_limit", remedy="raise it")

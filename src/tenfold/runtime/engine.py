@@ -1,0 +1,192 @@
+"""An engine: an immutable plan, its code and its weights. Shared by threads; run through contexts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import EngineError, LimitError, OptionError, TargetError
+from tenfold.runtime import format
+from tenfold.runtime.context import Context
+from tenfold.runtime.cpu.code import Code
+from tenfold.runtime.cpu.invoke import Executable
+from tenfold.runtime.cpu.team import Team, machine_share, team_of
+from tenfold.runtime.format import File
+from tenfold.runtime.frame import Frames
+from tenfold.runtime.plan import FIRST_INPUT, Plan, Spec, from_manifest
+from tenfold.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Array = NDArray[Any]
+
+
+class Engine:
+    """A built model. Call it on arrays; it is safe to call from many threads.
+
+    `inputs` and `outputs` say what it takes and gives, `report` what the build did.
+    """
+
+    def __init__(self, file: File, *, threads: int | None = None, memory_limit: int | None = None) -> None:
+        self._file = file
+        self.manifest = file.manifest
+        self.target = _best_target(file)
+        entry = self.manifest["targets"][self.target]
+        self.plan: Plan = from_manifest(entry["plan"], file.section(entry["plan_section"]))
+        self.weights = file.section(entry.get("weights", "weights"))
+        self.memory_limit = memory_limit if memory_limit is not None else self.manifest.get("memory_limit")
+        if self.memory_limit is not None and self.weights.nbytes > self.memory_limit:
+            raise LimitError(
+                f"the engine's weights take {self.weights.nbytes} bytes, and the limit is {self.memory_limit}",
+                argument="memory_limit",
+                remedy="raise memory_limit",
+            )
+        self._threads = threads or self.manifest.get("threads")
+        code = _map_code(file, entry["code_section"])
+        plan = self.plan
+        bases = FIRST_INPUT + len(plan.inputs) + len(plan.outputs)
+        self.program = Executable(
+            code,
+            entry["entries"],
+            plan.steps,
+            plan.argmap,
+            plan.binds,
+            slots=plan.slots,
+            bases=bases,
+            scratch=plan.scratch,
+        )
+        self._crew = (entry["crew_section"], entry["crew_entries"])
+        self._frames: dict[int, Frames] = {}
+        self._idle: list[Context] = []
+        self._lock = Lock()
+
+    @property
+    def inputs(self) -> tuple[Spec, ...]:
+        """What the engine takes, in the model's order."""
+        return self.plan.inputs
+
+    @property
+    def outputs(self) -> tuple[Spec, ...]:
+        """What it gives, in the model's order."""
+        return self.plan.outputs
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """What the build did: regions, tactics, refusals, memory, and where each came from."""
+        found: Mapping[str, Any] = self.manifest["targets"][self.target].get("report", {})
+        return found
+
+    def __call__(self, *arrays: Any, **named: Any) -> Array | tuple[Array, ...]:
+        """The model's output for these arrays, given in order or by name; a tuple if it has several."""
+        inputs: Any = arrays
+        if named:
+            inputs = {spec.name: array for spec, array in zip(self.plan.inputs, arrays, strict=False)} | named
+        results = tuple(self.run(inputs).values())
+        return results[0] if len(results) == 1 else results
+
+    def run(self, inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Array]:
+        """The outputs by name, in the model's order."""
+        with self._borrowed() as context:
+            return context.run(inputs)
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Context]:
+        with self._lock:
+            context = self._idle.pop() if self._idle else None
+        context = context or self.context()
+        try:
+            yield context
+        finally:
+            with self._lock:
+                self._idle.append(context)
+
+    def context(self, *, threads: int | None = None) -> Context:
+        """A new running instance; `threads` is the most threads that a call on it uses."""
+        if threads is not None and threads < 1:
+            raise OptionError(f"threads is at least 1, not {threads}", argument="threads", remedy="use 1 or more")
+        return Context(self, threads)
+
+    def frames(self, threads: int | None) -> Frames:
+        """The frames for a number of threads (None: the engine's own)."""
+        count = threads or self._threads or machine_share().threads
+        with self._lock:
+            return self._frames.setdefault(count, Frames(self.plan, count))
+
+    def team(self) -> Team:
+        """The process's worker threads."""
+        section, entries = self._crew
+        return team_of(lambda: self._file.section(section).tobytes(), entries)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the engine file, whole: an older file of that name stays until the new one is complete."""
+        try:
+            format.write(path, self._file.image)
+        except OSError as error:
+            raise EngineError(f"{path}: {error.strerror or error}", remedy="choose a folder that can be written") from error
+
+    def memory(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Bytes for inputs of these shapes: weights, arena, and the sum of all buffers without sharing."""
+        arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), tuple(shapes[s.name])) for s in self.plan.inputs]
+        frame = self.frames(None).find(arrays)
+        total = sum(int(frame.slots[size]) for _, _, size, _, _ in self.plan.buffers)
+        return {"weights": self.weights.nbytes, "arena": frame.arena, "buffers": total}
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    verify: str = "default",
+    memory_limit: int | None = None,
+) -> Engine:
+    """The engine in a file. `threads` overrides the engine's own default; `verify="sha256"` checks weights in full.
+
+    Raises EngineError for a damaged or foreign file, TargetError if none of its targets runs here.
+    """
+    if verify not in ("default", "sha256"):
+        raise OptionError(f"verify is 'default' or 'sha256', not {verify!r}", argument="verify", remedy="leave it out")
+    return Engine(File(format.read(path), str(Path(path)), verify=verify), threads=threads, memory_limit=memory_limit)
+
+
+def from_image(image: NDArray[np.uint8], name: str, **options: Any) -> Engine:
+    """The engine in memory that `image` holds."""
+    return Engine(File(image, name), **options)
+
+
+def _best_target(file: File) -> str:
+    """The first of the engine's targets, best first, that this machine runs."""
+    names = list(file.manifest["targets"])
+    order = sorted(names, key=lambda name: (-_rank(name), names.index(name)))
+    reasons = []
+    for name in order:
+        refusal = Target.parse(name)[0].refusal()
+        if refusal is None:
+            return name
+        reasons.append(refusal)
+    raise TargetError(
+        f"{file.name}: this machine runs none of the engine's targets; " + "; ".join(reasons),
+        remedy="build it with --target cpu on this machine, or add this machine's target",
+    )
+
+
+def _rank(name: str) -> int:
+    return ("cpu:x86-64-v3", "cpu:aarch64", "cpu:x86-64-v4").index(name.split("+")[0])
+
+
+def _map_code(file: File, section: str) -> Code:
+    data = file.section(section)
+    if isinstance(file.image, np.memmap) and file.image.filename:
+        descriptor = os.open(file.image.filename, os.O_RDONLY)
+        try:
+            return Code.from_file(descriptor, file.offset(section), data.size)
+        finally:
+            os.close(descriptor)
+    return Code.from_bytes(data.tobytes())

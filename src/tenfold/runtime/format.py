@@ -1,0 +1,167 @@
+"""The engine file: a header, a manifest, and sections at page boundaries. No pickle, nothing run on load.
+
+    header    64 bytes: magic, version, size of the manifest, SHA-256 of the manifest
+    manifest  JSON: what the engine is, and each section's place, size and checks
+    sections  weights, then plans, machine code, graphs in textual form
+
+The manifest and every section but the weights are checked by SHA-256 at each load; weights carry a 64-bit sum for each
+MiB, which is checked at memory speed, and a SHA-256 that `verify="sha256"` asks for. Files of another major version
+are refused; a newer minor version adds only what older readers may ignore.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import EngineError
+
+MAGIC = b"TENFOLD\x00"
+MAJOR, MINOR = 1, 0
+HEADER = struct.Struct("<8sHHIQ32s8x")
+PAGE = 4096
+CHUNK = 1 << 20
+Bytes = NDArray[np.uint8]
+
+
+def chunk_sums(data: Bytes) -> list[int]:
+    """For each MiB: the sum of its 64-bit words modulo 2^64 (a last partial word is padded with zeros)."""
+    whole = data[: data.size // CHUNK * CHUNK].view(np.uint64).reshape(-1, CHUNK // 8)
+    sums: list[int] = whole.sum(axis=1, dtype=np.uint64).tolist()
+    rest = data[whole.size * 8 :]
+    if rest.size:
+        padded = np.zeros(-(-rest.size // 8) * 8, np.uint8)
+        padded[: rest.size] = rest
+        sums.append(int(padded.view(np.uint64).sum(dtype=np.uint64)))
+    return sums
+
+
+def pack(manifest: Mapping[str, Any], sections: Mapping[str, bytes | Bytes]) -> Bytes:
+    """The bytes of an engine file, at a page-aligned address. A section named "weights" is checked in chunks."""
+    blobs = {name: np.frombuffer(memoryview(data).cast("B"), np.uint8) for name, data in sections.items()}
+    table = {name: _entry(name, blob) for name, blob in blobs.items()}
+    text = _laid_out(manifest, table)
+    size = max((entry["offset"] + entry["size"] for entry in table.values()), default=HEADER.size + len(text))
+    image = aligned_bytes(size)
+    header = HEADER.pack(MAGIC, MAJOR, MINOR, 0, len(text), hashlib.sha256(text).digest())
+    image[: HEADER.size] = np.frombuffer(header, np.uint8)
+    image[HEADER.size : HEADER.size + len(text)] = np.frombuffer(text, np.uint8)
+    for name, blob in blobs.items():
+        start = table[name]["offset"]
+        image[start : start + blob.size] = blob
+    return image
+
+
+def _entry(name: str, blob: Bytes) -> dict[str, Any]:
+    entry: dict[str, Any] = {"offset": 0, "size": blob.size, "sha256": hashlib.sha256(blob.data).hexdigest()}
+    if name == "weights":
+        entry["sums"] = chunk_sums(blob)
+    return entry
+
+
+def _laid_out(manifest: Mapping[str, Any], table: dict[str, dict[str, Any]]) -> bytes:
+    """The manifest's text, once its own length no longer moves the sections."""
+    text = b""
+    while True:
+        at = HEADER.size + len(text)
+        for entry in table.values():
+            at += -at % PAGE
+            entry["offset"] = at
+            at += entry["size"]
+        again = json.dumps({**manifest, "sections": table}, sort_keys=True, separators=(",", ":")).encode()
+        if len(again) == len(text):
+            return again
+        text = again
+
+
+def aligned_bytes(size: int) -> Bytes:
+    """Zeroed memory at an address that is a multiple of the page size."""
+    raw = np.zeros(size + PAGE, np.uint8)
+    start = -raw.ctypes.data % PAGE
+    return raw[start : start + size]
+
+
+class File:
+    """An engine file in memory: `manifest`, and sections by name. EngineError for anything damaged or foreign."""
+
+    def __init__(self, image: Bytes, name: str, *, verify: str = "default") -> None:
+        self.image, self.name = image, name
+        self.manifest = self._read_manifest()
+        self._table: dict[str, dict[str, Any]] = self.manifest["sections"]
+        for section in self._table:
+            self._check(section, verify)
+
+    def _read_manifest(self) -> dict[str, Any]:
+        if self.image.size < HEADER.size or self.image[:8].tobytes() != MAGIC:
+            raise self._bad("it is not a Tenfold engine", "build one with `tenfold build MODEL -o FILE.tenfold`")
+        _, major, minor, _, size, digest = HEADER.unpack(self.image[: HEADER.size].tobytes())
+        if major != MAJOR:
+            raise self._bad(
+                f"it has format version {major}.{minor}, and this Tenfold reads {MAJOR}.x",
+                "build it again with this version",
+            )
+        text = self.image[HEADER.size : HEADER.size + size].tobytes()
+        if len(text) != size or hashlib.sha256(text).digest() != digest:
+            raise self._bad("its manifest is damaged", "copy or build it again")
+        manifest: dict[str, Any] = json.loads(text)
+        return manifest
+
+    def _check(self, section: str, verify: str) -> None:
+        entry = self._table[section]
+        start, size = entry["offset"], entry["size"]
+        if not 0 <= start <= start + size <= self.image.size:
+            raise self._bad(f"its section {section!r} is cut off", "copy or build it again")
+        data = self.section(section)
+        if "sums" in entry and verify != "sha256":
+            good = chunk_sums(data) == entry["sums"]
+        else:
+            good = hashlib.sha256(data.data).hexdigest() == entry["sha256"]
+        if not good:
+            raise self._bad(f"its section {section!r} is damaged", "copy or build it again")
+
+    def section(self, name: str) -> Bytes:
+        """A section's bytes, as a view."""
+        entry = self._table[name]
+        found: Bytes = self.image[entry["offset"] : entry["offset"] + entry["size"]]
+        return found
+
+    def offset(self, name: str) -> int:
+        """Where a section starts in the file."""
+        return int(self._table[name]["offset"])
+
+    def _bad(self, problem: str, remedy: str) -> EngineError:
+        return EngineError(f"{self.name}: {problem}", remedy=remedy)
+
+
+def write(path: str | os.PathLike[str], image: Bytes) -> None:
+    """Write an engine file whole: under another name first, then renamed into place."""
+    target = Path(path)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        try:
+            file.write(image.data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, target)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def read(path: str | os.PathLike[str]) -> Bytes:
+    """An engine file, memory-mapped; EngineError if there is none."""
+    try:
+        if os.path.getsize(path) == 0:
+            raise EngineError(f"{path}: the file is empty", remedy="copy or build it again")
+        return np.memmap(path, np.uint8, mode="r")
+    except OSError as error:
+        raise EngineError(f"{path}: {error.strerror or error}", remedy="give the path of an engine file") from error

@@ -1,0 +1,117 @@
+"""Frames: the sizes of a call, computed once for each new combination and remembered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import InputError
+from tenfold.runtime.plan import Plan, Spec, Symbol
+
+REMEMBERED = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The slots of a call, the shapes of its outputs, and the bytes its arena takes."""
+
+    slots: NDArray[np.int64]
+    outputs: tuple[tuple[int, ...], ...]
+    arena: int
+
+
+class Frames:
+    """The frames of a plan for a number of threads, least recently used ones forgotten."""
+
+    def __init__(self, plan: Plan, threads: int) -> None:
+        self.plan, self.threads = plan, threads
+        self._known: OrderedDict[Any, Frame] = OrderedDict()
+        self._lock = Lock()
+        self._valued = sorted({symbol.input for symbol in plan.symbols if symbol.entry >= 0})
+
+    def key(self, arrays: Sequence[NDArray[Any]]) -> Any:
+        """What decides a frame: all shapes, and the contents of the integer inputs that sizes depend on."""
+        shapes = tuple([array.shape for array in arrays])
+        if not self._valued:
+            return shapes
+        return shapes, tuple([arrays[index].tobytes() for index in self._valued])
+
+    def find(self, arrays: Sequence[NDArray[Any]]) -> Frame:
+        """The frame for these inputs. InputError names an input whose sizes do not fit."""
+        key = self.key(arrays)
+        with self._lock:
+            found = self._known.get(key)
+            if found is not None:
+                self._known.move_to_end(key)
+                return found
+        made = self._make(arrays)
+        with self._lock:
+            self._known[key] = made
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return made
+
+    def _make(self, arrays: Sequence[NDArray[Any]]) -> Frame:
+        plan = self.plan
+        for spec, array in zip(plan.inputs, arrays, strict=True):
+            if array.ndim != len(spec.shape):
+                raise InputError(
+                    f"input {spec.name!r} has {array.ndim} axes, and the model takes {spec}",
+                    argument=spec.name,
+                    remedy="reshape the array",
+                )
+        values = plan.program.run([self._value(symbol, arrays) for symbol in plan.symbols])
+        self._check(arrays, values)
+        slots = np.zeros(plan.slots, np.int64)
+        slots[: len(values)] = values
+        outputs = tuple(tuple(values[s] for s in shape) for shape in plan.shapes[len(arrays) :])
+        return Frame(slots, outputs, values[plan.arena])
+
+    def _value(self, symbol: Symbol, arrays: Sequence[NDArray[Any]]) -> int:
+        if symbol.input < 0:
+            return self.threads
+        array = arrays[symbol.input]
+        if symbol.entry >= 0:
+            return int(array.reshape(-1)[symbol.entry])
+        size = int(array.shape[symbol.axis])
+        problem = _out_of_bounds(size, symbol)
+        if problem:
+            name = self.plan.inputs[symbol.input].name
+            raise InputError(
+                f"input {name!r}: {symbol.name} = {size} (axis {symbol.axis}) {problem}",
+                argument=name,
+                remedy=f"give an array that fits {self.plan.inputs[symbol.input]}",
+            )
+        return size
+
+    def _check(self, arrays: Sequence[NDArray[Any]], values: Sequence[int]) -> None:
+        for spec, array, shape in zip(self.plan.inputs, arrays, self.plan.shapes, strict=False):
+            wanted = tuple(values[slot] for slot in shape)
+            if array.shape != wanted:
+                raise InputError(
+                    f"input {spec.name!r} has shape {array.shape}; expected {_expected(spec, wanted)}",
+                    argument=spec.name,
+                    remedy="reshape or pad the array, or build for these sizes",
+                )
+        for check in self.plan.checks:
+            if not values[check.slot]:
+                raise InputError(f"{check.message}", operator=check.source or None, remedy="change the inputs' sizes")
+
+
+def _expected(spec: Spec, wanted: tuple[int, ...]) -> str:
+    named = f" (declared {spec})" if any(isinstance(size, str) for size in spec.shape) else ""
+    return f"{wanted}{named}"
+
+
+def _out_of_bounds(size: int, symbol: Symbol) -> str:
+    if symbol.low is not None and size < symbol.low:
+        return f"is less than {symbol.low}"
+    if symbol.high is not None and size > symbol.high:
+        return f"is more than {symbol.high}"
+    return f"is not a multiple of {symbol.multiple}" if size % symbol.multiple else ""
