@@ -1,0 +1,173 @@
+"""Bodies made ready for emission: activations expanded into primitives, equal instructions merged, unused ones dropped."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from tenfold.codegen.region import Body, Index, Instruction, Load, Uniform
+from tenfold.ir.dtype import DType
+from tenfold.ir.graph import Value
+from tenfold.ir.op import Op
+from tenfold.ir.type import Type
+from tenfold.ops.arithmetic import Add, Mul, Pow, Reciprocal, Sqrt
+from tenfold.ops.constant import Constant, scalar
+from tenfold.ops.logic import Cast, Equal, Where
+
+_PLACED = (Index, Uniform, Load)
+
+
+class Writer:
+    """A body being written; an instruction that stands there already is not written twice."""
+
+    def __init__(self, inputs: Iterable[DType]) -> None:
+        self.inputs = tuple(inputs)
+        self.code: list[Instruction] = []
+        self._known: dict[Instruction, int] = {}
+
+    def add(self, one: Instruction) -> int:
+        """The register of that instruction."""
+        if isinstance(one.op, Cast) and self.dtype(one.args[0]) is one.dtype:
+            return one.args[0]
+        if one not in self._known:
+            self._known[one] = len(self.inputs) + len(self.code)
+            self.code.append(one)
+        return self._known[one]
+
+    def dtype(self, register: int) -> DType:
+        """The element type of a register."""
+        count = len(self.inputs)
+        return self.inputs[register] if register < count else self.code[register - count].dtype
+
+    def copy(self, body: Body, inputs: Sequence[int]) -> list[int]:
+        """The registers of `body`'s registers, its inputs being `inputs` here; activations are expanded."""
+        registers = list(inputs)
+        for one in body.code:
+            registers.append(self._write(one, [registers[arg] for arg in one.args]))
+        return registers
+
+    def body(self, outputs: Iterable[int]) -> Body:
+        """The body that gives these registers."""
+        return pruned(Body(self.inputs, tuple(self.code), tuple(outputs)))
+
+    def _write(self, one: Instruction, args: list[int]) -> int:
+        if isinstance(one.op, _PLACED):
+            return self.add(Instruction(one.op, tuple(args), one.dtype))
+        values = [self._value(arg) for arg in args]
+        expanded = expansion(one.op, values)
+        if expanded is None:
+            return self.add(Instruction(one.op, tuple(args), one.dtype))
+        return self._linear(expanded, dict(zip(values, args, strict=True)))
+
+    def _value(self, register: int) -> Value:
+        count = len(self.inputs)
+        op = self.code[register - count].op if register >= count else None
+        if isinstance(op, Constant):
+            constant: Value = op()
+            return constant
+        return Value(Type(self.dtype(register), ()))
+
+    def _linear(self, value: Value, known: dict[Value, int]) -> int:
+        if value not in known:
+            assert value.op is not None, "an expansion uses only what it is given"
+            args = [self._linear(one, known) for one in value.inputs]
+            known[value] = self._write(Instruction(value.op, tuple(args), value.type.dtype), args)
+        return known[value]
+
+
+def expansion(op: Op, values: Sequence[Value]) -> Value | None:
+    """`op` on these scalars in simpler operations, or None if it is a primitive."""
+    if isinstance(op, Pow):
+        return _power(*values)
+    expand: Callable[..., Value] | None = getattr(op, "expand", None)
+    return expand(*values) if expand else None
+
+
+def _power(x: Value, y: Value) -> Value | None:
+    if not isinstance(y.op, Constant) or not x.type.dtype.is_float:
+        return None
+    rewrite = _POWERS.get(float(y.op.tensor.array))
+    return rewrite(x) if rewrite else None
+
+
+def _square(x: Value) -> Value:
+    result: Value = Mul()(x, x)
+    return result
+
+
+def _cube(x: Value) -> Value:
+    result: Value = Mul()(_square(x), x)
+    return result
+
+
+def _reciprocal(x: Value) -> Value:
+    result: Value = Reciprocal()(x)
+    return result
+
+
+def _root(x: Value) -> Value:
+    """pow's square root: +0 for -0, and +Inf for -Inf."""
+    dtype = x.type.dtype
+    low = scalar(-math.inf, dtype)()
+    result: Value = Where()(Equal()(x, low), scalar(math.inf, dtype)(), Add()(Sqrt()(x), scalar(0, dtype)()))
+    return result
+
+
+_POWERS: dict[float, Callable[[Value], Value]] = {
+    1.0: lambda x: x,
+    2.0: _square,
+    3.0: _cube,
+    -1.0: _reciprocal,
+    0.5: _root,
+    -0.5: lambda x: _reciprocal(_root(x)),
+}
+
+
+@functools.cache
+def expand_body(body: Body) -> Body:
+    """The same body in primitives, each computed once."""
+    writer = Writer(body.inputs)
+    registers = writer.copy(body, range(len(body.inputs)))
+    return writer.body(registers[output] for output in body.outputs)
+
+
+def pruned(body: Body) -> Body:
+    """The same body without instructions that no output needs."""
+    count = len(body.inputs)
+    needed = set(body.outputs)
+    for place in range(len(body.code) - 1, -1, -1):
+        if count + place in needed:
+            needed.update(body.code[place].args)
+    numbers = {register: register for register in range(count)}
+    code = []
+    for place, one in enumerate(body.code):
+        if count + place in needed:
+            numbers[count + place] = count + len(code)
+            code.append(Instruction(one.op, tuple(numbers[arg] for arg in one.args), one.dtype))
+    return Body(body.inputs, tuple(code), tuple(numbers[output] for output in body.outputs))
+
+
+def indices(body: Body) -> frozenset[int]:
+    """The axes of the domain whose positions the body reads."""
+    return frozenset(one.op.axis for one in body.code if isinstance(one.op, Index))
+
+
+def constant(value: float, dtype: DType) -> Instruction:
+    """The instruction that gives a number."""
+    return Instruction(scalar(value, dtype), (), dtype)
+
+
+def weight(body: Body) -> float:
+    """A rough count of the vector instructions of a body in primitives."""
+    return sum(_WEIGHTS.get(type(one.op).__name__, 1.0) for one in body.code)
+
+
+_WEIGHTS = {
+    **dict.fromkeys(("Constant", "Index", "Uniform"), 0.0),
+    **dict.fromkeys(("Div", "Sqrt", "Reciprocal", "Rsqrt"), 8.0),
+    **dict.fromkeys(("Exp", "Expm1", "Log", "Log1p"), 20.0),
+    **dict.fromkeys(("Tanh", "Erf", "Sinh", "Cosh", "Atan", "Asin", "Acos"), 32.0),
+    **dict.fromkeys(("Sin", "Cos", "Tan", "Asinh", "Acosh", "Atanh", "Mod"), 60.0),
+    **dict.fromkeys(("Pow", "Load"), 100.0),
+}
