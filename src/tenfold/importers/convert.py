@@ -16,6 +16,7 @@ sequence with one value for each output of the operator. Whatever it makes and d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -49,6 +50,16 @@ class Subgraph(Protocol):
         """It as a graph of its own, on inputs of these types followed by what it captures, and the captured values."""
 
 
+class Context(Protocol):
+    """What a converter may ask of the import that it is part of."""
+
+    def decide(self, label: str, condition: Size) -> bool:
+        """Which way a condition goes where only one way leads to a valid model; the call's sizes must then obey."""
+
+    def given(self, condition: Size) -> AbstractContextManager[None]:
+        """Within it, what is converted runs only where the condition holds."""
+
+
 Attribute = int | float | str | Tensor | Subgraph | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
@@ -67,6 +78,7 @@ class Operator:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     name: str = ""
+    context: Context | None = None
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tenfold.ir.dim import Size
 from tenfold.ir.type import Type
 
 if TYPE_CHECKING:
@@ -69,13 +70,17 @@ class Node:
 
 
 class Graph:
-    """Inputs, nodes, outputs. `nodes` is always in an order in which each value is defined before its uses."""
+    """Inputs, nodes, outputs. `nodes` is always in an order in which each value is defined before its uses.
+
+    `assumptions` are conditions on the call's sizes that must not be zero, each with the operator that needs it.
+    """
 
     def __init__(self, inputs: Iterable[Value] = (), *, name: str = "") -> None:
         self.name = name
         self.inputs: list[Value] = list(inputs)
         self.outputs: tuple[Value, ...] = ()
         self.output_names: tuple[str, ...] = ()
+        self.assumptions: tuple[tuple[Size, str], ...] = ()
         self._nodes: dict[Node, None] = {}
         self._order: list[Node] | None = []
 

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from onnx import GraphProto, ModelProto
 
-from tenfold.errors import ModelError
+from tenfold.errors import ModelError, UnsupportedError
 from tenfold.importers.convert import Table, report
 from tenfold.importers.onnx import control, conv, index, math, nn, recurrent, tensor
 from tenfold.importers.onnx.functions import model_functions, versions
 from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
 from tenfold.importers.onnx.proto import read_model
 from tenfold.importers.onnx.scope import Scope
-from tenfold.importers.onnx.walk import Walk
+from tenfold.importers.onnx.walk import Undecided, Walk
 from tenfold.ir.graph import Graph
 from tenfold.ir.type import numbered_unknowns
+
+MOST_ATTEMPTS = 32
 
 TABLE: Table = {
     **math.TABLE,
@@ -50,8 +52,37 @@ def import_onnx(
     root = Path(data_root) if data_root is not None else folder
     declared = Declared(shapes, dims)
     walk = Walk(table, model_functions(message), root, declared.contents)
-    with numbered_unknowns():
-        return _graph(message, walk, declared, outputs)
+    return _decided(message, walk, declared, outputs, [MOST_ATTEMPTS])
+
+
+def _decided(
+    message: ModelProto, walk: Walk, declared: Declared, outputs: Sequence[str] | None, left: list[int]
+) -> Graph:
+    """The graph under the decisions that `walk` holds; an If that they leave open is tried both ways."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise UnsupportedError("too many Ifs return tensors of unlike ranks", remedy="fix sizes by shapes= or dims=")
+    try:
+        with numbered_unknowns():
+            return _graph(message, walk, declared, outputs)
+    except Undecided as open_question:
+        key = open_question.key
+    graphs, errors = [], []
+    for choice in (True, False):
+        trial = Walk(walk.table, walk.functions, walk.root, walk.contents, {**walk.decisions, key: choice})
+        try:
+            graphs.append(_decided(message, trial, declared, outputs, left))
+        except (ModelError, UnsupportedError) as error:
+            errors.append(error)
+    if not graphs:
+        raise errors[0]
+    if len(graphs) == 2:
+        raise UnsupportedError(
+            f"its branches return tensors of unlike ranks; {key[1]} decides between them",
+            operator=key[0],
+            remedy="fix the sizes that this depends on by shapes= or dims=",
+        )
+    return graphs[0]
 
 
 def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequence[str] | None) -> Graph:
@@ -67,6 +98,7 @@ def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequenc
     values = walk.graph(body, scope, versions(message.opset_import), wanted)
     if walk.missing:
         raise report(list(walk.missing))
+    graph.assumptions = tuple(walk.assumptions)
     graph.set_outputs([value for value in values if value is not None], wanted)
     return graph
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Subgraph, Table
 from tenfold.importers.onnx.shorthand import reshaped, transposed
+from tenfold.ir import dim
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.type import Type, unknown_size
 from tenfold.ops.constant import scalar
@@ -18,17 +20,32 @@ MOST_ATTEMPTS = 8
 
 
 def branch(node: Operator) -> Results:
-    """A condition that is known chooses its branch at once; else both are traced on what either captures."""
+    """A condition that is known chooses its branch at once; else both are traced on what either captures.
+
+    Branches of unlike ranks cannot be joined: the one that the rest of the model can use is taken, and every
+    call must then meet its condition.
+    """
     condition = node.input(0)
-    known = node.sizes(0)
-    if known is not None and isinstance(known[0], int):
-        return node.body("then_branch" if known[0] else "else_branch").inline(())
-    yes, yes_captures = node.body("then_branch").trace(())
-    no, no_captures = node.body("else_branch").trace(())
+    asked = (node.sizes(0) or (None,))[0]
+    if isinstance(asked, int):
+        return node.body("then_branch" if asked else "else_branch").inline(())
+    yes, yes_captures = _traced(node, "then_branch", asked)
+    no, no_captures = _traced(node, "else_branch", None if asked is None else dim.logical_not(asked))
+    if [value.type.rank for value in yes.outputs] != [value.type.rank for value in no.outputs]:
+        if asked is None or node.context is None:
+            raise node.unsupported("its branches return tensors of unlike ranks, and only data choose between them")
+        return node.body("then_branch" if node.context.decide(node.label, asked) else "else_branch").inline(())
     captures = tuple(dict.fromkeys((*yes_captures, *no_captures)))
     _take(yes, yes_captures, captures)
     _take(no, no_captures, captures)
     return _listed(If(yes, no)(condition, *captures))
+
+
+def _traced(node: Operator, name: str, condition: Size | None) -> tuple[Graph, tuple[Value, ...]]:
+    if node.context is None or condition is None:
+        return node.body(name).trace(())
+    with node.context.given(condition):
+        return node.body(name).trace(())
 
 
 def _take(graph: Graph, own: tuple[Value, ...], captures: tuple[Value, ...]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from tenfold.importers.onnx.functions import FunctionKey, domain_of, instantiate
 from tenfold.importers.onnx.proto import read_attributes, read_sparse, read_tensor
 from tenfold.importers.onnx.scope import Poisoned, Scope, ordered, shown
 from tenfold.ir import dim
-from tenfold.ir.dim import Dim
+from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
@@ -23,6 +25,14 @@ from tenfold.ops.constant import Constant, Sizes
 
 MOST_OPERATORS = 1_000_000
 DEEPEST_CALL = 64
+
+
+class Undecided(Exception):
+    """Raised where an If must be decided that nothing decides yet: the import is tried both ways."""
+
+    def __init__(self, label: str, condition: Size) -> None:
+        super().__init__(label)
+        self.key = (label, condition)
 
 
 @dataclass
@@ -34,10 +44,14 @@ class Walk:
     root: Path | None
     contents: set[str]
     """The symbols that stand for contents of inputs: what depends on them is computed by the engine, not its frame."""
+    decisions: Mapping[tuple[str, Size], bool] = field(default_factory=dict)
+    assumptions: dict[tuple[Size, str], None] = field(default_factory=dict)
+    """Conditions that every call must meet, and the operators that need them."""
     missing: dict[Missing, None] = field(default_factory=dict)
     converted: int = 0
     depth: int = 0
     labelled: set[Node] = field(default_factory=set)
+    guards: list[Size] = field(default_factory=list)
 
     def graph(
         self, graph: GraphProto, scope: Scope, opsets: Mapping[str, int], wanted: Sequence[str]
@@ -71,6 +85,25 @@ class Walk:
             except Poisoned:
                 found.append(None)
         return found
+
+    def decide(self, label: str, condition: Size) -> bool:
+        """The decision being tried for an If; Undecided if there is none."""
+        key = (label, condition)
+        if key not in self.decisions:
+            raise Undecided(*key)
+        met = condition if self.decisions[key] else dim.logical_not(condition)
+        unreached = dim.logical_not(reduce(dim.logical_and, self.guards, 1))
+        self.assumptions[dim.logical_or(unreached, met), label] = None
+        return self.decisions[key]
+
+    @contextmanager
+    def given(self, condition: Size) -> Iterator[None]:
+        """Within it, what is converted runs only where the condition holds."""
+        self.guards.append(condition)
+        try:
+            yield
+        finally:
+            self.guards.pop()
 
     def _node(self, node: NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
         try:
@@ -117,7 +150,7 @@ class Walk:
         except ModelError as error:
             error.operator = error.operator or shown(node)
             raise
-        return Operator(domain, node.op_type, version, inputs, tuple(node.output), attributes, node.name)
+        return Operator(domain, node.op_type, version, inputs, tuple(node.output), attributes, node.name, self)
 
     def _finished(self, operator: Operator, results: Results) -> list[Value | None]:
         found = [results] if isinstance(results, Value) else list(results)
