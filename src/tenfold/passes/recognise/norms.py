@@ -1,0 +1,229 @@
+"""Norms and softmax that models write as reductions and arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+from tenfold.ir.graph import Value
+from tenfold.ops.arithmetic import Add, Div, Exp, Maximum, Minimum, Mul, Rsqrt, Sqrt, Sub
+from tenfold.ops.constant import Constant, scalar
+from tenfold.ops.movement import Reshape
+from tenfold.ops.normalize import LayerNorm, RMSNorm, Softmax
+from tenfold.ops.reduce import Reduce
+from tenfold.rewrite.pattern import either, exactly, number, same_type, used_once
+from tenfold.rewrite.rule import Replacement, rule
+
+
+@rule(
+    "graph (%x: f32[N, 4]) { return Mul(Reduce<kind='sum', axes=(1,)>(%x), f32{0.25}) }",
+    "graph (%x: f32[N, 4]) { return Mul(Reduce<kind='sum', axes=(1,)>(%x), f32{0.5}) }",
+)
+def mean(value: Value) -> Replacement:
+    """sum(x) / n -> mean(x), n the count of what is summed"""
+    match value:
+        case Value(Mul() | Div() as op, (Value(Reduce("sum", axes, keepdims), (x,)), factor)):
+            counts = [x.type.shape[axis] for axis in axes]
+            share = number(factor)
+            if not x.type.dtype.is_float or not share or not all(isinstance(count, int) for count in counts):
+                return None
+            count = math.prod(count for count in counts if isinstance(count, int))
+            if math.isclose(share if isinstance(op, Div) else 1 / share, count, rel_tol=1e-7):
+                return Reduce("mean", axes, keepdims)(x) if factor.type.rank <= value.inputs[0].type.rank else None
+    return None
+
+
+@rule(
+    "graph (%x: f32[N, 4, 5]) { return Reshape<shape=(N, 1, 5)>(Reduce<kind='max', axes=(1,), keepdims=false>(%x)) }",
+    "graph (%x: f32[N, 4, 5]) { return Reshape<shape=(N, 5, 1)>(Reduce<kind='max', axes=(1,), keepdims=false>(%x)) }",
+)
+def keep_axes(value: Value) -> Replacement:
+    """reduce(x) with its axes put back as 1 -> reduce(x) that keeps them"""
+    match value:
+        case Value(Reshape(shape), (Value(Reduce(kind, axes, False), (x,)),)):
+            kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.type.shape))
+            return Reduce(kind, axes)(x) if shape == kept else None
+    return None
+
+
+@rule(
+    "graph (%x: f32[2]) { return Maximum(%x, f32{-inf}) }",
+    "graph (%x: f32[2]) { return Maximum(%x, f32{inf}) }",
+)
+def unlimited(value: Value) -> Replacement:
+    """max(x, -inf) -> x;  min(x, inf) -> x"""
+    match value:
+        case Value(Maximum(), (x, limit)) if exactly(limit, -math.inf) and same_type(x, value):
+            return x
+        case Value(Minimum(), (x, limit)) if exactly(limit, math.inf) and same_type(x, value):
+            return x
+    return None
+
+
+@rule(
+    """graph (%x: f32[N, 4]) {
+      %e = Exp(Sub(%x, Reduce<kind='max', axes=(1,)>(%x)))
+      return Div(%e, Reduce<kind='sum', axes=(1,)>(%e))
+    }""",
+    """graph (%x: f32[N, 4]) {
+      %e = Exp(%x)
+      return Div(%e, Reduce<kind='sum', axes=(1,)>(%e))
+    }""",
+)
+def softmax(value: Value) -> Replacement:
+    """exp(x - max(x)) / sum(exp(x - max(x))) along one axis -> softmax(x)"""
+    match value:
+        case Value(Div(), (Value(Exp(), (Value(Sub(), (x, top)),)) as powers, Value(Reduce("sum", (axis,), True), (e,)))):
+            if e is powers and top.op == Reduce("max", (axis,)) and top.inputs[0] is x:
+                return Softmax(axis)(x)
+    return None
+
+
+def _row_axis(axes: tuple[int, ...], x: Value) -> int | None:
+    """The first of the axes, if they are all axes of x from it on."""
+    first = min(axes, default=x.type.rank)
+    return first if sorted(axes) == list(range(first, x.type.rank)) and axes else None
+
+
+def _divided_by_root(value: Value) -> tuple[Value, Value, float] | None:
+    """(x, power, epsilon) where `value` is x / sqrt(power + epsilon)."""
+    match value:
+        case Value(Div(), (x, Value(Sqrt(), (Value(Add(), (power, epsilon)),)))):
+            added = number(epsilon)
+            return None if added is None else (x, power, added)
+    for x, root in either(value, Mul):
+        match root:
+            case Value(Rsqrt(), (Value(Add(), (power, epsilon)),)):
+                added = number(epsilon)
+                return None if added is None else (x, power, added)
+    return None
+
+
+def _mean_square(value: Value) -> tuple[Value, tuple[int, ...]] | None:
+    """(x, axes) where `value` is the mean of x x."""
+    match value:
+        case Value(Reduce("mean", axes, True), (Value(Mul(), (x, y)),)) if x is y:
+            return x, axes
+    return None
+
+
+def _centred(value: Value) -> tuple[Value, tuple[int, ...]] | None:
+    """(x, axes) where `value` is x less its mean."""
+    match value:
+        case Value(Sub(), (x, Value(Reduce("mean", axes, True), (y,)))) if x is y:
+            return x, axes
+    return None
+
+
+@rule(
+    """graph (%x: f32[N, 8]) {
+      %c = Sub(%x, Reduce<kind='mean', axes=(1,)>(%x))
+      return Div(%c, Sqrt(Add(Reduce<kind='mean', axes=(1,)>(Mul(%c, %c)), f32{1e-5})))
+    }""",
+    """graph (%x: f32[N, 8]) {
+      %c = Sub(%x, Reduce<kind='mean', axes=(1,)>(%x))
+      return Div(%c, Sqrt(Add(Reduce<kind='mean', axes=(1,)>(Mul(%x, %c)), f32{1e-5})))
+    }""",
+)
+def layer_norm(value: Value) -> Replacement:
+    """(x - mean(x)) / sqrt(mean((x - mean(x))²) + e) over the last axes -> layer norm of x, scale 1, bias 0"""
+    parts = _divided_by_root(value)
+    if parts is None:
+        return None
+    centred, power, epsilon = parts
+    square, outer = _mean_square(power), _centred(centred)
+    if square is None or outer is None or square != (centred, outer[1]):
+        return None
+    x, axes = outer
+    axis = _row_axis(axes, x)
+    dtype = value.type.dtype
+    return None if axis is None else LayerNorm(axis, epsilon)(x, scalar(1, dtype)(), scalar(0, dtype)())
+
+
+@rule(
+    """graph (%x: f32[N, 8]) {
+      %m = Reduce<kind='mean', axes=(1,)>(%x)
+      %v = Sub(Reduce<kind='mean', axes=(1,)>(Mul(%x, %x)), Mul(%m, %m))
+      return Mul(Sub(%x, %m), Rsqrt(Add(Maximum(%v, f32{0.0}), f32{1e-5})))
+    }""",
+    """graph (%x: f32[N, 8]) {
+      %m = Reduce<kind='mean', axes=(1,)>(%x)
+      %v = Sub(Reduce<kind='mean', axes=(1,)>(Mul(%x, %x)), %m)
+      return Mul(Sub(%x, %m), Rsqrt(Add(Maximum(%v, f32{0.0}), f32{1e-5})))
+    }""",
+)
+def layer_norm_by_moments(value: Value) -> Replacement:
+    """(x - m) / sqrt(max(mean(x x) - m m, 0) + e), m = mean(x) -> layer norm of x, scale 1, bias 0
+
+    The variance by centred squares is the same sum without its cancellation.
+    """
+    parts = _divided_by_root(value)
+    outer = _centred(parts[0]) if parts else None
+    if parts is None or outer is None:
+        return None
+    (_, power, epsilon), (x, axes) = parts, outer
+    m = parts[0].inputs[1]
+    if isinstance(power.op, Maximum) and exactly(power.inputs[1], 0.0):
+        power = power.inputs[0]
+    match power:
+        case Value(Sub(), (square, Value(Mul(), (a, b)))) if a is b and a is m and _mean_square(square) == (x, axes):
+            axis, dtype = _row_axis(axes, x), value.type.dtype
+            return None if axis is None else LayerNorm(axis, epsilon)(x, scalar(1, dtype)(), scalar(0, dtype)())
+    return None
+
+
+@rule(
+    "graph (%x: f32[N, 8]) { return Mul(%x, Rsqrt(Add(Reduce<kind='mean', axes=(1,)>(Mul(%x, %x)), f32{1e-5}))) }",
+    "graph (%x: f32[8, N]) { return Mul(%x, Rsqrt(Add(Reduce<kind='mean', axes=(0,)>(Mul(%x, %x)), f32{1e-5}))) }",
+)
+def rms_norm(value: Value) -> Replacement:
+    """x / sqrt(mean(x x) + e) over the last axes -> RMS norm of x, scale 1"""
+    parts = _divided_by_root(value)
+    if parts is None:
+        return None
+    x, power, epsilon = parts
+    square = _mean_square(power)
+    if square is None or square[0] is not x:
+        return None
+    axis = _row_axis(square[1], x)
+    return None if axis is None else RMSNorm(axis, epsilon)(x, scalar(1, value.type.dtype)())
+
+
+def _within_row(c: Value, x: Value, axis: int) -> bool:
+    """Whether c is a constant that varies along the normalised axes only, and broadcasts to x."""
+    outer = c.type.shape[: max(0, c.type.rank - (x.type.rank - axis))]
+    return isinstance(c.op, Constant) and c.type.rank <= x.type.rank and all(size == 1 for size in outer)
+
+
+@rule(
+    "graph (%x: f32[N, 2]) { return Mul(LayerNorm<axis=1>(%x, f32{1}, f32{0}), f32[2]{2.0, 3.0}) }",
+    "graph (%x: f32[2, 2]) { return Mul(LayerNorm<axis=1>(%x, f32{1}, f32{0}), f32[2, 1]{2.0, 3.0}) }",
+)
+def norm_scale(value: Value) -> Replacement:
+    """norm(x, s, b) c -> norm(x, s c, b c)"""
+    match value:
+        case Value(Mul(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if used_once(norm) and same_type(norm, value):
+            if _within_row(c, x, op.axis):
+                return op(x, Mul()(s, c), Mul()(b, c))
+        case Value(Mul(), (Value(RMSNorm() as op, (x, s)) as norm, c)) if used_once(norm) and same_type(norm, value):
+            if _within_row(c, x, op.axis):
+                return op(x, Mul()(s, c))
+    return None
+
+
+@rule(
+    "graph (%x: f32[N, 2]) { return Add(LayerNorm<axis=1>(%x, f32{1}, f32{0}), f32[2]{2.0, 3.0}) }",
+    "graph (%x: f32[N, 2], %y: f32[2]) { return Add(LayerNorm<axis=1>(%x, f32{1}, f32{0}), %y) }",
+)
+def norm_bias(value: Value) -> Replacement:
+    """norm(x, s, b) + c -> norm(x, s, b + c)"""
+    match value:
+        case Value(Add(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if used_once(norm) and same_type(norm, value):
+            if _within_row(c, x, op.axis):
+                return op(x, s, Add()(b, c))
+    return None
+
+
+NORMS = (
+    *(mean, keep_axes, unlimited, softmax, layer_norm, layer_norm_by_moments, rms_norm),
+    *(norm_scale, norm_bias),
+)
