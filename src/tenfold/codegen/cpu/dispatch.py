@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cpu import team
+from tenfold.codegen.cpu import shortcut, team
 from tenfold.codegen.cpu.assembly import Code, Loop, Variable, module
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.runtime.cpu.block import Call, Profile, Record, Status
@@ -242,12 +242,13 @@ def ticks_function(isa: Isa) -> Code:
     return code
 
 
-ENTRIES = {"dispatch": "dispatch", "ticks": "ticks"}
+ENTRIES = {"dispatch": "dispatch", "ticks": "ticks", "enter": "enter"}
 
 
 def dispatcher(isa: Isa) -> str:
     """The dispatcher's module: compile it with IR optimisation, and link it into each engine's blob with `library`."""
     functions = [record_function(isa), ticks_function(isa), *team.caller_functions(isa), dispatch_function(isa)]
+    functions += shortcut.entry_functions(isa)
     return module(isa, "declare dso_local ptr @memmove(ptr, ptr, i64)", *functions)
 
 

@@ -87,3 +87,30 @@ class Record(ctypes.Structure):
 
 JOB_SIZE = 256
 WORKER_SIZE = 128
+
+
+MISS = -1
+ARRAY = {"type": 8, "data": 16, "axes": 24, "shape": 32, "dtype": 56, "flags": 64, "order": 26, "number": 28}
+
+
+class Shortcut(ctypes.Structure):
+    """What the native way in knows of one kind of call. CPython's PyMethodDef comes first (name, code, convention, doc).
+
+    Addresses: kind (numpy.ndarray), rows (an Expected for each of `count` arguments), frame and the `slots` values kept
+    for it, call; of CPython's functions: save and restore (0 to keep the global lock), number (int from a C long).
+    """
+
+    _fields_ = _words("name code convention doc kind count rows frame kept slots call start save restore number")
+
+
+class Expected(ctypes.Structure):
+    """What one argument must be: NumPy's dtype number, the flags it must have, its rank and the address of its shape;
+    the first `watched` bytes must equal those at `contents`. Its address goes to `base`.
+    """
+
+    _fields_ = _words("number flags axes shape watched contents base pad")
+
+    @classmethod
+    def size(cls) -> int:
+        """Bytes of one row."""
+        return ctypes.sizeof(cls)

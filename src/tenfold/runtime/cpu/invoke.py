@@ -47,6 +47,7 @@ class Executable:
         self.stride = scratch + -scratch % 64
         self.arguments = max([1, *(int(row[3]) for row in steps if row[0] == table.Opcode.CALL)])
         self.tick_rate = code.tick_rate(entries["ticks"])
+        self.enter = entries.get("enter")
         self.brief: Callable[[int, int], int] = _KEEPING(code.address + entries["dispatch"])
         self.long: Callable[[int, int], int] = _RELEASING(code.address + entries["dispatch"])
 
@@ -130,15 +131,24 @@ class Invocation:
         `brief` keeps Python's global lock, for calls of under about 30 µs. `entries` counts how often native code was
         entered: once, and again after each 50 ms, when signals are looked at.
         """
+        address = self.prepare()
+        native = self.executable
+        self.entries = 1
+        status = (native.brief if brief else native.long)(address, start)
+        return self.resume() if status == Status.YIELD else status
+
+    def prepare(self) -> int:
+        """Join the team if need be; the address of the call block."""
         if not self._attached:
             self._attach()
-        native, address = self.executable, self._address
-        status = (native.brief if brief else native.long)(address, start)
-        entries = 1
+        return self._address
+
+    def resume(self) -> int:
+        """Go on after a YIELD to the end, as `run` does."""
+        status: int = Status.YIELD
         while status == Status.YIELD:
-            status = native.long(address, _GO_ON)
-            entries += 1
-        self.entries = entries
+            status = self.executable.long(self._address, _GO_ON)
+            self.entries += 1
         return status
 
     @property

@@ -1,0 +1,121 @@
+"""The quick way into a call: a built-in function made from generated code, for calls like an earlier one.
+
+It reads NumPy's array objects where they lie, as the C interface of NumPy lays them out. `supported` looks whether this
+interpreter and this NumPy do that; elsewhere there is no shortcut, and every call takes the ordinary way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import sysconfig
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.runtime.cpu.block import ARRAY, MISS, Expected, Shortcut
+from tenfold.runtime.cpu.invoke import Invocation
+
+__all__ = ["MISS", "Argument", "make_shortcut", "supported"]
+
+Array = NDArray[Any]
+_FASTCALL = 0x80
+_ROW_MAJOR, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
+_NAME = b"enter\0\0\0"
+
+
+class Argument:
+    """What a shortcut expects of one argument: dtype and shape of `array`, row-major and aligned; writeable if
+    `written`; the same contents if `watched`. Its address goes to base number `base`.
+    """
+
+    def __init__(self, array: Array, base: int, *, written: bool = False, watched: bool = False) -> None:
+        self.base = base
+        self.number, self.shape = array.dtype.num, np.array(array.shape, np.int64)
+        self.flags = _ROW_MAJOR | _ALIGNED | (_WRITEABLE if written else 0)
+        self.contents = array.tobytes() if watched else b""
+
+
+@functools.cache
+def supported() -> bool:
+    """Whether array objects lie in memory as the shortcut reads them: checked on a few arrays of different kinds."""
+    if platform.python_implementation() != "CPython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False
+    whole = np.zeros((2, 3, 4), np.float32)
+    examples = [whole, whole[1:, ::2], whole.T, np.array(7, np.int64), np.zeros((0, 5), np.bool_), np.zeros(3, ">i4")]
+    examples[0].flags.writeable = False
+    return all(_lies_as_read(array) for array in examples)
+
+
+def _lies_as_read(array: Array) -> bool:
+    def word(base: int, field: str, kind: type[Any] = ctypes.c_int64) -> int:
+        return int(kind.from_address(base + ARRAY[field]).value)
+
+    start = id(array)
+    dtype, shape = word(start, "dtype"), word(start, "shape")
+    sizes = tuple(ctypes.c_int64.from_address(shape + 8 * axis).value for axis in range(array.ndim))
+    return (
+        word(start, "type") == id(np.ndarray)
+        and word(start, "data") == array.ctypes.data
+        and word(start, "axes", ctypes.c_int32) == array.ndim
+        and sizes == array.shape
+        and dtype == id(array.dtype)
+        and word(start, "flags", ctypes.c_int32) & 0x501 == array.flags.num & 0x501
+        and chr(word(dtype, "order", ctypes.c_uint8)) == array.dtype.byteorder
+        and word(dtype, "number", ctypes.c_int32) == array.dtype.num
+    )
+
+
+def _python(name: str) -> int:
+    return int(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
+
+
+def make_shortcut(
+    invocation: Invocation, arguments: Sequence[Argument], *, start: int = 0, brief: bool = False
+) -> Callable[..., int] | None:
+    """A function of that many arrays which runs the invocation with its frame as it is now; None if unsupported.
+
+    It returns MISS, having run nothing, if an array is not as its Argument says, else the call's status; after a YIELD
+    the caller goes on with `invocation.resume`. It is valid as long as the invocation is open, and like `run` for one
+    thread at a time. `brief` keeps Python's global lock.
+    """
+    native = invocation.executable
+    if not supported() or native.enter is None:
+        return None
+    words, row_words = ctypes.sizeof(Shortcut) // 8, Expected.size() // 8
+    kept = invocation.frame.tobytes()
+    texts = [_NAME, kept, *(part for a in arguments for part in (a.shape.tobytes(), _padded(a.contents)))]
+    store = np.zeros(words + row_words * len(arguments) + sum(map(len, texts)) // 8, np.int64)
+    origin = store.ctypes.data
+    rows, at = origin + 8 * words, words + row_words * len(arguments)
+    places = origin + 8 * at + np.cumsum([0, *map(len, texts)])
+    store[at:] = np.frombuffer(b"".join(texts), np.int64)
+    block = Shortcut.from_address(origin)
+    block.name, block.code, block.convention = int(places[0]), native.code.address + native.enter, _FASTCALL
+    block.kind, block.count, block.rows = id(np.ndarray), len(arguments), rows
+    block.frame, block.kept, block.slots = invocation.frame.ctypes.data, int(places[1]), native.slots
+    block.call, block.start, block.number = invocation.prepare(), start, _python("PyLong_FromLong")
+    if not brief:
+        block.save, block.restore = _python("PyEval_SaveThread"), _python("PyEval_RestoreThread")
+    for index, argument in enumerate(arguments):
+        row = Expected.from_address(rows + index * Expected.size())
+        row.number, row.flags, row.axes = argument.number, argument.flags, len(argument.shape)
+        row.shape, row.contents = int(places[2 + 2 * index]), int(places[3 + 2 * index])
+        row.watched = len(argument.contents)
+        row.base = invocation.bases.ctypes.data + 8 * argument.base
+    return _builtin(origin, store)
+
+
+def _padded(contents: bytes) -> bytes:
+    return contents + bytes(-len(contents) % 8)
+
+
+def _builtin(method: int, self: Array) -> Callable[..., int]:
+    """A built-in function of the method definition that lies in `self`, which the function keeps alive."""
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    made: Callable[..., int] = make(method, self, None)
+    return made
