@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from tenfold.ir import dim
@@ -21,13 +23,15 @@ class Attention(Op):
     q [B, H, S, D], k [B, Hk, T, D], v [B, Hk, T, E] give [B, H, S, E]; each head of k and v serves H / Hk
     consecutive heads of q. The optional mask broadcasts to [B, H, S, T]: bool (True: attend) or added to the scores.
     `causal`: query i sees keys up to i + offset. `softcap` c > 0: scores become c tanh(score / c) before the mask.
-    A query that sees no key gives zeros. Scores, softmax and sums are in f32 at least.
+    A query that sees no key gives zeros, or NaN if `blind` says so (as a softmax of nothing but -inf is).
+    Scores, softmax and sums are in f32 at least.
     """
 
     scale: float
     causal: bool = False
     offset: Size = 0
     softcap: float = 0.0
+    blind: Literal["zero", "nan"] = "zero"
 
     def infer(self, q: Type, k: Type, v: Type, *mask: Type) -> Type:
         """[B, H, S, E]; ValueError names what does not fit."""
@@ -61,7 +65,7 @@ class Attention(Op):
         blind = np.isneginf(bias.max(axis=-1, keepdims=True))
         scores = np.where(blind, 0, scores + bias)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        weights = np.where(blind, 0, weights / weights.sum(axis=-1, keepdims=True))
+        weights = np.where(blind, 0 if self.blind == "zero" else np.nan, weights / weights.sum(axis=-1, keepdims=True))
         return np.asarray(np.matmul(weights, values)).astype(q.dtype)
 
     def _bias(self, scores: Array, *mask: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tenfold.passes.recognise.activations import ACTIVATIONS
+from tenfold.passes.recognise.attention import ATTENTION
 from tenfold.passes.recognise.norms import NORMS
 
-RECOGNISE = NORMS + ACTIVATIONS
+RECOGNISE = NORMS + ACTIVATIONS + ATTENTION

@@ -7,6 +7,7 @@ import math
 from tenfold.ir.graph import Value
 from tenfold.ops.activation import Clip, Gelu, HardSigmoid, HardSwish, Mish, Relu, Sigmoid, Silu, Softplus, Swish
 from tenfold.ops.arithmetic import Add, Div, Erf, Exp, Maximum, Minimum, Mul, Neg, Reciprocal, Tanh
+from tenfold.ops.constant import scalar
 from tenfold.rewrite.pattern import either, exactly, nearly, number, same_type, used_once
 from tenfold.rewrite.rule import Replacement, rule
 
@@ -60,7 +61,9 @@ def silu(value: Value) -> Replacement:
         if isinstance(gate.op, Sigmoid) and gate.inputs[0] is x:
             return Silu()(x)
     match value:
-        case Value(Div(), (x, Value(Add(), (Value(Exp(), (Value(Neg(), (y,)),)), one)))) if x is y and exactly(one, 1.0):
+        case Value(Div(), (x, Value(Add(), (Value(Exp(), (Value(Neg(), (y,)),)), one)))) if x is y and exactly(
+            one, 1.0
+        ):
             return Silu()(x) if same_type(x, value) else None
     return None
 
@@ -99,8 +102,10 @@ def mish(value: Value) -> Replacement:
 def clip(value: Value) -> Replacement:
     """min(max(x, low), high) -> clip(x, low, high);  min(relu(x), high) -> clip(x, 0, high)"""
     match value:
-        case Value(Minimum(), (Value(Maximum(), (x, low)), high)) if number(low) is not None and number(high) is not None:
-            return Clip()(x, low, high) if same_type(x, value) else None
+        case Value(Minimum(), (Value(Maximum(), (x, low)), high)) if same_type(x, value):
+            return None if number(low) is None or number(high) is None else Clip()(x, low, high)
+        case Value(Minimum(), (Value(Relu(), (x,)), high)) if same_type(x, value):
+            return None if number(high) is None else Clip()(x, scalar(0, x.type.dtype)(), high)
     return None
 
 

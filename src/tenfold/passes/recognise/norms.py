@@ -72,7 +72,9 @@ def unlimited(value: Value) -> Replacement:
 def softmax(value: Value) -> Replacement:
     """exp(x - max(x)) / sum(exp(x - max(x))) along one axis -> softmax(x)"""
     match value:
-        case Value(Div(), (Value(Exp(), (Value(Sub(), (x, top)),)) as powers, Value(Reduce("sum", (axis,), True), (e,)))):
+        case Value(
+            Div(), (Value(Exp(), (Value(Sub(), (x, top)),)) as powers, Value(Reduce("sum", (axis,), True), (e,)))
+        ):
             if e is powers and top.op == Reduce("max", (axis,)) and top.inputs[0] is x:
                 return Softmax(axis)(x)
     return None
@@ -201,7 +203,9 @@ def _within_row(c: Value, x: Value, axis: int) -> bool:
 def norm_scale(value: Value) -> Replacement:
     """norm(x, s, b) c -> norm(x, s c, b c)"""
     match value:
-        case Value(Mul(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if used_once(norm) and same_type(norm, value):
+        case Value(Mul(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if used_once(norm) and same_type(
+            norm, value
+        ):
             if _within_row(c, x, op.axis):
                 return op(x, Mul()(s, c), Mul()(b, c))
         case Value(Mul(), (Value(RMSNorm() as op, (x, s)) as norm, c)) if used_once(norm) and same_type(norm, value):
@@ -217,7 +221,9 @@ def norm_scale(value: Value) -> Replacement:
 def norm_bias(value: Value) -> Replacement:
     """norm(x, s, b) + c -> norm(x, s, b + c)"""
     match value:
-        case Value(Add(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if used_once(norm) and same_type(norm, value):
+        case Value(Add(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if used_once(norm) and same_type(
+            norm, value
+        ):
             if _within_row(c, x, op.axis):
                 return op(x, s, Add()(b, c))
     return None
