@@ -223,6 +223,7 @@ def test_symbols_keep_what_is_known_of_them() -> None:
     assert dim.symbols(N * M // 7 + P) == {"N", "M", "P"}
     assert dim.symbols(7) == frozenset()
     assert dim.declared(N // 7 + H) == (H, N)
+    assert [H.symbol.nearest(value) for value in (0, 100, 10**6)] == [32, 96, 640]
     with pytest.raises(ValueError, match="no multiple of 32"):
         dim.symbol("H", 33, 63, 32)
 
@@ -242,6 +243,9 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert N * np.int64(2) // np.int32(2) is N
     assert dim.maximum(N, np.int64(0)) is N
     assert type(dim.maximum(np.int64(3), np.int64(0))) is int
+    assert dim.equal(np.uint8(3), np.uint8(4)) == 0
+    assert dim.known_positive(np.int64(3))
+    assert dim.known_le(np.uint8(4), np.int64(5))
 
 
 def test_evaluation_names_what_is_wrong() -> None:
@@ -281,8 +285,8 @@ def test_text_that_cannot_be_read(text: str, message: str) -> None:
 
 def test_text_is_readable() -> None:
     awkward = dim.symbol('a "b" + 1')
-    size = 2 * H * N + (N + 1) // 2 - dim.minimum(M, awkward, 4) * P + dim.select(dim.less(N, M), P % 8, -M)
-    text = '2*H*N - P*minimum(4, M, "a \\"b\\" + 1") + (N + 1)//2 + select(less(N, M), P%8, -M)'
+    size = 2 * H * N + (N + 1) // 2 - dim.minimum(M, awkward, 4) * P + dim.select(dim.less(M, N), P % 8, -M)
+    text = '2*H*N - P*minimum(4, M, "a \\"b\\" + 1") + (N + 1)//2 + select(less(M, N), P%8, -M)'
     assert dim.parse(text, {"H": H, "N": N, "M": M, "P": P, 'a "b" + 1': awkward}) is size
     assert sorted(str(size)) == sorted(text)
     assert str(H // 2) == "16*(H//32)"

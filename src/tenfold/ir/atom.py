@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tenfold.errors import InputError
 from tenfold.ir import interval, polynomial
+from tenfold.ir.interval import Interval
 
 if TYPE_CHECKING:
     from tenfold.ir.dim import Size
@@ -23,9 +24,21 @@ class Symbol(NamedTuple):
     multiple: int
     data_dependent: bool
 
+    def interval(self) -> Interval:
+        """Where value / multiple lies. Raises ValueError if it lies nowhere."""
+        low, high = interval.multiples(self.low, self.high, self.multiple) if self.multiple > 0 else (1, 0)
+        if low > high or not self.name:
+            raise ValueError(f"no multiple of {self.multiple} lies from {self.low} to {self.high}: {self.name!r}")
+        return low, high
+
+    def nearest(self, value: int) -> int:
+        """The value that the symbol can have nearest to this one, or nearest below."""
+        low, high = self.interval()
+        return int(min(max(value // self.multiple, low), high)) * self.multiple
+
     def check(self, value: int) -> None:
         """Raises InputError if the symbol can't have this value."""
-        low, high = interval.multiples(self.low, self.high, self.multiple)
+        low, high = self.interval()
         if value % self.multiple or not low <= value // self.multiple <= high:
             step = f" a multiple of {self.multiple}" if self.multiple > 1 else ""
             floor = "" if self.low is None else f" at least {self.low}"
@@ -54,7 +67,7 @@ class Atom:
         digest = blake2b(structure.encode(), digest_size=16).hexdigest()
         self.key = (0, symbol.name, digest) if symbol else (1, kind, digest)
         if symbol:
-            self.interval = interval.multiples(symbol.low, symbol.high, symbol.multiple)
+            self.interval = symbol.interval()
         else:
             self.interval = interval.OPERATIONS[kind](*map(interval.of_size, arguments))
         self.factor = _FACTORS[kind](*arguments) if kind in _FACTORS else 1

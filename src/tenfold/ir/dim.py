@@ -4,7 +4,7 @@ A `Dim` is a polynomial with integer factors over atoms: named symbols, and the 
 expresses (floor division, remainder, minimum, maximum, broadcast, select, comparisons). Equal formulas are one object,
 so equality is identity. Every function takes plain integers too, and returns one when the result is constant.
 
-Monomials are ordered by degree, then by the names and the structure of their atoms: alike in every process.
+Nothing depends on the order of creation: formulas are alike in every process.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class Dim:
     _interval: Interval | None
 
     def __add__(self, other: Size) -> Size:
-        return total((self, other))
+        return _sum(self, other)
 
     def __sub__(self, other: Size) -> Size:
-        return total((self, -other))
+        return _sum(self, -other)
 
     def __rsub__(self, other: int) -> Size:
-        return total((other, -self))
+        return _sum(-self, other)
 
     def __mul__(self, other: Size) -> Size:
-        return _of_terms(polynomial.multiply(_terms(self), _terms(other)))
+        return _product(self, other)
 
     def __floordiv__(self, other: Size) -> Size:
         return _floordiv(self, other)
@@ -95,7 +95,7 @@ class Dim:
     @property
     def data_dependent(self) -> bool:
         """True if it depends on a size that only the data decide."""
-        return any(found.symbol.data_dependent for found in _symbol_atoms(self) if found.symbol)
+        return any(one.symbol.data_dependent for one in declared(self) if one.symbol)
 
 
 Size: TypeAlias = int | Dim
@@ -103,6 +103,7 @@ Size: TypeAlias = int | Dim
 _DIMS: dict[tuple[tuple[Monomial, int], ...], Dim] = {}
 
 _terms = polynomial.of_size
+_remember = functools.lru_cache(maxsize=65536, typed=True)
 
 
 def _cons(terms: tuple[tuple[Monomial, int], ...]) -> Dim:
@@ -128,6 +129,57 @@ def _size(size: Size) -> Size:
     return size if isinstance(size, Dim) else int(operator.index(size))
 
 
+def _interval(size: Size) -> Interval:
+    return interval.of_size(_size(size))
+
+
+def symbol(self) -> Symbol | None:
+        """What is known of the symbol, if this is a bare symbol."""
+        monomial, factor = self.terms[0]
+        found = monomial[0].symbol if len(self.terms) == len(monomial) == 1 else None
+        return found if found and found.multiple == factor else None
+
+    @property
+    def data_dependent(self) -> bool:
+        """True if it depends on a size that only the data decide."""
+        return any(one.symbol.data_dependent for one in declared(self) if one.symbol)
+
+
+Size: TypeAlias = int | Dim
+
+_DIMS: dict[tuple[tuple[Monomial, int], ...], Dim] = {}
+
+_terms = polynomial.of_size
+_remember = functools.lru_cache(maxsize=65536, typed=True)
+
+
+def _cons(terms: tuple[tuple[Monomial, int], ...]) -> Dim:
+    found = _DIMS.get(terms)
+    if found is None:
+        found = Dim()
+        found.terms, found._interval = terms, None
+        found = _DIMS.setdefault(terms, found)
+    return found
+
+
+def _of_terms(terms: Terms) -> Size:
+    if not terms.keys() - {()}:
+        return terms.get((), 0)
+    return _cons(tuple(sorted(terms.items(), key=lambda term: polynomial.order(term[0]))))
+
+
+def _of(kind: str, *arguments: Size) -> Dim:
+    return _cons((((atom(kind, arguments),), 1),))
+
+
+def _size(size: Size) -> Size:
+    return size if isinstance(size, Dim) else int(operator.index(size))
+
+
+def _interval(size: Size) -> Interval:
+    return interval.of_size(_size(size))
+
+
 def _only_atom(size: Size) -> Atom | None:
     """The atom that it is, if it is one."""
     if isinstance(size, int):
@@ -150,9 +202,6 @@ def unknown(name: str) -> Dim:
 
 
 def _symbol(found: Symbol) -> Dim:
-    low, high = interval.multiples(found.low, found.high, found.multiple) if found.multiple > 0 else (1, 0)
-    if not found.name or low > high:
-        raise ValueError(f"no multiple of {found.multiple} lies between {found.low} and {found.high}: {found.name!r}")
     return _cons((((atom("symbol", (), found),), found.multiple),))
 
 
@@ -174,6 +223,16 @@ def _without_remainder(terms: Terms, monomial: Monomial) -> Terms:
     return polynomial.add([terms, {monomial: -factor, quotient: -factor * divisor}, whole])
 
 
+@_remember
+def _sum(a: Size, b: Size) -> Size:
+    return total((a, b))
+
+
+@_remember
+def _product(a: Size, b: Size) -> Size:
+    return _of_terms(polynomial.multiply(_terms(a), _terms(b)))
+
+
 def product(sizes: Iterable[Size]) -> Size:
     """The product; 1 of none."""
     return functools.reduce(operator.mul, map(_size, sizes), 1)
@@ -185,16 +244,17 @@ def _divided(kind: str, a: Size, b: Size) -> tuple[Size, Size]:
         whole, rest = polynomial.divide(_terms(a), _terms(b))
         return _of_terms(whole), _of_terms(rest)
     if b == 0:
-        raise InputError(f"the size {a}{kind}0 does not exist", remedy="check the sizes that the divisor comes from")
-    whole, rest = polynomial.reduce(_terms(a), b)
-    low, high = interval.of_terms(rest)
+        raise InputError(f"the size {a}{kind}0 does not exist", remedy="give sizes that divide by no zero")
+    whole, rest = map(_of_terms, polynomial.reduce(_terms(a), b))
+    low, high = _interval(rest)
     step = int(low // b) if low > -math.inf and low // b == high // b else 0
-    return _of_terms(whole) + step, _of_terms(rest) - step * b
+    return whole + step, rest - step * b
 
 
+@_remember
 def _floordiv(a: Size, b: Size) -> Size:
     a, b = _size(a), _size(b)
-    if known_negative(b):
+    if known_positive(-b):
         return _floordiv(-a, -b)
     if isinstance(b, Dim) and not known_positive(b):
         return _of("//", a, b)
@@ -212,16 +272,17 @@ def _floordiv_rest(rest: Terms, divisor: int) -> Size:
     if shared > 1:
         return _floordiv(_of_terms(polynomial.shrink(rest, shared)), divisor // shared)
     constant = rest.get((), 0)
-    inner = _only_atom(_of_terms(polynomial.add([rest, {(): -constant}])))
+    inner = polynomial.only_atom(polynomial.add([rest, {(): -constant}]))
     if inner and inner.kind == "//" and isinstance(inner.arguments[1], int):
         dividend, first = inner.arguments[0], inner.arguments[1]
         return _floordiv(dividend + constant * first, first * divisor)
     return _of("//", _of_terms(rest), divisor)
 
 
+@_remember
 def _modulo(a: Size, b: Size) -> Size:
     a, b = _size(a), _size(b)
-    if known_negative(b):
+    if known_positive(-b):
         return -_modulo(-a, -b)
     if isinstance(b, Dim) and not known_positive(b):
         return _of("%", a, b)
@@ -231,11 +292,10 @@ def _modulo(a: Size, b: Size) -> Size:
     shared = math.gcd(b, polynomial.content(_terms(rest))) if isinstance(b, int) else 1
     if isinstance(b, Dim) or shared == 1:
         return _of("%", rest, b)
-    return shared * _modulo(_of_terms(polynomial.shrink(_terms(rest), shared)), b // shared) + _constant(rest) % shared
-
-
-def _constant(size: Size) -> int:
-    return _terms(size).get((), 0)
+    return (
+        shared * _modulo(_of_terms(polynomial.shrink(_terms(rest), shared)), b // shared)
+        + _terms(rest).get((), 0) % shared
+    )
 
 
 def divide_exact(a: Size, b: Size) -> Size | None:
@@ -280,7 +340,7 @@ def _flat(kind: str, sizes: tuple[Size, ...]) -> list[Size]:
         raise ValueError(f"{kind} takes at least one size")
     parts: dict[Size, None] = {}
     for size in map(_size, sizes):
-        inner = _only_atom(size)
+        inner = polynomial.only_atom(_terms(size))
         parts.update(dict.fromkeys(inner.arguments if inner and inner.kind == kind else (size,)))
     return sorted(parts, key=lambda size: [(polynomial.order(one), factor) for one, factor in _terms(size).items()])
 
@@ -302,16 +362,16 @@ def broadcast(*sizes: Size) -> Size:
 
 
 def _may_be(size: Size, number: int) -> bool:
-    low, high = interval.of_size(size - number)
+    low, high = _interval(size - number)
     return low <= 0 <= high
 
 
 def equal(a: Size, b: Size) -> Size:
     """1 if a = b, else 0."""
-    difference = a - b
+    difference = _size(a) - _size(b)
     if isinstance(difference, int) or not _may_be(difference, 0):
         return int(isinstance(difference, int) and difference == 0)
-    constant = _constant(difference)
+    constant = _terms(difference).get((), 0)
     if constant % factor_of(difference - constant):
         return 0
     left, right = _sides(difference)
@@ -320,8 +380,8 @@ def equal(a: Size, b: Size) -> Size:
 
 def less(a: Size, b: Size) -> Size:
     """1 if a < b, else 0."""
-    difference = a - b
-    low, high = interval.of_size(difference)
+    difference = _size(a) - _size(b)
+    low, high = _interval(difference)
     if isinstance(difference, int) or high < 0 or low >= 0:
         return int(high < 0)
     if difference.terms[0][1] < 0:
@@ -345,7 +405,7 @@ def less_equal(a: Size, b: Size) -> Size:
 
 def _truth(size: Size) -> Size:
     """1 if it is not zero, else 0."""
-    low, high = interval.of_size(size)
+    low, high = _interval(size)
     return size if low >= 0 and high <= 1 else 1 - equal(size, 0)
 
 
@@ -380,28 +440,23 @@ def select(condition: Size, a: Size, b: Size) -> Size:
 
 def bounds(size: Size) -> tuple[int | None, int | None]:
     """(low, high): every value lies between them; None is no bound."""
-    low, high = interval.of_size(size)
+    low, high = _interval(size)
     return None if math.isinf(low) else int(low), None if math.isinf(high) else int(high)
 
 
 def known_equal(a: Size, b: Size) -> bool:
     """True if a = b for all values of the symbols."""
-    return a is b or interval.of_size(a - b) == (0, 0)
+    return a is b or _interval(_size(a) - _size(b)) == (0, 0)
 
 
 def known_positive(size: Size) -> bool:
     """True if size > 0 for all values of the symbols."""
-    return interval.of_size(size)[0] > 0
-
-
-def known_negative(size: Size) -> bool:
-    """True if size < 0 for all values of the symbols."""
-    return interval.of_size(size)[1] < 0
+    return _interval(size)[0] > 0
 
 
 def known_le(a: Size, b: Size) -> bool:
     """True if a <= b for all values of the symbols."""
-    return interval.of_size(b - a)[0] >= 0
+    return _interval(_size(b) - _size(a))[0] >= 0
 
 
 def divisible(size: Size, n: int) -> bool:
@@ -409,11 +464,9 @@ def divisible(size: Size, n: int) -> bool:
     return factor_of(size) % n == 0
 
 
-def _symbol_atoms(size: Size) -> list[Atom]:
-    """Every symbol in it, in order."""
-    found: set[Atom] = set()
-    seen: set[Size] = set()
-    waiting = [size]
+def declared(size: Size) -> tuple[Dim, ...]:
+    """The symbols in it, as sizes, in order of their names."""
+    found, seen, waiting = set[Atom](), set[Size](), [size]
     while waiting:
         one = waiting.pop()
         if one not in seen:
@@ -421,17 +474,12 @@ def _symbol_atoms(size: Size) -> list[Atom]:
             atoms = set(chain.from_iterable(_terms(one)))
             found.update(part for part in atoms if part.symbol)
             waiting.extend(chain.from_iterable(part.arguments for part in atoms))
-    return sorted(found, key=lambda part: part.key)
+    return tuple(_symbol(part.symbol) for part in sorted(found, key=lambda part: part.key) if part.symbol)
 
 
 def symbols(size: Size) -> frozenset[str]:
     """The names of the symbols in it."""
-    return frozenset(part.symbol.name for part in _symbol_atoms(size) if part.symbol)
-
-
-def declared(size: Size) -> tuple[Dim, ...]:
-    """The symbols in it, as sizes, in order of their names."""
-    return tuple(_symbol(part.symbol) for part in _symbol_atoms(size) if part.symbol)
+    return frozenset(one.symbol.name for one in declared(size) if one.symbol)
 
 
 def substitute(size: Size, mapping: Mapping[str, Size]) -> Size:
@@ -480,7 +528,7 @@ def parse(text: str, symbols: Mapping[str, Size]) -> Size:
 
     Raises ModelError saying what cannot be read.
     """
-    return formula.read(text, symbols, _FUNCTIONS)
+    return formula.read(text, symbols, _OPERATIONS)
 
 
 _OPERATIONS: dict[str, Callable[..., Size]] = {
@@ -492,9 +540,6 @@ _OPERATIONS: dict[str, Callable[..., Size]] = {
     "select": select,
     "equal": equal,
     "less": less,
-}
-_FUNCTIONS: dict[str, Callable[..., Size]] = {
-    **{name: function for name, function in _OPERATIONS.items() if name.isidentifier()},
     "less_equal": less_equal,
     "ceildiv": ceildiv,
     "truncdiv": truncdiv,

@@ -8,6 +8,7 @@ respect, so the leading monomial of a product is the product of the leading ones
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
@@ -30,9 +31,11 @@ def order(monomial: Monomial) -> Key:
 
 def of_size(size: Size) -> Terms:
     """The polynomial that a size is. Raises TypeError for what is no integer."""
-    if isinstance(size, int):
-        return {(): size} if size else {}
-    return dict(size.terms)
+    terms = getattr(size, "terms", None)
+    if terms is not None:
+        return dict(terms)
+    number = int(operator.index(size))  # type: ignore[arg-type]
+    return {(): number} if number else {}
 
 
 def add(polynomials: Iterable[Terms]) -> Terms:
@@ -68,6 +71,12 @@ def reduce(terms: Terms, divisor: int) -> tuple[Terms, Terms]:
     """(quotient, rest): terms = quotient * divisor + rest; in the rest 0 <= constant < divisor, |factors| < divisor."""
     quotient = {one: f // divisor if f > 0 or not one else -(-f // divisor) for one, f in terms.items()}
     return add([quotient]), add([terms, scale(quotient, -divisor)])
+
+
+def only_atom(terms: Terms) -> Atom | None:
+    """The atom that it is, if it is one."""
+    (monomial, factor), *others = terms.items() or [((), 0)]
+    return monomial[0] if len(monomial) == factor == 1 and not others else None
 
 
 def content(terms: Terms) -> int:
