@@ -133,61 +133,6 @@ def _interval(size: Size) -> Interval:
     return interval.of_size(_size(size))
 
 
-def symbol(self) -> Symbol | None:
-        """What is known of the symbol, if this is a bare symbol."""
-        monomial, factor = self.terms[0]
-        found = monomial[0].symbol if len(self.terms) == len(monomial) == 1 else None
-        return found if found and found.multiple == factor else None
-
-    @property
-    def data_dependent(self) -> bool:
-        """True if it depends on a size that only the data decide."""
-        return any(one.symbol.data_dependent for one in declared(self) if one.symbol)
-
-
-Size: TypeAlias = int | Dim
-
-_DIMS: dict[tuple[tuple[Monomial, int], ...], Dim] = {}
-
-_terms = polynomial.of_size
-_remember = functools.lru_cache(maxsize=65536, typed=True)
-
-
-def _cons(terms: tuple[tuple[Monomial, int], ...]) -> Dim:
-    found = _DIMS.get(terms)
-    if found is None:
-        found = Dim()
-        found.terms, found._interval = terms, None
-        found = _DIMS.setdefault(terms, found)
-    return found
-
-
-def _of_terms(terms: Terms) -> Size:
-    if not terms.keys() - {()}:
-        return terms.get((), 0)
-    return _cons(tuple(sorted(terms.items(), key=lambda term: polynomial.order(term[0]))))
-
-
-def _of(kind: str, *arguments: Size) -> Dim:
-    return _cons((((atom(kind, arguments),), 1),))
-
-
-def _size(size: Size) -> Size:
-    return size if isinstance(size, Dim) else int(operator.index(size))
-
-
-def _interval(size: Size) -> Interval:
-    return interval.of_size(_size(size))
-
-
-def _only_atom(size: Size) -> Atom | None:
-    """The atom that it is, if it is one."""
-    if isinstance(size, int):
-        return None
-    monomial, factor = size.terms[0]
-    return monomial[0] if factor == len(monomial) == len(size.terms) == 1 else None
-
-
 def symbol(name: str, low: int | None = 0, high: int | None = None, multiple: int = 1) -> Dim:
     """The size called `name`, a multiple of `multiple` between the bounds; None is no bound.
 
