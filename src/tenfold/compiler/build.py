@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tenfold import codegen, passes
@@ -12,33 +13,46 @@ from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, ObjectCache, Request
 from tenfold.codegen.region import THREADS
 from tenfold.codegen.strategy import Strategy
-from tenfold.compiler.fuse.cover import region_of
+from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.decompose import decompose
-from tenfold.compiler.fuse.grow import Growth, NotFused
+from tenfold.compiler.fuse.grow import Group, Growth, NotFused
+from tenfold.compiler.fuse.host import fragment
 from tenfold.compiler.layout import Layout, arrange
 from tenfold.compiler.report import report_of
-from tenfold.compiler.schedule import Branch, Item, Scheduler, flat
+from tenfold.compiler.schedule import Branch, HostPiece, Item, Scheduler, flat
 from tenfold.compiler.tune import choose
 from tenfold.compiler.weights import WeightStore
-from tenfold.errors import UnsupportedError
+from tenfold.compiler.cache import EngineCache, cache_folder
+from tenfold.errors import OptionError, UnsupportedError
 from tenfold.importers import open_model
+from tenfold.ir import dim
 from tenfold.ir.dim import Dim
+from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.type import numbered_unknowns
 from tenfold.ops.control import If
 from tenfold.options import Options
+from tenfold.passes.clean import CommonSubexpressions, DeadCode
+from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.runtime import format
 from tenfold.runtime.engine import Engine, from_image
-from tenfold.runtime.plan import Plan, Spec, Symbol, to_manifest
+from tenfold.runtime.plan import Label, Plan, Spec, Symbol, to_manifest
 from tenfold.target import Target
 from tenfold.version import __version__
 
 
-def build_image(graph: Graph, options: Options, pool: CompilePool) -> format.Bytes:
-    """The bytes of an engine file for a graph."""
+LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFYING), CommonSubexpressions(), DeadCode())
+"""What tidies a graph after its composites are taken apart; nothing here puts them together again."""
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def build_image(graph: Graph, options: Options, pool: CompilePool, progress: Progress) -> format.Bytes:
+    """The bytes of an engine file for a graph, which is used up."""
     sections: dict[str, bytes | format.Bytes] = {}
     targets: dict[str, Any] = {}
-    graph = passes.PORTABLE(graph)
+    passes.PORTABLE(graph)
     for target in options.targets:
         target.require_buildable()
         targets[str(target.portable)] = compile_for(graph, target, options, pool, sections)
@@ -58,9 +72,8 @@ def compile_for(
     sections: dict[str, bytes | format.Bytes],
 ) -> dict[str, Any]:
     """One target's part of an engine: its sections are added, its entry of the manifest returned."""
-    graph = passes.for_target(target, options)(graph)
     decompose(graph)
-    graph = passes.CLEAN(graph)
+    LOWERED(graph)
     layout = arrange(graph)
     refusals: list[NotFused] = []
     items = cover(graph, layout, codegen.strategies_for(target), target, refusals)
@@ -102,13 +115,23 @@ def cover(
             )
             items.append(Branch(node.inputs[0], then, otherwise))
             continue
-        piece = choose(region_of(group, growth), strategies, target)
-        if isinstance(piece, list):
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in piece)
-            operator = ", ".join(group.nodes[0].source) or node.op.name
-            raise UnsupportedError(f"no kernel for {node.op.name}: {reasons}", operator=operator)
-        items.append(piece)
+        piece = choose(region_of(group, growth), strategies, target) if is_region(group) else []
+        items.append(host_piece(group, growth, piece) if isinstance(piece, list) else piece)
     return items
+
+
+def is_region(group: Group) -> bool:
+    """False for what has no element type a kernel handles, or sizes that only the data decide."""
+    values = [value for node in group.nodes for value in (*node.inputs, *node.outputs)]
+    return all(value.type.dtype.kind not in (Kind.STRING, Kind.COMPLEX) for value in values)
+
+
+def host_piece(group: Group, growth: Growth, refused: list[tuple[str, str]]) -> HostPiece:
+    """A group for the interpreter."""
+    results = results_of(group, growth)
+    text, reads = fragment(group.nodes, results)
+    kind = " ".join(dict.fromkeys(node.op.name for node in group.nodes))
+    return HostPiece(text, reads, results, Label(source_of(group.nodes), kind, "host"), tuple(refused))
 
 
 def _machine_code(items: Sequence[Item], target: Target, pool: CompilePool) -> Any:
@@ -147,7 +170,7 @@ def _plan(graph: Graph, scheduler: Scheduler) -> Plan:
         table,
         arguments,
         numbering.binds,
-        scheduler.spans(),
+        scheduler.spans(numbers),
         tuple(tuple(numbers[slot] for slot in shape) for shape in shapes),
         numbers[arena],
         max((piece.kernel.scratch for piece in flat(scheduler.items)), default=0),
@@ -165,7 +188,7 @@ def _spec(name: str, value: Value) -> Spec:
 def _symbols(graph: Graph, scheduler: Scheduler) -> list[Symbol]:
     """The symbols that formulas use, each with the input that decides it."""
     used = scheduler.frame.symbols()
-    found = {THREADS.name: Symbol(THREADS.name, low=1)} if THREADS.name in used else {}
+    found = {name: Symbol(name, low=1) for name in dim.symbols(THREADS) & used}
     for number, value in enumerate(graph.inputs):
         for axis, size in enumerate(value.type.shape):
             bare = size.symbol if isinstance(size, Dim) else None
@@ -181,10 +204,56 @@ def _symbols(graph: Graph, scheduler: Scheduler) -> list[Symbol]:
     return list(found.values())
 
 
-def build(model: Any, options: Options, *, folder: Any = None, workers: int = 2, **opening: Any) -> Engine:
-    """Import, optimise, compile and load a model."""
-    with numbered_unknowns(), CompilePool(workers, ObjectCache(folder)) as pool:
+def build(
+    model: Any,
+    *,
+    target: str | Target | Sequence[str | Target] = "cpu",
+    shapes: Mapping[str, Sequence[Any]] | None = None,
+    dims: Mapping[str, Any] | None = None,
+    precision: str = "model",
+    effort: int = 1,
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    outputs: Sequence[str] | None = None,
+    example_inputs: Any = None,
+    data_root: str | os.PathLike[str] | None = None,
+    plugins: Sequence[Any] = (),
+    cache: bool | str | os.PathLike[str] = True,
+    progress: Progress | None = None,
+) -> Engine:
+    """An engine for a model: a path, bytes, an onnx.ModelProto, or a Graph.
+
+    `target` names machines, a comma or a sequence for several in one engine. `shapes` overrides what the model declares
+    ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
+    most and multiple). `precision` is "model" (types as written) or "f32". `effort` 0 to 3 is how long to look for
+    faster kernels, `threads` the most threads a call uses, `memory_limit` the most bytes of weights and arena.
+    `outputs` names any values of the model to return instead of its own outputs; `data_root` is where external data lie.
+    `cache` is True, False or a folder; `progress(phase, done, total)` is called as work goes on.
+
+    Raises ModelError for a damaged model, UnsupportedError for one this version cannot build, OptionError for an
+    argument that cannot hold, TargetError for a machine there is no code for.
+    """
+    options = Options(Target.parse(target), precision, effort, threads, memory_limit)
+    if plugins:
+        raise OptionError("this version takes no plugins", argument="plugins", remedy="leave it out")
+    if example_inputs is not None:
+        raise OptionError("example_inputs belong to PyTorch modules", argument="example_inputs", remedy="leave it out")
+    folder = cache_folder(cache)
+    opening = {"shapes": shapes, "dims": dims, "outputs": outputs, "data_root": data_root}
+    stored = EngineCache(folder)
+    key = stored.key(model, options, opening)
+    found = stored.find(key, threads=threads, memory_limit=memory_limit)
+    if found is not None:
+        return found
+    report = progress or (lambda phase, done, total: None)
+    with numbered_unknowns(), CompilePool(_workers(), ObjectCache(folder)) as pool:
         pool.start()
+        report("import", 0, 1)
         graph = open_model(model, **opening)
-        image = build_image(graph, options, pool)
-    return from_image(image, graph.name or "engine", threads=options.threads)
+        image = build_image(graph, options, pool, report)
+    stored.keep(key, image)
+    return from_image(image, graph.name or "engine", threads=threads, memory_limit=memory_limit)
+
+
+def _workers() -> int:
+    return max(1, min(4, len(os.sched_getaffinity(0))))

@@ -11,34 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tenfold.compiler import views
-from tenfold.compiler.fuse.indexing import Pick
-from tenfold.compiler.fuse.windows import Windows
 from tenfold.compiler.typical import typical
 from tenfold.compiler.views import View
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value
-from tenfold.ir.op import Array
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.control import If, Loop
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.movement import Concat, Expand, Reshape, Slice, Split, Transpose
+from tenfold.ops.primitive import Copy, Pick, Windows
 from tenfold.ops.reduce import ArgReduce, Reduce
 
 Order = tuple[int, ...]
-
-
-class Copy(Elementwise):
-    """x, stored anew: in row-major order, or with its axes in `order`, outermost first."""
-
-    order: Order | None = None
-
-    def compute(self, x: Array) -> Array:
-        return x
-
-    def entry(self, x: Size) -> Size:
-        return x
 
 
 IMAGE_OPS = (Conv, ConvTranspose)

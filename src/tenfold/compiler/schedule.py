@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Value
 from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
-from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Window
 
 
 @dataclass(eq=False)
@@ -48,7 +49,18 @@ class Branch:
     otherwise: list[Item]
 
 
-Item = Piece | Branch
+@dataclass(eq=False)
+class HostPiece:
+    """Work for the interpreter: a graph in textual form, and the values it reads and writes."""
+
+    text: str
+    reads: list[Value]
+    writes: list[Value]
+    label: Label
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+Item = Piece | Branch | HostPiece
 
 
 def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
@@ -71,7 +83,7 @@ def flat(items: Iterable[Item]) -> Iterator[Piece]:
     for item in items:
         if isinstance(item, Piece):
             yield item
-        else:
+        elif isinstance(item, Branch):
             yield from flat(item.then)
             yield from flat(item.otherwise)
 
@@ -101,6 +113,8 @@ class Scheduler:
         self.rows: list[tuple[object, ...]] = []
         self.labels: list[Label] = []
         self.arguments: list[Slot] = []
+        self.parts: list[tuple[Any, Any]] = []
+        self.begin = 0
         self.buffers: list[Buffer] = []
 
     def run(self, entries: dict[tuple[str, bool], int]) -> None:
@@ -109,7 +123,9 @@ class Scheduler:
         self._share(self.items)
         self._place()
         self._emit(self.items, entries)
-        self._step(*steps.end())
+        self._end_span()
+        if not self.rows:
+            self._step(*steps.end())
 
     # lifetimes
 
@@ -119,6 +135,9 @@ class Scheduler:
                 self._touch(self.layout.view(item.condition).root, clock)
                 clock = self._live(item.then, clock + 1)
                 clock = self._live(item.otherwise, clock + 1)
+            elif isinstance(item, HostPiece):
+                for value in (*item.writes, *item.reads):
+                    self._touch(self.layout.view(value).root, clock)
             else:
                 reads, writes = operands(item.region)
                 for operand in (*writes, *reads):
@@ -200,6 +219,8 @@ class Scheduler:
         for item in items:
             if isinstance(item, Branch):
                 self._emit_branch(item, entries)
+            elif isinstance(item, HostPiece):
+                self._emit_host(item)
             else:
                 for stage in item.kernel.stages:
                     self._emit_stage(item, stage, entries[stage.source, stage.optimise])
@@ -214,6 +235,25 @@ class Scheduler:
         self.rows[skip] = (steps.Opcode.JUMP_IF, pointer, len(self.rows), 0)
         self._emit(item.otherwise, entries)
         self.rows[done] = (steps.Opcode.JUMP, len(self.rows))
+
+    def _emit_host(self, item: HostPiece) -> None:
+        self._end_span()
+        windows = [[self._window(value) for value in values] for values in (item.reads, item.writes)]
+        self.parts.append((item, windows))
+
+    def _end_span(self) -> None:
+        if len(self.rows) > self.begin:
+            self._step(*steps.end())
+            self.parts.append((self.begin, len(self.rows)))
+        self.begin = len(self.rows)
+
+    def _window(self, value: Value) -> tuple[object, ...]:
+        view = self.layout.view(value)
+        base, offset = self.base(view.root)
+        item = value.type.dtype.itemsize
+        place = self.frame.add(offset, self.frame.size(view.offset * item))
+        sizes = [self.frame.size(size) for size in value.type.shape]
+        return (value.name, value.type.dtype, base, place, sizes, [self.frame.size(stride) for stride in view.strides])
 
     def _emit_stage(self, piece: Piece, stage: Stage, entry: int) -> None:
         start = len(self.arguments)
@@ -234,14 +274,31 @@ class Scheduler:
                 return self.frame.address(ARENA, self.frame.add(self.offsets[piece], self.frame.size(extra)))
         return self.frame.size(argument)
 
-    def spans(self) -> tuple[Span, ...]:
-        """One native span over all steps."""
-        return (Span(0, len(self.rows)),)
+    def spans(self, numbers: dict[Slot, int]) -> tuple[Span, ...]:
+        """Native ranges of the step table, and host steps between them."""
+        return tuple(self._span(part, numbers) for part in self.parts)
+
+    def _span(self, part: tuple[Any, Any], numbers: dict[Slot, int]) -> Span:
+        if not isinstance(part[0], HostPiece):
+            return Span(part[0], part[1])
+        item, windows = part
+        reads, writes = (
+            tuple(
+                Window(name, dtype, base, numbers[place], _numbers(sizes, numbers), _numbers(strides, numbers))
+                for name, dtype, base, place, sizes, strides in group
+            )
+            for group in windows
+        )
+        return Span(host=item.text, reads=reads, writes=writes, label=item.label)
 
     def numbered(self, numbers: dict[Slot, int]) -> tuple[np.ndarray, np.ndarray]:
         """The step table and the argument map with slots as numbers."""
         rows = [tuple(numbers[x] if isinstance(x, Slot) else int(x) for x in row) for row in self.rows]  # type: ignore[call-overload]
         return steps.table(rows), np.array([numbers[slot] for slot in self.arguments], np.int32)
+
+
+def _numbers(slots: Sequence[Slot], numbers: dict[Slot, int]) -> tuple[int, ...]:
+    return tuple(numbers[slot] for slot in slots)
 
 
 def bytes_of(root: Value) -> Size:

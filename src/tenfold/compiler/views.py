@@ -81,8 +81,11 @@ def broadcast_strides(strides: Shape, old: Shape, new: Shape) -> Shape:
 def reshape(view: View, old: Shape, new: Shape) -> View | None:
     """The same elements in row-major order under another shape; None if that takes a copy.
 
-    Axes are matched in groups of equal size; the old axes of a group must lie behind one another.
+    Axes are matched in groups of equal size; the old axes of a group must lie behind one another. Dense data take any
+    shape, also where sizes are not provably equal.
     """
+    if all(a == 1 or dim.known_equal(s, d) for a, s, d in zip(old, view.strides, row_major(old), strict=True)):
+        return View(view.root, row_major(new), view.offset)
     axes = [(size, stride) for size, stride in zip(old, view.strides, strict=True) if size != 1]
     strides: list[Size] = [0] * len(new)
     wanted = [axis for axis, size in enumerate(new) if size != 1]

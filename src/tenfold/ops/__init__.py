@@ -104,6 +104,7 @@ from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, DepthToSpace, Expand, Pad, Reshape, Slice, SpaceToDepth, Split, Tile, Transpose
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import MaxPoolIndices, Pool
+from tenfold.ops.primitive import Copy, Pick, Windows
 from tenfold.ops.quantize import Dequantize, Quantize
 from tenfold.ops.recurrent import GRU, LSTM, RNN
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce
@@ -114,24 +115,24 @@ from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
 __all__ = (
     "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "ArgReduce",
     "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitNot", "BitOr", "BitXor", "Cast", "Ceil", "Celu",
-    "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Cos", "Cosh", "Cumulative", "DepthToSpace",
+    "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Cos", "Copy", "Cosh", "Cumulative", "DepthToSpace",
     "Dequantize", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape",
     "DynamicSlice", "DynamicTile", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather",
     "GatherElements", "GatherND", "Gelu", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid",
     "HardSwish", "If", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p",
     "LogSigmoid", "LogSoftmax", "Loop", "LpNormalize", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish",
-    "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "Or", "PRelu", "Pad", "Pool", "Pow",
+    "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "Or", "PRelu", "Pad", "Pick", "Pool", "Pow",
     "Quantize", "RMSNorm", "Reciprocal", "Reduce", "Relu", "Reshape", "Resize", "RotaryEmbedding", "Round", "Rsqrt",
     "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
     "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split",
-    "Sqrt", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Unique",
+    "Sqrt", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Unique", "Windows",
     "Where", "Xor", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
     Add, Sub, Mul, Div, Mod, Pow, Minimum, Maximum, Neg, Abs, Sign, Floor, Ceil, Trunc, Round, Sqrt, Rsqrt,
     Reciprocal, Exp, Log, Log1p, Expm1, Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh,
-    Constant, Sizes, Fill, Iota,
+    Constant, Sizes, Fill, Iota, Copy, Pick, Windows,
     If, Loop, Scan,
     DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
     Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,

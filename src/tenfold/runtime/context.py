@@ -49,6 +49,8 @@ class Context:
         self._lock = Lock()
         self._queue: ThreadPoolExecutor | None = None
         self._closed = False
+        self.native_calls = 0
+        """How often the last call entered native code: once a native span, and once more for each yield."""
 
     # running
 
@@ -72,8 +74,17 @@ class Context:
         for number, array in enumerate((*arrays, *results), FIRST_INPUT):
             self._bases[number] = array.ctypes.data
         self._invocation.frame[:] = frame.slots
-        self._finish(self._invocation.run(brief=frame.arena < BRIEF_ARENA))
+        self.native_calls = 0
+        for span, step in self.engine.spans:
+            if step is None:
+                self._finish(self._invocation.run(brief=frame.arena < BRIEF_ARENA, start=span.begin))
+                self.native_calls += self._invocation.entries
+            else:
+                step.run(frame.slots, self._address, self._frames.sizes(frame))
         return {spec.name: array for spec, array in zip(self._plan.outputs, results, strict=True)}
+
+    def _address(self, base: int, offset: int) -> int:
+        return int(self._bases[base] + self._invocation.frame[offset])
 
     def _finish(self, status: int) -> None:
         if status == Status.CANCELLED:
@@ -175,11 +186,6 @@ class Context:
             finally:
                 timings, _ = self._invocation.stop_profile()
         return timings
-
-    @property
-    def native_calls(self) -> int:
-        """How often the last call entered native code: once a span, and once more for each yield."""
-        return self._invocation.entries
 
     def close(self) -> None:
         """Give memory and threads back. Waits for a running call."""

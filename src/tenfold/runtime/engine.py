@@ -20,6 +20,7 @@ from tenfold.runtime.cpu.invoke import Executable
 from tenfold.runtime.cpu.team import Team, machine_share, team_of
 from tenfold.runtime.format import File
 from tenfold.runtime.frame import Frames
+from tenfold.runtime.host import HostStep
 from tenfold.runtime.plan import FIRST_INPUT, Plan, Spec, from_manifest
 from tenfold.target import Target
 
@@ -63,6 +64,7 @@ class Engine:
             bases=bases,
             scratch=plan.scratch,
         )
+        self.spans = tuple((span, None if span.is_native else HostStep(span)) for span in plan.spans)
         self._crew = (entry["crew_section"], entry["crew_entries"])
         self._frames: dict[int, Frames] = {}
         self._idle: list[Context] = []

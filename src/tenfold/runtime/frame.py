@@ -57,6 +57,10 @@ class Frames:
                 self._known.popitem(last=False)
         return made
 
+    def sizes(self, frame: Frame) -> dict[str, int]:
+        """What each symbol stands for in a frame."""
+        return {symbol.name: int(frame.slots[slot]) for slot, symbol in enumerate(self.plan.symbols)}
+
     def _make(self, arrays: Sequence[NDArray[Any]]) -> Frame:
         plan = self.plan
         for spec, array in zip(plan.inputs, arrays, strict=True):

@@ -71,11 +71,12 @@ class Label:
 
 @dataclass(frozen=True)
 class Window:
-    """A tensor that a host step reads or writes: slots of its address and of its sizes and strides (in elements)."""
+    """A tensor that a host step reads or writes: its base, and slots of its byte offset, sizes and strides in elements."""
 
     name: str
     dtype: DType
-    address: int
+    base: int
+    offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
@@ -187,11 +188,11 @@ def _spec_in(data: list[Any]) -> Spec:
 
 
 def _window_out(window: Window) -> list[Any]:
-    return [window.name, window.dtype.name, window.address, list(window.shape), list(window.strides)]
+    return [window.name, window.dtype.name, window.base, window.offset, list(window.shape), list(window.strides)]
 
 
 def _window_in(data: list[Any]) -> Window:
-    return Window(data[0], dt.parse(data[1]), data[2], tuple(data[3]), tuple(data[4]))
+    return Window(data[0], dt.parse(data[1]), data[2], data[3], tuple(data[4]), tuple(data[5]))
 
 
 def _span_out(span: Span) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from tenfold.codegen.region import (
     Uniform,
 )
 from tenfold.compiler.fuse.grow import Group, Growth
-from tenfold.compiler.fuse.indexing import Pick
-from tenfold.compiler.layout import Copy, Layout, storage_axes
+from tenfold.compiler.layout import Layout, storage_axes
 from tenfold.compiler.views import Shape, broadcast_strides
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -28,6 +27,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
 from tenfold.ops.logic import Cast, Equal, Where
+from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tenfold.compiler.fuse.legality import Site, joins_row, row_axes
-from tenfold.compiler.fuse.indexing import Pick
-from tenfold.compiler.layout import SOURCES, VIEW_OPS, Copy, Layout
+from tenfold.compiler.layout import SOURCES, VIEW_OPS, Layout
 from tenfold.compiler.views import Shape
 from tenfold.ir import dim
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
 from tenfold.ops.control import If, Loop
 from tenfold.ops.movement import Concat
+from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
 REDUCTIONS = (Reduce, ArgReduce)

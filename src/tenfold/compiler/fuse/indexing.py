@@ -13,38 +13,15 @@ import numpy as np
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Node, Value
-from tenfold.ir.op import Array, Op
+from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
-from tenfold.ir.type import Type
 from tenfold.ops.arithmetic import Abs, Add, Ceil, Div, Floor, Maximum, Minimum, Mod, Mul, Sub
 from tenfold.ops.constant import Constant, Iota, Sizes, scalar
 from tenfold.ops.image import Resize
 from tenfold.ops.index import Gather, GatherElements, GatherND
 from tenfold.ops.logic import Cast, Greater, GreaterOrEqual, Less, Where
 from tenfold.ops.movement import DepthToSpace, Pad, Reshape, Slice, SpaceToDepth, Tile, Transpose
-
-
-class Pick(Op):
-    """y[i] = x[…]: axis a of x is read at the next index input where `own[a]` is -1, else at y's position along axis
-    `own[a]`. Index inputs are i64 and broadcast to `shape`; they are within bounds.
-    """
-
-    own: tuple[int, ...]
-    shape: tuple[Size, ...]
-
-    def infer(self, x: Type, *places: Type) -> Type:
-        """x's element type, the stated shape."""
-        if len(self.own) != x.rank or self.own.count(-1) != len(places):
-            raise ValueError(f"Pick takes one place for each picked axis of {x}")
-        return Type(x.dtype, self.shape)
-
-    def evaluate(self, x: Array, *places: Array) -> Array:
-        """NumPy's indexing by broadcast arrays."""
-        shape = tuple(int(size) for size in self.shape if isinstance(size, int))
-        grid = np.ogrid[tuple(slice(size) for size in shape)] if shape else ()
-        rest = iter(places)
-        index = tuple(next(rest) if axis < 0 else grid[axis] for axis in self.own)
-        return np.asarray(np.broadcast_to(x[index], shape))
+from tenfold.ops.primitive import Pick
 
 
 def gather(node: Node) -> Value:

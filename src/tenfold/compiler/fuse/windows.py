@@ -15,34 +15,16 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Node, Value
-from tenfold.ir.op import Array, Op
+from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
-from tenfold.ir.type import Type
 from tenfold.ops.arithmetic import Abs, Add, Div, Maximum, Minimum, Mul, Pow, Sub
 from tenfold.ops.constant import Fill, Iota, Sizes, scalar
 from tenfold.ops.logic import Cast
 from tenfold.ops.movement import Concat, Pad, Reshape, Slice
 from tenfold.ops.pool import Pool
+from tenfold.ops.primitive import Windows
 from tenfold.ops.reduce import Reduce
-from tenfold.ops.window import reach, windows
-
-
-class Windows(Op):
-    """x [N, C, *S] as [N, C, *counts, *kernel]: what each window sees, without a copy."""
-
-    counts: tuple[Size, ...]
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-
-    def infer(self, x: Type) -> Type:
-        """One axis for the windows and one for the taps of each spatial axis."""
-        return Type(x.dtype, (*x.shape[:2], *self.counts, *self.kernel))
-
-    def evaluate(self, x: Array) -> Array:
-        """NumPy's sliding windows."""
-        counts = [int(count) for count in self.counts if isinstance(count, int)]
-        return windows(x, self.kernel, self.strides, self.dilations, (0,) * len(self.kernel), counts, 0)
+from tenfold.ops.window import reach
 
 
 def pool(node: Node) -> Value:

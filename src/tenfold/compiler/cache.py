@@ -1,0 +1,92 @@
+"""Engines remembered on disk: a program's second start builds nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tenfold import settings
+from tenfold.errors import TenfoldError
+from tenfold.options import Options
+from tenfold.runtime import format
+from tenfold.runtime.engine import Engine, load
+from tenfold.version import __version__
+
+_log = logging.getLogger("tenfold")
+_CHUNK = 1 << 24
+
+
+def cache_folder(cache: bool | str | os.PathLike[str]) -> Path | None:
+    """The folder that the argument `cache` of a build means; None for no cache."""
+    if cache is False:
+        return None
+    folder: Path | None = settings.CACHE.value() if cache is True else Path(cache)
+    return folder
+
+
+class EngineCache:
+    """Engine files in `folder`, by everything that decides their bytes: model, options, versions."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder / "engines" if folder else None
+        if self._folder:
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                _log.warning("engines are not cached: %s", error)
+                self._folder = None
+
+    def key(self, model: Any, options: Options, opening: Mapping[str, Any]) -> str | None:
+        """The address of the engine for these arguments; None if the model is not a file or bytes."""
+        digest = _content(model) if self._folder else None
+        if digest is None:
+            return None
+        said = [digest, [str(t) for t in options.targets], options.precision, options.effort, options.threads]
+        said += [options.memory_limit, repr(sorted(opening.items())), __version__, version("llvmlite")]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+    def find(self, key: str | None, **loading: Any) -> Engine | None:
+        """The engine of that key, if it is there and whole."""
+        path = self._path(key)
+        if path is None or not path.exists():
+            return None
+        try:
+            return load(path, **loading)
+        except TenfoldError as error:
+            _log.warning("a cached engine is built again: %s", error)
+            return None
+
+    def keep(self, key: str | None, image: format.Bytes) -> None:
+        """Remember an engine."""
+        path = self._path(key)
+        if path is not None:
+            try:
+                format.write(path, image)
+            except OSError as error:
+                _log.warning("the engine is not cached: %s", error)
+
+    def _path(self, key: str | None) -> Path | None:
+        return self._folder / f"{key}.tenfold" if self._folder and key else None
+
+
+def _content(model: Any) -> str | None:
+    """A digest of a model's bytes; of a file's with those of what lies beside it under names it may refer to."""
+    if isinstance(model, bytes | bytearray | memoryview):
+        return hashlib.sha256(model).hexdigest()
+    if not isinstance(model, str | os.PathLike) or not os.path.isfile(model):
+        return None
+    state = hashlib.sha256()
+    with open(model, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            state.update(chunk)
+    beside = sorted(Path(model).resolve().parent.glob(f"{Path(model).stem}*"))
+    for path in beside:
+        about = path.stat()
+        state.update(f"{path.name} {about.st_size} {about.st_mtime_ns}".encode())
+    return state.hexdigest()

@@ -1,0 +1,21 @@
+"""The host tier: a group that no kernel takes, as a graph of its own for the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.text import show
+
+
+def fragment(nodes: Sequence[Node], results: Sequence[Value]) -> tuple[str, list[Value]]:
+    """The nodes as the text of a graph, and the values that it reads, in the order of its inputs."""
+    inside = {value for node in nodes for value in node.outputs}
+    reads = list(dict.fromkeys(v for node in nodes for v in node.inputs if v not in inside))
+    graph = Graph(name="host")
+    known = {value: graph.input(f"in{number}", value.type) for number, value in enumerate(reads)}
+    for node in nodes:
+        copy = Node(node.op, [known[value] for value in node.inputs], name=node.name, source=node.source)
+        known.update(zip(node.outputs, copy.outputs, strict=True))
+    graph.set_outputs([known[value] for value in results], [f"out{number}" for number in range(len(results))])
+    return show(graph), reads
