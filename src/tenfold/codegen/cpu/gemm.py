@@ -1,0 +1,113 @@
+"""Products of matrices: each row of A times packed B, batches that B does not have being merely more rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.microkernel import block_of, sum_of
+from tenfold.codegen.cpu.packing import panel_recipe, panel_stage, view_recipe
+from tenfold.codegen.cpu.product import Axis, Product, kernel, refuse
+from tenfold.codegen.region import Anchored, Operand, Region
+from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ops.matmul import MatMul
+from tenfold.target import Target
+
+
+class Gemm:
+    """MatMul by the micro-kernel. B is packed at build time if it is a constant, else by a stage ahead."""
+
+    name = "gemm"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """One, with stretches that fit the caches; a Refusal for what is no MatMul, or has types we do not sum."""
+        if not isinstance(region, Anchored) or not isinstance(region.anchor, MatMul):
+            return Refusal("no product of matrices")
+        return refuse(region) or (Tactic(self.name),)
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
+        """The kernel: at most a packing stage, then the product."""
+        assert isinstance(region, Anchored)
+        return kernel(_product(region, isa_of(target)), isa_of(target))
+
+
+STRATEGY = Gemm()
+
+
+def _product(region: Anchored, isa: Isa) -> Product:
+    a, b = region.inputs
+    a, b = _matrices(a, row=True), _matrices(b, row=False)
+    rank = max(len(region.domain), len(a.shape), len(b.shape))
+    a, b = _ranked(a, rank), _ranked(b, rank)
+    domain, streams = _domain(region, rank)
+    shared = [axis for axis in range(rank - 2) if b.strides[axis] != 0]
+    batches, b_argument, before, workspace = _packed(b, [(axis, domain[axis]) for axis in shared], isa, a)
+
+    def axis(number: int, b_step: Size = 0) -> Axis:
+        a_step = a.strides[number] if number < rank - 1 else 0
+        return Axis(domain[number], a_step, b_step, tuple(one[number] for one in streams))
+
+    return Product(
+        region=region,
+        a=a,
+        b=b_argument,
+        b_dtype=b.dtype,
+        batches=tuple(axis(number, step) for number, step in zip(shared, batches, strict=True)),
+        rows=tuple(axis(number) for number in range(rank - 1) if number not in shared),
+        columns=axis(rank - 1),
+        terms=a.shape[-1],
+        term=1 if a.shape[-1] == 1 else a.strides[-1],
+        before=before,
+        workspace=workspace,
+    )
+
+
+def _packed(
+    b: Operand, shared: Sequence[tuple[int, Size]], isa: Isa, a: Operand
+) -> tuple[list[Size], Argument, tuple[Stage, ...], Size]:
+    """B in panels: its steps along the shared axes, where it lies, the stage that packs it, and its workspace."""
+    width = block_of(isa, sum_of(a.dtype, b.dtype)).columns
+    matrix = dim.ceildiv(b.shape[-1], width) * width * b.shape[-2]
+    sizes = [size for _, size in shared]
+    steps = [matrix * dim.product(sizes[place + 1 :]) for place in range(len(sizes))]
+    recipe = view_recipe(b)
+    if recipe is None:
+        stage, size = panel_stage(isa, b, [(size, b.strides[axis]) for axis, size in shared], width, Workspace())
+        return steps, Workspace(), (stage,), size
+    rank = len(b.shape)
+    order = (*range(rank - 2), -1, rank - 2, rank - 1)
+    shape = [int(size) for size in b.shape]  # type: ignore[arg-type]
+    return steps, Packed(b.value, (*recipe, *panel_recipe(shape, order, width))), (), 0
+
+
+def _matrices(operand: Operand, row: bool) -> Operand:
+    """An operand of rank 1 as a matrix of one row, or of one column."""
+    if len(operand.shape) > 1:
+        return operand
+    (size,), (stride,) = operand.shape, operand.strides
+    shape, strides = ((1, size), (0, stride)) if row else ((size, 1), (stride, 0))
+    return Operand(operand.value, operand.dtype, shape, strides, operand.offset)
+
+
+def _ranked(operand: Operand, rank: int) -> Operand:
+    """An operand with leading axes that repeat it, up to `rank`; an axis of size 1 has stride 0."""
+    missing = rank - len(operand.shape)
+    shape = (*(1,) * missing, *operand.shape)
+    strides = (*(0,) * missing, *operand.strides)
+    batch = tuple(0 if size == 1 else stride for size, stride in zip(shape[:-2], strides, strict=False))
+    return Operand(operand.value, operand.dtype, shape, (*batch, *strides[-2:]), operand.offset)
+
+
+def _domain(region: Anchored, rank: int) -> tuple[list[Size], list[list[Size]]]:
+    """The domain and the streams' strides with the axes of size 1 that operands of rank 1 leave out."""
+    domain: list[Size] = list(region.domain)
+    streams = [list(one.strides) for one in (*region.extra, *region.outputs)]
+    ranks = [len(operand.shape) for operand in region.inputs]
+    places = [place for place, found in ((rank - 2, ranks[0]), (rank - 1, ranks[1])) if found == 1]
+    for place in places:
+        domain.insert(place, 1)
+        for strides in streams:
+            strides.insert(place, 0)
+    return domain, streams

@@ -1,0 +1,191 @@
+"""The one building block of contractions: a batch-reduce product of matrices in registers.
+
+C[row, column] = sum over taps t and terms k of A_t[row, k] B_t[k, column], for a block of `rows` x `vectors` registers.
+A is read where it lies: a table holds one address for each tap and row, so rows may be pixels of an image, lines of a
+matrix, or a line of zeros beyond a border. B is packed in panels [tap][k][column]. Each sum runs in the order of taps
+and terms whatever the block's shape, so a result never depends on which block computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat, step
+from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.storage import cast, register_type, stored_type, widen
+from tenfold.codegen.cpu.vectors import I64, POINTER, Vector, Vectors, intrinsic, is_float, suffix
+from tenfold.ir import dtype as dt
+from tenfold.ir.dtype import DType
+
+UNROLL = 4
+
+
+@dataclass(frozen=True)
+class Block:
+    """The registers of a micro-kernel: `rows` of `vectors` vectors of `lanes` sums each."""
+
+    rows: int
+    vectors: int
+    lanes: int
+
+    @property
+    def columns(self) -> int:
+        """Columns of a block: the width of a panel of packed B."""
+        return self.vectors * self.lanes
+
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """The row counts that code is made for, greatest first: each half of the one before, rounded up."""
+        found = [self.rows]
+        while found[-1] > 1:
+            found.append((found[-1] + 1) // 2)
+        return tuple(found)
+
+
+def block_of(isa: Isa, total: DType) -> Block:
+    """The block for sums of type `total`: all registers but those for a row of B and for an element of A."""
+    vectors = 2 if isa.architecture == "x86_64" else 3
+    rows = (isa.vector_registers - vectors - 1) // vectors
+    return Block(rows - rows % 2, vectors, isa.lanes(total.itemsize))
+
+
+def sum_of(*dtypes: DType) -> DType:
+    """The element type that products of these are summed in: f32 at least for floats, i32 at least for integers."""
+    widest = max(dtype.itemsize for dtype in dtypes)
+    if dtypes[0].is_float:
+        return dt.f64 if widest == 8 else dt.f32
+    return dt.i64 if widest == 8 else dt.i32
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A micro-kernel for `rows` of the rows of `block`, with the element types of A, of B and of the sums.
+
+    `separate` is its depthwise form: A_t[row, column] takes the place of A_t[row, k], one term a tap. A `masked` one
+    does not read columns of A beyond the last.
+    """
+
+    isa: Isa
+    a: DType
+    b: DType
+    total: DType
+    block: Block
+    rows: int
+    separate: bool = False
+    masked: bool = False
+
+    def define(self, module: ir.Module) -> ir.Function:
+        """Add `void tile(ptr table, i64 taps, i64 k, i64 columns, ptr b, ptr c, i64 more)` to the module.
+
+        The table holds `block.rows` addresses a tap. c gets the sums row by row, `block.columns` to a row; they start
+        from what is there if `more`, else from zero. `k` counts terms; the depthwise form takes the byte offset of
+        its first column in a row of A instead, and the `columns` left.
+        """
+        name = f"tile{self.rows}x{self.block.vectors}{'_masked' * self.masked}"
+        function = define(module, name, ir.VoidType(), [POINTER, I64, I64, I64, POINTER, POINTER, I64], internal=True)
+        builder = ir.IRBuilder(function.entry_basic_block)
+        scalar, vector = Vectors(builder, self.isa, 1), Vectors(builder, self.isa, self.block.lanes)
+        table, taps, k, columns, b, c, more = function.args
+        masks = self._masks(vector, columns)
+        kind, size = vector.type(register_type(self.total)), self.block.lanes * self.total.itemsize
+        places = [step(builder, c, place * size) for place in range(self.rows * self.block.vectors)]
+
+        def tap(t: Vector, b: ir.Value, *sums: ir.Value) -> Sequence[ir.Value]:
+            row = step(builder, table, t * (8 * self.block.rows))
+            lines = [load_pointer(scalar, row, 8 * r) for r in range(self.rows)]
+            if self.separate:
+                return self._column_terms(vector, [step(builder, line, k) for line in lines], masks, b, sums)
+            return self._terms(vector, lines, scalar.wrap(k), b, sums)
+
+        sums = choose(
+            scalar,
+            scalar.wrap(more).compare("!=", 0),
+            lambda: [builder.load(place, typ=kind, align=size) for place in places],
+            lambda: [ir.Constant(kind, None)] * len(places),
+        )
+        _, (_, *sums) = repeat(scalar, 0, scalar.wrap(taps), tap, (b, *sums))
+        for place, value in zip(places, sums, strict=True):
+            builder.store(value, place, align=size)
+        builder.ret_void()
+        return function
+
+    def _masks(self, vector: Vectors, columns: ir.Value) -> list[Vector]:
+        if not self.masked:
+            return []
+        left = vector.splat(columns)
+        return [vector.iota(I64) + v * self.block.lanes < left for v in range(self.block.vectors)]
+
+    def _terms(
+        self, vector: Vectors, lines: Sequence[ir.Value], k: Vector, b: ir.Value, sums: Sequence[ir.Value]
+    ) -> Sequence[ir.Value]:
+        """The terms of one tap, `UNROLL` at a time, then one at a time."""
+        builder, row_bytes = vector.builder, self.block.columns * self.b.itemsize
+
+        def several(count: int, place: Vector, b: ir.Value, *sums: ir.Value) -> Sequence[ir.Value]:
+            for term in range(count):
+                starts = [step(builder, line, place * self.a.itemsize) for line in lines]
+                factors = (self._factor(vector, step(builder, start, term * self.a.itemsize)) for start in starts)
+                sums = self._add(factors, self._row_of_b(vector, step(builder, b, term * row_bytes)), sums)
+            return (step(builder, b, count * row_bytes), *sums)
+
+        whole = k & -UNROLL
+        _, state = repeat(k.code, 0, whole, lambda *now: several(UNROLL, *now), (b, *sums), by=UNROLL)
+        return repeat(k.code, whole, k, lambda *now: several(1, *now), state)[1]
+
+    def _factor(self, vector: Vectors, address: ir.Value) -> list[Vector]:
+        """An element of A in all lanes, once for each vector of the row."""
+        one = self._load(Vectors(vector.builder, self.isa, 1), address, self.a)
+        return [vector.splat(one.value)] * self.block.vectors
+
+    def _column_terms(
+        self,
+        vector: Vectors,
+        lines: Sequence[ir.Value],
+        masks: Sequence[Vector],
+        b: ir.Value,
+        sums: Sequence[ir.Value],
+    ) -> Sequence[ir.Value]:
+        """The one term of a tap in the depthwise form."""
+        size = self.block.lanes * self.a.itemsize
+        factors = (
+            [
+                self._load(vector, step(vector.builder, line, v * size), self.a, masks[v] if masks else None)
+                for v in range(self.block.vectors)
+            ]
+            for line in lines
+        )
+        sums = self._add(factors, self._row_of_b(vector, b), sums)
+        return (step(vector.builder, b, self.block.columns * self.b.itemsize), *sums)
+
+    def _add(
+        self, factors: Iterable[Sequence[Vector]], row: Sequence[Vector], sums: Sequence[ir.Value]
+    ) -> Sequence[ir.Value]:
+        pairs = (pair for line in factors for pair in zip(line, row, strict=True))
+        return [multiply_add(x, y, x.code.wrap(one)).value for (x, y), one in zip(pairs, sums, strict=True)]
+
+    def _row_of_b(self, vector: Vectors, b: ir.Value) -> list[Vector]:
+        size = self.block.lanes * self.b.itemsize
+        return [self._load(vector, step(vector.builder, b, v * size), self.b) for v in range(self.block.vectors)]
+
+    def _load(self, vector: Vectors, address: ir.Value, dtype: DType, mask: Vector | None = None) -> Vector:
+        kind = vector.type(stored_type(dtype))
+        if mask is None:
+            loaded = vector.builder.load(address, typ=kind, align=dtype.itemsize)
+        else:
+            loaded = masked_load(mask, address, kind)
+        return cast(dtype, self.total, widen(dtype, vector.wrap(loaded)))
+
+
+def masked_load(mask: Vector, address: ir.Value, kind: ir.Type) -> ir.Value:
+    """The elements at `address` in the lanes of `mask`, zeros in the others, which are not touched."""
+    builder = mask.code.builder
+    zero = ir.Constant(kind, None)
+    return intrinsic(builder, f"masked.load.{suffix(kind)}.p0", kind, [address, mask.value, zero])
+
+
+def multiply_add(x: Vector, y: Vector, total: Vector) -> Vector:
+    """x * y + total, rounded once if they are floats."""
+    return x.fma(y, total) if is_float(x.type) else x * y + total

@@ -1,0 +1,318 @@
+"""A contraction as the strategies state it, and the kernel that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tenfold.codegen.cpu.contraction import Form, Stream, source
+from tenfold.codegen.cpu.emit import refusal
+from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.microkernel import block_of, sum_of
+from tenfold.codegen.cpu.storage import SUPPORTED
+from tenfold.codegen.region import THREADS, Anchored, Index, Load, Operand, Uniform
+from tenfold.codegen.strategy import Address, Argument, Kernel, Refusal, Stage
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import DType, boolean
+
+_GRAIN = 1 << 19
+"""Floating-point operations of about 5 µs: less is not worth a part of its own."""
+_STRETCH = 16
+"""The most blocks in a stretch of rows."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How taps move along a row axis: output place o and tap t read place o * stride + t * dilation - padding of
+    `extent`, `step` elements of A apart; elsewhere zero.
+    """
+
+    taps: int
+    stride: int
+    dilation: int
+    padding: Size
+    extent: Size
+    step: Size
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of the result: how many elements of A, of packed B, and of each operand of the body lie from one place
+    on it to the next. A windowed axis moves through A by its window alone.
+    """
+
+    size: Size
+    a: Size
+    b: Size
+    streams: tuple[Size, ...]
+    window: Window | None = None
+
+    @property
+    def steps(self) -> tuple[Size, ...]:
+        """All of them."""
+        return (self.a, self.b, *self.streams)
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Sums over taps and `terms` of A times B, for the points of `batches`, `rows` and `columns`, and a body on them.
+
+    `a` is read `term` elements apart; B is packed in panels. `separate`: depthwise, with a column's sum made of the
+    same column of A. `padded`: some tap may fall outside. `before` are stages that prepare operands.
+    """
+
+    region: Anchored
+    a: Operand
+    b: Argument
+    b_dtype: DType
+    batches: tuple[Axis, ...]
+    rows: tuple[Axis, ...]
+    columns: Axis
+    terms: Size
+    term: Size = 1
+    separate: bool = False
+    padded: bool = False
+    before: tuple[Stage, ...] = ()
+    workspace: Size = 0
+
+    @property
+    def taps(self) -> int:
+        """The number of taps of a window."""
+        found = 1
+        for axis in self.rows:
+            found *= axis.window.taps if axis.window else 1
+        return found
+
+    @property
+    def streams(self) -> dict[str, Operand]:
+        """The operands of the body by name."""
+        extra, outputs = self.region.extra, self.region.outputs
+        return {f"extra{i}": one for i, one in enumerate(extra)} | {f"out{i}": one for i, one in enumerate(outputs)}
+
+
+def refuse(region: Anchored) -> Refusal | None:
+    """Why sums of these element types, or such a body, are not for the micro-kernel; None if they are."""
+    operands = (*region.inputs, *region.extra, *region.outputs)
+    foreign = sorted({str(one.dtype) for one in operands if one.dtype not in SUPPORTED})
+    reason = f"no kernel reads or writes {', '.join(foreign)}" if foreign else refusal(region.body)
+    if reason:
+        return Refusal(reason)
+    if any(one.dtype is boolean for one in region.inputs):
+        return Refusal("booleans are not summed")
+    if region.gathered or any(isinstance(one.op, Index | Load | Uniform) for one in region.body.code):
+        return Refusal("the body reads positions, sizes or gathered operands")
+    return None
+
+
+def merged(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """The axes without those of size 1, neighbours made one where every operand moves through both alike."""
+    found: list[Axis] = []
+    for axis in axes:
+        if axis.size == 1 and not axis.window:
+            continue
+        outer = found[-1] if found else None
+        if outer and not outer.window and not axis.window and _aligned(outer, axis):
+            found[-1] = replace(axis, size=outer.size * axis.size)
+        else:
+            found.append(axis)
+    return tuple(found)
+
+
+def _aligned(outer: Axis, inner: Axis) -> bool:
+    pairs = zip(outer.steps, inner.steps, strict=True)
+    return all(dim.known_equal(far, near * inner.size) for far, near in pairs)
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """How much is worked on at a time: rows (a multiple of a block's), panels (0: all, as the terms are), terms."""
+
+    rows: int
+    panels: int
+    terms: int
+
+
+def kernel(product: Product, isa: Isa) -> Kernel:
+    """The kernel of a contraction."""
+    product = replace(product, batches=merged(product.batches), rows=merged(product.rows))
+    groups = _groups(product)
+    stretches = _stretches(product, isa)
+    form = _form(product, isa, groups, stretches)
+    values, scratch = _places(product, form, stretches)
+    values |= _sizes(product, form, groups)
+    parts = _parts(product, isa)
+    values |= parts
+    arguments = tuple(values[name] for name in form.names)
+    stage = Stage(source(form), arguments, dim.product(parts.values()))
+    return Kernel((*product.before, stage), scratch, product.workspace)
+
+
+def _groups(product: Product) -> list[tuple[Size, ...]]:
+    """The different ways, in bytes, in which operands of the body move along the rows."""
+    ways = [_row_steps(product, place) for place in range(len(product.streams))]
+    return list(dict.fromkeys(way for way in ways if any(step != 0 for step in way)))
+
+
+def _row_steps(product: Product, place: int) -> tuple[Size, ...]:
+    size = list(product.streams.values())[place].dtype.itemsize
+    return tuple(axis.streams[place] * size for axis in product.rows)
+
+
+def _total(product: Product) -> DType:
+    return sum_of(product.a.dtype, product.b_dtype)
+
+
+def _stretches(product: Product, isa: Isa) -> Stretches:
+    """Stretches for which a panel of B, the stretch of A and its sums share the second cache."""
+    total = _total(product)
+    block = block_of(isa, total)
+    width = block.columns * total.itemsize
+    terms = product.columns.size if product.separate else product.terms
+    most_terms = isa.l2 // 8 // width
+    windowed = any(axis.window for axis in product.rows) or product.separate
+    known = terms if isinstance(terms, int) else most_terms
+    if not windowed and known > most_terms * 3 // 2:
+        pieces = -(-known // most_terms)
+        known = -(-known // pieces)
+    fitting = isa.l2 * 3 // 8 // max(1, known * total.itemsize)
+    rows = min(fitting, _STRETCH * block.rows, isa.l1 * 2 // (8 * product.taps)) // block.rows * block.rows
+    blocked = not windowed and (not isinstance(terms, int) or known < terms)
+    rows = max(block.rows, rows)
+    return Stretches(rows, max(1, isa.l2 // 4 // (width * rows)) if blocked else 0, max(1, known))
+
+
+def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches: Stretches) -> Form:
+    streams = []
+    for place, operand in enumerate(product.streams.values()):
+        way, column = _row_steps(product, place), product.columns.streams[place]
+        group = groups.index(way) if any(step != 0 for step in way) else None
+        streams.append(Stream(operand.dtype, group, column if column in (0, 1) else None))  # type: ignore[arg-type]
+    extras = len(product.region.extra)
+    return Form(
+        isa=isa,
+        a=product.a.dtype,
+        b=product.b_dtype,
+        total=_total(product),
+        separate=product.separate,
+        windows=tuple(axis.window is not None for axis in product.rows),
+        padded=product.padded,
+        copied=_copied(product, isa, stretches),
+        batches=len(product.batches),
+        groups=len(groups),
+        body=product.region.body,
+        extra=tuple(streams[:extras]),
+        outputs=tuple(streams[extras:]),
+    )
+
+
+def _copied(product: Product, isa: Isa, stretches: Stretches) -> bool:
+    """Whether stretches of A go through scratch: to be widened, gathered, cut into stretches of terms, or spread where
+    rows a multiple of 4 KiB apart would evict each other from the first cache.
+    """
+    if product.separate or any(axis.window for axis in product.rows):
+        return False
+    if stretches.panels or product.term != 1 or product.a.dtype != _total(product):
+        return True
+    pitch = product.rows[-1].a * product.a.dtype.itemsize if product.rows else 1
+    width = block_of(isa, _total(product)).columns
+    several = not isinstance(product.columns.size, int) or product.columns.size > width
+    return isinstance(pitch, int) and pitch != 0 and pitch % 4096 == 0 and several
+
+
+def _places(product: Product, form: Form, stretches: Stretches) -> tuple[dict[str, Argument], int]:
+    """Where everything lies in scratch, and how much there is."""
+    block, total = form.block, form.total
+    sums = block.rows * block.columns * total.itemsize
+    blocks = stretches.rows // block.rows
+    pitch = -(-stretches.terms * total.itemsize // 64) * 64
+    pitch += 64 * (pitch % 128 == 0)
+    zeros = _zero_bytes(product, form) if form.padded else 0
+    regions = {
+        "sums": sums * blocks * stretches.panels if stretches.panels else sums,
+        "at.offsets": 8 * stretches.rows * form.groups,
+        "at.table": 8 * stretches.rows * product.taps,
+        "at.zeros": zeros,
+        "at.lines": 8 * stretches.rows * form.copied,
+        "at.copies": pitch * stretches.rows * form.copied,
+    }
+    values: dict[str, Argument] = {}
+    end = 0
+    for name, size in regions.items():
+        values[name] = end
+        end += size + -size % 64
+    values |= {
+        "sums.step": sums if stretches.panels else 0,
+        "copies.step": pitch,
+        "zeros": zeros,
+        "row_stretch": stretches.rows,
+        "panel_stretch": stretches.panels or 1 << 40,
+        "term_stretch": stretches.terms,
+    }
+    return values, end
+
+
+def _zero_bytes(product: Product, form: Form) -> int:
+    terms = product.columns.size if product.separate else product.terms
+    assert isinstance(terms, int), "a padded contraction knows its channels"
+    size = terms * product.a.dtype.itemsize
+    return size + -size % form.isa.vector_bytes
+
+
+def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict[str, Argument]:
+    size = product.a.dtype.itemsize
+    values: dict[str, Argument] = {
+        "a": Address(product.a.value, product.a.offset * size),
+        "b": product.b,
+        "rows": dim.product(axis.size for axis in product.rows),
+        "columns": product.columns.size,
+        "terms": product.terms,
+        "taps": product.taps,
+        "batches": dim.product(axis.size for axis in product.batches),
+        "a.term": product.term * size,
+    }
+    for number, axis in enumerate(product.rows):
+        values |= {f"size{number}": axis.size, f"a.step{number}": axis.a * size}
+        values |= {f"group{group}.step{number}": way[number] for group, way in enumerate(groups)}
+        if axis.window:
+            values |= _window(number, axis.window, size)
+    streams = product.streams
+    for number, axis in enumerate(product.batches):
+        values |= {f"size.batch{number}": axis.size, f"a.batch{number}": axis.a * size}
+        values[f"b.batch{number}"] = axis.b * product.b_dtype.itemsize
+        for (name, operand), step in zip(streams.items(), axis.streams, strict=True):
+            values[f"{name}.batch{number}"] = step * operand.dtype.itemsize
+    for (name, operand), step in zip(streams.items(), product.columns.streams, strict=True):
+        values[name] = Address(operand.value, operand.offset * operand.dtype.itemsize)
+        values[f"{name}.column"] = step * operand.dtype.itemsize
+    return values
+
+
+def _window(number: int, window: Window, size: int) -> dict[str, Argument]:
+    return {
+        f"a.step{number}": window.stride,
+        f"taps{number}": window.taps,
+        f"dilation{number}": window.dilation,
+        f"padding{number}": window.padding,
+        f"extent{number}": window.extent,
+        f"a.stride{number}": window.step * size,
+    }
+
+
+def _parts(product: Product, isa: Isa) -> dict[str, Size]:
+    """Into how many parts each dimension is cut: rows first, or columns if B fills much of the second cache."""
+    block = block_of(isa, _total(product))
+    rows = dim.product(axis.size for axis in product.rows)
+    columns = product.columns.size
+    batches = dim.product(axis.size for axis in product.batches)
+    terms = product.terms * product.taps
+    wanted = dim.maximum(1, dim.minimum(4 * THREADS, 2 * batches * rows * columns * terms // _GRAIN))
+    found = {"batch_parts": dim.maximum(1, dim.minimum(batches, wanted))}
+    rest = dim.ceildiv(wanted, found["batch_parts"])
+    counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": dim.ceildiv(columns, block.columns)}
+    b_bytes = columns * terms * product.b_dtype.itemsize
+    if isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
+        counts = dict(reversed(counts.items()))
+    for name, count in counts.items():
+        found[name] = dim.maximum(1, dim.minimum(count, rest))
+        rest = dim.ceildiv(rest, found[name])
+    return found
