@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import os
+import sys
+import threading
 import weakref
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,3 +85,42 @@ class Arena:
         if self._free:
             self._free()
         self.address = self.size = 0
+
+
+class _Recycled:
+    """Large result buffers that nobody refers to any more, to be given out again: their pages are already there."""
+
+    def __init__(self) -> None:
+        self._buffers: list[NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """A buffer of at least `size` bytes that only this list and the caller refer to."""
+        with self._lock:
+            counts = _references(self._buffers)
+            free = [index for index, count in enumerate(counts) if count <= _UNUSED]
+            for index in free:
+                if size <= self._buffers[index].nbytes <= 2 * size:
+                    return self._buffers[index]
+            for index in reversed(free[_SPARE:]):
+                del self._buffers[index]
+            self._buffers.append(np.empty(size, np.uint8))
+            return self._buffers[-1]
+
+
+def _references(buffers: list[NDArray[np.uint8]]) -> list[int]:
+    return [sys.getrefcount(buffer) for buffer in buffers]
+
+
+_UNUSED = _references([np.empty(0, np.uint8)])[0]
+_SPARE = 4
+_LARGE = 1 << 20
+_recycled = _Recycled()
+
+
+def fresh_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An uninitialised row-major array that shares no memory with one in use."""
+    size = dtype.itemsize * math.prod(shape)
+    if size < _LARGE:
+        return np.empty(shape, dtype)
+    return _recycled.take(size)[:size].view(dtype).reshape(shape)

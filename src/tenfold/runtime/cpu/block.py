@@ -94,7 +94,7 @@ ARRAY = {"type": 8, "data": 16, "axes": 24, "shape": 32, "dtype": 56, "flags": 6
 
 
 class Shortcut(ctypes.Structure):
-    """What the native way in knows of one kind of call. CPython's PyMethodDef comes first (name, code, convention, doc).
+    """What the native way in knows of one kind of call. CPython's PyMethodDef is first (name, code, convention, doc).
 
     Addresses: kind (numpy.ndarray), rows (an Expected for each of `count` arguments), frame and the `slots` values kept
     for it, call; of CPython's functions: save and restore (0 to keep the global lock), number (int from a C long).

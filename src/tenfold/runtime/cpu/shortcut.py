@@ -10,16 +10,15 @@ import ctypes
 import functools
 import platform
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.runtime.cpu.block import ARRAY, MISS, Expected, Shortcut
+from tenfold.runtime.cpu.arena import fresh_array
+from tenfold.runtime.cpu.block import ARRAY, MISS, Expected, Shortcut, Status
 from tenfold.runtime.cpu.invoke import Invocation
-
-__all__ = ["MISS", "Argument", "make_shortcut", "supported"]
 
 Array = NDArray[Any]
 _FASTCALL = 0x80
@@ -45,7 +44,14 @@ def supported() -> bool:
     if platform.python_implementation() != "CPython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return False
     whole = np.zeros((2, 3, 4), np.float32)
-    examples = [whole, whole[1:, ::2], whole.T, np.array(7, np.int64), np.zeros((0, 5), np.bool_), np.zeros(3, ">i4")]
+    examples: list[Array] = [
+        whole,
+        whole[1:, ::2],
+        whole.T,
+        np.array(7, np.int64),
+        np.zeros((0, 5), np.bool_),
+        np.zeros(3, ">i4"),
+    ]
     examples[0].flags.writeable = False
     return all(_lies_as_read(array) for array in examples)
 
@@ -74,9 +80,14 @@ def _python(name: str) -> int:
 
 
 def make_shortcut(
-    invocation: Invocation, arguments: Sequence[Argument], *, start: int = 0, brief: bool = False
+    invocation: Invocation,
+    frame: NDArray[np.int64],
+    arguments: Sequence[Argument],
+    *,
+    start: int = 0,
+    brief: bool = False,
 ) -> Callable[..., int] | None:
-    """A function of that many arrays which runs the invocation with its frame as it is now; None if unsupported.
+    """A function of that many arrays which runs the invocation with a copy of that frame; None if unsupported.
 
     It returns MISS, having run nothing, if an array is not as its Argument says, else the call's status; after a YIELD
     the caller goes on with `invocation.resume`. It is valid as long as the invocation is open, and like `run` for one
@@ -86,7 +97,7 @@ def make_shortcut(
     if not supported() or native.enter is None:
         return None
     words, row_words = ctypes.sizeof(Shortcut) // 8, Expected.size() // 8
-    kept = invocation.frame.tobytes()
+    kept = frame.tobytes()
     texts = [_NAME, kept, *(part for a in arguments for part in (a.shape.tobytes(), _padded(a.contents)))]
     store = np.zeros(words + row_words * len(arguments) + sum(map(len, texts)) // 8, np.int64)
     origin = store.ctypes.data
@@ -107,6 +118,47 @@ def make_shortcut(
         row.watched = len(argument.contents)
         row.base = invocation.bases.ctypes.data + 8 * argument.base
     return _builtin(origin, store)
+
+
+class Replay:
+    """Repeats a call for other arrays of the same kinds, with no look at them in Python.
+
+    `frame` is the call's frame before it ran, `inputs` and `results` its arrays; their addresses belong to the bases
+    from `first` on, in this order. `watched` says which inputs' contents the frame depends on.
+    """
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        frame: NDArray[np.int64],
+        inputs: Sequence[Array],
+        results: Sequence[Array],
+        *,
+        first: int,
+        watched: Collection[int] = (),
+        start: int = 0,
+        brief: bool = False,
+    ) -> None:
+        arguments = [Argument(array, first + i, watched=i in watched) for i, array in enumerate(inputs)]
+        arguments += [Argument(array, first + len(inputs) + i, written=True) for i, array in enumerate(results)]
+        self._enter = make_shortcut(invocation, frame, arguments, start=start, brief=brief)
+        self._invocation, self._inputs = invocation, len(inputs)
+        self._fresh = [(array.shape, array.dtype) for array in results]
+        self.status: int = Status.DONE
+
+    def run(self, arrays: Sequence[Any]) -> list[Array] | None:
+        """The results for these inputs, in fresh memory, and `status`; None, and nothing has run, if they differ in kind
+        from those of the call that is repeated.
+        """
+        if self._enter is None or len(arrays) != self._inputs:
+            return None
+        results = [fresh_array(shape, dtype) for shape, dtype in self._fresh]
+        status = self._enter(*arrays, *results)
+        if status == MISS:
+            return None
+        self._invocation.entries = 1
+        self.status = self._invocation.resume() if status == Status.YIELD else status
+        return results
 
 
 def _padded(contents: bytes) -> bytes:
