@@ -147,8 +147,8 @@ class Replay:
         self.status: int = Status.DONE
 
     def run(self, arrays: Sequence[Any]) -> list[Array] | None:
-        """The results for these inputs, in fresh memory, and `status`; None, and nothing has run, if they differ in kind
-        from those of the call that is repeated.
+        """The results for these inputs, in fresh memory; `status` says how it went. None, and nothing has run, if the
+        inputs differ in kind from those of the call that is repeated.
         """
         if self._enter is None or len(arrays) != self._inputs:
             return None
