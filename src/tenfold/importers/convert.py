@@ -15,6 +15,7 @@ sequence with one value for each output of the operator. Whatever it makes and d
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -183,8 +184,8 @@ class Operator:
         """The error to raise where the operator breaks its own specification."""
         return ModelError(f"{self.type}: {reason}", operator=self.label)
 
-    def _read(self, name: str, kind: type[T], default: T | None) -> T:
-        found = self.attributes.get(name, default)
+    def _read(self, name: str, kind: builtins.type[T], default: T | None) -> T:
+        found: Any = self.attributes.get(name, default)
         if found is None:
             raise ModelError(f"{self.type} needs the attribute {name}", operator=self.label)
         if not isinstance(found, kind):
@@ -192,7 +193,7 @@ class Operator:
             raise ModelError(f"attribute {name} must be of kind {expected}, not {came}", operator=self.label)
         return found
 
-    def _read_list(self, name: str, kind: type[T], default: tuple[T, ...] | None) -> tuple[T, ...]:
+    def _read_list(self, name: str, kind: builtins.type[T], default: tuple[T, ...] | None) -> tuple[T, ...]:
         found = self._read(name, tuple, default)
         for one in found:
             if not isinstance(one, kind):

@@ -59,7 +59,7 @@ def ratios(value: Value, depth: int = DEEPEST) -> tuple[Ratio, ...] | None:
         return _constant(value)
     if isinstance(value.op, movement.Movement):
         return _moved(value, value.op, depth)
-    step = _STEPS.get(type(value.op))
+    step = _STEPS.get(type(value.producer.op))
     return None if step is None else _applied(value, step, depth)
 
 

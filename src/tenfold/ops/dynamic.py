@@ -14,7 +14,10 @@ from tenfold.ops.movement import Pad
 
 
 class DynamicReshape(Op):
-    """x under the shape that an integer tensor holds; -1 stands for what is left, 0 for x's size unless `allow_zero`."""
+    """x under the shape that an integer tensor holds.
+
+    -1 stands for what is left, 0 for x's size at that axis unless `allow_zero`.
+    """
 
     allow_zero: bool = False
 
@@ -125,7 +128,8 @@ class DynamicRange(Op):
         """Each element is start + i * step, rounded once."""
         first, end, stride = start.item(), limit.item(), step.item()
         count = max(0, math.ceil((end - first) / stride))
-        return (first + np.arange(count) * stride).astype(start.dtype)
+        sequence: Array = (first + np.arange(count) * stride).astype(start.dtype)
+        return sequence
 
 
 def unknown_shape(rank: int) -> tuple[Size, ...]:

@@ -143,7 +143,7 @@ class Compress(Op):
 
 def element_grid(indices: Array, axis: int, size: int) -> tuple[Array, ...]:
     """The coordinates that GatherElements reads and ScatterElements writes, one array an axis."""
-    grids = list(np.indices(indices.shape))
+    grids: list[Array] = list(np.indices(indices.shape))
     grids[axis] = np.where(indices < 0, indices + size, indices)
     return tuple(grids)
 

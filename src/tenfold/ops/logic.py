@@ -13,7 +13,7 @@ from tenfold.ir.dtype import DType
 from tenfold.ir.op import Array
 from tenfold.ops.elementwise import Elementwise
 
-NARROW_FLOATS = (dt.f8e4m3fn, dt.f8e4m3fnuz, dt.f8e5m2, dt.f8e5m2fnuz, dt.f4e2m1)
+NARROW_FLOATS = (dt.f8e4m3fn, dt.f8e4m3fnuz, dt.f8e5m2, dt.f8e5m2fnuz, dt.f8e8m0, dt.f4e2m1)
 
 
 class Comparison(Elementwise):
@@ -180,7 +180,8 @@ class ShiftLeft(Bitwise):
     def compute(self, x: Array, y: Array) -> Array:
         bits = 8 * x.dtype.itemsize
         shifted = np.left_shift(x, np.clip(y, 0, bits - 1))
-        return np.where((y < 0) | (y >= bits), np.zeros_like(shifted), shifted)
+        kept: Array = np.where((y < 0) | (y >= bits), np.zeros_like(shifted), shifted)
+        return kept
 
 
 class ShiftRight(Bitwise):
@@ -243,7 +244,8 @@ class Cast(Elementwise):
 
     Floats become integers by dropping the fraction (out of range the result is unspecified), anything
     becomes bool by comparing with zero. To a type narrower than f16, values beyond its range become its
-    largest finite ones if `saturate`, else NaN or infinity as the format has it.
+    largest finite ones if `saturate`, else NaN or infinity as the format has it. To f8e8m0, whose values are powers
+    of two, they are rounded up.
     """
 
     to: DType
@@ -260,12 +262,20 @@ class Cast(Elementwise):
             return np.array([_parsed(one, self.to) for one in x.ravel()]).reshape(x.shape).astype(self.to.numpy)
         if self.to is dt.boolean:
             return np.not_equal(x, np.zeros_like(x))
+        if self.to is dt.f8e8m0:
+            x = _next_power_of_two(x)
         if self.saturate and self.to in NARROW_FLOATS:
             return np.clip(x, *self.to.limits)
         return x.astype(self.to.numpy)
 
     def entry(self, x: Size) -> Size | None:
         return dim.logical_not(dim.equal(x, 0)) if self.to is dt.boolean else x
+
+
+def _next_power_of_two(x: Array) -> Array:
+    fraction, exponent = np.frexp(x.astype(np.float32))
+    up: Array = np.ldexp(np.float32(1), exponent - (fraction == 0.5))
+    return np.where(np.isfinite(x), up, np.float32(np.nan))
 
 
 def _text(value: object) -> str:

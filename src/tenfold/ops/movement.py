@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.op import Array, Cost, Op
 from tenfold.ir.type import ENTRIES_LIMIT, Type
-from tenfold.ops.elementwise import broadcast_shapes, spread
+from tenfold.ops.elementwise import broadcast_shapes
+from tenfold.ops.window import known
 
 
 class Movement(Op):
@@ -36,7 +36,7 @@ class Reshape(Movement):
 
     def evaluate(self, x: Array) -> Array:
         """NumPy's reshape."""
-        return x.reshape(self.shape)  # type: ignore[arg-type]
+        return x.reshape(known(self.shape))
 
 
 class Transpose(Movement):
@@ -66,14 +66,11 @@ class Expand(Movement):
         result = broadcast_shapes(x.shape, self.shape)
         if len(result) != len(self.shape) or any(_differ(a, b) for a, b in zip(result, self.shape, strict=True)):
             raise ValueError(f"shape {_shown(x.shape)} does not broadcast to {_shown(self.shape)}")
-        typed = Type(x.dtype, self.shape)
-        if x.entries is None or not typed.is_static or dim.product(self.shape) > ENTRIES_LIMIT:
-            return typed
-        return typed.with_entries(tuple(spread(x, self.shape)))
+        return _moved(self, Type(x.dtype, self.shape), x)
 
     def evaluate(self, x: Array) -> Array:
         """NumPy's broadcast_to."""
-        return np.broadcast_to(x, self.shape)  # type: ignore[arg-type]
+        return np.broadcast_to(x, known(self.shape))
 
 
 class Slice(Movement):
@@ -91,16 +88,16 @@ class Slice(Movement):
         if not len(self.starts) == len(self.sizes) == len(self.steps) == x.rank or 0 in self.steps:
             raise ValueError(f"Slice states {len(self.steps)} steps {self.steps} for a tensor of rank {x.rank}")
         for axis, (start, size, step) in enumerate(zip(self.starts, self.sizes, self.steps, strict=True)):
-            last = start + (size - 1) * step
-            known = isinstance(start, int) and isinstance(last, int) and isinstance(x.shape[axis], int) and size != 0
-            if known and not (0 <= start < x.shape[axis] and 0 <= last < x.shape[axis]):
-                raise ValueError(f"elements {start} to {last} of axis {axis}, whose size is {x.shape[axis]}")
+            last, whole = start + (size - 1) * step, x.shape[axis]
+            if isinstance(size, int) and size > 0 and any(_outside(place, whole) for place in (start, last)):
+                raise ValueError(f"elements {start} to {last} of axis {axis}, whose size is {whole}")
         return _moved(self, Type(x.dtype, self.sizes), x)
 
     def evaluate(self, x: Array) -> Array:
         """One index list an axis."""
-        for axis, (start, size, step) in enumerate(zip(self.starts, self.sizes, self.steps, strict=True)):
-            x = np.take(x, int(start) + step * np.arange(int(size)), axis=axis)  # type: ignore[arg-type]
+        starts, sizes = known(self.starts), known(self.sizes)
+        for axis, (start, size, step) in enumerate(zip(starts, sizes, self.steps, strict=True)):
+            x = np.take(x, start + step * np.arange(size), axis=axis)
         return x
 
 
@@ -146,7 +143,7 @@ class Split(Movement):
 
     def evaluate(self, x: Array) -> tuple[Array, ...]:
         """NumPy's split."""
-        cuts = list(itertools.accumulate(int(size) for size in self.sizes))[:-1]  # type: ignore[arg-type]
+        cuts = list(itertools.accumulate(known(self.sizes)))[:-1]
         return tuple(np.split(x, cuts, axis=self.axis))
 
 
@@ -175,8 +172,7 @@ class Pad(Movement):
 
     def evaluate(self, x: Array) -> Array:
         """NumPy's pad, after what negative counts take away."""
-        before = [int(count) for count in self.before]  # type: ignore[arg-type]
-        after = [int(count) for count in self.after]  # type: ignore[arg-type]
+        before, after = known(self.before), known(self.after)
         kept = zip(x.shape, before, after, strict=True)
         x = x[tuple(slice(max(0, -low), size - max(0, -high)) for size, low, high in kept)]
         widths = [(max(0, low), max(0, high)) for low, high in zip(before, after, strict=True)]
@@ -199,13 +195,17 @@ class Tile(Movement):
 
     def evaluate(self, x: Array) -> Array:
         """NumPy's tile."""
-        return np.tile(x, self.repeats)  # type: ignore[arg-type]
+        return np.tile(x, known(self.repeats))
 
 
 class SpaceToDepth(Movement):
-    """x[N, C, H, W] to [N, block * block * C, H / block, W / block]: blocks of pixels stacked before the channels."""
+    """x[N, C, H, W] to [N, block * block * C, H / block, W / block].
+
+    The block's axes lie before the channels (DCR) or after them (CRD).
+    """
 
     block: int
+    mode: Literal["DCR", "CRD"] = "DCR"
 
     def infer(self, x: Type) -> Type:
         """Sizes as stated; ValueError unless the block divides them."""
@@ -215,10 +215,11 @@ class SpaceToDepth(Movement):
         return Type(x.dtype, (batch, channels * self.block**2, height // self.block, width // self.block))
 
     def evaluate(self, x: Array) -> Array:
-        """Split both axes, move the block's axes before the channels."""
+        """Split both axes, move the block's axes beside the channels."""
         n, c, h, w = x.shape
         parted = x.reshape(n, c, h // self.block, self.block, w // self.block, self.block)
-        return parted.transpose(0, 3, 5, 1, 2, 4).reshape(n, -1, h // self.block, w // self.block)
+        order = (0, 3, 5, 1, 2, 4) if self.mode == "DCR" else (0, 1, 3, 5, 2, 4)
+        return parted.transpose(order).reshape(n, -1, h // self.block, w // self.block)
 
 
 class DepthToSpace(Movement):
@@ -248,13 +249,15 @@ class DepthToSpace(Movement):
 
 def _moved(op: Op, result: Type, *inputs: Type) -> Type:
     """`result` with entries, found by moving the inputs' entries as `evaluate` moves elements."""
-    known = all(t.entries is not None and t.is_static for t in inputs) and result.is_static
+    count = result.size
     static = not any(isinstance(one, Dim) for field in op.attributes.values() for one in _items(field))
-    if not known or not static or dim.product(result.shape) > ENTRIES_LIMIT:
+    if not static or not isinstance(count, int) or count > ENTRIES_LIMIT or any(t.entries is None for t in inputs):
         return result
     pool = [entry for t in inputs for entry in t.entries or ()]
     offsets = itertools.accumulate((len(t.entries or ()) for t in inputs), initial=0)
-    labels = [np.arange(o, o + len(t.entries or ())).reshape(t.shape) for o, t in zip(offsets, inputs, strict=False)]
+    labels = [
+        np.arange(at, at + len(t.entries or ())).reshape(known(t.shape)) for at, t in zip(offsets, inputs, strict=False)
+    ]
     if isinstance(op, Pad) and op.mode == "constant":
         pool.append(op.value)  # type: ignore[arg-type]
         op = Pad(op.before, op.after, value=len(pool) - 1)
@@ -264,6 +267,10 @@ def _moved(op: Op, result: Type, *inputs: Type) -> Type:
 
 def _items(field: object) -> tuple[object, ...]:
     return field if isinstance(field, tuple) else (field,)
+
+
+def _outside(place: Size, size: Size) -> bool:
+    return isinstance(place, int) and isinstance(size, int) and not 0 <= place < size
 
 
 def _differ(a: Size, b: Size) -> bool:

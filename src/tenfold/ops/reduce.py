@@ -80,24 +80,22 @@ class Reduce(Op):
             return np.asarray(self._compute(wide)).astype(x.dtype)
 
     def _compute(self, x: Array) -> Array:
-        along = {"axis": self.axes, "keepdims": self.keepdims}
+        axes, keep = self.axes, self.keepdims
+        found: Array
         match self.kind:
-            case "sum" | "prod":
-                return np.asarray(getattr(np, self.kind)(x, dtype=x.dtype, **along))
             case "max" | "min" | "any" | "all":
-                return np.asarray(getattr(np, self.kind)(x, initial=_neutral(self.kind, x), **along))
+                found = getattr(np, self.kind)(x, axis=axes, keepdims=keep, initial=_neutral(self.kind, x))
+            case "prod":
+                found = np.prod(x, axis=axes, keepdims=keep, dtype=x.dtype)
             case "mean":
-                return _mean(x, self.axes, self.keepdims)
-            case "sum_square":
-                return np.sum(x * x, dtype=x.dtype, **along)
-            case "l1":
-                return np.sum(np.abs(x), dtype=x.dtype, **along)
-            case "l2":
-                return np.sqrt(np.sum(x * x, dtype=x.dtype, **along))
-            case "log_sum":
-                return np.log(np.sum(x, **along))
+                found = _mean(x, axes, keep)
             case "log_sum_exp":
-                return _log_sum_exp(x, self.axes, self.keepdims)
+                found = _log_sum_exp(x, axes, keep)
+            case _:
+                terms = {"l1": np.abs(x), "l2": x * x, "sum_square": x * x}.get(self.kind, x)
+                total = np.sum(terms, axis=axes, keepdims=keep, dtype=x.dtype)
+                found = {"l2": np.sqrt, "log_sum": np.log}.get(self.kind, np.asarray)(total)
+        return found
 
     def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
         """One operation an input element."""

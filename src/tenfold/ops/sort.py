@@ -9,6 +9,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.op import Array, Cost, Op
 from tenfold.ir.type import Type, unknown_size
 from tenfold.ops.reduce import check_axes
+from tenfold.ops.window import known
 
 
 class TopK(Op):
@@ -34,7 +35,7 @@ class TopK(Op):
     def evaluate(self, x: Array) -> tuple[Array, Array]:
         """A stable sort, cut off."""
         order = _order(np.moveaxis(x, self.axis, -1), self.largest)
-        chosen = np.moveaxis(order[..., : int(self.k)], -1, self.axis)  # type: ignore[arg-type]
+        chosen = np.moveaxis(np.take(order, np.arange(*known((self.k,))), axis=-1), -1, self.axis)
         return np.take_along_axis(x, chosen, self.axis), chosen.astype(np.int64)
 
     def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:

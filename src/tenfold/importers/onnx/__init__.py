@@ -10,7 +10,21 @@ from onnx import GraphProto, ModelProto
 
 from tenfold.errors import ModelError, UnsupportedError
 from tenfold.importers.convert import Table, report
-from tenfold.importers.onnx import control, conv, index, math, nn, recurrent, tensor
+from tenfold.importers.onnx import (
+    attention,
+    contrib,
+    control,
+    conv,
+    einsum,
+    image,
+    index,
+    math,
+    nn,
+    quant,
+    recurrent,
+    signal,
+    tensor,
+)
 from tenfold.importers.onnx.functions import model_functions, versions
 from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
 from tenfold.importers.onnx.proto import read_model
@@ -21,15 +35,12 @@ from tenfold.ir.type import numbered_unknowns
 
 MOST_ATTEMPTS = 32
 
-TABLE: Table = {
-    **math.TABLE,
-    **tensor.TABLE,
-    **index.TABLE,
-    **control.TABLE,
-    **nn.TABLE,
-    **conv.TABLE,
-    **recurrent.TABLE,
-}
+MODULES = (
+    *(math, tensor, index, control),
+    *(nn, conv, recurrent, attention, einsum, image, signal, quant, contrib),
+)
+
+TABLE: Table = {key: rows for module in MODULES for key, rows in module.TABLE.items()}
 
 
 def import_onnx(

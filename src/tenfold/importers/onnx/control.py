@@ -114,8 +114,7 @@ def scan(node: Operator) -> Results:
     out_axes = node.integers("scan_output_axes", (0,) * len(scans))
     out_backwards = node.integers("scan_output_directions", (0,) * len(scans))
     placed = [
-        _back(node, value, axis, reverse)
-        for value, axis, reverse in zip(scans, out_axes, out_backwards, strict=True)
+        _back(node, value, axis, reverse) for value, axis, reverse in zip(scans, out_axes, out_backwards, strict=True)
     ]
     return [*found[:carried], *placed]
 

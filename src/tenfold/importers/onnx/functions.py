@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import onnx
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TypeProto
-from onnx.defs import OpSchema, SchemaError
+from onnx.defs import SchemaError
 
 from tenfold.errors import ModelError
 from tenfold.importers.onnx.proto import NUMBERS
@@ -43,7 +44,7 @@ def standard_function(
 ) -> FunctionProto | None:
     """ONNX's own definition of an operator by other operators, at the newest version not newer; None if it has none."""
     try:
-        schema = onnx.defs.get_schema(node.op_type, version, domain)
+        schema: Any = onnx.defs.get_schema(node.op_type, version, domain)
     except SchemaError:
         return None
     if schema.has_function:
@@ -54,9 +55,7 @@ def standard_function(
     return None
 
 
-def _in_context(
-    schema: OpSchema, node: NodeProto, version: int, inputs: Sequence[Value | None]
-) -> FunctionProto | None:
+def _in_context(schema: Any, node: NodeProto, version: int, inputs: Sequence[Value | None]) -> FunctionProto | None:
     known = [one for one in schema.context_dependent_function_opset_versions if one <= version]
     if not known:
         return None

@@ -39,9 +39,12 @@ def gather_nd(node: Operator) -> Results:
     return apply(index.GatherND(node.integer("batch_dims", 0)), node.input(0), node.input(1))
 
 
+_REDUCTIONS: tuple[Reduction, ...] = ("none", "add", "mul", "max", "min")
+
+
 def _reduction(node: Operator) -> Reduction:
-    kinds: tuple[Reduction, ...] = ("none", "add", "mul", "max", "min")
-    return kinds[[*kinds].index(node.text("reduction", "none", kinds))]
+    asked = node.text("reduction", "none", _REDUCTIONS)
+    return next(kind for kind in _REDUCTIONS if kind == asked)
 
 
 def scatter_elements(node: Operator) -> Results:
@@ -74,7 +77,8 @@ def one_hot(node: Operator) -> Results:
     positions, values = cast(node.input(0), dt.i64), node.input(2)
     depth = _scalar(node, 1)
     axis = node.axis(node.integer("axis", -1), positions.type.rank + 1)
-    wrapped = Where()(Less()(positions, number(0, positions)), apply(Add(), positions, Sizes((depth,), ())()), positions)
+    counted_back = apply(Add(), positions, Sizes((depth,), ())())
+    wrapped = Where()(apply(Less(), positions, 0), counted_back, positions)
     places = reshaped(wrapped, (*positions.type.shape[:axis], 1, *positions.type.shape[axis:]))
     counted = reshaped(Iota(0, 1, depth)(), (depth, *(1,) * (positions.type.rank - axis)))
     off, on = (reshaped(_piece(values, at), ()) for at in (0, 1))

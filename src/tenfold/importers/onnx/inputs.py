@@ -99,7 +99,6 @@ def unknown_name(kind: str, name: str, known: Collection[str], argument: str) ->
     return OptionError(f"the model has no {kind} {name!r}", argument=argument, remedy=hint)
 
 
-
 def _bounded(name: str, bounds: Bounds | None) -> Size:
     if bounds is None:
         return dim.symbol(name, low=1)

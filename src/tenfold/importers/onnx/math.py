@@ -201,7 +201,9 @@ axes_were_attributes = input_from_attribute("axes", 1)
 
 TABLE: Table = {
     **{("", name): ((1, elementwise(op)),) for name, op in UNARY.items()},
-    **{("", name): ((1, after(legacy_broadcast, elementwise(op))), (7, elementwise(op))) for name, op in BINARY.items()},
+    **{
+        ("", name): ((1, after(legacy_broadcast, elementwise(op))), (7, elementwise(op))) for name, op in BINARY.items()
+    },
     **{
         ("", name): ((1, after(axes_were_attributes, reduction(kind))), (18 if kind != "sum" else 13, reduction(kind)))
         for name, kind in REDUCTIONS.items()

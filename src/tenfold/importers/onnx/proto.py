@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, SparseTensorProto, TensorProto, numpy_helper
 
 from tenfold.errors import ModelError
@@ -147,10 +146,8 @@ def read_attributes(
     return {name: _attribute(message, root, subgraph) for name, message in messages.items()}
 
 
-def _attribute(
-    message: AttributeProto, root: Path | None, subgraph: Callable[[GraphProto], Subgraph]
-) -> Attribute:
-    kind = message.type
+def _attribute(message: AttributeProto, root: Path | None, subgraph: Callable[[GraphProto], Subgraph]) -> Attribute:
+    kind: int = message.type
     plain: dict[int, Callable[[], Any]] = {
         AttributeProto.INT: lambda: message.i,
         AttributeProto.FLOAT: lambda: message.f,
@@ -166,7 +163,7 @@ def _attribute(
     if kind == AttributeProto.UNDEFINED:
         kind = next((k for k, field in _UNTYPED.items() if _holds(message, field)), AttributeProto.INTS)
     if kind not in plain:
-        raise ModelError(f"attribute {message.name} is of kind {onnx.AttributeProto.AttributeType.Name(kind)}")
+        raise ModelError(f"attribute {message.name} is of kind {AttributeProto.AttributeType.Name(message.type)}")
     found: Attribute = plain[kind]()
     return found
 
@@ -188,7 +185,7 @@ def _holds(message: AttributeProto, field: str) -> bool:
 
 def _check_length(message: TensorProto, dtype: DType, count: int) -> None:
     if message.HasField("raw_data") and dtype is not dt.string:
-        expected, came, unit = -(-count * _bits(dtype) // 8), len(message.raw_data), "bytes"
+        expected, came, unit = -(-count * dtype.bits // 8), len(message.raw_data), "bytes"
     else:
         field, each = _FIELDS.get(dtype, ("int32_data", 1))
         expected, came, unit = count * each, len(getattr(message, field)), "elements"
@@ -197,10 +194,6 @@ def _check_length(message: TensorProto, dtype: DType, count: int) -> None:
     if came != expected:
         shape = list(message.dims)
         raise ModelError(f"tensor {message.name} of {dtype}{shape} needs {expected} {unit}, and holds {came}")
-
-
-def _bits(dtype: DType) -> int:
-    return dtype.bits
 
 
 def _inline(message: TensorProto, dtype: DType) -> Callable[[], Array]:

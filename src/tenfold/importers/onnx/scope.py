@@ -59,10 +59,10 @@ class Scope:
                 raise Poisoned(name)
             return value
         if name in self._weights:
-            value = Constant(self._weights[name]())()
-            value.name = name
-            self._values[name] = value
-            return value
+            weight: Value = Constant(self._weights[name]())()
+            weight.name = name
+            self._values[name] = weight
+            return weight
         if self.parent is None:
             raise ModelError(f"nothing defines the value {name!r}")
         outer = self.parent.lookup(name)
@@ -141,7 +141,8 @@ def _makers(nodes: list[NodeProto]) -> Mapping[str, int]:
     for at, node in enumerate(nodes):
         for name in filter(None, node.output):
             if name in makers:
-                raise ModelError(f"{name!r} is defined twice, also by {shown(nodes[makers[name]])}", operator=shown(node))
+                other = shown(nodes[makers[name]])
+                raise ModelError(f"its output {name!r} is also one of {other}", operator=shown(node))
             makers[name] = at
     return makers
 

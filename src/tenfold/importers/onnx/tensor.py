@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -91,6 +92,8 @@ def _converted(node: Operator, to: DType) -> Value:
         entries = followed(x)
         if entries is not None:
             return _sizes(entries, x.type, to)
+    if to is dt.f8e8m0 and node.text("round_mode", "up") != "up":
+        raise node.unsupported("only round_mode up is supported")
     result: Value = Cast(to, node.flag("saturate", True))(x)
     return result
 
@@ -302,13 +305,16 @@ def pad(node: Operator) -> Results:
 
 def space_to_depth(node: Operator) -> Results:
     """Blocks of pixels to channels."""
-    return apply(movement.SpaceToDepth(node.integer("blocksize")), node.input(0))
+    return apply(movement.SpaceToDepth(node.integer("blocksize"), _order_of_block(node)), node.input(0))
 
 
 def depth_to_space(node: Operator) -> Results:
     """Channels to blocks of pixels."""
-    crd = node.text("mode", "DCR", ("DCR", "CRD")) == "CRD"
-    return apply(movement.DepthToSpace(node.integer("blocksize"), "CRD" if crd else "DCR"), node.input(0))
+    return apply(movement.DepthToSpace(node.integer("blocksize"), _order_of_block(node)), node.input(0))
+
+
+def _order_of_block(node: Operator) -> Literal["DCR", "CRD"]:
+    return "DCR" if node.text("mode", "DCR", ("DCR", "CRD")) == "DCR" else "CRD"
 
 
 TABLE: Table = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from onnx import FunctionProto, GraphProto, NodeProto
+from onnx.defs import onnx_opset_version
 
 from tenfold.errors import LimitError, ModelError, TenfoldError, UnsupportedError
 from tenfold.importers.convert import Attribute, Missing, Operator, Results, Table, choose
@@ -25,6 +26,7 @@ from tenfold.ops.constant import Constant, Sizes
 
 MOST_OPERATORS = 1_000_000
 DEEPEST_CALL = 64
+LATEST = onnx_opset_version()
 
 
 class Undecided(Exception):
@@ -59,16 +61,14 @@ class Walk:
         """The values of the wanted names of a graph whose inputs `scope` holds already; None for a poisoned one."""
         for tensor in graph.initializer:
             if not scope.defines(tensor.name):
-                scope.bind_weight(tensor.name, lambda tensor=tensor: read_tensor(tensor, self.root, tensor.name))
+                scope.bind_weight(tensor.name, partial(read_tensor, tensor, self.root, tensor.name))
         for sparse in graph.sparse_initializer:
             name = sparse.values.name
-            scope.bind_weight(name, lambda sparse=sparse, name=name: read_sparse(sparse, self.root, name))
+            scope.bind_weight(name, partial(read_sparse, sparse, self.root, name))
         self.nodes(graph.node, scope, opsets, wanted)
         return self.values(scope, wanted)
 
-    def nodes(
-        self, nodes: Iterable[NodeProto], scope: Scope, opsets: Mapping[str, int], wanted: Sequence[str]
-    ) -> None:
+    def nodes(self, nodes: Iterable[NodeProto], scope: Scope, opsets: Mapping[str, int], wanted: Sequence[str]) -> None:
         """Convert the nodes that the wanted names depend on."""
         for node in ordered(list(nodes), list(wanted), scope.has):
             self.converted += 1
@@ -92,7 +92,7 @@ class Walk:
         if key not in self.decisions:
             raise Undecided(*key)
         met = condition if self.decisions[key] else dim.logical_not(condition)
-        unreached = dim.logical_not(reduce(dim.logical_and, self.guards, 1))
+        unreached = dim.logical_not(dim.product(self.guards))
         self.assumptions[dim.logical_or(unreached, met), label] = None
         return self.decisions[key]
 
@@ -207,13 +207,15 @@ class Walk:
         self.depth += 1
         try:
             nodes = instantiated(function, node, named=named)
-            self.nodes(nodes, inner, versions(function.opset_import), list(function.output))
+            wanted = [inside for inside, outside in zip(function.output, node.output, strict=False) if outside]
+            self.nodes(nodes, inner, {"": LATEST, **versions(function.opset_import)}, wanted)
         except ModelError as error:
             error.add_note(f"in the function {function.name}, called by {shown(node)}")
             raise
         finally:
             self.depth -= 1
-        return self.values(inner, function.output)
+        found = dict(zip(wanted, self.values(inner, wanted), strict=True))
+        return [found.get(name) for name in function.output]
 
     def _defined(self, node: NodeProto, domain: str, version: int, scope: Scope) -> list[Value | None]:
         inputs = [scope.lookup(name) if name else None for name in node.input]
