@@ -14,10 +14,11 @@ from tenfold.ops.arithmetic import Add, Div, Mul, Sub, Tanh
 from tenfold.ops.attention import Attention, RotaryEmbedding
 from tenfold.ops.constant import Iota
 from tenfold.ops.index import Gather
-from tenfold.ops.logic import And, GreaterOrEqual, Less, LessOrEqual, Where
+from tenfold.ops.logic import And, Equal, GreaterOrEqual, Less, LessOrEqual, Where
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Expand, Pad
 from tenfold.ops.normalize import Softmax
+from tenfold.ops.reduce import Reduce
 
 
 def attention(node: Operator) -> Results:
@@ -135,7 +136,10 @@ def _scores(node: Operator, op: Attention, q: Value, k: Value, mask: Value | Non
         if mask is not None:
             hidden = mask.type.dtype is dt.boolean
             scores = _both(scores, mask) if hidden else apply(Add(), scores, mask)
-    result: Value = Softmax(3)(scores) if mode == 3 else scores
+    if mode < 3:
+        return scores
+    blind = apply(Equal(), Reduce("max", (3,))(scores), -math.inf)
+    result: Value = Where()(blind, number(0, scores), Softmax(3)(scores))
     return result
 
 

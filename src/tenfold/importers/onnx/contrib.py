@@ -10,7 +10,7 @@ from tenfold.importers.convert import Converter, Operator, Results, Table
 from tenfold.importers.onnx.attention import joined, rotated, split
 from tenfold.importers.onnx.conv import conv, pool
 from tenfold.importers.onnx.nn import gemm, global_pool, plain, rms_normalization, with_numbers
-from tenfold.importers.onnx.quant import dequantized, integer_matmul, quantized_by_range
+from tenfold.importers.onnx.quant import dequantized, integer_matmul, quantized_by_range, single
 from tenfold.importers.onnx.recurrent import recurrent
 from tenfold.importers.onnx.shorthand import apply, axis_of, cast, filled, number, part, reshaped, transposed
 from tenfold.ir import dtype as dt
@@ -225,8 +225,7 @@ def matmul_integer_to_float(node: Operator) -> Results:
 
 
 def _to_float(total: Value, a_scale: Value, b_scale: Value, bias: Value | None) -> Value:
-    factors = [reshaped(one, ()) if one.type.size == 1 else one for one in (a_scale, b_scale)]
-    y = apply(Mul(), cast(total, a_scale.type.dtype), apply(Mul(), *factors))
+    y = apply(Mul(), cast(total, a_scale.type.dtype), apply(Mul(), single(a_scale), single(b_scale)))
     return y if bias is None else apply(Add(), y, bias)
 
 
@@ -269,8 +268,8 @@ def qlinear_concat(node: Operator) -> Results:
 
 def _requantized(y: Value, node: Operator, at: int, like: Value) -> Value:
     zero = node.optional(at + 1)
-    zero = filled(0, (), like.type.dtype) if zero is None else reshaped(zero, ())
-    result: Value = Quantize(0, like.type.dtype)(y, reshaped(node.input(at), ()), zero)
+    zero = filled(0, (), like.type.dtype) if zero is None else single(zero)
+    result: Value = Quantize(0, like.type.dtype)(y, single(node.input(at)), zero)
     return result
 
 

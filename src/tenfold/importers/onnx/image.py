@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Table
-from tenfold.importers.onnx.shorthand import apply, axis_of, filled, reshaped, transposed
+from tenfold.importers.onnx.shorthand import apply, axis_of, filled, measure, reshaped, transposed
+from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
-from tenfold.ops.arithmetic import Add, Mul
+from tenfold.ops.arithmetic import Add, Div, Mul, Sub
 from tenfold.ops.constant import Iota
 from tenfold.ops.image import GridSample, Resize
 from tenfold.ops.matmul import MatMul
@@ -161,11 +162,11 @@ def affine_grid(node: Operator) -> Results:
 
 
 def _centres(size: Size, kind: DType, *, align: bool) -> Value:
-    if not isinstance(size, int):
-        raise ValueError(f"a grid of {size} places: its size must be known when the engine is built")
+    """Where `size` elements lie between -1 and 1: their centres, or with `align` the first and last at the ends."""
     index = Iota(0, 1, size, kind)()
-    step = 2 / max(1, size - 1) if align else 2 / size
-    return apply(Add(), apply(Mul(), index, step), -1.0 if align else step / 2 - 1)
+    if align:
+        return apply(Sub(), apply(Div(), apply(Mul(), index, 2), measure(dim.maximum(size - 1, 1), kind)), 1)
+    return apply(Sub(), apply(Div(), apply(Add(), apply(Mul(), index, 2), 1), measure(size, kind)), 1)
 
 
 TABLE: Table = {

@@ -26,6 +26,7 @@ def quantize_linear(node: Operator) -> Results:
     stated = node.integer("output_dtype", 0)
     if zero is None:
         zero = filled(0, scale.type.shape, element_type(stated, node.label) if stated else dt.u8)
+    scale, zero = single(scale), single(zero)
     axis = _axis(node, x, scale)
     op = Quantize(axis, zero.type.dtype, node.integer("block_size", 0), node.flag("saturate", True))
     result: Value = op(x, scale, zero)
@@ -37,6 +38,7 @@ def dequantize_linear(node: Operator) -> Results:
     x, scale, zero = node.input(0), node.input(1), node.optional(2)
     if zero is None:
         zero = filled(0, scale.type.shape, x.type.dtype)
+    scale, zero = single(scale), single(zero)
     stated = node.integer("output_dtype", 0)
     to = element_type(stated, node.label) if stated else scale.type.dtype
     result: Value = Dequantize(_axis(node, x, scale), to, node.integer("block_size", 0))(x, scale, zero)
@@ -88,9 +90,7 @@ def _centred(x: Value, zero: Value | None) -> Value:
     whole = cast(x, dt.i32)
     if zero is None or (isinstance(zero.op, Constant) and not np.any(zero.op.tensor.array)):
         return whole
-    if zero.type.rank and zero.type.size == 1:
-        zero = reshaped(zero, ())
-    return apply(Sub(), whole, cast(zero, dt.i32))
+    return apply(Sub(), whole, cast(single(zero), dt.i32))
 
 
 def _leading(parameter: Value | None, x: Value) -> Value | None:
@@ -106,7 +106,7 @@ def qlinear_matmul(node: Operator) -> Results:
     if a_scale.type.rank == 1 and a_scale.type.size != 1:
         a_scale = reshaped(a_scale, (*a_scale.type.shape, 1))
     total = integer_matmul(a, b, a_zero, b_zero)
-    return requantized(total, apply(Div(), apply(Mul(), _single(a_scale), _single(b_scale)), _single(y_scale)), y_zero)
+    return requantized(total, apply(Div(), apply(Mul(), single(a_scale), single(b_scale)), single(y_scale)), y_zero)
 
 
 def qlinear_conv(node: Operator) -> Results:
@@ -116,11 +116,12 @@ def qlinear_conv(node: Operator) -> Results:
     bias = node.optional(8)
     if bias is not None:
         total = apply(Add(), total, per_channel(bias, total.type.rank))
-    factor = apply(Div(), apply(Mul(), _single(x_scale), _single(w_scale)), _single(y_scale))
+    factor = apply(Div(), apply(Mul(), single(x_scale), single(w_scale)), single(y_scale))
     return requantized(total, factor if factor.type.rank == 0 else per_channel(factor, total.type.rank), y_zero)
 
 
-def _single(x: Value) -> Value:
+def single(x: Value) -> Value:
+    """A tensor of one element as rank 0."""
     return reshaped(x, ()) if x.type.size == 1 else x
 
 
@@ -128,14 +129,14 @@ def requantized(total: Value, factor: Value, zero: Value) -> Value:
     """round(total * factor) + zero, saturated to the zero point's type."""
     kind = factor.type.dtype
     level = Round()(apply(Mul(), cast(total, kind), factor))
-    moved = apply(Add(), level, cast(_single(zero), kind))
+    moved = apply(Add(), level, cast(single(zero), kind))
     return cast(apply(Clip(), moved, *zero.type.dtype.limits), zero.type.dtype)
 
 
 def dequantized(x: Value, scale: Value, zero: Value | None, to: DType = dt.f32) -> Value:
     """(x - zero) * scale for one scale of the whole tensor."""
-    zero = filled(0, (), x.type.dtype) if zero is None else _single(zero)
-    result: Value = Dequantize(0, to)(x, _single(scale), zero)
+    zero = filled(0, (), x.type.dtype) if zero is None else single(zero)
+    result: Value = Dequantize(0, to)(x, single(scale), zero)
     return result
 
 

@@ -12,7 +12,7 @@ from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
-from tenfold.ops.constant import Constant, Fill, scalar
+from tenfold.ops.constant import Constant, Fill, Sizes, scalar
 from tenfold.ops.logic import Cast
 from tenfold.ops.movement import Reshape, Slice, Transpose
 
@@ -71,6 +71,12 @@ def filled(value: float | int, shape: Sequence[Size], dtype: DType) -> Value:
         return constant
     fill: Value = Fill(tuple(shape), content)()
     return fill
+
+
+def measure(size: Size, dtype: DType) -> Value:
+    """A size as a tensor of rank 0."""
+    found: Value = Sizes((size,), ())()
+    return cast(found, dtype)
 
 
 def axis_of(axis: int, rank: int) -> int:

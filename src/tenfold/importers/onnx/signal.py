@@ -6,11 +6,12 @@ import math
 
 from tenfold.importers.convert import Converter, Operator, Results, Table
 from tenfold.importers.onnx.proto import element_type
-from tenfold.importers.onnx.shorthand import apply, axis_of, cast, filled, reshaped
+from tenfold.importers.onnx.shorthand import apply, axis_of, cast, filled, measure, number, reshaped
+from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
-from tenfold.ops.arithmetic import Add, Cos, Mul
+from tenfold.ops.arithmetic import Add, Cos, Div, Mul
 from tenfold.ops.constant import Iota
 from tenfold.ops.signal import DFT, STFT
 
@@ -60,15 +61,14 @@ def window(*terms: float) -> Converter:
 
     def convert(node: Operator) -> Results:
         size = node.sizes(0)
-        if size is None or not isinstance(size[0], int):
-            raise node.unsupported("the size must be known when the engine is built")
+        if not size:
+            raise node.unsupported("the size must follow from the sizes of the inputs")
         count = size[0]
-        period = count if node.flag("periodic", True) else count - 1
-        index = Iota(0, 1, count, dt.f64)()
-        total = filled(terms[0], (count,), dt.f64)
+        period = dim.maximum(count if node.flag("periodic", True) else count - 1, 1)
+        angle = apply(Div(), apply(Mul(), Iota(0, 1, count, dt.f64)(), 2 * math.pi), measure(period, dt.f64))
+        total = number(terms[0], angle)
         for order, factor in enumerate(terms[1:], 1):
-            wave = Cos()(apply(Mul(), index, 2 * math.pi * order / max(1, period)))
-            total = apply(Add(), total, apply(Mul(), wave, factor))
+            total = apply(Add(), apply(Mul(), Cos()(apply(Mul(), angle, order)), factor), total)
         return cast(total, element_type(node.integer("output_datatype", 1), node.label))
 
     return convert
