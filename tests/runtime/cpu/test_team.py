@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 
 from tenfold import settings
+from tenfold.codegen.cpu.isa import isa_of
 from tenfold.runtime import steps
 from tenfold.runtime.cpu import team as team_module
 from tenfold.runtime.cpu.block import Status
+from tenfold.runtime.cpu.code import Code
 from tenfold.runtime.cpu.invoke import Invocation
+from tenfold.target import Target
 
-from .native import entry, invocation, team
+from .native import entry, image, invocation, team
 
 ROOT = Path(__file__).parents[3]
+KEPT: list[object] = []  # the code of a team is never freed
 several = pytest.mark.skipif(team_module.machine_share().threads < 2, reason="this process may use one CPU only")
 
 
@@ -98,6 +102,34 @@ def test_contexts_of_many_threads_share_the_team() -> None:
         thread.join()
     assert not wrong
     assert min(counts) > 0
+
+
+@pytest.mark.parametrize("spin", ["0", "50"])
+def test_more_threads_than_cpus(spin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.SPIN.variable, spin)
+    crew = image(isa_of(Target.host())).crew
+    share = team_module.Share(tuple(os.sched_getaffinity(0)), 9, False, "for this test")
+    crowd = team_module.Team(Code.from_bytes(crew.code), crew.entries, share)
+    KEPT.append(crowd)
+    wrong: list[object] = []
+
+    def work(index: int) -> None:
+        out = np.zeros(23, np.int64)
+        made = repeated(out, 23, 1, 300 * index + 1, threads=9)
+        call = Invocation(made.executable, threads=9 - 3 * index, team=lambda: crowd)
+        kept = made.frame.copy()
+        for turn in range(1, 400):
+            call.frame[:] = kept
+            if call.run() != Status.DONE or not (out == turn).all():
+                wrong.append((index, turn, out.copy()))
+                break
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 @several
