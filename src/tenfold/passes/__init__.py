@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from tenfold.passes.algebra import ALGEBRA
+from tenfold.options import Options
+from tenfold.passes.absorb import ABSORB
+from tenfold.passes.algebra import CANONICAL, MERGING
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
 from tenfold.passes.movement import MOVEMENT
+from tenfold.passes.recognise import RECOGNISE
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
+from tenfold.target import Target
 
-SIMPLIFYING = FOLDING + IDENTITIES + ALGEBRA + MOVEMENT
-
-RULES = SIMPLIFYING
+SIMPLIFY = FOLDING + IDENTITIES + CANONICAL + MOVEMENT
+RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING
 """Every rule there is."""
 
 PORTABLE = Pipeline(
     DeadCode(),
     CommonSubexpressions(),
-    Rewrite("simplify", SIMPLIFYING),
+    Rewrite("simplify", SIMPLIFY),
     CommonSubexpressions(),
+    Rewrite("recognise", SIMPLIFY + RECOGNISE),
+    Rewrite("absorb", SIMPLIFY + ABSORB + MERGING),
+    CommonSubexpressions(),
+    DeadCode(),
 )
+"""What is done for every target. Chains are recognised before constants merge across their ends."""
+
+CPU = Pipeline()
+"""What is done for CPUs besides: nothing. Storage orders are chosen with the regions, not written into the graph."""
+
+CUDA = Pipeline()
+"""What is done for NVIDIA GPUs besides: nothing."""
+
+
+def for_target(target: Target, options: Options) -> Pipeline:
+    """The passes that follow PORTABLE for a target."""
+    return {"cpu": CPU, "cuda": CUDA}[target.kind]

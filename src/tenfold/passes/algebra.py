@@ -234,13 +234,8 @@ def _adds_up(a: Array, b: Array) -> bool:
 
 
 EXACT = (
-    constant_right,
-    add_negated,
-    subtract,
-    negate_factor,
-    divide_by_power_of_two,
-    reciprocal,
-    cast_through,
-    where_not,
+    *(constant_right, add_negated, subtract, negate_factor, divide_by_power_of_two),
+    *(reciprocal, cast_through, where_not),
 )
-ALGEBRA = (*EXACT, merge_factors, merge_terms, merge_quotient, power, power_to_root)
+CANONICAL = (*EXACT, power, power_to_root)
+MERGING = (merge_factors, merge_terms, merge_quotient)
