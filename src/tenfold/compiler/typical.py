@@ -15,4 +15,5 @@ def typical(size: Size) -> int:
     """The size where every symbol takes a usual value within its bounds."""
     if isinstance(size, int):
         return size
-    return dim.evaluate(size, {name: USUAL for name in dim.symbols(size)})
+    known = (one.symbol for one in dim.declared(size))
+    return dim.evaluate(size, {symbol.name: symbol.nearest(USUAL) for symbol in known if symbol})
