@@ -186,8 +186,8 @@ def product(sizes: Iterable[Size]) -> Size:
 def _divided(kind: str, a: Size, b: Size) -> tuple[Size, Size]:
     """(quotient, rest) for a positive divisor: what leaves a polynomial, and what stays under the operation."""
     if isinstance(b, Dim):
-        whole, rest = polynomial.divide(_terms(a), _terms(b))
-        return _of_terms(whole), _of_terms(rest)
+        whole, rest = map(_of_terms, polynomial.divide(_terms(a), _terms(b)))
+        return whole, rest
     if b == 0:
         raise InputError(f"the size {a}{kind}0 does not exist", remedy="give sizes that divide by no zero")
     whole, rest = map(_of_terms, polynomial.reduce(_terms(a), b))
@@ -297,7 +297,7 @@ def broadcast(*sizes: Size) -> Size:
     Raises InputError if two integers differ.
     """
     kept = [size for size in _flat("broadcast", sizes) if not (isinstance(size, int) and size == 1)]
-    certain = [size for size in kept if isinstance(size, int)]
+    certain: list[Size] = [size for size in kept if isinstance(size, int)]
     if len(certain) > 1:
         raise InputError(f"sizes {certain[0]} and {certain[1]} do not broadcast", remedy="make them equal, or one 1")
     certain = certain or [size for size in kept if not _may_be(size, 1)]
