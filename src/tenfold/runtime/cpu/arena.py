@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import mmap
 import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -118,9 +120,14 @@ _LARGE = 1 << 20
 _recycled = _Recycled()
 
 
-def fresh_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An uninitialised row-major array that shares no memory with one in use."""
+def array_maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[], NDArray[Any]]:
+    """A function that makes uninitialised row-major arrays, none of which shares memory with one in use."""
     size = dtype.itemsize * math.prod(shape)
     if size < _LARGE:
-        return np.empty(shape, dtype)
-    return _recycled.take(size)[:size].view(dtype).reshape(shape)
+        return functools.partial(np.empty, shape, dtype)
+    return lambda: _recycled.take(size)[:size].view(dtype).reshape(shape)
+
+
+def fresh_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An uninitialised row-major array that shares no memory with one in use."""
+    return array_maker(shape, dtype)()

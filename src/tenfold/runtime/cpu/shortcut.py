@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.runtime.cpu.arena import fresh_array
+from tenfold.runtime.cpu.arena import array_maker
 from tenfold.runtime.cpu.block import ARRAY, MISS, Expected, Shortcut, Status
 from tenfold.runtime.cpu.invoke import Invocation
 
@@ -143,7 +143,7 @@ class Replay:
         arguments += [Argument(array, first + len(inputs) + i, written=True) for i, array in enumerate(results)]
         self._enter = make_shortcut(invocation, frame, arguments, start=start, brief=brief)
         self._invocation, self._inputs = invocation, len(inputs)
-        self._fresh = [(array.shape, array.dtype) for array in results]
+        self._fresh = [array_maker(array.shape, array.dtype) for array in results]
         self.status: int = Status.DONE
 
     def run(self, arrays: Sequence[Any]) -> list[Array] | None:
@@ -152,7 +152,7 @@ class Replay:
         """
         if self._enter is None or len(arrays) != self._inputs:
             return None
-        results = [fresh_array(shape, dtype) for shape, dtype in self._fresh]
+        results = [fresh() for fresh in self._fresh]
         status = self._enter(*arrays, *results)
         if status == MISS:
             return None
