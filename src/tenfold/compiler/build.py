@@ -19,7 +19,7 @@ from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
 from tenfold.compiler.layout import Layout, arrange
 from tenfold.compiler.report import report_of
-from tenfold.compiler.schedule import Branch, HostPiece, Item, Scheduler, flat
+from tenfold.compiler.schedule import Branch, HostPiece, Item, Piece, Scheduler, kernels, pieces
 from tenfold.compiler.tune import choose
 from tenfold.compiler.weights import WeightStore
 from tenfold.compiler.cache import EngineCache, cache_folder
@@ -36,12 +36,12 @@ from tenfold.passes.clean import CommonSubexpressions, DeadCode
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.runtime import format
 from tenfold.runtime.engine import Engine, from_image
-from tenfold.runtime.plan import Label, Plan, Spec, Symbol, to_manifest
+from tenfold.runtime.plan import Check, Label, Plan, Spec, Symbol, to_manifest
 from tenfold.target import Target
 from tenfold.version import __version__
 
 
-LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFYING), CommonSubexpressions(), DeadCode())
+LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFY), CommonSubexpressions(), DeadCode())
 """What tidies a graph after its composites are taken apart; nothing here puts them together again."""
 
 
@@ -72,6 +72,7 @@ def compile_for(
     sections: dict[str, bytes | format.Bytes],
 ) -> dict[str, Any]:
     """One target's part of an engine: its sections are added, its entry of the manifest returned."""
+    passes.for_target(target, options)(graph)
     decompose(graph)
     LOWERED(graph)
     layout = arrange(graph)
@@ -109,11 +110,10 @@ def cover(
     for group in growth.ordered():
         node = group.nodes[0]
         if isinstance(node.op, If):
-            then, otherwise = (
-                cover(branch, layout, strategies, target, refusals)
-                for branch in (node.op.then_branch, node.op.else_branch)
-            )
-            items.append(Branch(node.inputs[0], then, otherwise))
+            branches = (node.op.then_branch, node.op.else_branch)
+            then, otherwise = (cover(one, layout, strategies, target, refusals) for one in branches)
+            native = all(isinstance(piece, Piece) for piece in pieces((*then, *otherwise)))
+            items.append(Branch(node.inputs[0], then, otherwise) if native else host_piece(group, growth, []))
             continue
         piece = choose(region_of(group, growth), strategies, target) if is_region(group) else []
         items.append(host_piece(group, growth, piece) if isinstance(piece, list) else piece)
@@ -129,14 +129,14 @@ def is_region(group: Group) -> bool:
 def host_piece(group: Group, growth: Growth, refused: list[tuple[str, str]]) -> HostPiece:
     """A group for the interpreter."""
     results = results_of(group, growth)
-    text, reads = fragment(group.nodes, results)
+    text, reads, tensors = fragment(group.nodes, results)
     kind = " ".join(dict.fromkeys(node.op.name for node in group.nodes))
-    return HostPiece(text, reads, results, Label(source_of(group.nodes), kind, "host"), tuple(refused))
+    return HostPiece(text, reads, results, tensors, Label(source_of(group.nodes), kind, "host"), tuple(refused))
 
 
 def _machine_code(items: Sequence[Item], target: Target, pool: CompilePool) -> Any:
     isa = isa_of(target)
-    stages = {(s.source, s.optimise): s for piece in flat(items) for s in piece.kernel.stages}
+    stages = {(s.source, s.optimise): s for piece in kernels(items) for s in piece.kernel.stages}
     requests = [Request(stage.source, isa, stage.optimise) for stage in stages.values()]
     objects: dict[str, bytes] = {}
     for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests), strict=True)):
@@ -152,6 +152,7 @@ def _plan(graph: Graph, scheduler: Scheduler) -> Plan:
     frame = scheduler.frame
     arena = scheduler.arena
     shapes = [[frame.size(size) for size in value.type.shape] for value in (*graph.inputs, *graph.outputs)]
+    checks = [(frame.size(one.formula), one) for one in scheduler.layout.checks]
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
     named = _symbols(graph, scheduler)
     numbering = frame.finish([symbol.name for symbol in named])
@@ -173,8 +174,8 @@ def _plan(graph: Graph, scheduler: Scheduler) -> Plan:
         scheduler.spans(numbers),
         tuple(tuple(numbers[slot] for slot in shape) for shape in shapes),
         numbers[arena],
-        max((piece.kernel.scratch for piece in flat(scheduler.items)), default=0),
-        (),
+        max((piece.kernel.scratch for piece in kernels(scheduler.items)), default=0),
+        tuple(Check(numbers[slot], one.message, ", ".join(one.source)) for slot, one in checks),
         tuple(scheduler.labels),
         buffers,
     )

@@ -34,6 +34,15 @@ VIEW_OPS = (Transpose, Reshape, Slice, Split, Expand, Windows)
 FEW_CHANNELS = 4
 
 
+@dataclass(frozen=True)
+class Assumption:
+    """A formula that is 1 where a node of the model can run at all."""
+
+    formula: Size
+    message: str
+    source: tuple[str, ...]
+
+
 @dataclass(eq=False)
 class Layout:
     """Where every value of a graph and of its subgraphs lies.
@@ -47,6 +56,8 @@ class Layout:
     placed: dict[Value, tuple[Value, int, Size]] = field(default_factory=dict)
     aliases: dict[Value, Value] = field(default_factory=dict)
     outputs: dict[Value, int] = field(default_factory=dict)
+    checks: list[Assumption] = field(default_factory=list)
+    guard: Size = 1
 
     def view(self, value: Value) -> View:
         """The value as a window on the buffer that holds it."""
@@ -162,11 +173,21 @@ def _insert_copy(graph: Graph, node: Node, value: Value, layout: Layout, order: 
 
 
 def _arrange_view(graph: Graph, node: Node, layout: Layout) -> None:
+    if isinstance(node.op, Reshape):
+        _assume_equal_sizes(node, layout)
     source = layout.view(node.inputs[0])
     if movement_view(node, 0, source) is not None:
         return
     if not _reorder(node, layout):
         _insert_copy(graph, node, node.inputs[0], layout)
+
+
+def _assume_equal_sizes(node: Node, layout: Layout) -> None:
+    old, new = node.inputs[0].type, node.output.type
+    if not dim.known_equal(old.size, new.size):
+        fits = dim.select(layout.guard, dim.equal(old.size, new.size), 1)
+        shapes = " to ".join(f"[{', '.join(map(str, t.shape))}]" for t in (old, new))
+        layout.checks.append(Assumption(fits, f"the elements do not fit: reshaped from {shapes}", node.source))
 
 
 def _reorder(reshape: Node, layout: Layout) -> bool:
@@ -223,10 +244,15 @@ def _rigid(value: Value) -> bool:
 
 def _arrange_if(graph: Graph, node: Node, layout: Layout) -> None:
     captures = node.inputs[1:]
-    for branch in (node.op.then_branch, node.op.else_branch):
+    known = node.inputs[0].type.entries
+    outer = layout.guard
+    for sense, branch in ((True, node.op.then_branch), (False, node.op.else_branch)):
+        if known:
+            layout.guard = dim.logical_and(outer, known[0] if sense else dim.logical_not(known[0]))
         layout.aliases.update(zip(branch.inputs, captures, strict=True))
         _arrange(branch, layout)
         _write_results_into(branch, node.outputs, layout)
+        layout.guard = outer
 
 
 def _write_results_into(branch: Graph, targets: Sequence[Value], layout: Layout) -> None:

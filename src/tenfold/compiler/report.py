@@ -7,7 +7,7 @@ from typing import Any
 
 from tenfold.compiler import memory
 from tenfold.compiler.fuse.grow import NotFused
-from tenfold.compiler.schedule import Item, Scheduler, flat
+from tenfold.compiler.schedule import HostPiece, Item, Scheduler, pieces
 from tenfold.compiler.typical import typical
 from tenfold.runtime.plan import Plan
 
@@ -18,12 +18,12 @@ def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals:
         {
             "source": list(piece.label.source),
             "kind": piece.label.kind,
-            "tier": "kernel",
-            "tactic": piece.tactic,
-            "domain": [str(size) for size in piece.region.domain],
+            "tier": "host" if isinstance(piece, HostPiece) else "kernel",
+            "tactic": piece.label.tactic,
+            "domain": [] if isinstance(piece, HostPiece) else [str(size) for size in piece.region.domain],
             "refused": [list(pair) for pair in piece.refused],
         }
-        for piece in flat(items)
+        for piece in pieces(items)
     ]
     buffers = scheduler.buffers
     return {

@@ -8,6 +8,7 @@ for element.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +21,12 @@ from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.layout import Layout
 from tenfold.compiler.memory import Buffer
 from tenfold.compiler.typical import typical
+from tenfold.compiler.views import row_major
 from tenfold.compiler.weights import WeightStore
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Value
+from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Window
@@ -56,6 +59,7 @@ class HostPiece:
     text: str
     reads: list[Value]
     writes: list[Value]
+    tensors: dict[str, Tensor]
     label: Label
     refused: tuple[tuple[str, str], ...] = ()
 
@@ -78,14 +82,19 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
     return reads, writes
 
 
-def flat(items: Iterable[Item]) -> Iterator[Piece]:
-    """Every piece, branches one after the other."""
+def pieces(items: Iterable[Item]) -> Iterator[Piece | HostPiece]:
+    """Every piece in the order of the step table, branches one after the other."""
     for item in items:
-        if isinstance(item, Piece):
+        if isinstance(item, Branch):
+            yield from pieces(item.then)
+            yield from pieces(item.otherwise)
+        else:
             yield item
-        elif isinstance(item, Branch):
-            yield from flat(item.then)
-            yield from flat(item.otherwise)
+
+
+def kernels(items: Iterable[Item]) -> Iterator[Piece]:
+    """The pieces that run as kernels."""
+    return (item for item in pieces(items) if isinstance(item, Piece))
 
 
 @dataclass(eq=False)
@@ -114,6 +123,7 @@ class Scheduler:
         self.labels: list[Label] = []
         self.arguments: list[Slot] = []
         self.parts: list[tuple[Any, Any]] = []
+        self.guard: Size = 1
         self.begin = 0
         self.buffers: list[Buffer] = []
 
@@ -133,8 +143,10 @@ class Scheduler:
         for item in items:
             if isinstance(item, Branch):
                 self._touch(self.layout.view(item.condition).root, clock)
-                clock = self._live(item.then, clock + 1)
-                clock = self._live(item.otherwise, clock + 1)
+                with self._guarded(item.condition, True):
+                    clock = self._live(item.then, clock + 1)
+                with self._guarded(item.condition, False):
+                    clock = self._live(item.otherwise, clock + 1)
             elif isinstance(item, HostPiece):
                 for value in (*item.writes, *item.reads):
                     self._touch(self.layout.view(value).root, clock)
@@ -147,16 +159,31 @@ class Scheduler:
             clock += 1
         return clock
 
+    @contextmanager
+    def _guarded(self, condition: Value, sense: bool) -> Iterator[None]:
+        """Within it, sizes matter only where the condition, if it is known before the call, has this sense."""
+        outer, known = self.guard, condition.type.entries
+        if known:
+            self.guard = dim.logical_and(outer, known[0] if sense else dim.logical_not(known[0]))
+        yield
+        self.guard = outer
+
+    def _if_run(self, size: Size) -> Size:
+        return size if isinstance(size, int) or self.guard == 1 else dim.select(self.guard, size, 0)
+
+    def _size(self, size: Size) -> Slot:
+        return self.frame.size(self._if_run(size))
+
     def _touch(self, root: Value, clock: int) -> None:
         if root in self.inputs or root in self.outputs or isinstance(root.op, Constant):
             return
-        life = self.lives.setdefault(root, Life(bytes_of(root), clock, clock))
+        life = self.lives.setdefault(root, Life(self._if_run(bytes_of(root)), clock, clock))
         life.last = max(life.last, clock)
 
     def _share(self, items: Sequence[Item]) -> None:
         """In-place results: the output of a piece takes over the buffer of a dying input walked alike."""
-        clock = {piece: self._clock(piece) for piece in flat(items)}
-        for piece in flat(items):
+        clock = {piece: self._clock(piece) for piece in kernels(items)}
+        for piece in kernels(items):
             for written in piece.region.outputs:
                 taken = self._dying(piece, written, clock[piece])
                 if taken is not None:
@@ -230,15 +257,18 @@ class Scheduler:
         base, offset = self.base(view.root)
         pointer = self.frame.address(base, self.frame.add(offset, self.frame.size(view.offset)))
         skip = self._step(steps.Opcode.JUMP_IF, pointer, 0, 0)
-        self._emit(item.then, entries)
+        with self._guarded(item.condition, True):
+            self._emit(item.then, entries)
         done = self._step(steps.Opcode.JUMP, 0)
         self.rows[skip] = (steps.Opcode.JUMP_IF, pointer, len(self.rows), 0)
-        self._emit(item.otherwise, entries)
+        with self._guarded(item.condition, False):
+            self._emit(item.otherwise, entries)
         self.rows[done] = (steps.Opcode.JUMP, len(self.rows))
 
     def _emit_host(self, item: HostPiece) -> None:
         self._end_span()
         windows = [[self._window(value) for value in values] for values in (item.reads, item.writes)]
+        windows.append([self._tensor_window(name, tensor) for name, tensor in item.tensors.items()])
         self.parts.append((item, windows))
 
     def _end_span(self) -> None:
@@ -246,6 +276,11 @@ class Scheduler:
             self._step(*steps.end())
             self.parts.append((self.begin, len(self.rows)))
         self.begin = len(self.rows)
+
+    def _tensor_window(self, name: str, tensor: Tensor) -> tuple[object, ...]:
+        place = self.frame.size(self.weights.stored(tensor, ()))
+        sizes, strides = ([self.frame.size(n) for n in numbers] for numbers in (tensor.shape, row_major(tensor.shape)))
+        return (name, tensor.dtype, WEIGHTS, place, sizes, strides)
 
     def _window(self, value: Value) -> tuple[object, ...]:
         view = self.layout.view(value)
@@ -260,19 +295,19 @@ class Scheduler:
         self.arguments += [self._argument(piece, argument) for argument in stage.arguments]
         self.labels += [Label((), "", "")] * (len(self.rows) - len(self.labels))
         self.labels.append(piece.label)
-        parts = steps.NO_SLOT if stage.parts == 1 else self.frame.size(stage.parts)
+        parts = steps.NO_SLOT if stage.parts == 1 else self._size(stage.parts)
         self._step(steps.Opcode.CALL, entry, start, len(stage.arguments), parts)
 
     def _argument(self, piece: Piece, argument: Argument) -> Slot:
         match argument:
             case Address(value, extra):
                 base, offset = self.base(value)
-                return self.frame.address(base, self.frame.add(offset, self.frame.size(extra)))
+                return self.frame.address(base, self.frame.add(offset, self._size(extra)))
             case Packed(value, recipe):
                 return self.frame.address(WEIGHTS, self.frame.size(self.weights.packed(value, recipe)))
             case Workspace(extra):
-                return self.frame.address(ARENA, self.frame.add(self.offsets[piece], self.frame.size(extra)))
-        return self.frame.size(argument)
+                return self.frame.address(ARENA, self.frame.add(self.offsets[piece], self._size(extra)))
+        return self._size(argument)
 
     def spans(self, numbers: dict[Slot, int]) -> tuple[Span, ...]:
         """Native ranges of the step table, and host steps between them."""
@@ -282,14 +317,14 @@ class Scheduler:
         if not isinstance(part[0], HostPiece):
             return Span(part[0], part[1])
         item, windows = part
-        reads, writes = (
+        reads, writes, tensors = (
             tuple(
                 Window(name, dtype, base, numbers[place], _numbers(sizes, numbers), _numbers(strides, numbers))
                 for name, dtype, base, place, sizes, strides in group
             )
             for group in windows
         )
-        return Span(host=item.text, reads=reads, writes=writes, label=item.label)
+        return Span(host=item.text, reads=reads, writes=writes, tensors=tensors, label=item.label)
 
     def numbered(self, numbers: dict[Slot, int]) -> tuple[np.ndarray, np.ndarray]:
         """The step table and the argument map with slots as numbers."""

@@ -40,7 +40,10 @@ class WeightStore:
     def packed(self, value: Value, recipe: tuple[Op, ...]) -> int:
         """The byte offset of a constant after some one-input operations."""
         assert isinstance(value.op, Constant), f"{value} is packed, and is no constant"
-        tensor = value.op.tensor
+        return self.stored(value.op.tensor, recipe)
+
+    def stored(self, tensor: Tensor, recipe: tuple[Op, ...]) -> int:
+        """The byte offset of a tensor after some one-input operations."""
         key = (tensor.digest, recipe)
         if key not in self.weights:
             array = apply_recipe(tensor.array, recipe)

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold import ops
+from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
+from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import parse
 from tenfold.runtime.plan import Span, Window
 
@@ -18,17 +20,19 @@ Array = NDArray[Any]
 
 
 class HostStep:
-    """A parsed host span."""
+    """A host span; its graph is parsed when it first runs, over the tensors in memory that it refers to."""
 
     def __init__(self, span: Span) -> None:
         self.span = span
-        self.graph = parse(span.host, ops.ALL)
+        self._graph: Graph | None = None
 
     def run(self, slots: NDArray[np.int64], address: Callable[[int, int], int], sizes: Mapping[str, int]) -> None:
         """Read the windows, run the graph, write its results. `address(base, offset slot)` finds memory."""
+        if self._graph is None:
+            tensors = {window.name: Tensor(view(window, slots, address)) for window in self.span.tensors}
+            self._graph = parse(self.span.host, ops.ALL, tensors)
         arrays = [view(window, slots, address) for window in self.span.reads]
-        interpreter = Interpreter(sizes)
-        results = interpreter.call(self.graph, arrays)
+        results = Interpreter(sizes).call(self._graph, arrays)
         for window, result in zip(self.span.writes, results, strict=True):
             view(window, slots, address)[...] = result
 

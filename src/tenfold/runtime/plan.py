@@ -90,6 +90,7 @@ class Span:
     host: str = ""
     reads: tuple[Window, ...] = ()
     writes: tuple[Window, ...] = ()
+    tensors: tuple[Window, ...] = ()
     label: Label | None = None
 
     @property
@@ -125,7 +126,7 @@ class Plan:
     buffers: tuple[tuple[str, int, int, int, int], ...] = field(default=())
 
 
-_ARRAYS = {"steps": np.int32, "argmap": np.int32, "binds": np.int64}
+_ARRAYS = {"rows": np.int64, "steps": np.int32, "argmap": np.int32, "binds": np.int64}
 
 
 def to_manifest(plan: Plan) -> tuple[dict[str, Any], bytes]:
@@ -144,18 +145,17 @@ def to_manifest(plan: Plan) -> tuple[dict[str, Any], bytes]:
         "labels": [asdict(label) for label in plan.labels],
         "buffers": [list(buffer) for buffer in plan.buffers],
     }
-    arrays = {"rows": plan.program.rows, **{name: getattr(plan, name) for name in _ARRAYS}}
+    arrays = {"rows": plan.program.rows, "steps": plan.steps, "argmap": plan.argmap, "binds": plan.binds}
     data["arrays"] = {name: list(array.shape) for name, array in arrays.items()}
-    types = {"rows": np.int64, **_ARRAYS}
-    return data, b"".join(np.ascontiguousarray(array, types[name]).tobytes() for name, array in arrays.items())
+    return data, b"".join(np.ascontiguousarray(arrays[name], kind).tobytes() for name, kind in _ARRAYS.items())
 
 
 def from_manifest(data: Mapping[str, Any], block: NDArray[np.uint8]) -> Plan:
     """The plan that `to_manifest` wrote. The numbers are checked when the plan is bound to its code."""
     arrays: dict[str, NDArray[Any]] = {}
     at = 0
-    for name, shape in data["arrays"].items():
-        kind = np.dtype({"rows": np.int64, **_ARRAYS}[name])
+    for name, element in _ARRAYS.items():
+        kind, shape = np.dtype(element), data["arrays"][name]
         size = int(np.prod(shape)) * kind.itemsize
         arrays[name] = np.frombuffer(block[at : at + size].tobytes(), kind).reshape(shape)
         at += size
@@ -199,6 +199,7 @@ def _span_out(span: Span) -> dict[str, Any]:
     data: dict[str, Any] = {"begin": span.begin, "end": span.end}
     if span.host:
         data |= {"host": span.host, "reads": [*map(_window_out, span.reads)], "writes": [*map(_window_out, span.writes)]}
+        data["tensors"] = [*map(_window_out, span.tensors)]
     if span.label:
         data["label"] = asdict(span.label)
     return data
@@ -208,7 +209,8 @@ def _span_in(data: dict[str, Any]) -> Span:
     label = _label_in(data["label"]) if "label" in data else None
     reads = tuple(map(_window_in, data.get("reads", ())))
     writes = tuple(map(_window_in, data.get("writes", ())))
-    return Span(data["begin"], data["end"], data.get("host", ""), reads, writes, label)
+    tensors = tuple(map(_window_in, data.get("tensors", ())))
+    return Span(data["begin"], data["end"], data.get("host", ""), reads, writes, tensors, label)
 
 
 def _label_in(data: dict[str, Any]) -> Label:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tenfold.ir.graph import Graph, Node, Value
-from tenfold.ir.text import show
+from tenfold.ir.text import Weights, show
 
 
-def fragment(nodes: Sequence[Node], results: Sequence[Value]) -> tuple[str, list[Value]]:
-    """The nodes as the text of a graph, and the values that it reads, in the order of its inputs."""
+def fragment(nodes: Sequence[Node], results: Sequence[Value]) -> tuple[str, list[Value], Weights]:
+    """The nodes as the text of a graph, the values it reads in the order of its inputs, and the tensors it refers to."""
     inside = {value for node in nodes for value in node.outputs}
     reads = list(dict.fromkeys(v for node in nodes for v in node.inputs if v not in inside))
     graph = Graph(name="host")
@@ -18,4 +18,5 @@ def fragment(nodes: Sequence[Node], results: Sequence[Value]) -> tuple[str, list
         copy = Node(node.op, [known[value] for value in node.inputs], name=node.name, source=node.source)
         known.update(zip(node.outputs, copy.outputs, strict=True))
     graph.set_outputs([known[value] for value in results], [f"out{number}" for number in range(len(results))])
-    return show(graph), reads
+    weights: Weights = {}
+    return show(graph, weights), reads, weights
