@@ -17,6 +17,7 @@ from tenfold.runtime.cpu.team import Team, enlist
 
 YIELD_AFTER = 0.05
 _GO_ON = -1
+_YIELD = int(Status.YIELD)
 _RELEASING = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _KEEPING = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
@@ -135,7 +136,7 @@ class Invocation:
         native = self.executable
         self.entries = 1
         status = (native.brief if brief else native.long)(address, start)
-        return self.resume() if status == Status.YIELD else status
+        return self.resume() if status == _YIELD else status
 
     def prepare(self) -> int:
         """Join the team if need be; the address of the call block."""
@@ -145,8 +146,8 @@ class Invocation:
 
     def resume(self) -> int:
         """Go on after a YIELD to the end, as `run` does."""
-        status: int = Status.YIELD
-        while status == Status.YIELD:
+        status = _YIELD
+        while status == _YIELD:
             status = self.executable.long(self._address, _GO_ON)
             self.entries += 1
         return status

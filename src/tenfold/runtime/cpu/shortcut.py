@@ -22,6 +22,7 @@ from tenfold.runtime.cpu.invoke import Invocation
 
 Array = NDArray[Any]
 _FASTCALL = 0x80
+_YIELD = int(Status.YIELD)
 _ROW_MAJOR, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 _NAME = b"enter\0\0\0"
 
@@ -157,7 +158,7 @@ class Replay:
         if status == MISS:
             return None
         self._invocation.entries = 1
-        self.status = self._invocation.resume() if status == Status.YIELD else status
+        self.status = self._invocation.resume() if status == _YIELD else status
         return results
 
 
