@@ -91,10 +91,8 @@ def slice_everything(value: Value) -> Replacement:
     """Slice of all elements in order -> x"""
     match value:
         case Value(Slice(starts, _, steps), (x,)) if same_type(x, value):
-            whole = all(
-                start == 0 and (step == 1 or size == 1) for start, step, size in zip(starts, steps, x.type.shape)
-            )
-            return x if whole else None
+            forward = all(step == 1 or size == 1 for step, size in zip(steps, x.type.shape, strict=True))
+            return x if forward and all(start == 0 for start in starts) else None
     return None
 
 
