@@ -250,7 +250,7 @@ class _Writer:
     def _fill(self, a: ir.Value, row: Vector, count: Vector) -> None:
         """Fill the tables for `count` rows from `row` on; the last row stands in for those missing of its block."""
         sizes = [self.arg(f"size{axis}") for axis in range(len(self.form.windows))]
-        coordinates = []
+        coordinates: list[ir.Value] = []
         for size in reversed(sizes):
             row, at = _divided(row, size)
             coordinates.insert(0, at.value)

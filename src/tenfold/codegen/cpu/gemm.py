@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, panel_stage, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, kernel, refuse
+from tenfold.codegen.cpu.product import Axis, Product, address, kernel, refuse
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
 from tenfold.ir import dim
@@ -51,7 +51,8 @@ def _product(region: Anchored, isa: Isa) -> Product:
 
     return Product(
         region=region,
-        a=a,
+        a=address(a),
+        a_dtype=a.dtype,
         b=b_argument,
         b_dtype=b.dtype,
         batches=tuple(axis(number, step) for number, step in zip(shared, batches, strict=True)),

@@ -124,7 +124,8 @@ class Tile:
         """The terms of one tap, `UNROLL` at a time, then one at a time."""
         builder, row_bytes = vector.builder, self.block.columns * self.b.itemsize
 
-        def several(count: int, place: Vector, b: ir.Value, *sums: ir.Value) -> Sequence[ir.Value]:
+        def several(count: int, place: Vector, b: ir.Value, *before: ir.Value) -> Sequence[ir.Value]:
+            sums: Sequence[ir.Value] = before
             for term in range(count):
                 starts = [step(builder, line, place * self.a.itemsize) for line in lines]
                 factors = (self._factor(vector, step(builder, start, term * self.a.itemsize)) for start in starts)

@@ -37,7 +37,7 @@ def view_recipe(operand: Operand) -> tuple[Op, ...] | None:
     if not all(isinstance(one, int) for one in numbers):
         return None
     kept = [axis for axis, size in enumerate(operand.shape) if size != 1 and operand.strides[axis] != 0]
-    stored = sorted(kept, key=lambda axis: -int(operand.strides[axis]))  # type: ignore[call-overload]
+    stored = sorted(kept, key=lambda axis: -_integer(operand.strides[axis]))
     expected: Size = 1
     for axis in reversed(stored):
         if operand.strides[axis] != expected:
@@ -49,6 +49,11 @@ def view_recipe(operand: Operand) -> tuple[Op, ...] | None:
     order = tuple(stored.index(axis) for axis in kept)
     shape = tuple(size if axis in kept else 1 for axis, size in enumerate(operand.shape))
     return tuple(_without_identities(value.type.shape, (Reshape(sizes), Transpose(order), Reshape(shape))))
+
+
+def _integer(size: Size) -> int:
+    assert isinstance(size, int)
+    return size
 
 
 def panel_recipe(shape: Sequence[int], order: Sequence[int], width: int) -> tuple[Op, ...]:

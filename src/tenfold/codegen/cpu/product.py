@@ -62,7 +62,8 @@ class Product:
     """
 
     region: Anchored
-    a: Operand
+    a: Argument
+    a_dtype: DType
     b: Argument
     b_dtype: DType
     batches: tuple[Axis, ...]
@@ -90,6 +91,11 @@ class Product:
         return {f"extra{i}": one for i, one in enumerate(extra)} | {f"out{i}": one for i, one in enumerate(outputs)}
 
 
+def address(operand: Operand) -> Address:
+    """The argument that is an operand's first element."""
+    return Address(operand.value, operand.offset * operand.dtype.itemsize)
+
+
 def refuse(region: Anchored) -> Refusal | None:
     """Why sums of these element types, or such a body, are not for the micro-kernel; None if they are."""
     operands = (*region.inputs, *region.extra, *region.outputs)
@@ -102,6 +108,11 @@ def refuse(region: Anchored) -> Refusal | None:
     if region.gathered or any(isinstance(one.op, Index | Load | Uniform) for one in region.body.code):
         return Refusal("the body reads positions, sizes or gathered operands")
     return None
+
+
+def address(operand: Operand) -> Address:
+    """The argument that is an operand's first element."""
+    return Address(operand.value, operand.offset * operand.dtype.itemsize)
 
 
 def merged(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
@@ -159,7 +170,7 @@ def _row_steps(product: Product, place: int) -> tuple[Size, ...]:
 
 
 def _total(product: Product) -> DType:
-    return sum_of(product.a.dtype, product.b_dtype)
+    return sum_of(product.a_dtype, product.b_dtype)
 
 
 def _stretches(product: Product, isa: Isa) -> Stretches:
@@ -186,11 +197,11 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
     for place, operand in enumerate(product.streams.values()):
         way, column = _row_steps(product, place), product.columns.streams[place]
         group = groups.index(way) if any(step != 0 for step in way) else None
-        streams.append(Stream(operand.dtype, group, column if column in (0, 1) else None))  # type: ignore[arg-type]
+        streams.append(Stream(operand.dtype, group, column if isinstance(column, int) and column in (0, 1) else None))
     extras = len(product.region.extra)
     return Form(
         isa=isa,
-        a=product.a.dtype,
+        a=product.a_dtype,
         b=product.b_dtype,
         total=_total(product),
         separate=product.separate,
@@ -211,9 +222,9 @@ def _copied(product: Product, isa: Isa, stretches: Stretches) -> bool:
     """
     if product.separate or any(axis.window for axis in product.rows):
         return False
-    if stretches.panels or product.term != 1 or product.a.dtype != _total(product):
+    if stretches.panels or product.term != 1 or product.a_dtype != _total(product):
         return True
-    pitch = product.rows[-1].a * product.a.dtype.itemsize if product.rows else 1
+    pitch = product.rows[-1].a * product.a_dtype.itemsize if product.rows else 1
     width = block_of(isa, _total(product)).columns
     several = not isinstance(product.columns.size, int) or product.columns.size > width
     return isinstance(pitch, int) and pitch != 0 and pitch % 4096 == 0 and several
@@ -254,14 +265,14 @@ def _places(product: Product, form: Form, stretches: Stretches) -> tuple[dict[st
 def _zero_bytes(product: Product, form: Form) -> int:
     terms = product.columns.size if product.separate else product.terms
     assert isinstance(terms, int), "a padded contraction knows its channels"
-    size = terms * product.a.dtype.itemsize
+    size = terms * product.a_dtype.itemsize
     return size + -size % form.isa.vector_bytes
 
 
 def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict[str, Argument]:
-    size = product.a.dtype.itemsize
+    size = product.a_dtype.itemsize
     values: dict[str, Argument] = {
-        "a": Address(product.a.value, product.a.offset * size),
+        "a": product.a,
         "b": product.b,
         "rows": dim.product(axis.size for axis in product.rows),
         "columns": product.columns.size,
@@ -282,7 +293,7 @@ def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict
         for (name, operand), step in zip(streams.items(), axis.streams, strict=True):
             values[f"{name}.batch{number}"] = step * operand.dtype.itemsize
     for (name, operand), step in zip(streams.items(), product.columns.streams, strict=True):
-        values[name] = Address(operand.value, operand.offset * operand.dtype.itemsize)
+        values[name] = address(operand)
         values[f"{name}.column"] = step * operand.dtype.itemsize
     return values
 
