@@ -259,8 +259,7 @@ def _row_level(group: Group, scalars: list[Value]) -> set[Value]:
     for node in group.nodes:
         if node.output in level:
             continue
-        flat = all(node.output.type.shape[axis] == 1 for axis in group.axes)
-        if flat and all(value in level or value not in inside for value in node.inputs):
+        if _is_flat(node.output, group) and all(value in level or value not in inside for value in node.inputs):
             level.add(node.output)
     return level
 

@@ -67,9 +67,17 @@ class Growth:
         self._absorb_producers()
 
     def ordered(self) -> list[Group]:
-        """The groups, each after those that it needs; stable."""
-        live = [group for group in self.groups if group is not None]
-        return sorted(live, key=lambda group: (group.before.bit_count(), group.number))
+        """The groups, each after those that it needs, as close as that allows to the order of the model's nodes."""
+        place = {node: index for index, node in enumerate(self.graph.nodes)}
+        live = {group.number: group for group in self.groups if group is not None}
+        wished = sorted(live.values(), key=lambda group: max(place[node] for node in group.nodes))
+        found: dict[Group, None] = {}
+        for wish in wished:
+            needed = [live[number] for number in live if wish.before >> number & 1]
+            for group in sorted(needed, key=lambda group: (group.before.bit_count(), group.number)):
+                found.setdefault(group)
+            found.setdefault(wish)
+        return list(found)
 
     def needs(self, value: Value) -> set[Group]:
         """The groups that compute what lies in the buffer of `value` (through views and concatenations)."""
@@ -158,14 +166,20 @@ class Growth:
         for group in reversed([g for g in self.groups if g is not None]):
             if group.anchor is None and not any(self._visible(v) for node in group.nodes for v in node.outputs):
                 target = self._only_user(group)
-                if target is not None and same_shape(target.domain, group.domain) and not self._only_copies(group):
+                if target is not None and self._may_move(group, target):
                     self._merge(group, target)
 
     def _visible(self, value: Value) -> bool:
         return value in self.graph.outputs or value in self.layout.placed
 
-    def _only_copies(self, group: Group) -> bool:
-        return any(isinstance(node.op, Copy) for node in group.nodes)
+    def _may_move(self, group: Group, target: Group) -> bool:
+        copies = any(isinstance(node.op, Copy) for node in group.nodes)
+        return not copies and (same_shape(target.domain, group.domain) or self._is_number(group))
+
+    def _is_number(self, group: Group) -> bool:
+        """True for one number that follows from the sizes of the call alone."""
+        values = [value for node in group.nodes for value in node.inputs]
+        return group.domain == () and not group.before and all(value.producer for value in values)
 
     def _only_user(self, group: Group) -> Group | None:
         users: set[Group] = set()
