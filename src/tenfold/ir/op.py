@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, dataclass_transform
 
@@ -35,17 +36,12 @@ class Op:
     elementwise: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
 
+    infer: ClassVar[Callable[..., Type | tuple[Type, ...]]]
+    evaluate: ClassVar[Callable[..., Array | tuple[Array, ...]]]
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclass(frozen=True)(cls)
-
-    def infer(self, *inputs: Type) -> Type | tuple[Type, ...]:
-        """The output type, or a tuple of them."""
-        raise NotImplementedError(f"{self.name}.infer")
-
-    def evaluate(self, *inputs: Array) -> Array | tuple[Array, ...]:
-        """The outputs on concrete arrays."""
-        raise NotImplementedError(f"{self.name}.evaluate")
 
     def __call__(self, *inputs: Value) -> Any:
         """A floating node of this operation on `inputs`: its output, or a tuple of them if there are several."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +32,10 @@ def broadcast_shapes(*shapes: tuple[Size, ...]) -> tuple[Size, ...]:
     return tuple(result)
 
 
+def _unknown(op: Elementwise, *entries: Size) -> None:
+    return None
+
+
 class Elementwise(Op):
     """One element out for one element of each input, sizes broadcast as in NumPy.
 
@@ -40,19 +45,14 @@ class Elementwise(Op):
 
     elementwise: ClassVar[bool] = True
 
+    compute: ClassVar[Callable[..., Array]]
+    entry: ClassVar[Callable[..., Size | None]] = _unknown
+
     def dtype(self, *dtypes: DType) -> DType:
         """The result's element type: by default that of the inputs, which must agree."""
         if len(set(dtypes)) != 1:
             raise ValueError(f"{self.name} takes inputs of one element type, not {', '.join(map(str, dtypes))}")
         return dtypes[0]
-
-    def compute(self, *inputs: Array) -> Array:
-        """The definition, on arrays that broadcast."""
-        raise NotImplementedError(f"{self.name}.compute")
-
-    def entry(self, *entries: Size) -> Size | None:
-        """One element of the result from symbolic elements; None where that is not expressible."""
-        return None
 
     def infer(self, *inputs: Type) -> Type:
         """Broadcast the shapes; follow small integer contents."""
