@@ -1,0 +1,222 @@
+"""Recurrent cells: LSTM, GRU and RNN over sequences, as one product for all inputs and then step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenfold.codegen.cpu import emit
+from tenfold.codegen.cpu.cells import activation_body, cell_of
+from tenfold.codegen.cpu.entry import address, arranged, steps
+from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.packing import view_recipe
+from tenfold.codegen.cpu.recurrence import PACK_NAMES, Form, advance_source, pack_source, project_source
+from tenfold.codegen.cpu.storage import SUPPORTED
+from tenfold.codegen.region import THREADS, Anchored, Operand, Region
+from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.op import Op
+from tenfold.ops.movement import Pad, Reshape, Slice, Transpose
+from tenfold.ops.recurrent import Recurrent
+from tenfold.target import Target
+
+_GRAIN = 1 << 17
+"""Products of about 5 µs: less is not worth a part of its own."""
+_MOST_STAGES = 64
+"""The most steps that are stages of their own."""
+_LINE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """The operands of a region by what they are to the cell."""
+
+    x: Operand
+    w: Operand
+    r: Operand
+    biases: dict[str, Operand]
+    first: dict[str, Operand]
+    lengths: Operand | None
+    y: Operand
+    last: dict[str, Operand]
+
+
+class Room:
+    """The kernel's workspace, handed out in whole cache lines."""
+
+    def __init__(self) -> None:
+        self.size: Size = 0
+
+    def take(self, size: Size) -> Workspace:
+        """So many bytes."""
+        place = Workspace(self.size)
+        self.size = self.size + dim.ceildiv(size, _LINE) * _LINE
+        return place
+
+
+class RecurrentStrategy:
+    """`serial` runs all steps in one stage, in parts of the sequences; `steps`, for one sequence of a known number of
+    steps, gives each step a stage, in parts of the units.
+    """
+
+    name = "recurrent"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """The two, or the one that applies."""
+        if not isinstance(region, Anchored) or not isinstance(region.anchor, Recurrent):
+            return Refusal("no recurrent cell")
+        x, op = region.inputs[0], region.anchor
+        reasons = (emit.refusal(activation_body(one, x.dtype)) for one in op.functions())
+        reason = next((one for one in reasons if one), None)
+        if x.dtype not in SUPPORTED or reason or region.body.code:
+            return Refusal(reason or f"a cell of {x.dtype}")
+        serial, split = (Tactic(self.name, (("order", order),)) for order in ("serial", "steps"))
+        count, sequences = x.shape[0], x.shape[1]
+        if sequences != 1 or not isinstance(count, int) or not 1 <= count <= _MOST_STAGES:
+            return (serial,)
+        return (split, serial) if op.gates * op.hidden**2 >= 2 * _GRAIN or count == 1 else (serial, split)
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
+        """The stages: weights that are no constants into panels, the product, the steps."""
+        assert isinstance(region, Anchored)
+        return _Maker(region, isa_of(target)).kernel(tactic["order"] == "steps")
+
+
+class _Maker:
+    def __init__(self, region: Anchored, isa: Isa) -> None:
+        assert isinstance(region.anchor, Recurrent)
+        self.op = region.anchor
+        self.isa = isa
+        self.roles = _roles(region, self.op)
+        roles = self.roles
+        named = {"y": roles.y}
+        named |= {f"{name}.first": one for name, one in roles.first.items()}
+        named |= {f"{name}.last": one for name, one in roles.last.items()}
+        units = tuple(name for name, one in named.items() if one.strides[-1] == 1)
+        self.form = Form(isa, self.op, roles.x.dtype, units)
+        self.room = Room()
+        self.stages: list[Stage] = []
+        self.steps, self.sequences = roles.x.shape[:2]
+
+    def kernel(self, split: bool) -> Kernel:
+        form, hidden = self.form, self.op.hidden
+        everything = tuple(range(form.gates))
+        w = self._panels(self.roles.w, everything)
+        weights = {name: self._panels(one, tuple(range(form.cell.biases[name]))) for name, one in self.roles.biases.items()}
+        for number, sweep in enumerate(form.cell.sweeps):
+            weights[f"r{number}"] = self._panels(self.roles.r, sweep.gates)
+        x = self._rows(self.roles.x)
+        rows = self.steps * self.sequences
+        pre = self.room.take(dim.ceildiv(rows, form.rows) * (form.panels * form.sums(form.gates)))
+        state = self.sequences * form.pitch
+        states = {f"{name}.old": self.room.take(state) for name in form.cell.states}
+        inner = {name: self.room.take(state) for name in ("h.new", *form.cell.passing)}
+        self._project(x, w, pre, states)
+        values: dict[str, Argument] = {"pre": pre, **weights, **states, **inner, **self._results()}
+        work = self.sequences * (form.gates * hidden * hidden)
+        if split:
+            self._split(values, _parts(work, dim.minimum(form.panels, THREADS)))
+        else:
+            parts = _parts(work * self.steps, dim.minimum(self.sequences, THREADS))
+            which = tuple(range(len(form.cell.sweeps)))
+            self._advance(which, values | {"from": 0, "count": self.steps, "parts": parts, "panel_parts": 1})
+        return Kernel(tuple(self.stages), form.scratch, self.room.size)
+
+    def _split(self, values: dict[str, Argument], parts: Size) -> None:
+        assert isinstance(self.steps, int)
+        for at in range(self.steps):
+            for number in range(len(self.form.cell.sweeps)):
+                self._advance((number,), values | {"from": at, "count": 1, "parts": parts, "panel_parts": parts})
+
+    def _project(self, x: dict[str, Argument], w: Argument, pre: Workspace, states: dict[str, Workspace]) -> None:
+        form = self.form
+        rows = self.steps * self.sequences
+        items = dim.ceildiv(rows, form.rows) * form.panels
+        parts = _parts(rows * self.roles.x.shape[2] * (form.gates * self.op.hidden), dim.minimum(items, 4 * THREADS))
+        values: dict[str, Argument] = {"w": w, "pre": pre, "parts": parts, **x, **states}
+        values |= {"steps": self.steps, "sequences": self.sequences, "terms": self.roles.x.shape[2]}
+        for name, one in self.roles.first.items():
+            values |= {f"{name}.first": address(one)}
+            values |= steps(one, f"{name}.first.sequence", f"{name}.first.unit")
+        self.stages.append(Stage(project_source(form), arranged(form.project_names, values), parts))
+
+    def _advance(self, which: tuple[int, ...], values: dict[str, Argument]) -> None:
+        source = advance_source(self.form, which)
+        parts = values["parts"]
+        assert isinstance(parts, Size)
+        self.stages.append(Stage(source, arranged(self.form.advance_names, values), parts))
+
+    def _results(self) -> dict[str, Argument]:
+        roles = self.roles
+        values: dict[str, Argument] = {"steps": self.steps, "sequences": self.sequences, "y": address(roles.y)}
+        values |= steps(roles.y, "y.step", "y.sequence", "y.unit")
+        for name, one in roles.last.items():
+            values |= {f"{name}.last": address(one)} | steps(one, f"{name}.last.sequence", f"{name}.last.unit")
+        if roles.lengths is not None:
+            values |= {"lengths": address(roles.lengths)} | steps(roles.lengths, "lengths.sequence")
+        return values
+
+    def _panels(self, matrix: Operand, gates: tuple[int, ...]) -> Argument:
+        """Some gates of a matrix [gate unit, term], or of a bias, as panels [panel][term][gate][unit]."""
+        width, hidden = self.form.width, self.op.hidden
+        terms: Size = matrix.shape[1] if len(matrix.shape) == 2 else 1
+        recipe = view_recipe(matrix)
+        if recipe is not None and isinstance(terms, int):
+            whole = matrix.shape[0] // hidden
+            return Packed(matrix.value, recipe + _panel_recipe((whole, hidden, terms), gates, width))
+        along = matrix.strides[1] if len(matrix.shape) == 2 else 0
+        one, first = matrix.strides[0], matrix.offset + gates[0] * hidden * matrix.strides[0]
+        view = Operand(
+            matrix.value, matrix.dtype, (self.form.panels, terms, len(gates), width),
+            (width * one, along, hidden * one, one), first,
+        )  # fmt: skip
+        return self._packed(view, hidden)
+
+    def _rows(self, x: Operand) -> dict[str, Argument]:
+        """x as rows of adjacent terms: as it lies, or copied."""
+        if x.strides[2] == 1:
+            return {"x": address(x)} | dict(list(steps(x, "x.step", "x.sequence", "").items())[:2])
+        t, n, k = x.strides
+        view = Operand(x.value, x.dtype, (x.shape[0], x.shape[1], 1, x.shape[2]), (t, n, 0, k), x.offset)
+        size = x.dtype.itemsize
+        place = self._packed(view, x.shape[0] * x.shape[2])
+        return {"x": place, "x.step": x.shape[1] * x.shape[2] * size, "x.sequence": x.shape[2] * size}
+
+    def _packed(self, view: Operand, limit: Size) -> Workspace:
+        place = self.room.take(dim.product(view.shape) * view.dtype.itemsize)
+        values: dict[str, Argument] = {"source": address(view), "target": place, "limit": limit}
+        values |= {f"size{axis}": size for axis, size in enumerate(view.shape)}
+        values |= steps(view, *(f"step{axis}" for axis in range(4)))
+        self.stages.append(Stage(pack_source(self.isa, view.dtype), arranged(PACK_NAMES, values), view.shape[0]))
+        return place
+
+
+def _roles(region: Anchored, op: Recurrent) -> Roles:
+    cell = cell_of(op)
+    x, w, r, *rest = region.inputs
+    lengths = rest.pop() if op.lengths else None
+    first = dict(zip(cell.states, rest[op.biases :], strict=False))
+    biases = dict(zip(cell.biases, [*rest[: op.biases], *rest[op.biases + op.states :]], strict=True))
+    y, *last = region.outputs
+    return Roles(x, w, r, biases, first, lengths, y, dict(zip(cell.states, last, strict=True)))
+
+
+def _parts(work: Size, most: Size) -> Size:
+    return dim.maximum(1, dim.minimum(most, dim.ceildiv(work, _GRAIN)))
+
+
+def _panel_recipe(shape: tuple[int, int, int], gates: tuple[int, ...], width: int) -> tuple[Op, ...]:
+    whole, hidden, terms = shape
+    panels = -(-hidden // width)
+    return (
+        Reshape((whole, hidden, terms)),
+        Slice((gates[0], 0, 0), (len(gates), hidden, terms), (1, 1, 1)),
+        Pad((0, 0, 0), (0, panels * width - hidden, 0)),
+        Reshape((len(gates), panels, width, terms)),
+        Transpose((1, 3, 0, 2)),
+    )
+
+
+
+STRATEGY = RecurrentStrategy()
