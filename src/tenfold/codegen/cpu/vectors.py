@@ -44,6 +44,20 @@ def integer(bits: int) -> ir.IntType:
     return ir.IntType(bits)
 
 
+class Literal(ir.Constant):
+    """A constant written out, of any type."""
+
+    def __init__(self, kind: ir.Type, text: str) -> None:
+        self.type = kind
+        self.constant = text
+
+    def _to_string(self) -> str:
+        return f"{self.type} {self.constant}"
+
+    def _get_reference(self) -> str:
+        return self.constant
+
+
 def _literal(element: ir.Type, number: float | int | bool) -> str:
     if isinstance(element, ir.IntType):
         return str(int(number)) if element.width > 1 else str(bool(number)).lower()
@@ -86,9 +100,8 @@ class Vectors:
     def constant(self, element: ir.Type, number: float | int | bool) -> Vector:
         """A number in every lane."""
         literal = _literal(element, number)
-        if self.lanes == 1:
-            return Vector(self, ir.FormattedConstant(element, literal))
-        return Vector(self, ir.Constant(self.type(element), [ir.FormattedConstant(element, literal)] * self.lanes))
+        text = literal if self.lanes == 1 else f"splat ({element} {literal})"
+        return Vector(self, Literal(self.type(element), text))
 
     def zero(self, element: ir.Type) -> Vector:
         """Zero in every lane."""
@@ -96,7 +109,7 @@ class Vectors:
 
     def undefined(self, element: ir.Type) -> ir.Value:
         """A vector whose every lane is still to be inserted."""
-        return ir.Constant(self.type(element), ir.Undefined)
+        return Literal(self.type(element), "poison")
 
     def iota(self, element: ir.IntType, step: int = 1) -> Vector:
         """0, step, 2 step, …"""
@@ -339,7 +352,7 @@ class Vector:
 
     def shuffle(self, order: Sequence[int], other: Vector | None = None) -> ir.Value:
         """Elements of this and `other` (numbered on from this one's) in the stated order."""
-        second = other.value if other else ir.Constant(self.type, ir.Undefined)
+        second = other.value if other else Literal(self.type, "poison")
         mask = ir.Constant(ir.VectorType(I32, len(order)), list(order))
         return self.code.builder.shuffle_vector(self.value, second, mask)
 
