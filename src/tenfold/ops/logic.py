@@ -275,7 +275,7 @@ class Cast(Elementwise):
 def _next_power_of_two(x: Array) -> Array:
     fraction, exponent = np.frexp(x.astype(np.float32))
     up: Array = np.ldexp(np.float32(1), exponent - (fraction == 0.5))
-    return np.where(np.isfinite(x), up, np.float32(np.nan))
+    return np.where(x == 0, np.float32(0), np.where(np.isfinite(x), up, np.float32(np.nan)))
 
 
 def _text(value: object) -> str:
