@@ -37,6 +37,7 @@ def runnable() -> list[Isa]:
 _KEEP: list[object] = []
 
 
+@functools.cache
 def load(source: str, isa: Isa, name: str = "stage", optimise: bool = False) -> Callable[..., int]:
     """A function of three pointer-sized arguments, compiled for `isa` and ready to call here."""
     module = llvm.parse_assembly(source)

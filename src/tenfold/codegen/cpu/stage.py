@@ -1,0 +1,88 @@
+"""A stage being written: its module, its arguments by name, where code goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llvmlite import ir
+
+from tenfold.codegen.cpu.flow import define, load_pointer, load_size, step
+from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors
+from tenfold.codegen.region import Operand
+from tenfold.codegen.strategy import Address, Argument
+
+
+class StageWriter:
+    """`i32 @stage(ptr args, i64 part, ptr scratch)` in a module of its own; `names` says what `args` holds.
+
+    A name that starts with "@" is an address, another one a size. All are loaded at the entry.
+    """
+
+    def __init__(self, isa: Isa, name: str, names: Sequence[str]) -> None:
+        self.isa = isa
+        self.module = ir.Module(name=name)
+        function = define(self.module, "stage", I32, [POINTER, I64, POINTER], internal=False)
+        self.args, part, self.scratch = function.args
+        self.builder = ir.IRBuilder(function.entry_basic_block)
+        self.scalar = Vectors(self.builder, isa, 1)
+        self.part = self.scalar.wrap(part)
+        self._sizes: dict[str, Vector] = {}
+        self._pointers: dict[str, ir.Value] = {}
+        for place, each in enumerate(names):
+            if each.startswith("@"):
+                self._pointers[each] = load_pointer(self.scalar, self.args, 8 * place)
+            else:
+                self._sizes[each] = load_size(self.scalar, self.args, 8 * place)
+
+    def arg(self, name: str) -> Vector:
+        """A size among the arguments."""
+        return self._sizes[name]
+
+    def pointer(self, name: str) -> ir.Value:
+        """An address among the arguments, by its name with the "@"."""
+        return self._pointers[name]
+
+    def vectors(self, lanes: int) -> Vectors:
+        """Vectors of that many lanes."""
+        return Vectors(self.builder, self.isa, lanes)
+
+    def number(self, value: int) -> Vector:
+        """A scalar i64."""
+        return self.scalar.constant(I64, value)
+
+    def step(self, pointer: ir.Value, offset: Vector | int) -> ir.Value:
+        """The address `offset` bytes after `pointer`."""
+        return step(self.builder, pointer, offset)
+
+    def finish(self) -> str:
+        """Return 0; the module in textual form."""
+        self.builder.ret(ir.Constant(I32, 0))
+        return str(self.module)
+
+
+def least(a: Vector, b: Vector) -> Vector:
+    """The lesser of two scalars."""
+    return (a < b).where(a, b)
+
+
+def most(a: Vector, b: Vector) -> Vector:
+    """The greater of two scalars."""
+    return (a > b).where(a, b)
+
+
+def divided(value: Vector, by: Vector) -> tuple[Vector, Vector]:
+    """Quotient and rest of scalars that are not negative."""
+    builder = value.code.builder
+    quotient = value.code.wrap(builder.udiv(value.value, by.value))
+    return quotient, value - quotient * by
+
+
+def ordered(names: Sequence[str], arguments: Mapping[str, Argument]) -> tuple[Argument, ...]:
+    """The arguments in the order of their names."""
+    return tuple(arguments[name] for name in names)
+
+
+def address(operand: Operand) -> Address:
+    """Where an operand's first element lies."""
+    return Address(operand.value, operand.offset * operand.dtype.itemsize)
