@@ -139,10 +139,13 @@ def _sizes(graph: Graph) -> Iterator[Size]:
 
 def _names(graph: Graph) -> dict[Value, str]:
     values = [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]
+    unnamed = 0
     taken: dict[str, int] = {}
     names: dict[Value, str] = {}
     for value in values:
-        name = value.name if value.name and not value.name.isdigit() else str(len(names))
+        named = bool(value.name) and not value.name.isdigit()
+        name = value.name if named else str(unnamed)
+        unnamed += not named
         taken[name] = count = taken.get(name, 0) + 1
         unique = f"{name}~{count}" if count > 1 else name
         names[value] = f"%{unique}" if _PLAIN.fullmatch(unique) or unique.isdigit() else f"%{quoted(unique)}"
@@ -199,7 +202,7 @@ def parse(source: str, catalogue: Iterable[type[Op]], weights: Mapping[str, Tens
     """
     parser = _Parser(source, {op.__name__: op for op in catalogue}, weights or {})
     graph = parser.graph()
-    parser.expect("end")
+    parser.expect("<end>")
     return graph
 
 
@@ -224,10 +227,10 @@ def _tokens(source: str) -> Iterator[Token]:
         if found is None:
             raise ValueError(f"line {line}: {source[position]!r} begins nothing that the textual form knows")
         if found.lastgroup != "space":
-            yield found.lastgroup or "", found.group(), line
+            yield f"<{found.lastgroup}>", found.group(), line
         line += found.group().count("\n")
         position = found.end()
-    yield "end", "the end of the text", line
+    yield "<end>", "the end of the text", line
 
 
 class _Parser:
@@ -240,7 +243,7 @@ class _Parser:
         self.symbols = dict(self.declarations())
 
     def peek(self, *texts: str) -> bool:
-        """Whether the next token is one of these texts (or kinds)."""
+        """Whether the next token is one of these texts, or of these kinds: <name>, <value>, <number>, …"""
         kind, found, _ = self.tokens[self.place]
         return found in texts or kind in texts
 
@@ -262,7 +265,7 @@ class _Parser:
         raise ValueError(f"line {line}: expected {expected}, found {found}")
 
     def string(self) -> str:
-        return str(json.loads(self.expect("string")))
+        return str(json.loads(self.expect("<string>")))
 
     def several(self, one: Any, end: str) -> list[Any]:
         """Items separated by commas, up to and with `end`; a comma may end them."""
@@ -276,7 +279,7 @@ class _Parser:
     def graph(self) -> Graph:
         self.expect("graph")
         outer, self.values = self.values, {}
-        graph = Graph(name=self.string() if self.peek("string") else "")
+        graph = Graph(name=self.string() if self.peek("<string>") else "")
         self.expect("(")
         self.several(lambda: self.input(graph), ")")
         while not self.accept("{"):
@@ -299,7 +302,7 @@ class _Parser:
         self.place, more = place, self.tokens[place][1] == "where"
         while more:
             self.take()
-            name = self.string() if self.peek("string") else self.expect("name")
+            name = self.string() if self.peek("<string>") else self.expect("<name>")
             self.expect("in")
             yield name, self.declaration(name)
             more = self.peek(",")
@@ -314,7 +317,7 @@ class _Parser:
         return dim.symbol(name, low, high, self.scalar() if self.accept("by") else 1)
 
     def input(self, graph: Graph) -> None:
-        written = self.expect("value")
+        written = self.expect("<value>")
         self.expect(":")
         type = self.type()
         if self.accept("="):
@@ -323,9 +326,9 @@ class _Parser:
         self.values[written] = graph.input(_name(written), type)
 
     def statement(self, graph: Graph) -> None:
-        written = [self.expect("value")]
+        written = [self.expect("<value>")]
         while self.accept(","):
-            written.append(self.expect("value"))
+            written.append(self.expect("<value>"))
         self.expect("=")
         node = self.node()
         if len(node.outputs) != len(written):
@@ -335,7 +338,7 @@ class _Parser:
             self.values[name] = value
         if self.accept(":"):
             self.types(node)
-        node.name = self.string() if self.peek("string") else ""
+        node.name = self.string() if self.peek("<string>") else ""
         if self.accept("from"):
             node.source = (self.string(),)
             while self.accept(","):
@@ -352,7 +355,7 @@ class _Parser:
             value.type = stated.with_entries(value.type.entries)
 
     def node(self) -> Node:
-        name = self.expect("name")
+        name = self.expect("<name>")
         if name not in self.catalogue:
             self.fail(f"an operation of the catalogue instead of {name}")
         kind = self.catalogue[name]
@@ -364,22 +367,22 @@ class _Parser:
         return Node(kind(**stated), self.several(self.operand, ")"))
 
     def assignment(self) -> tuple[str, Any]:
-        name = self.expect("name")
+        name = self.expect("<name>")
         self.expect("=")
         return name, self.attribute()
 
     def operand(self) -> Value:
-        if self.peek("value"):
-            written = self.take()
+        if self.peek("<value>"):
+            written = self.tokens[self.place][1]
             if written not in self.values:
                 self.fail(f"a value defined before {written}")
-            return self.values[written]
+            return self.values[self.take()]
         if self.peek(*_DTYPES):
             return Node(self.catalogue["Constant"](self.tensor()), ()).output  # type: ignore[call-arg]
         return self.node().output
 
     def attribute(self) -> Any:
-        if self.peek("text"):
+        if self.peek("<text>"):
             return json.loads(f'"{self.take()[1:-1]}"')
         if self.peek("graph"):
             return self.graph()
@@ -420,8 +423,8 @@ class _Parser:
         elements = self.several(self.string if type.dtype is dt.string else self.attribute, "}")
         if type.dtype.kind is dt.Kind.COMPLEX:
             elements = [complex(*parts) for parts in elements]
-        kind = object if type.dtype is dt.string else None
-        array = np.array(elements, dtype=kind).astype(type.dtype.numpy).reshape(type.shape)  # type: ignore[arg-type]
+        read = _READ_AS.get(type.dtype.kind) if type.dtype is not dt.u64 else np.uint64
+        array = np.array(elements, dtype=read).astype(type.dtype.numpy).reshape(type.shape)  # type: ignore[arg-type]
         return Tensor(array, dtype=type.dtype, source=self.string() if self.accept("@") else None)
 
     def scalar(self) -> Any:
@@ -446,7 +449,7 @@ class _Parser:
             found = self.scalar()
             self.expect(")")
             return found
-        if self.peek("number"):
+        if self.peek("<number>"):
             written = self.take()
             return int(written) if written.isdigit() else float(written)
         if self.peek(*_WORDS):
@@ -455,13 +458,14 @@ class _Parser:
 
     def atom(self) -> Any:
         """A symbol, or a function of sizes."""
-        name = self.string() if self.peek("string") else self.expect("name")
+        name = self.string() if self.peek("<string>") else self.expect("<name>")
         if self.accept("("):
             return getattr(dim, name)(*self.several(self.scalar, ")"))
         return self.symbols.get(name, dim.symbol(name, 1))
 
 
 _DTYPES = tuple(dtype.name for dtype in dt.ALL)
+_READ_AS = {dt.Kind.STRING: np.object_, dt.Kind.INT: np.int64, dt.Kind.UINT: np.int64}
 _WORDS = {"true": True, "false": False, "none": None, "inf": float("inf"), "nan": float("nan")}
 
 
