@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +22,6 @@ from tenfold.runtime.frame import Frames
 from tenfold.runtime.host import HostStep
 from tenfold.runtime.plan import FIRST_INPUT, Plan, Spec, from_manifest
 from tenfold.target import Target
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Array = NDArray[Any]
 
@@ -65,6 +61,7 @@ class Engine:
             scratch=plan.scratch,
         )
         self.spans = tuple((span, None if span.is_native else HostStep(span)) for span in plan.spans)
+        self.is_one_span = len(self.spans) == 1 and plan.spans[0].is_native
         self._crew = (entry["crew_section"], entry["crew_entries"])
         self._frames: dict[int, Frames] = {}
         self._idle: list[Context] = []
@@ -96,19 +93,14 @@ class Engine:
 
     def run(self, inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Array]:
         """The outputs by name, in the model's order."""
-        with self._borrowed() as context:
-            return context.run(inputs)
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[Context]:
-        with self._lock:
-            context = self._idle.pop() if self._idle else None
-        context = context or self.context()
         try:
-            yield context
+            context = self._idle.pop()
+        except IndexError:
+            context = self.context()
+        try:
+            return context.run(inputs)
         finally:
-            with self._lock:
-                self._idle.append(context)
+            self._idle.append(context)
 
     def context(self, *, threads: int | None = None) -> Context:
         """A new running instance; `threads` is the most threads that a call on it uses."""
