@@ -63,7 +63,6 @@ def test_nearest_rounding(rounding: Any) -> None:
         {"mode": "cubic", "cubic_a": -0.5},
         {"mode": "linear", "antialias": True},
         {"mode": "cubic", "antialias": True},
-        {"mode": "linear", "coordinates": "half_pixel_symmetric"},
         {"mode": "linear", "coordinates": "align_corners"},
     ],
 )
@@ -75,6 +74,13 @@ def test_resize_as_the_reference(attributes: dict[str, Any]) -> None:
     scales = np.array((1, 1, 0.6, 0.8), np.float32)
     expected = reference("Resize", {"x": X, "roi": EMPTY, "scales": scales}, opset=19, **given)
     close(resized((1.0, 1.0, 0.6, 0.8), **attributes).evaluate(X), expected.astype(np.float32), 2e-6)
+
+
+def test_half_pixel_symmetric() -> None:
+    scales = (1.0, 1.0, 0.6, 0.8)
+    op = resized(scales, mode="linear", coordinates="half_pixel_symmetric")
+    kind = {"coordinate_transformation_mode": "half_pixel_symmetric", "mode": "linear"}
+    close(op.evaluate(X), runtime("Resize", X, EMPTY, np.array(scales, np.float32), opset=19, **kind)[0], 2e-6)
 
 
 def test_crop_and_resize() -> None:

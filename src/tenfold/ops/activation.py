@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,7 +36,12 @@ from tenfold.ops.logic import Cast, Greater, Less, Where
 
 
 class Activation(Elementwise):
-    """A function of one value (and its parameters) that emitters know through `expand` only."""
+    """A function of one value (and its parameters) that emitters know through `expand` only.
+
+    A subclass defines `primitives`: the same as `compute`, for values of one element type of at least 32 bits.
+    """
+
+    primitives: ClassVar[Callable[..., Value]]
 
     def dtype(self, *dtypes: DType) -> DType:
         """Inputs of one floating-point type."""
@@ -51,10 +58,6 @@ class Activation(Elementwise):
         wide = (Cast(dt.f32)(value) for value in values)
         narrowed: Value = Cast(result)(self.primitives(*wide))
         return narrowed
-
-    def primitives(self, *values: Value) -> Value:
-        """The definition in primitives, for one element type of at least 32 bits."""
-        raise NotImplementedError(f"{self.name}.primitives")
 
 
 class Relu(Activation):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -93,15 +94,16 @@ class ConvTranspose(Op):
         batch, spatial, kernel = x.shape[0], x.shape[2:], w.shape[2:]
         rows = x.reshape(batch, self.groups, x.shape[1] // self.groups, -1).transpose(0, 1, 3, 2)
         matrices = w.reshape(self.groups, w.shape[0] // self.groups, -1)
-        added = contract(rows, matrices).transpose(0, 1, 3, 2).reshape(batch, -1, *kernel, *spatial)
-        y = np.zeros((*added.shape[:2], *known(self._full(_type(x), _type(w)))), added.dtype)
+        added: Array = contract(rows, matrices).transpose(0, 1, 3, 2).reshape(batch, -1, *kernel, *spatial)
+        y: Array = np.zeros((*added.shape[:2], *known(self._full(_type(x), _type(w)))), added.dtype)
         for taps in itertools.product(*map(range, kernel)):
             places = zip(taps, spatial, self.strides, self.dilations, strict=True)
-            where = tuple(slice(k * d, k * d + (size - 1) * s + 1, s) for k, size, s, d in places)
-            y[(..., *where)] += added[(slice(None), slice(None), *taps)]
+            where: Any = (..., *(slice(k * d, k * d + (size - 1) * s + 1, s) for k, size, s, d in places))
+            tap: Any = (slice(None), slice(None), *taps)
+            y[where] += added[tap]
         sizes = zip(known(self.pads_before), known(result.shape[2:]), strict=True)
-        kept = tuple(slice(before, before + size) for before, size in sizes)
-        return y[(..., *kept)].astype(result.dtype.numpy)
+        kept: Any = (..., *(slice(before, before + size) for before, size in sizes))
+        return np.asarray(y[kept]).astype(result.dtype.numpy)
 
     def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
         """A multiplication and an addition for each tap of each input element."""

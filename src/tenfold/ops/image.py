@@ -117,8 +117,7 @@ class Resize(Op):
         below = np.floor(at)
         rest = at - below
         above = {"floor": 0, "ceil": rest > 0, "round_prefer_floor": rest > 0.5, "round_prefer_ceil": rest >= 0.5}
-        index: Array = (below + above[self.rounding]).astype(np.int64)
-        return index
+        return np.asarray(below + above[self.rounding]).astype(np.int64)
 
     def _filter(self, ratio: Array, scale: float) -> tuple[int, Array]:
         radius, kernel = (1, _triangle) if self.mode == "linear" else (2, self._cubic)
@@ -208,11 +207,10 @@ def cubic(x: Array, a: float) -> Array:
 
 
 def _triangle(x: Array) -> Array:
-    return np.maximum(0, 1 - np.abs(x))
+    return np.asarray(np.maximum(0, 1 - np.abs(x)))
 
 
 def _weigh(x: Array, places: Array, weights: Array, axis: int) -> Array:
     shape = tuple(-1 if at == axis else 1 for at in range(x.ndim))
-    taps = range(places.shape[1])
-    total: Array = sum(np.take(x, places[:, n], axis) * weights[:, n].reshape(shape).astype(x.dtype) for n in taps)
-    return total
+    gathered = [np.take(x, places[:, n], axis) * weights[:, n].reshape(shape) for n in range(places.shape[1])]
+    return np.asarray(np.sum(gathered, axis=0)).astype(x.dtype)

@@ -56,7 +56,8 @@ class Pool(Op):
             norm = np.power(np.sum(np.abs(seen) ** self.p, axis=axes), 1 / self.p)
             return np.asarray(norm).astype(x.dtype)
         inside = self._places(x.shape[2:], counts).sum(axis=axes)
-        return np.asarray(seen.sum(axis=axes) / inside.astype(seen.dtype)).astype(x.dtype)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(seen.sum(axis=axes) / inside.astype(seen.dtype)).astype(x.dtype)
 
     def _places(self, spatial: tuple[int, ...], counts: tuple[int, ...]) -> Array:
         before, after = known(self.pads_before), known(self.pads_after)
@@ -93,8 +94,8 @@ class MaxPoolIndices(Op):
         """Take the winner's position from an array of positions, gathered like the data."""
         counts = known(_counts(self, _type(x)))
         spatial = x.shape[2:]
-        within = np.arange(math.prod(spatial), dtype=np.int64)
-        within = within.reshape(spatial[::-1]).T if self.column_major else within.reshape(spatial)
+        counted: Array = np.arange(math.prod(spatial), dtype=np.int64)
+        within: Array = counted.reshape(spatial[::-1]).T if self.column_major else counted.reshape(spatial)
         planes = np.arange(x.shape[0] * x.shape[1], dtype=np.int64).reshape(*x.shape[:2], *(1,) * len(spatial))
         positions = planes * within.size + within
         values = _windows(self, x, counts, _lowest(dt.of(x.dtype))).reshape(*x.shape[:2], *counts, -1)

@@ -71,9 +71,10 @@ def _name(node: Operator, name: str) -> str:
 
 def _arguments(name: str, alphas: Iterator[float], betas: Iterator[float]) -> tuple[float, ...]:
     found = []
-    for field in dataclasses.fields(FUNCTIONS[name]):  # type: ignore[arg-type]
+    for field in dataclasses.fields(FUNCTIONS[name]):
         source = alphas if field.name == "alpha" else betas
-        found.append(next(source, float(field.default)))
+        default: float = field.default  # type: ignore[assignment]
+        found.append(next(source, default))
     return tuple(found)
 
 
