@@ -17,7 +17,7 @@ from tenfold.codegen.region import (
     Row,
     Uniform,
 )
-from tenfold.compiler.fuse.grow import Group, Growth
+from tenfold.compiler.fuse.grow import Group, Growth, is_number
 from tenfold.compiler.layout import Layout, storage_axes
 from tenfold.compiler.views import Shape, broadcast_strides
 from tenfold.ir import dtype as dt
@@ -67,7 +67,7 @@ class BodyBuilder:
         inside = {value for node in nodes for value in node.outputs} | set(given)
         for node in nodes:
             for value in node.inputs[1:] if isinstance(node.op, Pick) else node.inputs:
-                if value not in inside and value not in self.loads and _immediate(value) is None:
+                if value not in inside and value not in self.loads and not is_number(value):
                     self.loads[value] = self.operand(value)
 
     def body(self, nodes: Iterable[Node], inputs: Sequence[Value], results: Sequence[Value]) -> Body:
@@ -101,7 +101,7 @@ class _Writer:
         if constant is not None:
             return self.emit(Instruction(Constant(constant), (), value.type.dtype))
         node = value.producer
-        assert node is not None and node in self.nodes, f"{value} is neither loaded nor computed here"
+        assert node is not None and (node in self.nodes or is_number(value)), f"{value} is not known here"
         match node.op:
             case Copy():
                 return self.register(node.inputs[0])

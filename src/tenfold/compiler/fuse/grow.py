@@ -62,7 +62,7 @@ class Growth:
         self.of: dict[Node, Group] = {}
         self.refusals: list[NotFused] = []
         for node in graph.nodes:
-            if not isinstance(node.op, (Constant, Concat, *VIEW_OPS)):
+            if not isinstance(node.op, (Constant, Concat, *VIEW_OPS)) and not self._is_inline(node):
                 self._take(node)
         self._absorb_producers()
 
@@ -174,12 +174,12 @@ class Growth:
 
     def _may_move(self, group: Group, target: Group) -> bool:
         copies = any(isinstance(node.op, Copy) for node in group.nodes)
-        return not copies and (same_shape(target.domain, group.domain) or self._is_number(group))
+        return not copies and same_shape(target.domain, group.domain)
 
-    def _is_number(self, group: Group) -> bool:
-        """True for one number that follows from the sizes of the call alone."""
-        values = [value for node in group.nodes for value in node.inputs]
-        return group.domain == () and not group.before and all(value.producer for value in values)
+    def _is_inline(self, node: Node) -> bool:
+        """True for a number that each body which uses it computes for itself."""
+        used_in_bodies = all(is_pointwise(user) for user in node.output.uses) if len(node.outputs) == 1 else False
+        return used_in_bodies and is_number(node.output) and not self._visible(node.output)
 
     def _only_user(self, group: Group) -> Group | None:
         users: set[Group] = set()
@@ -209,6 +209,14 @@ class Growth:
         for later in self.groups:
             if later is not None and later.before & bit:
                 later.before = later.before & ~bit | group.before | (1 << target.number if later is not target else 0)
+
+
+def is_number(value: Value) -> bool:
+    """True for one number that follows from the sizes of the call alone."""
+    node = value.producer
+    if node is None or value.type.size != 1:
+        return False
+    return isinstance(node.op, (Constant, *SOURCES)) or (node.op.elementwise and all(map(is_number, node.inputs)))
 
 
 def is_pointwise(node: Node) -> bool:
