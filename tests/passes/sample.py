@@ -18,6 +18,19 @@ def sample(graph: Graph, seed: int = 0) -> dict[str, Array]:
     return {value.name: random_array(value.type, generator) for value in graph.inputs}
 
 
+SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, 1.0, -2.5, 1e20, -1e-30])
+
+
+def sample_of_special_numbers(graph: Graph, seed: int) -> dict[str, Array]:
+    generator = np.random.default_rng(seed)
+    found = sample(graph, seed)
+    for name, array in found.items():
+        if array.dtype.kind == "f":
+            chosen = generator.random(array.shape) < 0.4
+            found[name] = np.where(chosen, generator.choice(SPECIAL, array.shape), array).astype(array.dtype)
+    return found
+
+
 def random_array(type: Type, generator: np.random.Generator) -> Array:
     shape = tuple(dim.evaluate(size, SIZES) for size in type.shape)
     if type.entries is not None:
@@ -28,7 +41,9 @@ def random_array(type: Type, generator: np.random.Generator) -> Array:
     return generator.integers(0, 2 if type.dtype.name == "bool" else 5, shape).astype(type.dtype.numpy)
 
 
-def assert_same(before: dict[str, Array], after: dict[str, Array], *, exact: bool = False, tolerance: float = 2e-5) -> None:
+def assert_same(
+    before: dict[str, Array], after: dict[str, Array], *, exact: bool = False, tolerance: float = 2e-5
+) -> None:
     assert list(before) == list(after)
     for name, expected in before.items():
         found = after[name]

@@ -127,7 +127,7 @@ def _centred(value: Value) -> tuple[Value, tuple[int, ...]] | None:
     }""",
 )
 def layer_norm(value: Value) -> Replacement:
-    """(x - mean(x)) / sqrt(mean((x - mean(x))²) + e) over the last axes -> layer norm of x, scale 1, bias 0"""
+    """(x - mean(x)) / sqrt(mean((x - mean(x))²) + e) over the last axes -> layer norm of x, scale 1, bias -0"""
     parts = _divided_by_root(value)
     if parts is None:
         return None
@@ -138,7 +138,7 @@ def layer_norm(value: Value) -> Replacement:
     x, axes = outer
     axis = _row_axis(axes, x)
     dtype = value.type.dtype
-    return None if axis is None else LayerNorm(axis, epsilon)(x, scalar(1, dtype)(), scalar(0, dtype)())
+    return None if axis is None else LayerNorm(axis, epsilon)(x, scalar(1, dtype)(), scalar(-0.0, dtype)())
 
 
 @rule(
@@ -154,7 +154,7 @@ def layer_norm(value: Value) -> Replacement:
     }""",
 )
 def layer_norm_by_moments(value: Value) -> Replacement:
-    """(x - m) / sqrt(max(mean(x x) - m m, 0) + e), m = mean(x) -> layer norm of x, scale 1, bias 0
+    """(x - m) / sqrt(max(mean(x x) - m m, 0) + e), m = mean(x) -> layer norm of x, scale 1, bias -0
 
     The variance by centred squares is the same sum without its cancellation.
     """
@@ -169,7 +169,7 @@ def layer_norm_by_moments(value: Value) -> Replacement:
     match power:
         case Value(Sub(), (square, Value(Mul(), (a, b)))) if a is b and a is m and _mean_square(square) == (x, axes):
             axis, dtype = _row_axis(axes, x), value.type.dtype
-            return None if axis is None else LayerNorm(axis, epsilon)(x, scalar(1, dtype)(), scalar(0, dtype)())
+            return None if axis is None else LayerNorm(axis, epsilon)(x, scalar(1, dtype)(), scalar(-0.0, dtype)())
     return None
 
 
@@ -190,10 +190,13 @@ def rms_norm(value: Value) -> Replacement:
     return None if axis is None else RMSNorm(axis, epsilon)(x, scalar(1, value.type.dtype)())
 
 
-def _within_row(c: Value, x: Value, axis: int) -> bool:
-    """Whether c is a constant that varies along the normalised axes only, and broadcasts to x."""
-    outer = c.type.shape[: max(0, c.type.rank - (x.type.rank - axis))]
-    return isinstance(c.op, Constant) and c.type.rank <= x.type.rank and all(size == 1 for size in outer)
+def _absorbs(norm: Value, value: Value) -> bool:
+    """Whether `value` joins the norm, which nothing else uses, with a constant that varies along its rows only."""
+    if not isinstance(norm.op, LayerNorm | RMSNorm) or not used_once(norm) or not same_type(norm, value):
+        return False
+    c, row = value.inputs[1], norm.type.rank - norm.op.axis
+    outer = c.type.shape[: max(0, c.type.rank - row)]
+    return isinstance(c.op, Constant) and all(size == 1 for size in outer)
 
 
 @rule(
@@ -201,16 +204,12 @@ def _within_row(c: Value, x: Value, axis: int) -> bool:
     "graph (%x: f32[2, 2]) { return Mul(LayerNorm<axis=1>(%x, f32{1}, f32{0}), f32[2, 1]{2.0, 3.0}) }",
 )
 def norm_scale(value: Value) -> Replacement:
-    """norm(x, s, b) c -> norm(x, s c, b c)"""
+    """norm(x, s, b) c -> norm(x, s c, b c);  a bias of -0 stays"""
     match value:
-        case Value(Mul(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if used_once(norm) and same_type(
-            norm, value
-        ):
-            if _within_row(c, x, op.axis):
-                return op(x, Mul()(s, c), Mul()(b, c))
-        case Value(Mul(), (Value(RMSNorm() as op, (x, s)) as norm, c)) if used_once(norm) and same_type(norm, value):
-            if _within_row(c, x, op.axis):
-                return op(x, Mul()(s, c))
+        case Value(Mul(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if _absorbs(norm, value):
+            return op(x, Mul()(s, c), b if exactly(b, -0.0) else Mul()(b, c))
+        case Value(Mul(), (Value(RMSNorm() as op, (x, s)) as norm, c)) if _absorbs(norm, value):
+            return op(x, Mul()(s, c))
     return None
 
 
@@ -221,11 +220,8 @@ def norm_scale(value: Value) -> Replacement:
 def norm_bias(value: Value) -> Replacement:
     """norm(x, s, b) + c -> norm(x, s, b + c)"""
     match value:
-        case Value(Add(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if used_once(norm) and same_type(
-            norm, value
-        ):
-            if _within_row(c, x, op.axis):
-                return op(x, s, Add()(b, c))
+        case Value(Add(), (Value(LayerNorm() as op, (x, s, b)) as norm, c)) if _absorbs(norm, value):
+            return op(x, s, Add()(b, c))
     return None
 
 
