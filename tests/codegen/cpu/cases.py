@@ -145,10 +145,15 @@ EMIT = (
 
 _CASTABLE = (*NUMBERS, *SMALL_FLOATS, dt.f8e8m0, dt.boolean, dt.i4, dt.u4)
 CASTS = tuple(
-    Case(f"Cast-{a}-{b}", _unary(logic.Cast(b), a), special=a.is_float and b.is_float)
+    Case(
+        f"Cast-{a}-{b}",
+        _unary(logic.Cast(b), a),
+        low=0.3 if a is dt.f8e8m0 else -3.0,
+        special=a.is_float and b.is_float and b is not dt.f4e2m1 and a is not dt.f8e8m0,
+    )
     for a in _CASTABLE
     for b in _CASTABLE
-    if a is not b
+    if a is not b and {a, b} != {dt.i4, dt.u4}
 )
 """Every conversion."""
 

@@ -31,7 +31,8 @@ def view(operand: Operand, memory: Memory, bindings: Mapping[str, int], shape: S
     sizes = [number(size, bindings) for size in operand.shape] if shape is None else list(shape)
     strides = [number(stride, bindings) * operand.dtype.itemsize for stride in operand.strides]
     flat = memory[operand.value][number(operand.offset, bindings) :]
-    return np.lib.stride_tricks.as_strided(flat, sizes, strides)
+    plain = flat.view(f"u{operand.dtype.itemsize}")
+    return np.lib.stride_tricks.as_strided(plain, sizes, strides).view(flat.dtype)
 
 
 def operands(region: Region) -> tuple[list[Operand], list[Operand]]:

@@ -35,7 +35,12 @@ def _quotient(x: Vector, y: Vector, unsigned: bool) -> Vector:
 
 
 def remainder(x: Vector, y: Vector, truncated: bool, unsigned: bool = False) -> Vector:
-    """x - y q with q = x / y toward zero if `truncated` (the sign of x), else rounded down (the sign of y)."""
+    """x - y q with q = x / y toward zero if `truncated` (the sign of x), else rounded down (the sign of y).
+
+    An integer divisor of zero counts as 1.
+    """
+    if not is_float(x.type):
+        y = y.equals(0).where(1, y)
     rest = _float_remainder(x, y) if is_float(x.type) else x - divide(x, y, unsigned) * y
     if truncated or unsigned:
         return rest

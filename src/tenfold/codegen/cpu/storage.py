@@ -69,6 +69,8 @@ def widen(dtype: DType, stored: Vector) -> Vector:
         return (stored.zero_extend(I32) << 16).floats()
     if dtype is dt.f8e8m0:
         return _widen_exponent(stored.zero_extend(I32))
+    if dtype.is_integer and dtype.bits < 8:
+        return wrap(dtype, stored)
     return _widen_small(FORMATS[dtype], stored.zero_extend(I32)) if dtype in FORMATS else stored
 
 
@@ -79,15 +81,17 @@ def narrow(dtype: DType, value: Vector, saturate: bool = False) -> Vector:
     """
     if dtype is dt.boolean:
         return value.zero_extend(integer(8))
-    if dtype in (dt.f64, dt.f32) or not dtype.is_float:
-        return value.to_float(stored_type(dtype)) if dtype.is_float else value
+    if not dtype.is_float:
+        return value & (1 << dtype.bits) - 1 if dtype.bits < 8 else value
+    if dtype in (dt.f64, dt.f32):
+        return value.to_float(stored_type(dtype))
     single = _round_to_odd(value) if width(value.type) == 64 else value
     if dtype is dt.f16:
         return single.to_float(HALF)
     if dtype is dt.bf16:
         return _narrow_bfloat(single)
     if dtype is dt.f8e8m0:
-        return _narrow_exponent(single)
+        return _narrow_exponent(single, saturate)
     return _narrow_small(FORMATS[dtype], single, saturate)
 
 
@@ -167,15 +171,14 @@ def _widen_exponent(bits: Vector) -> Vector:
     return bits.equals(0xFF).where(0x7FC00000, low).floats()
 
 
-def _narrow_exponent(value: Vector) -> Vector:
-    bits = value.bits()
-    halfway = (bits & 0x7FFFFF) > 0x400000
-    odd = (bits & 0x7FFFFF).equals(0x400000) & (bits & 0x800000).compare("!=", 0)
-    power = bits.unsigned_shift(23) + (halfway | odd).where(bits.like(1), 0)
-    subnormal = (bits.abs() < 0x800000) & (bits > 0x400000)
-    rounded = subnormal.where(bits.like(1), power)
-    invalid = value.is_nan() | (bits < 0) | rounded.equals(0xFF)
-    return invalid.where(0xFF, rounded).to_integer(integer(8))
+def _narrow_exponent(value: Vector, saturate: bool) -> Vector:
+    """The magnitude, up to the next power of two; there is no zero."""
+    bits = value.abs().bits()
+    power = (bits <= 0x400000).where(0, (bits + 0x7FFFFF).unsigned_shift(23))
+    beyond = 0xFE if saturate else 0xFF
+    code = (power >= 0xFF).where(beyond, power)
+    unusable = value.is_nan() | value.abs().equals(float("inf"))
+    return unusable.where(0xFF, code).to_integer(integer(8))
 
 
 def _widen_small(form: Format, bits: Vector) -> Vector:
