@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cpu import gemm
+from tenfold.codegen.cpu import gemm, pointwise, recurrent
 from tenfold.codegen.cpu.conv import depthwise, direct
 from tenfold.codegen.strategy import Strategy
 
-STRATEGIES: tuple[Strategy, ...] = (gemm.STRATEGY, depthwise.STRATEGY, direct.STRATEGY)
+STRATEGIES: tuple[Strategy, ...] = (pointwise.STRATEGY, gemm.STRATEGY, recurrent.STRATEGY, depthwise.STRATEGY, direct.STRATEGY)
