@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, panel_stage, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, address, kernel, refuse
+from tenfold.codegen.cpu.product import Axis, Product, kernel, refuse
+from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
 from tenfold.ir import dim

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tenfold.codegen.cpu.contraction import Form, Stream, source
+from tenfold.codegen.cpu.contraction import Form, source
 from tenfold.codegen.cpu.emit import refusal
+from tenfold.codegen.cpu.epilogue import Stream
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
+from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.storage import SUPPORTED
 from tenfold.codegen.region import THREADS, Anchored, Index, Load, Operand, Uniform
-from tenfold.codegen.strategy import Address, Argument, Kernel, Refusal, Stage
+from tenfold.codegen.strategy import Argument, Kernel, Refusal, Stage
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType, boolean
@@ -88,12 +90,7 @@ class Product:
     def streams(self) -> dict[str, Operand]:
         """The operands of the body by name."""
         extra, outputs = self.region.extra, self.region.outputs
-        return {f"extra{i}": one for i, one in enumerate(extra)} | {f"out{i}": one for i, one in enumerate(outputs)}
-
-
-def address(operand: Operand) -> Address:
-    """The argument that is an operand's first element."""
-    return Address(operand.value, operand.offset * operand.dtype.itemsize)
+        return {f"@extra{i}": one for i, one in enumerate(extra)} | {f"@out{i}": one for i, one in enumerate(outputs)}
 
 
 def refuse(region: Anchored) -> Refusal | None:
@@ -108,11 +105,6 @@ def refuse(region: Anchored) -> Refusal | None:
     if region.gathered or any(isinstance(one.op, Index | Load | Uniform) for one in region.body.code):
         return Refusal("the body reads positions, sizes or gathered operands")
     return None
-
-
-def address(operand: Operand) -> Address:
-    """The argument that is an operand's first element."""
-    return Address(operand.value, operand.offset * operand.dtype.itemsize)
 
 
 def merged(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
@@ -153,8 +145,7 @@ def kernel(product: Product, isa: Isa) -> Kernel:
     values |= _sizes(product, form, groups)
     parts = _parts(product, isa)
     values |= parts
-    arguments = tuple(values[name] for name in form.names)
-    stage = Stage(source(form), arguments, dim.product(parts.values()))
+    stage = Stage(source(form), ordered(form.names, values), dim.product(parts.values()))
     return Kernel((*product.before, stage), scratch, product.workspace)
 
 
@@ -241,7 +232,8 @@ def _places(product: Product, form: Form, stretches: Stretches) -> tuple[dict[st
     regions = {
         "sums": sums * blocks * stretches.panels if stretches.panels else sums,
         "at.offsets": 8 * stretches.rows * form.groups,
-        "at.table": 8 * stretches.rows * product.taps,
+        "at.table": 8 * stretches.rows * product.taps + form.isa.vector_bytes,
+        "at.rows": (1 + len(product.rows)) * (8 * block.rows + form.isa.vector_bytes) * any(form.windows),
         "at.zeros": zeros,
         "at.lines": 8 * stretches.rows * form.copied,
         "at.copies": pitch * stretches.rows * form.copied,
@@ -272,8 +264,8 @@ def _zero_bytes(product: Product, form: Form) -> int:
 def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict[str, Argument]:
     size = product.a_dtype.itemsize
     values: dict[str, Argument] = {
-        "a": product.a,
-        "b": product.b,
+        "@a": product.a,
+        "@b": product.b,
         "rows": dim.product(axis.size for axis in product.rows),
         "columns": product.columns.size,
         "terms": product.terms,
@@ -282,30 +274,30 @@ def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict
         "a.term": product.term * size,
     }
     for number, axis in enumerate(product.rows):
-        values |= {f"size{number}": axis.size, f"a.step{number}": axis.a * size}
+        step = axis.window.step if axis.window else axis.a
+        values |= {f"size{number}": axis.size, f"step{number}": step * size}
         values |= {f"group{group}.step{number}": way[number] for group, way in enumerate(groups)}
         if axis.window:
-            values |= _window(number, axis.window, size)
+            values |= _window(number, axis.window)
     streams = product.streams
     for number, axis in enumerate(product.batches):
-        values |= {f"size.batch{number}": axis.size, f"a.batch{number}": axis.a * size}
-        values[f"b.batch{number}"] = axis.b * product.b_dtype.itemsize
+        values |= {f"batch{number}.size": axis.size, f"batch{number}.@a": axis.a * size}
+        values[f"batch{number}.@b"] = axis.b * product.b_dtype.itemsize
         for (name, operand), step in zip(streams.items(), axis.streams, strict=True):
-            values[f"{name}.batch{number}"] = step * operand.dtype.itemsize
+            values[f"batch{number}.{name}"] = step * operand.dtype.itemsize
     for (name, operand), step in zip(streams.items(), product.columns.streams, strict=True):
         values[name] = address(operand)
-        values[f"{name}.column"] = step * operand.dtype.itemsize
+        values[f"column.{name}"] = step * operand.dtype.itemsize
     return values
 
 
-def _window(number: int, window: Window, size: int) -> dict[str, Argument]:
+def _window(number: int, window: Window) -> dict[str, Argument]:
     return {
-        f"a.step{number}": window.stride,
         f"taps{number}": window.taps,
+        f"stride{number}": window.stride,
         f"dilation{number}": window.dilation,
         f"padding{number}": window.padding,
         f"extent{number}": window.extent,
-        f"a.stride{number}": window.step * size,
     }
 
 

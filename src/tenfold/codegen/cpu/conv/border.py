@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from tenfold.codegen.cpu.flow import choose, define, load_pointer, load_size, repeat, step
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.codegen.cpu.product import address
+from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.cpu.storage import stored_type
 from tenfold.codegen.cpu.vectors import I1, I32, I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import THREADS, Operand

@@ -14,7 +14,8 @@ from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, Window, address, kernel, refuse
+from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, refuse
+from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
 from tenfold.ir.dim import Size
