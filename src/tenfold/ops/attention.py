@@ -14,7 +14,7 @@ from tenfold.ir.type import Type
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.matmul import moved
 from tenfold.ops.precision import require_float, widen
-from tenfold.ops.window import known
+from tenfold.ops.window import differ, known
 
 
 class Attention(Op):
@@ -38,9 +38,8 @@ class Attention(Op):
         dtype = require_float(self.name, q, k, v)
         if (q.rank, k.rank, v.rank) != (4, 4, 4) or len(mask) > 1:
             raise ValueError(f"Attention takes q, k, v of rank 4 and at most one mask, not {q}, {k}, {v}")
-        for what, a, b in (("head sizes", q, k), ("key counts", k, v)):
-            axis = 3 if what == "head sizes" else 2
-            if isinstance(a.shape[axis], int) and isinstance(b.shape[axis], int) and a.shape[axis] != b.shape[axis]:
+        for what, a, b in (("head sizes", q.shape[3], k.shape[3]), ("key counts", k.shape[2], v.shape[2])):
+            if differ(a, b):
                 raise ValueError(f"Attention of {q}, {k}, {v}: the {what} differ")
         heads, shared = q.shape[1], k.shape[1]
         if isinstance(heads, int) and isinstance(shared, int) and (shared == 0 or heads % shared):

@@ -15,7 +15,7 @@ from tenfold.ir.op import Array, Cost, Op
 from tenfold.ir.type import Type
 from tenfold.ops.matmul import moved
 from tenfold.ops.precision import contract, product_dtype
-from tenfold.ops.window import count, known, reach, windows
+from tenfold.ops.window import count, differ, known, reach, windows
 
 
 class Conv(Op):
@@ -34,7 +34,7 @@ class Conv(Op):
     def infer(self, x: Type, w: Type) -> Type:
         """[N, O, *windows]; ValueError if ranks, channels or groups do not fit, or no window does."""
         _check(self, x, w)
-        if _differ(x.shape[1], w.shape[1] * self.groups):
+        if differ(x.shape[1], w.shape[1] * self.groups):
             raise ValueError(f"Conv of {x} by {w} in {self.groups} groups: the channels differ")
         sizes = zip(
             x.shape[2:], w.shape[2:], self.strides, self.dilations, self.pads_before, self.pads_after, strict=True
@@ -76,7 +76,7 @@ class ConvTranspose(Op):
     def infer(self, x: Type, w: Type) -> Type:
         """[N, O, *T]; ValueError if ranks, channels or groups do not fit, or the padding leaves nothing."""
         _check(self, x, w)
-        if _differ(x.shape[1], w.shape[0]):
+        if differ(x.shape[1], w.shape[0]):
             raise ValueError(f"ConvTranspose of {x} by {w}: the channels differ")
         rows = zip(self._full(x, w), self.pads_before, self.pads_after, strict=True)
         sizes = [full - before - after for full, before, after in rows]
@@ -118,10 +118,6 @@ def _check(op: Conv | ConvTranspose, x: Type, w: Type) -> None:
         raise ValueError(f"{op.name} takes a stride, dilation and padding for each spatial axis of {x}")
     if isinstance(w.shape[0], int) and w.shape[0] % op.groups:
         raise ValueError(f"{op.name} by {w} does not divide into {op.groups} groups")
-
-
-def _differ(a: Size, b: Size) -> bool:
-    return isinstance(a, int) and isinstance(b, int) and a != b
 
 
 def _type(x: Array) -> Type:

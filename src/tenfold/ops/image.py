@@ -12,7 +12,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type
 from tenfold.ops.precision import require_float, widen
-from tenfold.ops.window import known
+from tenfold.ops.window import differ, known
 
 Coordinates = Literal[
     "half_pixel",
@@ -147,7 +147,7 @@ class GridSample(Op):
         """[N, C, *T]; ValueError if the grid does not have one coordinate for each spatial axis."""
         require_float(self.name, x)
         require_float(self.name, grid)
-        if x.rank < 3 or grid.rank != x.rank or grid.shape[-1] != x.rank - 2:
+        if x.rank < 3 or grid.rank != x.rank or differ(grid.shape[-1], x.rank - 2):
             raise ValueError(f"GridSample of {x} takes a grid of {x.rank - 2} coordinates a place, not {grid}")
         return Type(x.dtype, (*x.shape[:2], *grid.shape[1:-1]))
 

@@ -9,6 +9,7 @@ from tenfold.ir.op import Array, Cost, Op
 from tenfold.ir.type import Type
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.precision import contract, product_dtype
+from tenfold.ops.window import differ
 
 
 class MatMul(Op):
@@ -22,7 +23,7 @@ class MatMul(Op):
         if a.rank == 0 or b.rank == 0:
             raise ValueError(f"MatMul takes inputs of rank 1 or more, not {a} and {b}")
         inner = b.shape[-2] if b.rank > 1 else b.shape[0]
-        if isinstance(inner, int) and isinstance(a.shape[-1], int) and inner != a.shape[-1]:
+        if differ(inner, a.shape[-1]):
             raise ValueError(f"MatMul sums over {a.shape[-1]} columns of {a} and {inner} rows of {b}")
         rows = a.shape[-2:-1] if a.rank > 1 else ()
         columns = b.shape[-1:] if b.rank > 1 else ()

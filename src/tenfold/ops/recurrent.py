@@ -15,6 +15,7 @@ from tenfold.ops.arithmetic import Tanh
 from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.matmul import moved
 from tenfold.ops.precision import require_float, widen
+from tenfold.ops.window import differ
 
 FUNCTIONS: dict[str, type[Elementwise]] = {
     "Tanh": Tanh,
@@ -75,7 +76,7 @@ class Recurrent(Op):
         if len(inputs) != len(wanted):
             raise ValueError(f"{self.name} takes {len(wanted)} inputs, not {len(inputs)}")
         for number, (one, shape) in enumerate(zip(inputs, wanted, strict=True)):
-            if one.rank != len(shape) or any(_differ(a, b) for a, b in zip(one.shape, shape, strict=True)):
+            if one.rank != len(shape) or any(differ(a, b) for a, b in zip(one.shape, shape, strict=True)):
                 raise ValueError(f"{self.name} takes input {number} of shape {shape}, not {one}")
         dtype = require_float(self.name, *(inputs[:-1] if self.lengths else inputs))
         last = Type(dtype, (x.shape[1], self.hidden))
@@ -175,7 +176,3 @@ class LSTM(Recurrent):
         keep = 1 - enter if self.input_forget else f.compute(self.bounded(forget + see_f * c))
         c = keep * c + enter * g.compute(self.bounded(n))
         return f.compute(self.bounded(o + see_o * c)) * out.compute(c), c
-
-
-def _differ(a: Size, b: Size) -> bool:
-    return isinstance(a, int) and isinstance(b, int) and a != b

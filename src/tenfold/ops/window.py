@@ -19,6 +19,11 @@ def known(sizes: Sequence[Size]) -> tuple[int, ...]:
     return found
 
 
+def differ(a: Size, b: Size) -> bool:
+    """True if both sizes are known and are not the same."""
+    return isinstance(a, int) and isinstance(b, int) and a != b
+
+
 def reach(kernel: Size, dilation: int) -> Size:
     """How many elements a dilated kernel spans."""
     return (kernel - 1) * dilation + 1
