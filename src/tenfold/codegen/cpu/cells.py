@@ -1,128 +1,134 @@
-"""The arithmetic of recurrent cells: what becomes of the sums of each gate, one vector of units at a time."""
+"""Cells: what the parts of a stage count through. The outer axes and, of a long line, its chunks; a part is a run of
+cells.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-from tenfold.codegen.cpu.emit import emit_body
+from llvmlite import ir
+
+from tenfold.codegen.cpu.axes import at_least_one
+from tenfold.codegen.cpu.flow import repeat
+from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.lines import Cursor, Stream
+from tenfold.codegen.cpu.stage import StageWriter, divided, least, most
 from tenfold.codegen.cpu.vectors import Vector
-from tenfold.codegen.region import Body, Instruction
-from tenfold.ir.dtype import DType
-from tenfold.ops.elementwise import Elementwise
-from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
+from tenfold.codegen.strategy import Argument
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+
+Pointers = dict[str, ir.Value]
+Visit = Callable[[Pointers, dict[int, Vector], Vector, Vector], None]
+
+_PART = 16000.0
+"""Nanoseconds of work that a part should be at least."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """Some units of one sequence at one step: their sums of x w' and of state r' by gate, their share of a bias by
-    name and gate, and their states by name. `settle` stores a state unless the sequence has ended.
+def elements_a_part(bytes_moved: int, instructions: float, lanes: int) -> int:
+    """How many elements are worth a part, by a rough cost of each: a multiple of any vector's length."""
+    cost = 0.04 * bytes_moved + 0.3 * instructions / lanes
+    return max(int(_PART / cost) // 256, 1) * 256
+
+
+def cell_names(outer: int) -> tuple[str, ...]:
+    """The arguments that counting cells takes."""
+    return ("cells", "cells_a_part", "size", "chunk", *(f"size{axis}" for axis in range(outer)))
+
+
+def count_cells(
+    outer: Sequence[Size], line: Size, elements: int, chunked: bool, row: Size = 1
+) -> tuple[dict[str, Argument], Size]:
+    """Those arguments, and how many parts there are, `elements` being worth a part.
+
+    A line is cut into chunks if `chunked`; each of its positions stands for `row` elements.
+    """
+    chunk: Size = dim.maximum(256, elements // at_least_one(row) // 256 * 256) if chunked else line
+    chunks = dim.ceildiv(line, chunk) if chunked else 1
+    cells = dim.product((*outer, chunks))
+    cell = at_least_one(dim.minimum(line, chunk) * row)
+    each = dim.maximum(1, elements // cell)
+    found: dict[str, Argument] = {"cells": cells, "cells_a_part": each, "size": line, "chunk": chunk}
+    found |= {f"size{axis}": at_least_one(size) for axis, size in enumerate(outer)}
+    return found, dim.maximum(1, dim.ceildiv(cells, each))
+
+
+class CellWriter(StageWriter):
+    """A stage whose operands are `streams`: for each name "@name", its strides in bytes along walked axis k as "name.k",
+    and "name.step" along the line where that is no constant.
     """
 
-    x: Callable[[int], Vector]
-    r: Callable[[int], Vector]
-    bias: Callable[[str, int], Vector]
-    load: Callable[[str], Vector]
-    store: Callable[[str, Vector], None]
-    settle: Callable[[str, Vector], None]
+    def __init__(self, isa: Isa, name: str, names: Sequence[str], streams: Mapping[str, Stream]) -> None:
+        super().__init__(isa, name, names)
+        self.streams = streams
+
+    def cells(self, outer: int, chunked: bool, visit: Visit) -> None:
+        """visit(pointers, positions of the outer axes, begin, end) for each cell of this part."""
+        first = self.part * self.arg("cells_a_part")
+        last = least(first + self.arg("cells_a_part"), self.arg("cells"))
+        if outer == 0:
+            start, end = first * self.arg("chunk"), least(last * self.arg("chunk"), self.arg("size"))
+            if not chunked:
+                start, end = self.number(0), self.arg("size")
+            visit({name: self.pointer(f"@{name}") for name in self.streams}, {}, start, end)
+            return
+        turns = self.arg(f"size{outer - 1}")
+        whole, _ = divided(last + turns - 1, turns)
+
+        def run(turn: Vector) -> None:
+            self._run(outer, turn, (first - turn * turns, last - turn * turns), chunked, visit)
+
+        repeat(self.scalar, divided(first, turns)[0], whole, run)
+
+    def _run(self, outer: int, turn: Vector, span: tuple[Vector, Vector], chunked: bool, visit: Visit) -> None:
+        """The cells of one turn of all outer axes but the last, those of `span` along it."""
+        axis = outer - 1
+        at: dict[int, Vector] = {}
+        rest = turn
+        for other in reversed(range(axis)):
+            rest, at[other] = divided(rest, self.arg(f"size{other}"))
+        begin, end = self.number(0), self.arg("size")
+        if chunked:
+            begin = rest * self.arg("chunk")
+            end = least(begin + self.arg("chunk"), end)
+        low = most(span[0], self.number(0))
+        high = least(span[1], self.arg(f"size{axis}"))
+        names = list(self.streams)
+        starts = [self.start(name, {**at, axis: low}) for name in names]
+
+        def cell(position: Vector, *pointers: ir.Value) -> Sequence[ir.Value]:
+            visit(dict(zip(names, pointers, strict=True)), {**at, axis: position}, begin, end)
+            return [self.step(one, self.arg(f"{name}.{axis}")) for name, one in zip(names, pointers, strict=True)]
+
+        repeat(self.scalar, low, high, cell, starts)
+
+    def start(self, name: str, at: Mapping[int, Vector]) -> ir.Value:
+        """Where an operand lies at these positions."""
+        pointer = self.pointer(f"@{name}")
+        for axis, position in at.items():
+            pointer = self.step(pointer, position * self.arg(f"{name}.{axis}"))
+        return pointer
+
+    def cursor(self, name: str, pointer: ir.Value) -> Cursor:
+        """An operand at the start of a line."""
+        one = self.streams[name]
+        step = self.arg(f"{name}.step") if one.step is None else self.number(one.step * one.dtype.itemsize)
+        return Cursor(one, pointer, step)
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """A product of all units of a state with the columns of R of some `gates`, and what is done with the sums."""
-
-    reads: str
-    gates: tuple[int, ...]
-    finish: Callable[[Any, DType, Point], None]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The sweeps of one step in order, the biases by name with the gates they have, the states that outlive a step
-    (h first), and those that do not.
-    """
-
-    sweeps: tuple[Sweep, ...]
-    biases: dict[str, int]
-    states: tuple[str, ...] = ("h",)
-    passing: tuple[str, ...] = ()
+def stream_names(streams: Mapping[str, Stream], axes: int, line: int | None) -> tuple[str, ...]:
+    """The arguments of operands that walk `axes` axes, of which `line` is walked as vectors."""
+    found: list[str] = []
+    for name, one in streams.items():
+        found += [f"@{name}", *(f"{name}.{axis}" for axis in range(axes) if axis != line)]
+        found += [f"{name}.step"] * (one.step is None)
+    return tuple(found)
 
 
-def cell_of(op: Recurrent) -> Cell:
-    """What an operation's cell consists of."""
-    match op:
-        case LSTM():
-            biases = {"b": 4, "p": 3} if op.peepholes else {"b": 4}
-            return Cell((Sweep("h", (0, 1, 2, 3), _long_short),), biases, ("h", "c"))
-        case GRU(linear_before_reset=True):
-            return Cell((Sweep("h", (0, 1, 2), _gated),), {"wb": 3, "rb": 3})
-        case GRU():
-            sweeps = (Sweep("h", (0, 1), _gates), Sweep("rh", (2,), _candidate))
-            return Cell(sweeps, {"wb": 3, "rb": 3}, passing=("z", "rh"))
-        case RNN():
-            return Cell((Sweep("h", (0,), _simple),), {"b": 1})
-    raise AssertionError(f"no cell of {op.name}")
-
-
-def activated(function: Elementwise, dtype: DType, x: Vector) -> Vector:
-    """An activation on a vector of that type."""
-    (result,) = emit_body(x.code, activation_body(function, dtype), [x])
-    return result
-
-
-def activation_body(function: Elementwise, dtype: DType) -> Body:
-    """An activation as a body."""
-    return Body((dtype,), (Instruction(function, (0,), dtype),), (1,))
-
-
-def _bounded(op: Recurrent, x: Vector) -> Vector:
-    return x.at_least(-op.clip).at_most(op.clip) if op.clip > 0 else x
-
-
-def _simple(op: RNN, dtype: DType, at: Point) -> None:
-    (f,) = op.functions()
-    at.settle("h", activated(f, dtype, _bounded(op, at.x(0) + at.r(0) + at.bias("b", 0))))
-
-
-def _long_short(op: LSTM, dtype: DType, at: Point) -> None:
-    f, g, out = op.functions()
-    c = at.load("c")
-    enter, leave, forget, new = (at.x(k) + at.r(k) + at.bias("b", k) for k in range(4))
-    if op.peepholes:
-        enter, forget = enter + at.bias("p", 0) * c, forget + at.bias("p", 2) * c
-    enter = activated(f, dtype, _bounded(op, enter))
-    keep = 1.0 - enter if op.input_forget else activated(f, dtype, _bounded(op, forget))
-    c = keep * c + enter * activated(g, dtype, _bounded(op, new))
-    if op.peepholes:
-        leave = leave + at.bias("p", 1) * c
-    at.settle("c", c)
-    at.settle("h", activated(f, dtype, _bounded(op, leave)) * activated(out, dtype, c))
-
-
-def _update_and_reset(op: GRU, dtype: DType, at: Point) -> tuple[Vector, Vector]:
-    f, _ = op.functions()
-    sums = (at.x(k) + at.bias("wb", k) + at.r(k) + at.bias("rb", k) for k in (0, 1))
-    update, reset = (activated(f, dtype, _bounded(op, one)) for one in sums)
-    return update, reset
-
-
-def _mixed(op: GRU, dtype: DType, at: Point, update: Vector, recurrent: Vector) -> None:
-    _, g = op.functions()
-    candidate = activated(g, dtype, _bounded(op, at.x(2) + at.bias("wb", 2) + recurrent))
-    at.settle("h", (1.0 - update) * candidate + update * at.load("h"))
-
-
-def _gated(op: GRU, dtype: DType, at: Point) -> None:
-    update, reset = _update_and_reset(op, dtype, at)
-    _mixed(op, dtype, at, update, reset * (at.r(2) + at.bias("rb", 2)))
-
-
-def _gates(op: GRU, dtype: DType, at: Point) -> None:
-    update, reset = _update_and_reset(op, dtype, at)
-    at.store("z", update)
-    at.store("rh", reset * at.load("h"))
-
-
-def _candidate(op: GRU, dtype: DType, at: Point) -> None:
-    _mixed(op, dtype, at, at.load("z"), at.r(2) + at.bias("rb", 2))
+def stream_arguments(name: str, one: Stream, strides: Sequence[Size], line: int | None) -> dict[str, Argument]:
+    """Those of one operand, but for its address."""
+    size = one.dtype.itemsize
+    found: dict[str, Argument] = {f"{name}.{axis}": s * size for axis, s in enumerate(strides) if axis != line}
+    if one.step is None and line is not None:
+        found[f"{name}.step"] = strides[line] * size
+    return found

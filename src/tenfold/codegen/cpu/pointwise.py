@@ -1,7 +1,4 @@
-"""Elementwise regions: nested loops over few axes, the innermost one as vectors.
-
-The outer axes and, where the innermost is long, chunks of it are counted through as cells; a part is a run of cells.
-"""
+"""Elementwise regions: nested loops over few axes, the innermost one as vectors."""
 
 from __future__ import annotations
 
@@ -9,15 +6,20 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
-from tenfold.codegen.cpu.axes import Axes, at_least_one, few
+from tenfold.codegen.cpu.axes import Axes, few
 from tenfold.codegen.cpu.body import expand_body, indices, weight
+from tenfold.codegen.cpu.cells import (
+    CellWriter,
+    Pointers,
+    cell_names,
+    count_cells,
+    elements_a_part,
+    stream_arguments,
+    stream_names,
+)
 from tenfold.codegen.cpu.emit import refusal
-from tenfold.codegen.cpu.flow import repeat
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.lines import (
-    Cursor,
     Inputs,
     LineBody,
     Spot,
@@ -30,17 +32,12 @@ from tenfold.codegen.cpu.lines import (
     surroundings,
     walk,
 )
-from tenfold.codegen.cpu.stage import StageWriter, address, divided, least, most, ordered
+from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import Body, Operand, Pointwise, Region
 from tenfold.codegen.strategy import Argument, Kernel, Refusal, Stage, Tactic
-from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.target import Target
-
-_PART = 16000.0
-"""Nanoseconds of work that a part should be at least."""
-
 
 @dataclass(frozen=True)
 class Form:
@@ -66,62 +63,24 @@ class Form:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The arguments of the stage, in order; strides are in bytes."""
-        found = ["cells", "cells_a_part", "size", "chunk", *(f"size{axis}" for axis in range(self.outer))]
-        for name, one in self.streams.items():
-            found += [f"@{name}", *(f"{name}.{axis}" for axis in range(self.outer))]
-            found += [f"{name}.step"] * (one.step is None)
-        return (*found, *self.around.names)
+        """The arguments of the stage, in order."""
+        return (*cell_names(self.outer), *stream_names(self.streams, self.outer + 1, self.outer), *self.around.names)
 
 
-class _Writer(StageWriter):
+class _Writer(CellWriter):
     def __init__(self, form: Form) -> None:
-        super().__init__(form.isa, "pointwise", form.names)
+        super().__init__(form.isa, "pointwise", form.names, form.streams)
         self.form = form
         self.body = LineBody(self, form.around, form.body, [one.step for one in form.inputs], form.outer)
 
     def text(self) -> str:
         """The whole stage."""
-        first = self.part * self.arg("cells_a_part")
-        last = least(first + self.arg("cells_a_part"), self.arg("cells"))
-        if self.form.outer == 0:
-            start, end = first * self.arg("chunk"), least(last * self.arg("chunk"), self.arg("size"))
-            self._line({name: self.pointer(f"@{name}") for name in self.form.streams}, {}, start, end)
-        else:
-            turns = self.arg(f"size{self.form.outer - 1}")
-            whole, _ = divided(last + turns - 1, turns)
-            repeat(self.scalar, divided(first, turns)[0], whole, lambda run: self._run(run, run * turns, first, last))
+        self.cells(self.form.outer, True, self._line)
         return self.finish()
 
-    def _run(self, run: Vector, start: Vector, first: Vector, last: Vector) -> None:
-        """The cells of one turn of all outer axes but the last: `start` on, from `first` to `last`."""
-        axis = self.form.outer - 1
-        at: dict[int, Vector] = {}
-        rest = run
-        for other in reversed(range(axis)):
-            rest, at[other] = divided(rest, self.arg(f"size{other}"))
-        begin = rest * self.arg("chunk")
-        end = least(begin + self.arg("chunk"), self.arg("size"))
-        low = most(first - start, self.number(0))
-        high = least(last - start, self.arg(f"size{axis}"))
-        names = list(self.form.streams)
-        starts = [self._start(name, {**at, axis: low}) for name in names]
-
-        def row(turn: Vector, *pointers: ir.Value) -> Sequence[ir.Value]:
-            self._line(dict(zip(names, pointers, strict=True)), {**at, axis: turn}, begin, end)
-            return [self.step(one, self.arg(f"{name}.{axis}")) for name, one in zip(names, pointers, strict=True)]
-
-        repeat(self.scalar, low, high, row, starts)
-
-    def _start(self, name: str, at: dict[int, Vector]) -> ir.Value:
-        pointer = self.pointer(f"@{name}")
-        for axis, position in at.items():
-            pointer = self.step(pointer, position * self.arg(f"{name}.{axis}"))
-        return pointer
-
-    def _line(self, pointers: dict[str, ir.Value], others: dict[int, Vector], begin: Vector, end: Vector) -> None:
+    def _line(self, pointers: Pointers, others: dict[int, Vector], begin: Vector, end: Vector) -> None:
         form = self.form
-        cursors = {name: self._cursor(name, pointer) for name, pointer in pointers.items()}
+        cursors = {name: self.cursor(name, pointer) for name, pointer in pointers.items()}
         inputs = Inputs([cursors[f"in{number}"] for number in range(len(form.inputs))], self.scalar)
         dtypes = [one.dtype for one in form.outputs]
 
@@ -134,11 +93,6 @@ class _Writer(StageWriter):
         masked = form.isa.masks and all(one.step == 1 for one in form.outputs)
         spot = Spot(self.vectors(form.lanes), form.outer, begin, others)
         walk(spot, self.scalar, begin, end, masked, visit)
-
-    def _cursor(self, name: str, pointer: ir.Value) -> Cursor:
-        one = self.form.streams[name]
-        size = one.dtype.itemsize
-        return Cursor(one, pointer, self.arg(f"{name}.step") if one.step is None else self.number(one.step * size))
 
 
 @functools.cache
@@ -182,35 +136,22 @@ class _Problem:
         body = expand_body(self.region.body)
         return Form(self.isa, outer, tuple(streams[:count]), tuple(streams[count:]), body, around)
 
-    @property
-    def chunk(self) -> int:
-        """Elements that make a part of a line, a multiple of any vector's length."""
+    @functools.cached_property
+    def counted(self) -> tuple[dict[str, Argument], Size]:
+        """The arguments that count cells, and how many parts there are."""
+        sizes = self.axes.sizes or (1,)
         moved = sum(one.dtype.itemsize for one in self.operands)
-        cost = 0.04 * moved + 0.3 * weight(self.form.body) / self.form.lanes
-        return max(int(_PART / cost) // 256, 1) * 256
-
-    def sizes(self) -> tuple[Size, Size, Size]:
-        """Cells, cells a part, parts."""
-        size = self.axes.sizes[-1] if self.axes.sizes else 1
-        cells = dim.product((*self.axes.sizes[:-1], dim.ceildiv(size, self.chunk)))
-        each = dim.maximum(1, self.chunk // at_least_one(dim.minimum(size, self.chunk)))
-        return cells, each, dim.maximum(1, dim.ceildiv(cells, each))
+        elements = elements_a_part(moved, weight(self.form.body), self.form.lanes)
+        return count_cells(sizes[:-1], sizes[-1], elements, chunked=True)
 
     def arguments(self) -> tuple[Argument, ...]:
         """What the stage's `args` hold."""
-        form, axes = self.form, self.axes
-        cells, each, _ = self.sizes()
-        found: dict[str, Argument] = {"cells": cells, "cells_a_part": each, "chunk": self.chunk}
-        found["size"] = axes.sizes[-1] if axes.sizes else 1
-        for axis in range(form.outer):
-            found[f"size{axis}"] = at_least_one(axes.sizes[axis])
-        for name, operand, strides in zip(form.streams, self.operands, axes.strides, strict=True):
-            found[f"@{name}"] = address(operand)
-            for axis in range(form.outer):
-                found[f"{name}.{axis}"] = strides[axis] * operand.dtype.itemsize
-            if form.streams[name].step is None:
-                found[f"{name}.step"] = strides[-1] * operand.dtype.itemsize
-        return ordered(form.names, found | surrounding_arguments(self.region, address))
+        form = self.form
+        found = self.counted[0] | surrounding_arguments(self.region, address)
+        streams = form.streams.items()
+        for (name, one), operand, strides in zip(streams, self.operands, self.axes.strides, strict=True):
+            found |= {f"@{name}": address(operand), **stream_arguments(name, one, strides, form.outer)}
+        return ordered(form.names, found)
 
 
 class PointwiseStrategy:
@@ -229,8 +170,7 @@ class PointwiseStrategy:
         """One stage."""
         assert isinstance(region, Pointwise)
         problem = _Problem(region, isa_of(target))
-        _, _, parts = problem.sizes()
-        return Kernel((Stage(source(problem.form), problem.arguments(), parts),))
+        return Kernel((Stage(source(problem.form), problem.arguments(), problem.counted[1]),))
 
 
 STRATEGY = PointwiseStrategy()
