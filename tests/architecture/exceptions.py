@@ -8,3 +8,11 @@ from __future__ import annotations
 
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
+
+STATED_BY_THE_CLASS: dict[str, str] = {
+    "compute": "the docstring of an elementwise operation is the formula that it computes",
+    "entry": "the same formula on symbolic sizes, as Elementwise says",
+    "dtype": "the rule for element types that Elementwise states, widened or narrowed",
+    "primitives": "the same formula in primitives, as Activation says",
+}
+"""Methods of elementwise operations (ops/) that need no docstring of their own."""

@@ -31,7 +31,9 @@ def test_every_public_name_has_a_docstring() -> None:
         f"{source.key}:{definition.name}"
         for source in sources()
         for definition in source.definitions()
-        if definition.public and ast.get_docstring(definition.node) is None
+        if definition.public
+        and ast.get_docstring(definition.node) is None
+        and not (source.key.startswith("ops/") and definition.name.split(".")[-1] in exceptions.STATED_BY_THE_CLASS)
     ]
     assert not bare
 
