@@ -17,7 +17,7 @@ from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
 from tenfold.target import Target
 from tests.codegen.cpu.memory import Guarded
-from tests.codegen.cpu.running import run
+from tests.codegen.cpu.running import number, run
 
 RNG = np.random.default_rng(7)
 
@@ -85,14 +85,14 @@ def compare(
     for value, array in arrays.items():
         buffers[value] = Guarded(array.nbytes, low)
         buffers[value].bytes()[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    sizes = {"threads": threads, **(bindings or {})}
     for one in region.outputs:
         if one.value not in buffers:
-            count = int(np.prod(one.value.type.shape)) * one.dtype.itemsize  # type: ignore[arg-type]
-            buffers[one.value] = Guarded(count, low)
-    run(kernel, isa, buffers, {"threads": threads, **(bindings or {})}, backwards=threads > 2)
+            buffers[one.value] = Guarded(number(one.value.type.size, sizes) * one.dtype.itemsize, low)
+    run(kernel, isa, buffers, sizes, backwards=threads > 2)
     for one, wanted in zip(region.outputs, expected, strict=True):
-        flat = buffers[one.value].bytes().view(one.dtype.numpy)[int(one.offset) :]  # type: ignore[arg-type]
-        strides = tuple(int(step) * one.dtype.itemsize for step in one.strides)  # type: ignore[arg-type]
+        flat = buffers[one.value].bytes().view(one.dtype.numpy)[number(one.offset, sizes) :]
+        strides = tuple(number(step, sizes) * one.dtype.itemsize for step in one.strides)
         got = np.lib.stride_tricks.as_strided(flat, wanted.shape, strides)
         if one.dtype.is_float:
             scale = np.abs(wanted.astype(np.float64)).max(initial=1e-30)

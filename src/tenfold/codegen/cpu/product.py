@@ -138,6 +138,8 @@ class Stretches:
 def kernel(product: Product, isa: Isa) -> Kernel:
     """The kernel of a contraction."""
     product = replace(product, batches=merged(product.batches), rows=merged(product.rows))
+    if product.columns.size == 1:
+        product = replace(product, columns=replace(product.columns, streams=(1,) * len(product.streams)))
     groups = _groups(product)
     stretches = _stretches(product, isa)
     form = _form(product, isa, groups, stretches)
