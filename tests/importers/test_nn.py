@@ -321,6 +321,88 @@ CONTRIB = [
     ),
 ]
 
+MICROSOFT = "com.microsoft"
+PAST = random(2, 2, 2, 3, 4, seed=5)
+OTHER = np.roll(BYTES, 3)
+TURNS = [w(16, 4), w(16, 4, seed=2)]
+WEIGHTS = Weight(np.random.default_rng(5).integers(-128, 127, (2, 3, 24)).astype(np.int8))
+LOOPS = Weight(np.random.default_rng(6).integers(-128, 127, (2, 6, 24)).astype(np.int8))
+SCALES, NONE = Weight(np.array([0.01, 0.02], np.float32)), Weight(np.array([3, -2], np.int8))
+CONTRIB += [
+    Case(
+        "Attention",
+        [SEQUENCE, w(8, 24), w(24), None, PAST],
+        {**HEADS, "unidirectional": 1},
+        outputs=2,
+        domain=MICROSOFT,
+    ),
+    Case(
+        "MultiHeadAttention",
+        [SEQUENCE, *(random(2, 6, 8, seed=at) for at in (1, 2)), None, None, None, PAST[0], PAST[1]],
+        HEADS,
+        outputs=3,
+        domain=MICROSOFT,
+    ),
+    Case("RotaryEmbedding", [random(2, 3, 6, 8), whole(2), *TURNS], domain=MICROSOFT),
+    Case(
+        "RotaryEmbedding",
+        [random(2, 6, 24), np.tile(np.arange(6)[::-1], (2, 1)), *TURNS],
+        {"interleaved": 1},
+        domain=MICROSOFT,
+    ),
+    Case(
+        "EmbedLayerNormalization",
+        [
+            np.array([[1, 2, 3], [4, 5, 6]], np.int32),
+            np.array([[0, 0, 1], [0, 1, 1]], np.int32),
+            w(9, 8),
+            w(5, 8, seed=2),
+            w(2, 8, seed=3),
+            w(8, seed=4),
+            w(8, seed=5),
+            np.array([[1, 1, 1], [1, 1, 0]], np.int32),
+        ],
+        outputs=2,
+        domain=MICROSOFT,
+    ),
+    Case(
+        "MatMulIntegerToFloat",
+        [
+            BYTES[0, 0],
+            Weight(SMALL.reshape(4, -1).T[:8].copy()),
+            number(0.1),
+            number(0.2),
+            number(3, np.uint8),
+            None,
+            w(4),
+        ],
+        domain=MICROSOFT,
+    ),
+    Case(
+        "QLinearMul",
+        [*SCALED, OTHER, number(0.2), number(5, np.uint8), number(0.9), number(7, np.uint8)],
+        domain=MICROSOFT,
+    ),
+    Case("QLinearSigmoid", [*SCALED, number(1 / 256), number(0, np.uint8)], domain=MICROSOFT),
+    Case("QLinearLeakyRelu", [*SCALED, *RESULT], {"alpha": 0.2}, domain=MICROSOFT),
+    Case(
+        "QLinearAveragePool",
+        [*SCALED, number(0.03), number(9, np.uint8)],
+        {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
+        domain=MICROSOFT,
+        tolerance=2e-3,
+    ),
+    Case("QLinearConcat", [*RESULT, *SCALED, OTHER, number(0.2), number(5, np.uint8)], {"axis": 1}, domain=MICROSOFT),
+    Case(
+        "DynamicQuantizeLSTM",
+        [random(5, 2, 3), WEIGHTS, LOOPS, w(2, 48), None, None, None, None, SCALES, NONE, SCALES, NONE],
+        {"hidden_size": 6, "direction": "bidirectional"},
+        outputs=3,
+        domain=MICROSOFT,
+        tolerance=2e-2,
+    ),
+]
+
 ALL = [*WINDOWS, *LAYERS, *RECURRENT, *IMAGES, *QUANTIZED, *CONTRIB]
 
 
@@ -349,7 +431,11 @@ def test_with_symbolic_sizes(case: Case) -> None:
         (cell("LSTM", 4, 1, activations=["Tanh"]), ModelError, "1 activations for 1 direction(s) of 3"),
         (cell("RNN", 1, 1, activations=["Cube"]), ModelError, "activation 'Cube' is not one of"),
         (Case("Einsum", [X], {"equation": "ij->i"}), ModelError, "the term 'ij' does not fit"),
-        (Case("Dropout", [X, number(0.5), number(1, np.bool_)]), UnsupportedError, "training mode drops elements at random"),
+        (
+            Case("Dropout", [X, number(0.5), number(1, np.bool_)]),
+            UnsupportedError,
+            "training mode drops elements at random",
+        ),
         (Case("Resize", [IMAGE, None, random(4)]), UnsupportedError, "the scales must be known"),
     ],
     ids=str,
