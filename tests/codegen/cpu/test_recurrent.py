@@ -9,8 +9,8 @@ from tenfold.codegen.cpu import recurrent
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
-from tests.codegen.cpu.anchored import Case, Given, check, random, tactics, undefined_symbols
 from tests.codegen.cpu import jit
+from tests.codegen.cpu.anchored import Case, Given, check, random, tactics, undefined_symbols
 
 STRATEGY = recurrent.STRATEGY
 T, N = symbol("T", 0), symbol("N", 0)

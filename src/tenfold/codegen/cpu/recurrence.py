@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.cells import Cell, Point, Sweep, cell_of
 from tenfold.codegen.cpu.entry import Entry
-from tenfold.codegen.cpu.flow import choose, load_pointer, repeat
+from tenfold.codegen.cpu.flow import choose, repeat
+from tenfold.codegen.cpu.gates import Cell, Point, Sweep, cell_of
 from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import Block, Tile
+from tenfold.codegen.cpu.stage import divided, least
 from tenfold.codegen.cpu.storage import narrow, register_type, stored_type, widen
 from tenfold.codegen.cpu.vectors import I32, I64, Vector, Vectors
 from tenfold.ir import dtype as dt
@@ -81,6 +83,11 @@ class Form:
         vectors = self.gates * self.vectors
         return max(1, (self.isa.vector_registers - vectors - 1) // vectors)
 
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """The row counts that code is made for, greatest first."""
+        return tuple(range(self.rows, 0, -1))
+
     def block(self, gates: int) -> Block:
         """The micro-kernel's registers for so many gates."""
         return Block(self.rows, gates * self.vectors, self.isa.lanes(self.total.itemsize))
@@ -102,20 +109,21 @@ class Form:
     @property
     def project_names(self) -> tuple[str, ...]:
         """The arguments of `project`; steps in bytes."""
-        found = ["x", "w", "pre", "x.step", "x.sequence", "steps", "sequences", "terms", "parts"]
+        found = ["@x", "@w", "@pre", "x.step", "x.sequence", "steps", "sequences", "terms", "parts"]
         for state in self.cell.states:
-            found += [f"{state}.first", f"{state}.first.sequence", f"{state}.first.unit", f"{state}.old"]
+            found += [f"@{state}.first", f"{state}.first.sequence", f"{state}.first.unit", f"@{state}.old"]
         return tuple(found)
 
     @property
     def advance_names(self) -> tuple[str, ...]:
         """The arguments of `advance`; steps in bytes."""
-        found = ["pre", "from", "count", "steps", "sequences", "parts", "panel_parts", "h.new"]
-        found += ["y", "y.step", "y.sequence", "y.unit", *self.cell.biases, *self.cell.passing]
-        found += [f"r{number}" for number in range(len(self.cell.sweeps))]
+        found = ["@pre", "from", "count", "steps", "sequences", "parts", "panel_parts", "@h.new"]
+        found += ["@y", "y.step", "y.sequence", "y.unit"]
+        found += [f"@{name}" for name in (*self.cell.biases, *self.cell.passing)]
+        found += [f"@r{number}" for number in range(len(self.cell.sweeps))]
         for state in self.cell.states:
-            found += [f"{state}.old", f"{state}.last", f"{state}.last.sequence", f"{state}.last.unit"]
-        return (*found, *(("lengths", "lengths.sequence") if self.op.lengths else ()))
+            found += [f"@{state}.old", f"@{state}.last", f"{state}.last.sequence", f"{state}.last.unit"]
+        return (*found, *(("@lengths", "lengths.sequence") if self.op.lengths else ()))
 
 
 class _Writer(Entry):
@@ -130,9 +138,9 @@ class _Writer(Entry):
         """Call the micro-kernel of the least height that holds `rows`."""
         key, block = (a, gates), self.form.block(gates)
         if key not in self.tiles:
-            kinds = [Tile(self.isa, a, self.form.dtype, self.form.total, block, height) for height in block.heights]
+            kinds = [Tile(self.isa, a, self.form.dtype, self.form.total, block, height) for height in self.form.heights]
             self.tiles[key] = {kind.rows: kind.define(self.module) for kind in kinds}
-        self._least_tile(self.tiles[key], block.heights, rows, arguments)
+        self._least_tile(self.tiles[key], self.form.heights, rows, arguments)
 
     def _least_tile(
         self, tiles: dict[int, ir.Function], heights: Sequence[int], rows: Vector, arguments: Sequence[ir.Value]
@@ -160,28 +168,28 @@ class _Writer(Entry):
         dtype, total = self.form.dtype, self.form.total
 
         def one(code: Vectors, place: Vector) -> None:
-            loaded = self.load(code, dtype, self.step(line, place * unit))
+            loaded = load(code, dtype, self.step(line, place * unit))
             value = widen(dtype, loaded).to_float(register_type(total))
-            self.store(total, value, self.step(target, place * total.itemsize))
+            store(code, total, self.step(target, place * total.itemsize), value)
 
         def clear(code: Vectors, place: Vector) -> None:
-            self.store(total, code.zero(stored_type(total)), self.step(target, place * total.itemsize))
+            store(code, total, self.step(target, place * total.itemsize), code.zero(stored_type(total)))
 
         hidden, end = self.number(self.form.op.hidden), self.number(self.form.panels * self.form.width)
-        self.sweep(self.least_lanes() if adjacent else 1, 0, hidden, one)
+        self.sweep(self.least_lanes() if adjacent else 1, self.number(0), hidden, one)
         self.sweep(1, hidden, end, clear)
 
     def write_units(
         self, source: ir.Value, name: str, line: ir.Value, units: tuple[Vector, Vector], kept: Vector | None = None
     ) -> None:
         """The units of a state from the first to the end of `units` into an operand; zeros unless `kept`."""
-        dtype, total, pitch = self.form.dtype, self.form.total, self.size(f"{name}.unit")
+        dtype, total, pitch = self.form.dtype, self.form.total, self.arg(f"{name}.unit")
 
         def one(code: Vectors, place: Vector) -> None:
-            value = self.load(code, total, self.step(source, place * total.itemsize))
+            value = load(code, total, self.step(source, place * total.itemsize))
             if kept is not None:
                 value = code.splat(kept.value).where(value, 0.0)
-            self.store(dtype, narrow(dtype, value), self.step(line, place * pitch))
+            store(code, dtype, self.step(line, place * pitch), narrow(dtype, value))
 
         self.sweep(self.least_lanes() if name in self.form.units else 1, *units, one)
 
@@ -194,33 +202,33 @@ class _Project(_Writer):
 
     def write(self) -> str:
         """The module."""
-        self.rows = self.size("steps") * self.size("sequences")
-        blocks = self.ceiling(self.rows, self.form.rows)
-        first, end = self.share(blocks * self.form.panels, self.part, self.size("parts"))
+        self.rows = self.arg("steps") * self.arg("sequences")
+        blocks = (self.rows + (self.form.rows - 1)) / self.form.rows
+        first, end = self.share(blocks * self.form.panels, self.part, self.arg("parts"))
         repeat(self.scalar, first, end, self._item)
-        first, end = self.share(self.size("sequences"), self.part, self.size("parts"))
+        first, end = self.share(self.arg("sequences"), self.part, self.arg("parts"))
         repeat(self.scalar, first, end, self._first_states)
-        return self.text()
+        return self.finish()
 
     def _item(self, item: Vector) -> None:
         form = self.form
-        block, panel = self.divided(item, form.panels)
+        block, panel = divided(item, self.number(form.panels))
         first, last = block * form.rows, self.rows - 1
         for row in range(form.rows):
-            t, n = self.divided(self.least(first + row, last), self.size("sequences"))
-            line = self.step(self.pointer("x"), t * self.size("x.step") + n * self.size("x.sequence"))
+            t, n = divided(least(first + row, last), self.arg("sequences"))
+            line = self.step(self.pointer("@x"), t * self.arg("x.step") + n * self.arg("x.sequence"))
             self.builder.store(line, self.step(self.scratch, 8 * row), align=8)
         columns = form.block(form.gates).columns
-        w = self.step(self.pointer("w"), panel * self.size("terms") * (columns * form.dtype.itemsize))
-        sums = self.step(self.pointer("pre"), item * form.sums(form.gates))
-        count = self.least(self.rows - first, form.rows)
-        self.multiply(form.dtype, form.gates, count, self.arguments(self.size("terms"), w, sums))
+        w = self.step(self.pointer("@w"), panel * self.arg("terms") * (columns * form.dtype.itemsize))
+        sums = self.step(self.pointer("@pre"), item * form.sums(form.gates))
+        count = least(self.rows - first, self.number(form.rows))
+        self.multiply(form.dtype, form.gates, count, self.arguments(self.arg("terms"), w, sums))
 
     def _first_states(self, n: Vector) -> None:
         for state in self.form.cell.states:
-            line = self.step(self.pointer(f"{state}.first"), n * self.size(f"{state}.first.sequence"))
-            target = self.step(self.pointer(f"{state}.old"), n * self.form.pitch)
-            self.read_units(line, self.size(f"{state}.first.unit"), f"{state}.first" in self.form.units, target)
+            line = self.step(self.pointer(f"@{state}.first"), n * self.arg(f"{state}.first.sequence"))
+            target = self.step(self.pointer(f"@{state}.old"), n * self.form.pitch)
+            self.read_units(line, self.arg(f"{state}.first.unit"), f"{state}.first" in self.form.units, target)
 
 
 class _Advance(_Writer):
@@ -235,44 +243,44 @@ class _Advance(_Writer):
 
     def write(self) -> str:
         """The module."""
-        row, panel = self.divided(self.part, self.size("panel_parts"))
-        row_parts = self.size("parts") / self.size("panel_parts")
-        self.sequences = self.share(self.size("sequences"), row, row_parts)
-        self.panels = self.share(self.number(self.form.panels), panel, self.size("panel_parts"))
+        row, panel = divided(self.part, self.arg("panel_parts"))
+        row_parts = self.arg("parts") / self.arg("panel_parts")
+        self.sequences = self.share(self.arg("sequences"), row, row_parts)
+        self.panels = self.share(self.number(self.form.panels), panel, self.arg("panel_parts"))
         first, end = (one * self.form.width for one in self.panels)
-        self.units = first, self.least(end, self.form.op.hidden)
+        self.units = first, least(end, self.number(self.form.op.hidden))
         self.sums = self.step(self.scratch, self.form.table)
-        last = self.size("from") + self.size("count")
-        repeat(self.scalar, self.size("from"), last, self._step)
+        last = self.arg("from") + self.arg("count")
+        repeat(self.scalar, self.arg("from"), last, self._step)
         if self.last:
-            choose(self.scalar, last.equals(self.size("steps")), lambda: self._last_states(last), lambda: None)
-        return self.text()
+            choose(self.scalar, last.equals(self.arg("steps")), lambda: self._last_states(last), lambda: None)
+        return self.finish()
 
     def _state(self, name: str, at: Vector) -> ir.Value:
         """Where a state lies before the step `at`: h changes places at each."""
         if name != "h":
-            return self.pointer(f"{name}.old" if name in self.form.cell.states else name)
+            return self.pointer(f"@{name}.old" if name in self.form.cell.states else f"@{name}")
         even = (at & 1).equals(0)
-        return self.builder.select(even.value, self.pointer("h.old"), self.pointer("h.new"))
+        return self.builder.select(even.value, self.pointer("@h.old"), self.pointer("@h.new"))
 
     def _step(self, at: Vector) -> None:
-        t = self.size("steps") - 1 - at if self.form.op.reverse else at
+        t = self.arg("steps") - 1 - at if self.form.op.reverse else at
         for number in self.which:
             self._sweep(number, self.form.cell.sweeps[number], at, t)
         if not self.last:
             return
         new = self._state("h", at + 1)
 
-        def store(n: Vector) -> None:
-            line = self.step(self.pointer("y"), t * self.size("y.step") + n * self.size("y.sequence"))
+        def copy(n: Vector) -> None:
+            line = self.step(self.pointer("@y"), t * self.arg("y.step") + n * self.arg("y.sequence"))
             kept = self._running(n, t) if self.form.op.lengths else None
             self.write_units(self.step(new, n * self.form.pitch), "y", line, self.units, kept)
 
-        repeat(self.scalar, *self.sequences, store)
+        repeat(self.scalar, *self.sequences, copy)
 
     def _running(self, n: Vector, t: Vector) -> Vector:
         """Whether a sequence has a step."""
-        place = self.step(self.pointer("lengths"), n * self.size("lengths.sequence"))
+        place = self.step(self.pointer("@lengths"), n * self.arg("lengths.sequence"))
         length = self.scalar.wrap(self.builder.load(place, typ=I32, align=4))
         return t < length.to_integer(I64)
 
@@ -284,12 +292,13 @@ class _Advance(_Writer):
 
         def block(first: Vector) -> None:
             for row in range(form.rows):
-                line = self.step(source, self.least(first + row, last) * form.pitch)
+                line = self.step(source, least(first + row, last) * form.pitch)
                 self.builder.store(line, self.step(self.scratch, 8 * row), align=8)
-            count = self.least(self.sequences[1] - first, form.rows)
+            count = least(self.sequences[1] - first, self.number(form.rows))
 
-            def panel(p: Vector) -> None:
-                r = self.step(self.pointer(f"r{number}"), p * panel_bytes)
+            def panel(turn: Vector) -> None:
+                p = (at & 1).equals(0).where(turn, self.panels[0] + self.panels[1] - 1 - turn)
+                r = self.step(self.pointer(f"@r{number}"), p * panel_bytes)
                 self.multiply(form.total, gates, count, self.arguments(terms, r, self.sums))
                 repeat(self.scalar, 0, count, lambda row: self._finish(sweep, at, t, p, row, first + row))
 
@@ -300,10 +309,10 @@ class _Advance(_Writer):
     def _finish(self, sweep: Sweep, at: Vector, t: Vector, panel: Vector, row: Vector, n: Vector) -> None:
         """The gates of one panel of one sequence."""
         form, total = self.form, self.form.total
-        block, inside = self.divided(t * self.size("sequences") + n, form.rows)
+        block, inside = divided(t * self.arg("sequences") + n, self.number(form.rows))
         place = (block * form.panels + panel) * form.rows + inside
         columns, width = (form.block(gates).columns for gates in (form.gates, 1))
-        pre = self.step(self.pointer("pre"), place * (columns * total.itemsize))
+        pre = self.step(self.pointer("@pre"), place * (columns * total.itemsize))
         sums = self.step(self.sums, row * (form.block(len(sweep.gates)).columns * total.itemsize))
         units = n * form.pitch + panel * (width * total.itemsize)
         running = self._running(n, t) if form.op.lengths else None
@@ -311,27 +320,27 @@ class _Advance(_Writer):
 
         def bias(name: str, gate: int, v: int) -> Vector:
             offset = (panel * form.cell.biases[name] + gate) * width + v * code.lanes
-            place = self.step(self.pointer(name), offset * dtype.itemsize)
-            return widen(dtype, self.load(code, dtype, place)).to_float(register_type(total))
+            place = self.step(self.pointer(f"@{name}"), offset * dtype.itemsize)
+            return widen(dtype, load(code, dtype, place)).to_float(register_type(total))
 
         def vector(v: int) -> Point:
             def unit(name: str, after: int = 0) -> ir.Value:
                 return self.step(self._state(name, at + after), units + v * code.lanes * total.itemsize)
 
             def sum_of(line: ir.Value, gate: int) -> Vector:
-                return self.load(code, total, self.step(line, (gate * width + v * code.lanes) * total.itemsize))
+                return load(code, total, self.step(line, (gate * width + v * code.lanes) * total.itemsize))
 
             def settle(name: str, value: Vector) -> None:
                 if running is not None:
-                    value = code.splat(running.value).where(value, self.load(code, total, unit(name)))
-                self.store(total, value, unit(name, 1))
+                    value = code.splat(running.value).where(value, load(code, total, unit(name)))
+                store(code, total, unit(name, 1), value)
 
             return Point(
                 x=lambda gate: sum_of(pre, gate),
                 r=lambda gate: sum_of(sums, sweep.gates.index(gate)),
                 bias=lambda name, gate: bias(name, gate, v),
-                load=lambda name: self.load(code, total, unit(name)),
-                store=lambda name, value: self.store(total, value, unit(name)),
+                load=lambda name: load(code, total, unit(name)),
+                store=lambda name, value: store(code, total, unit(name), value),
                 settle=settle,
             )
 
@@ -343,7 +352,7 @@ class _Advance(_Writer):
             for state in self.form.cell.states:
                 source = self.step(self._state(state, at), n * self.form.pitch)
                 name = f"{state}.last"
-                line = self.step(self.pointer(name), n * self.size(f"{name}.sequence"))
+                line = self.step(self.pointer(f"@{name}"), n * self.arg(f"{name}.sequence"))
                 self.write_units(source, name, line, self.units)
 
         repeat(self.scalar, *self.sequences, copy)
@@ -361,7 +370,7 @@ def advance_source(form: Form, which: tuple[int, ...]) -> str:
     return _Advance(form, which).write()
 
 
-PACK_NAMES = ("source", "target", "limit", *(f"{word}{axis}" for axis in range(4) for word in ("size", "step")))
+PACK_NAMES = ("@source", "@target", "limit", *(f"{word}{axis}" for axis in range(4) for word in ("size", "step")))
 """The arguments of the packing stage; steps in bytes."""
 
 
@@ -373,24 +382,27 @@ def pack_source(isa: Isa, dtype: DType) -> str:
     """
     entry = Entry(isa, "pack", PACK_NAMES)
     kind = stored_type(dtype)
-    sizes = [entry.size(f"size{axis}") for axis in range(4)]
-    line = entry.step(entry.pointer("source"), entry.part * entry.size("step0"))
-    left = entry.size("limit") - entry.part * sizes[3]
-    kept = (left < 0).where(0, entry.least(left, sizes[3]))
+    sizes = [entry.arg(f"size{axis}") for axis in range(4)]
+    line = entry.step(entry.pointer("@source"), entry.part * entry.arg("step0"))
+    left = entry.arg("limit") - entry.part * sizes[3]
+    kept = (left < 0).where(0, least(left, sizes[3]))
 
     def copy(i: Vector, j: Vector) -> None:
-        source = entry.step(line, i * entry.size("step1") + j * entry.size("step2"))
+        source = entry.step(line, i * entry.arg("step1") + j * entry.arg("step2"))
         place = ((entry.part * sizes[1] + i) * sizes[2] + j) * sizes[3]
 
         def one(code: Vectors, k: Vector) -> None:
-            value = entry.load(code, dtype, entry.step(source, k * entry.size("step3")))
-            entry.store(dtype, value, entry.step(entry.pointer("target"), (place + k) * dtype.itemsize))
+            value = load(code, dtype, entry.step(source, k * entry.arg("step3")))
+            store(code, dtype, entry.step(entry.pointer("@target"), (place + k) * dtype.itemsize), value)
 
         def clear(code: Vectors, k: Vector) -> None:
-            entry.store(dtype, code.zero(kind), entry.step(entry.pointer("target"), (place + k) * dtype.itemsize))
+            store(code, dtype, entry.step(entry.pointer("@target"), (place + k) * dtype.itemsize), code.zero(kind))
 
-        entry.sweep(1, 0, kept, one)
+        entry.sweep(1, entry.number(0), kept, one)
         entry.sweep(1, kept, sizes[3], clear)
 
-    repeat(entry.scalar, 0, sizes[1], lambda i: repeat(entry.scalar, 0, sizes[2], lambda j: copy(i, j)) and None)
-    return entry.text()
+    def lines(i: Vector) -> None:
+        repeat(entry.scalar, 0, sizes[2], lambda j: copy(i, j))
+
+    repeat(entry.scalar, 0, sizes[1], lines)
+    return entry.finish()

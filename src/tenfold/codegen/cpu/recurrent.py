@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tenfold.codegen.cpu import emit
-from tenfold.codegen.cpu.cells import activation_body, cell_of
-from tenfold.codegen.cpu.entry import address, arranged, steps
+from tenfold.codegen.cpu.entry import parts_of, steps
+from tenfold.codegen.cpu.gates import activation_body, cell_of
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.packing import view_recipe
 from tenfold.codegen.cpu.recurrence import PACK_NAMES, Form, advance_source, pack_source, project_source
+from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.storage import SUPPORTED
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
@@ -21,8 +22,8 @@ from tenfold.ops.movement import Pad, Reshape, Slice, Transpose
 from tenfold.ops.recurrent import Recurrent
 from tenfold.target import Target
 
-_GRAIN = 1 << 17
-"""Products of about 5 µs: less is not worth a part of its own."""
+_GRAIN = 1 << 15
+"""Products whose weights take about 2 µs to read: less is not worth a part of its own."""
 _MOST_STAGES = 64
 """The most steps that are stages of their own."""
 _LINE = 64
@@ -103,22 +104,25 @@ class _Maker:
         form, hidden = self.form, self.op.hidden
         everything = tuple(range(form.gates))
         w = self._panels(self.roles.w, everything)
-        weights = {name: self._panels(one, tuple(range(form.cell.biases[name]))) for name, one in self.roles.biases.items()}
+        weights = {
+            f"@{name}": self._panels(one, everything[: form.cell.biases[name]])
+            for name, one in self.roles.biases.items()
+        }
         for number, sweep in enumerate(form.cell.sweeps):
-            weights[f"r{number}"] = self._panels(self.roles.r, sweep.gates)
+            weights[f"@r{number}"] = self._panels(self.roles.r, sweep.gates)
         x = self._rows(self.roles.x)
         rows = self.steps * self.sequences
         pre = self.room.take(dim.ceildiv(rows, form.rows) * (form.panels * form.sums(form.gates)))
         state = self.sequences * form.pitch
-        states = {f"{name}.old": self.room.take(state) for name in form.cell.states}
-        inner = {name: self.room.take(state) for name in ("h.new", *form.cell.passing)}
+        states = {f"@{name}.old": self.room.take(state) for name in form.cell.states}
+        inner = {f"@{name}": self.room.take(state) for name in ("h.new", *form.cell.passing)}
         self._project(x, w, pre, states)
-        values: dict[str, Argument] = {"pre": pre, **weights, **states, **inner, **self._results()}
+        values: dict[str, Argument] = {"@pre": pre, **weights, **states, **inner, **self._results()}
         work = self.sequences * (form.gates * hidden * hidden)
         if split:
-            self._split(values, _parts(work, dim.minimum(form.panels, THREADS)))
+            self._split(values, parts_of(work, _GRAIN, dim.minimum(form.panels, THREADS)))
         else:
-            parts = _parts(work * self.steps, dim.minimum(self.sequences, THREADS))
+            parts = parts_of(work * self.steps, _GRAIN, dim.minimum(self.sequences, THREADS))
             which = tuple(range(len(form.cell.sweeps)))
             self._advance(which, values | {"from": 0, "count": self.steps, "parts": parts, "panel_parts": 1})
         return Kernel(tuple(self.stages), form.scratch, self.room.size)
@@ -133,38 +137,38 @@ class _Maker:
         form = self.form
         rows = self.steps * self.sequences
         items = dim.ceildiv(rows, form.rows) * form.panels
-        parts = _parts(rows * self.roles.x.shape[2] * (form.gates * self.op.hidden), dim.minimum(items, 4 * THREADS))
-        values: dict[str, Argument] = {"w": w, "pre": pre, "parts": parts, **x, **states}
+        work = rows * self.roles.x.shape[2] * (form.gates * self.op.hidden)
+        parts = parts_of(work, _GRAIN, dim.minimum(items, 4 * THREADS))
+        values: dict[str, Argument] = {"@w": w, "@pre": pre, "parts": parts, **x, **states}
         values |= {"steps": self.steps, "sequences": self.sequences, "terms": self.roles.x.shape[2]}
         for name, one in self.roles.first.items():
-            values |= {f"{name}.first": address(one)}
+            values[f"@{name}.first"] = address(one)
             values |= steps(one, f"{name}.first.sequence", f"{name}.first.unit")
-        self.stages.append(Stage(project_source(form), arranged(form.project_names, values), parts))
+        self.stages.append(Stage(project_source(form), ordered(form.project_names, values), parts))
 
     def _advance(self, which: tuple[int, ...], values: dict[str, Argument]) -> None:
         source = advance_source(self.form, which)
         parts = values["parts"]
         assert isinstance(parts, Size)
-        self.stages.append(Stage(source, arranged(self.form.advance_names, values), parts))
+        self.stages.append(Stage(source, ordered(self.form.advance_names, values), parts))
 
     def _results(self) -> dict[str, Argument]:
         roles = self.roles
-        values: dict[str, Argument] = {"steps": self.steps, "sequences": self.sequences, "y": address(roles.y)}
+        values: dict[str, Argument] = {"steps": self.steps, "sequences": self.sequences, "@y": address(roles.y)}
         values |= steps(roles.y, "y.step", "y.sequence", "y.unit")
         for name, one in roles.last.items():
-            values |= {f"{name}.last": address(one)} | steps(one, f"{name}.last.sequence", f"{name}.last.unit")
+            values |= {f"@{name}.last": address(one)} | steps(one, f"{name}.last.sequence", f"{name}.last.unit")
         if roles.lengths is not None:
-            values |= {"lengths": address(roles.lengths)} | steps(roles.lengths, "lengths.sequence")
+            values |= {"@lengths": address(roles.lengths)} | steps(roles.lengths, "lengths.sequence")
         return values
 
     def _panels(self, matrix: Operand, gates: tuple[int, ...]) -> Argument:
         """Some gates of a matrix [gate unit, term], or of a bias, as panels [panel][term][gate][unit]."""
         width, hidden = self.form.width, self.op.hidden
-        terms: Size = matrix.shape[1] if len(matrix.shape) == 2 else 1
+        rows, terms = (*matrix.shape, 1)[:2]
         recipe = view_recipe(matrix)
-        if recipe is not None and isinstance(terms, int):
-            whole = matrix.shape[0] // hidden
-            return Packed(matrix.value, recipe + _panel_recipe((whole, hidden, terms), gates, width))
+        if recipe is not None and isinstance(rows, int) and isinstance(terms, int):
+            return Packed(matrix.value, recipe + _panel_recipe((rows // hidden, hidden, terms), gates, width))
         along = matrix.strides[1] if len(matrix.shape) == 2 else 0
         one, first = matrix.strides[0], matrix.offset + gates[0] * hidden * matrix.strides[0]
         view = Operand(
@@ -176,19 +180,19 @@ class _Maker:
     def _rows(self, x: Operand) -> dict[str, Argument]:
         """x as rows of adjacent terms: as it lies, or copied."""
         if x.strides[2] == 1:
-            return {"x": address(x)} | dict(list(steps(x, "x.step", "x.sequence", "").items())[:2])
+            return {"@x": address(x)} | steps(x, "x.step", "x.sequence", "x.term")
         t, n, k = x.strides
         view = Operand(x.value, x.dtype, (x.shape[0], x.shape[1], 1, x.shape[2]), (t, n, 0, k), x.offset)
         size = x.dtype.itemsize
         place = self._packed(view, x.shape[0] * x.shape[2])
-        return {"x": place, "x.step": x.shape[1] * x.shape[2] * size, "x.sequence": x.shape[2] * size}
+        return {"@x": place, "x.step": x.shape[1] * x.shape[2] * size, "x.sequence": x.shape[2] * size}
 
     def _packed(self, view: Operand, limit: Size) -> Workspace:
         place = self.room.take(dim.product(view.shape) * view.dtype.itemsize)
-        values: dict[str, Argument] = {"source": address(view), "target": place, "limit": limit}
+        values: dict[str, Argument] = {"@source": address(view), "@target": place, "limit": limit}
         values |= {f"size{axis}": size for axis, size in enumerate(view.shape)}
         values |= steps(view, *(f"step{axis}" for axis in range(4)))
-        self.stages.append(Stage(pack_source(self.isa, view.dtype), arranged(PACK_NAMES, values), view.shape[0]))
+        self.stages.append(Stage(pack_source(self.isa, view.dtype), ordered(PACK_NAMES, values), view.shape[0]))
         return place
 
 
@@ -202,10 +206,6 @@ def _roles(region: Anchored, op: Recurrent) -> Roles:
     return Roles(x, w, r, biases, first, lengths, y, dict(zip(cell.states, last, strict=True)))
 
 
-def _parts(work: Size, most: Size) -> Size:
-    return dim.maximum(1, dim.minimum(most, dim.ceildiv(work, _GRAIN)))
-
-
 def _panel_recipe(shape: tuple[int, int, int], gates: tuple[int, ...], width: int) -> tuple[Op, ...]:
     whole, hidden, terms = shape
     panels = -(-hidden // width)
@@ -216,7 +216,6 @@ def _panel_recipe(shape: tuple[int, int, int], gates: tuple[int, ...], width: in
         Reshape((len(gates), panels, width, terms)),
         Transpose((1, 3, 0, 2)),
     )
-
 
 
 STRATEGY = RecurrentStrategy()
