@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from tenfold.codegen.cpu.conv import depthwise, direct
+from tenfold.codegen.cpu.conv import depthwise, direct, transposed
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.region import Anchored, identity
 from tenfold.ir import dtype as dt
-from tenfold.ops.conv import Conv
+from tenfold.ops.conv import Conv, ConvTranspose
 from tests.codegen.cpu import jit
 from tests.codegen.cpu.contractions import build, compare, constant, operand, random, row_major, tactics, variable
 
@@ -77,3 +77,39 @@ def test_direct(isa: Isa, name: str) -> None:
 @pytest.mark.parametrize("name", DEPTHWISE)
 def test_depthwise(isa: Isa, name: str) -> None:
     case(isa, depthwise, **DEPTHWISE[name])
+
+
+TRANSPOSED = {
+    "2x2 stride 2": dict(n=2, c=10, size=(5, 6), o=7, k=2, stride=2),
+    "3x3 stride 2": dict(n=1, c=10, size=(5, 6), o=35, k=3, stride=2, pad=1, extra=1),
+    "4x4 stride 2": dict(n=1, c=10, size=(5, 6), o=8, k=4, stride=2, pad=1, x_layout="first", y_layout="first"),
+    "holes": dict(n=1, c=6, size=(5, 4), o=8, k=2, stride=3),
+    "dilated": dict(n=1, c=6, size=(5, 4), o=8, k=3, stride=2, dilation=2, pad=1),
+    "coprime": dict(n=1, c=6, size=(5, 4), o=8, k=4, stride=3, dilation=2, pad=2),
+    "groups": dict(n=1, c=12, size=(5, 4), o=9, k=3, stride=2, groups=3),
+    "1-D": dict(n=2, c=12, size=(9,), o=9, k=8, stride=4, pad=2),
+    "plain": dict(n=1, c=5, size=(4, 4), o=5, k=3, pad=1),
+}
+
+
+@pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_transposed(isa: Isa, name: str) -> None:
+    def conv_of(stride, dilation, pad, extra, groups):
+        return ConvTranspose(stride, dilation, pad, pad, extra, groups)
+
+    c = dict(TRANSPOSED[name])
+    n, channels, size, o, k = c["n"], c["c"], c["size"], c["o"], c["k"]
+    axes, groups = len(size), c.get("groups", 1)
+    conv = conv_of(
+        *((c.get(word, start),) * axes for word, start in (("stride", 1), ("dilation", 1), ("pad", 0), ("extra", 0))),
+        groups,
+    )
+    x, w = random(dt.f32, n, channels, *size), random(dt.f32, channels, o // groups, *(k,) * axes)
+    wanted = conv.evaluate(x, w)
+    xv, xo, order = placed(dt.f32, x.shape, c.get("x_layout", "last"))
+    _, yo, _ = placed(dt.f32, wanted.shape, c.get("y_layout", "last"))
+    region = Anchored(
+        wanted.shape, (yo,), conv, (xo, operand(constant(w), w.shape, row_major(w.shape))), identity(dt.f32)
+    )
+    compare(region, build(transposed.STRATEGY, region, isa), isa, {xv: x.transpose(order)}, [wanted])
