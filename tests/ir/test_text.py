@@ -14,8 +14,8 @@ from tenfold.ir import text
 from tenfold.ir.graph import Graph
 from tenfold.ir.tensor import Tensor
 
-GOLDEN = '''\
-graph "net" (%x: f32[N, 3, H], %sr: i64[] = ("sr[0]")) where H in 32..640 by 32, N in 1.., "sr[0]" in .., u0 in data {
+GOLDEN = """\
+graph "net" (%x: f32[N, 3, H], %sr: i64[] = ("sr[0]")) where H in 32..640 by 32, N in 1.., "sr[0]" in .., u0 in data assuming equal(N, 2) for "net/squeeze", N for "x" {
   %w = Constant<tensor=f32[3, 2]{1.0, 2.5, -0.0, inf, nan, 1e-05}@"head.weight">() : f32[3, 2]
   %0 = Transpose<permutation=(0, 2, 1)>(%x) : f32[N, H, 3]
   %"a b" = MatMul(%0, %w) : f32[N, H, 2] "head" from "net/head", "net/x"
@@ -32,7 +32,7 @@ graph "net" (%x: f32[N, 3, H], %sr: i64[] = ("sr[0]")) where H in 32..640 by 32,
   %5 = NonZero(%4) : i64[2, u0]
   return %3 as "y", %high as "z", %5
 }
-'''
+"""
 
 
 def parse(source: str) -> Graph:

@@ -15,6 +15,7 @@ from tenfold.ir.type import Type
 
 if TYPE_CHECKING:
     from tenfold.ir.op import Op
+    from tenfold.ir.recipe import Decision
 
 
 class Value:
@@ -73,6 +74,7 @@ class Graph:
     """Inputs, nodes, outputs. `nodes` is always in an order in which each value is defined before its uses.
 
     `assumptions` are conditions on the call's sizes that must not be zero, each with the operator that needs it.
+    `decisions` are what rewrites took for granted of the values of the user's weights.
     """
 
     def __init__(self, inputs: Iterable[Value] = (), *, name: str = "") -> None:
@@ -81,6 +83,7 @@ class Graph:
         self.outputs: tuple[Value, ...] = ()
         self.output_names: tuple[str, ...] = ()
         self.assumptions: tuple[tuple[Size, str], ...] = ()
+        self.decisions: tuple[Decision, ...] = ()
         self._nodes: dict[Node, None] = {}
         self._order: list[Node] | None = []
 

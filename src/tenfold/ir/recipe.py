@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
 
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.op import Array, Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a rewrite took for granted: every element of a constant is `number`. Refit must find it so again."""
+
+    tensor: Tensor
+    number: float
+    rule: str
+
+    def holds(self, weights: Mapping[str, Array]) -> bool:
+        """Whether it is still so with the user's weights that `weights` names replaced."""
+        array = replay(self.tensor, weights).array
+        return bool(np.all(array.astype(np.float64) == self.number))
 
 
 def sources(tensor: Tensor) -> tuple[str, ...]:

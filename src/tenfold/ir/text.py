@@ -9,7 +9,8 @@
 A tensor is written `f32[2]{0.5, 1.0}` with its elements, `f32[3, 2]@"key"` if they stand in a table beside the
 text, or both if it has a name. Sizes are formulas of symbols, whose names stand in double quotes where they are no
 plain words; after `where` stand their bounds, `by` what they are multiples of, and `data` for those that only the
-data decide. Text attributes stand in single quotes. When read, an operand may also be a tensor or another operation,
+data decide. `assuming` precedes sizes that must not be zero, each `for` an operator.
+Text attributes stand in single quotes. When read, an operand may also be a tensor or another operation,
 types may be left out, and a symbol without bounds is at least 1: `graph (%x: f32[N]) { return Neg(Mul(%x, f32{2})) }`.
 """
 
@@ -56,7 +57,8 @@ class _Printer:
         inputs = ", ".join(f"{names[value]}: {self.input_type(value.type)}" for value in graph.inputs)
         title = f" {quoted(graph.name)}" if graph.name else ""
         where = "" if indent else _where(graph)
-        lines = [f"graph{title} ({inputs}){where} {{"]
+        assumed = ", ".join(f"{size_text(size)} for {quoted(operator)}" for size, operator in graph.assumptions)
+        lines = [f"graph{title} ({inputs}){where}{assumed and ' assuming ' + assumed} {{"]
         lines += [inside + self.node(node, names, inside) for node in graph.nodes]
         outputs = zip(graph.outputs, graph.output_names, strict=True)
         returned = (names[value] + (f" as {quoted(name)}" if name else "") for value, name in outputs)
@@ -120,6 +122,7 @@ def _range(size: Dim) -> str:
 
 def _sizes(graph: Graph) -> Iterator[Size]:
     """Every size that the text of a graph mentions."""
+    yield from (size for size, _ in graph.assumptions)
     values = [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]
     for value in values:
         yield from value.type.shape
@@ -282,8 +285,12 @@ class _Parser:
         graph = Graph(name=self.string() if self.peek("<string>") else "")
         self.expect("(")
         self.several(lambda: self.input(graph), ")")
-        while not self.accept("{"):
+        while not self.peek("assuming", "{"):
             self.take()
+        if self.accept("assuming"):
+            graph.assumptions = tuple(self.several(self.assumption, "{"))
+        else:
+            self.expect("{")
         while not self.accept("return"):
             self.statement(graph)
         returned = []
@@ -295,6 +302,11 @@ class _Parser:
         graph.set_outputs([value for value, _ in returned], [name for _, name in returned])
         self.values = outer
         return graph
+
+    def assumption(self) -> tuple[Size, str]:
+        size = self.scalar()
+        self.expect("for")
+        return size, self.string()
 
     def declarations(self) -> Iterator[tuple[str, Dim]]:
         """What follows `where` in the first line, read before the rest: inputs mention the symbols first."""
@@ -313,7 +325,7 @@ class _Parser:
             return dim.unknown(name)
         low = None if self.peek("..") else self.scalar()
         self.expect("..")
-        high = None if self.peek("by", ",", "{") else self.scalar()
+        high = None if self.peek("by", ",", "{", "assuming") else self.scalar()
         return dim.symbol(name, low, high, self.scalar() if self.accept("by") else 1)
 
     def input(self, graph: Graph) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.op import Op
+from tenfold.ir.recipe import sources
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.activation import Clip, Relu
 from tenfold.ops.arithmetic import Abs, Add, Ceil, Div, Floor, Maximum, Minimum, Mul, Neg, Pow, Round, Sub, Trunc
@@ -178,7 +179,7 @@ class DeadCode(Pass):
 class CommonSubexpressions(Pass):
     """Compute once what is computed twice: the same deterministic operation on the same values.
 
-    Constants with a name in the user's model stay apart, so that each can be refitted.
+    Constants that are, or are made of, different weights of the user's model stay apart, so that each can be refitted.
     """
 
     name: str = "common subexpressions"
@@ -211,8 +212,9 @@ class CommonSubexpressions(Pass):
     def _distinct(self, attribute: Any) -> Any:
         """Equal only where the attributes mean the same: 0.0 and -0.0, 1 and True do not."""
         if isinstance(attribute, Tensor):
-            small = attribute.nbytes <= self.compared_bytes
-            return (attribute.source, attribute.digest) if small else id(attribute)
+            made = attribute.recipe is not None and sources(attribute)
+            compared = attribute.nbytes <= self.compared_bytes and not made
+            return (attribute.source, attribute.digest) if compared else id(attribute)
         if isinstance(attribute, tuple):
             return tuple(map(self._distinct, attribute))
         return type(attribute), repr(attribute) if isinstance(attribute, float) else attribute

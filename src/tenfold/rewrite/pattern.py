@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Array, Op
+from tenfold.ir.tensor import Tensor
 from tenfold.ops.activation import Sigmoid
 from tenfold.ops.arithmetic import Abs, Add, Exp, Mul, Sqrt
 from tenfold.ops.constant import Constant
@@ -21,8 +24,36 @@ def constant(value: Value) -> Array | None:
     return value.op.tensor.array if isinstance(value.op, Constant) else None
 
 
+_asked: ContextVar[list[tuple[Tensor, float]] | None] = ContextVar("asked", default=None)
+
+
+@contextmanager
+def asking() -> Iterator[list[tuple[Tensor, float]]]:
+    """Within it, the list given gathers which constants were taken for which number."""
+    asked: list[tuple[Tensor, float]] = []
+    token = _asked.set(asked)
+    try:
+        yield asked
+    finally:
+        _asked.reset(token)
+
+
+def _taken(value: Value, found: float) -> bool:
+    asked = _asked.get()
+    if asked is not None and isinstance(value.op, Constant):
+        asked.append((value.op.tensor, found))
+    return True
+
+
 def number(value: Value) -> float | None:
     """The one number that all elements of a constant are; None if there are several or none."""
+    found = _number(value)
+    if found is not None:
+        _taken(value, found)
+    return found
+
+
+def _number(value: Value) -> float | None:
     if not isinstance(value.op, Constant) or not value.op.tensor.size or value.type.dtype.numpy.kind not in "fiubV":
         return None
     array = value.op.tensor.array
@@ -34,18 +65,19 @@ def number(value: Value) -> float | None:
 
 def exactly(value: Value, expected: float) -> bool:
     """Whether it is a constant all of whose elements are `expected`, the sign of zero included."""
-    found = number(value)
-    return found is not None and found == expected and np.signbit(found) == np.signbit(expected)
+    found = _number(value)
+    same = found is not None and found == expected and np.signbit(found) == np.signbit(expected)
+    return bool(same) and _taken(value, expected)
 
 
 def nearly(value: Value, expected: float) -> bool:
     """Whether it is a constant all of whose elements are `expected` as its element type can say it."""
-    found = number(value)
+    found = _number(value)
     if found is None:
         return False
     wide = np.float32(0) if value.type.dtype.itemsize >= 4 else value.type.dtype.numpy.type(0)
     step = float(np.abs(np.nextafter(wide.dtype.type(expected), wide.dtype.type(np.inf)) - wide.dtype.type(expected)))
-    return abs(found - expected) <= 2 * step
+    return abs(found - expected) <= 2 * step and _taken(value, found)
 
 
 def either(value: Value, kind: type[Op]) -> Iterator[tuple[Value, Value]]:

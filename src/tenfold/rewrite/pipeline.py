@@ -123,6 +123,7 @@ class Pipeline:
                 observer(record, graph)
             if steps.exhausted:
                 break
+        graph.decisions += tuple(steps.decisions)
         return graph
 
 

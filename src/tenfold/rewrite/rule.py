@@ -14,7 +14,10 @@ from tenfold.errors import LimitError
 from tenfold.ir.dim import Dim, Size, substitute
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.interpret import bind
+from tenfold.ir.recipe import Decision, sources
+from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
+from tenfold.rewrite.pattern import asking
 
 Replacement = Value | tuple[Value, ...] | None
 Match = Callable[[Value], Replacement]
@@ -61,6 +64,7 @@ class Steps:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.counts: Counter[str] = Counter()
+        self.decisions: dict[Decision, None] = {}
 
     @property
     def exhausted(self) -> bool:
@@ -79,9 +83,10 @@ def rewrite(graph: Graph, rules: Rules, steps: Steps | None = None) -> Steps:
     names the rules that undo each other.
     """
     steps = steps or Steps()
-    driver = _Driver(graph, rules, steps)
-    while not steps.exhausted and driver.sweep():
-        pass
+    with asking() as asked:
+        driver = _Driver(graph, rules, steps, asked)
+        while not steps.exhausted and driver.sweep():
+            pass
     return steps
 
 
@@ -89,7 +94,8 @@ EDITS_PER_NODE = 50
 
 
 class _Driver:
-    def __init__(self, graph: Graph, rules: Rules, steps: Steps) -> None:
+    def __init__(self, graph: Graph, rules: Rules, steps: Steps, asked: list[tuple[Tensor, float]]) -> None:
+        self.asked = asked
         self.graph = graph
         self.rules = rules
         self.steps = steps
@@ -110,15 +116,19 @@ class _Driver:
         """Let the first rule that matches replace the node's outputs."""
         for value in node.outputs:
             for one in self.rules:
+                self.asked.clear()
                 found = one(value)
                 if found is not None:
                     olds, news = (node.outputs, found) if isinstance(found, tuple) else ((value,), (found,))
-                    self.count(one, node)
+                    self.note(one, node)
                     replace(self.graph, node, olds, news)
                     return
 
-    def count(self, fired: Rule, node: Node) -> None:
+    def note(self, fired: Rule, node: Node) -> None:
+        """Count the edit, and keep what it took for granted of weights."""
         self.steps.count(fired.name)
+        decided = (Decision(tensor, number, fired.name) for tensor, number in self.asked if sources(tensor))
+        self.steps.decisions.update(dict.fromkeys(decided))
         self.made[fired.name] += 1
         if self.made.total() > self.most:
             often = ", ".join(name for name, _ in self.made.most_common(3))
@@ -157,7 +167,8 @@ def check_replacement(old: Value, new: Value) -> dict[str, Size]:
 
 
 def specialise(graph: Graph, learned: Mapping[str, Size]) -> None:
-    """Write what was learned of sizes into the types and attributes of `graph` and its subgraphs."""
+    """Write what was learned of sizes into the types, attributes and assumptions of `graph` and its subgraphs."""
+    graph.assumptions = tuple((substitute(size, learned), operator) for size, operator in graph.assumptions)
     for value in graph.inputs:
         value.type = _specialised(value.type, learned)
     for node in graph.nodes:

@@ -1,0 +1,35 @@
+"""Real trained models on real input: after the portable pipeline they answer as before, and as ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tenfold import passes
+from tenfold.importers import open_model
+from tenfold.ir.interpret import Interpreter
+from tenfold.ir.op import Array
+from tenfold.rewrite.pipeline import size
+from tests.models.__main__ import session
+from tests.models.catalogue import MODELS, Model
+
+
+def distance(found: Array, expected: Array) -> float:
+    difference = np.linalg.norm(found.astype(np.float64) - expected.astype(np.float64))
+    return float(difference / max(1e-30, np.linalg.norm(expected.astype(np.float64))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_a_model_answers_as_before(model: Model) -> None:
+    path, inputs = model.load(), model.inputs(0)
+    graph = open_model(path)
+    before = size(graph)
+    optimised = passes.PORTABLE(open_model(path))
+    assert size(optimised) < before
+    plain, found = Interpreter().run(graph, inputs), Interpreter().run(optimised, inputs)
+    expected = session(path).run(None, inputs)
+    model.check(found)
+    for (name, array), reference in zip(found.items(), expected, strict=True):
+        assert distance(array, plain[name]) < 1e-4, name
+        assert distance(array, reference) < 1e-4, name
