@@ -1,0 +1,93 @@
+"""From chosen kernels to what a file holds: objects linked to code, slots numbered to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenfold.codegen.cpu.image import Image, link_image
+from tenfold.codegen.cpu.isa import isa_of
+from tenfold.codegen.cpu.pool import CompilePool, Failure, Request
+from tenfold.codegen.region import THREADS
+from tenfold.compiler.schedule import Item, Scheduler, kernels
+from tenfold.errors import UnsupportedError
+from tenfold.ir import dim
+from tenfold.ir.dim import Dim
+from tenfold.ir.graph import Graph, Value
+from tenfold.runtime.plan import Check, Plan, Spec, Symbol
+from tenfold.target import Target
+
+Entries = dict[tuple[str, bool], int]
+"""Where the stage of each source begins in the code."""
+
+
+def machine_code(items: Sequence[Item], target: Target, pool: CompilePool) -> tuple[Image, Entries]:
+    """The linked code of all stages, and where each stage's source begins in it."""
+    isa = isa_of(target)
+    stages = {(s.source, s.optimise): s for piece in kernels(items) for s in piece.kernel.stages}
+    requests = [Request(stage.source, isa, stage.optimise) for stage in stages.values()]
+    objects: dict[str, bytes] = {}
+    for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests), strict=True)):
+        if isinstance(made, Failure):
+            raise UnsupportedError(f"LLVM refused a kernel: {made.reason}\n{stage.source[:2000]}")
+        objects[f"stage{number}"] = made
+    image = link_image(pool, isa, objects)
+    entries = {key: image.blob.entries[f"stage{number}"] for number, key in enumerate(stages)}
+    return image, entries
+
+
+def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
+    """The plan of a scheduled graph: every slot has its number."""
+    frame = scheduler.frame
+    arena = scheduler.arena
+    shapes = [[frame.size(size) for size in value.type.shape] for value in (*graph.inputs, *graph.outputs)]
+    checks = [(frame.size(one.formula), one) for one in scheduler.layout.checks]
+    sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
+    named = _symbols(graph, scheduler)
+    numbering = frame.finish([symbol.name for symbol in named])
+    numbers = numbering.numbers
+    table, arguments = scheduler.numbered(numbers)
+    buffers = tuple(
+        (buffer.name, numbers[scheduler.offsets[key]], numbers[size], buffer.first, buffer.last)
+        for key, buffer, size in zip(scheduler.keys, scheduler.buffers, sizes, strict=True)
+    )
+    return Plan(
+        tuple(_spec(value.name, value) for value in graph.inputs),
+        tuple(_spec(name, value) for name, value in zip(graph.output_names, graph.outputs, strict=True)),
+        tuple(named),
+        numbering.program,
+        numbering.slots,
+        table,
+        arguments,
+        numbering.binds,
+        scheduler.spans(numbers),
+        tuple(tuple(numbers[slot] for slot in shape) for shape in shapes),
+        numbers[arena],
+        max((piece.kernel.scratch for piece in kernels(scheduler.items)), default=0),
+        tuple(Check(numbers[slot], one.message, ", ".join(one.source)) for slot, one in checks),
+        tuple(scheduler.labels),
+        buffers,
+    )
+
+
+def _spec(name: str, value: Value) -> Spec:
+    shape = tuple(size if isinstance(size, int) else str(size) for size in value.type.shape)
+    return Spec(name, value.type.dtype, shape)
+
+
+def _symbols(graph: Graph, scheduler: Scheduler) -> list[Symbol]:
+    """The symbols that formulas use, each with the input that decides it."""
+    used = scheduler.frame.symbols()
+    found = {name: Symbol(name, low=1) for name in dim.symbols(THREADS) & used}
+    for number, value in enumerate(graph.inputs):
+        for axis, size in enumerate(value.type.shape):
+            bare = size.symbol if isinstance(size, Dim) else None
+            if bare and bare.name in used and bare.name not in found:
+                found[bare.name] = Symbol(bare.name, number, axis, -1, bare.low, bare.high, bare.multiple)
+        for entry, size in enumerate(value.type.entries or ()):
+            bare = size.symbol if isinstance(size, Dim) else None
+            if bare and bare.name in used and bare.name not in found:
+                found[bare.name] = Symbol(bare.name, number, -1, entry, None)
+    missing = sorted(used - set(found))
+    if missing:
+        raise UnsupportedError(f"sizes that only the data decide are not run yet: {', '.join(missing)}")
+    return list(found.values())
