@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenfold.codegen.cpu.conv import depthwise, direct, transposed
+from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.region import Anchored, identity
 from tenfold.ir import dtype as dt
@@ -26,7 +26,7 @@ def placed(dtype, shape, layout):
 
 
 def case(isa, strategy, n, c, size, o, k, stride=1, dilation=1, pad=0, groups=1, x_layout="last", y_layout="last",
-         dtype=dt.f32, way=None, body=None, tolerance=1e-5, threads=2, low=False):  # fmt: skip
+         dtype=dt.f32, way=None, tolerance=1e-5, threads=2, low=False, weights="constant"):  # fmt: skip
     axes = len(size)
     rep = lambda one: tuple(one) if isinstance(one, (tuple, list)) else (one,) * axes
     conv = Conv(rep(stride), rep(dilation), rep(pad), rep(pad), groups)
@@ -35,13 +35,22 @@ def case(isa, strategy, n, c, size, o, k, stride=1, dilation=1, pad=0, groups=1,
     expected = conv.evaluate(x, w)
     xv, xo, order = placed(dtype, x.shape, x_layout)
     yv, yo, y_order = placed(dt.of(expected.dtype), expected.shape, y_layout)
-    wv = constant(w)
+    wv = constant(w) if weights == "constant" else variable(dtype, w.shape)
     region = Anchored(
         expected.shape, (yo,), conv, (xo, operand(wv, w.shape, row_major(w.shape))), identity(dt.of(expected.dtype))
     )
     for tactic in tactics(strategy.STRATEGY, region, isa):
         kernel = build(strategy.STRATEGY, region, isa, tactic)
-        compare(region, kernel, isa, {xv: x.transpose(order)}, [expected], tolerance, threads, low)
+        compare(
+            region,
+            kernel,
+            isa,
+            {xv: x.transpose(order)} | ({} if weights == "constant" else {wv: w}),
+            [expected],
+            tolerance,
+            threads,
+            low,
+        )
 
 
 DIRECT = {
@@ -77,6 +86,12 @@ def test_direct(isa: Isa, name: str) -> None:
 @pytest.mark.parametrize("name", DEPTHWISE)
 def test_depthwise(isa: Isa, name: str) -> None:
     case(isa, depthwise, **DEPTHWISE[name])
+
+
+@pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
+@pytest.mark.parametrize("name", [*DIRECT, "depthwise"])
+def test_generic(isa: Isa, name: str) -> None:
+    case(isa, generic, **(DEPTHWISE["3x3"] if name == "depthwise" else DIRECT[name]), weights="variable")
 
 
 TRANSPOSED = {

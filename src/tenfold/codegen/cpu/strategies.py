@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from tenfold.codegen.cpu import gemm, pointwise, recurrent
-from tenfold.codegen.cpu.conv import depthwise, direct, transposed
+from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
 from tenfold.codegen.strategy import Strategy
 
-STRATEGIES: tuple[Strategy, ...] = (pointwise.STRATEGY, gemm.STRATEGY, recurrent.STRATEGY, depthwise.STRATEGY, direct.STRATEGY, transposed.STRATEGY)
+STRATEGIES: tuple[Strategy, ...] = (
+    pointwise.STRATEGY,
+    gemm.STRATEGY,
+    recurrent.STRATEGY,
+    depthwise.STRATEGY,
+    direct.STRATEGY,
+    transposed.STRATEGY,
+    generic.STRATEGY,
+)
