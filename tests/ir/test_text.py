@@ -32,7 +32,7 @@ graph "net" (%x: f32[N, 3, H], %sr: i64[] = ("sr[0]")) where H in 32..640 by 32,
   %5 = NonZero(%4) : i64[2, u0]
   return %3 as "y", %high as "z", %5
 }
-"""
+"""  # noqa: E501
 
 
 def parse(source: str) -> Graph:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Tensor:
 
     def __init__(
         self,
-        array: NDArray | Callable[[], NDArray],
+        array: NDArray[Any] | Callable[[], NDArray[Any]],
         *,
         dtype: DType | None = None,
         shape: tuple[int, ...] | None = None,
@@ -55,7 +55,7 @@ class Tensor:
         self.recipe = recipe
 
     @property
-    def array(self) -> NDArray:
+    def array(self) -> NDArray[Any]:
         """The data as a read-only NumPy array in row-major order."""
         loaded = np.ascontiguousarray(self._load()).reshape(self.shape)
         view = loaded.view()
