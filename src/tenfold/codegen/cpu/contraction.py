@@ -3,7 +3,7 @@
 Rows (pixels of an image, lines of matrices) are the points of the row axes, in row-major order. For each stretch of
 rows a table says where A lies for each tap and row (table.py). Then, for each panel of packed B and each block of rows,
 the micro-kernel sums in registers (microkernel.py) and the body runs over the block while it is in the first cache
-(epilogue.py).
+(outsite.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.epilogue import Epilogue, Stream
+from tenfold.codegen.cpu.outsite import OutSite, Stream
 from tenfold.codegen.cpu.flow import choose, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.memory import load, store
@@ -120,7 +120,7 @@ class _Writer(StageWriter):
             for masked in (False, True)[: 1 + form.separate]
         }
         self.table = Table(self, form.windows, form.padded, form.groups, self.block.rows)
-        self.epilogue = Epilogue(self, form.body, form.extra, form.outputs, form.total, self.block)
+        self.out = OutSite(self, form.body, form.extra, form.outputs, form.total, self.block)
 
     def text(self) -> str:
         """The stage: its share of the work, then batches, stretches of rows, panels, blocks."""
@@ -198,7 +198,7 @@ class _Writer(StageWriter):
 
             def finish() -> None:
                 offsets = [self.table.offsets(group, t * block.rows) for group in range(form.groups)]
-                self.epilogue.write(stretch.starts, offsets, sums, rows, first, left)
+                self.out.write(stretch.starts, offsets, sums, rows, first, left)
 
             choose(self.scalar, terms.last, finish, lambda: None)
 

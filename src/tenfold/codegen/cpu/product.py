@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tenfold.codegen.cpu.contraction import Form, source
 from tenfold.codegen.cpu.emit import refusal
-from tenfold.codegen.cpu.epilogue import Stream
+from tenfold.codegen.cpu.outsite import Stream
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.stage import address, ordered

@@ -1,0 +1,127 @@
+"""The `out` site of a contraction: its body on blocks of finished sums, row by row, a vector of columns at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from tenfold.codegen.cpu.emit import emit_body
+from tenfold.codegen.cpu.flow import choose, load_size, repeat
+from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store, store_apart
+from tenfold.codegen.cpu.microkernel import Block
+from tenfold.codegen.cpu.stage import StageWriter
+from tenfold.codegen.cpu.storage import cast, narrow, widen
+from tenfold.codegen.cpu.vectors import Vector, Vectors
+from tenfold.codegen.region import Body
+from tenfold.ir.dtype import DType
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An operand of the body. `group` is the way it moves along the rows (None: the same for all rows), `column` its
+    step from column to column in elements (None: the call says).
+    """
+
+    dtype: DType
+    group: int | None
+    column: int | None
+
+
+class OutSite:
+    """Writes the body's code into a stage, whose arguments `column.<name>` are the steps that streams leave open."""
+
+    def __init__(
+        self,
+        stage: StageWriter,
+        body: Body,
+        extra: Sequence[Stream],
+        outputs: Sequence[Stream],
+        total: DType,
+        block: Block,
+    ) -> None:
+        self.stage, self.body, self.total, self.block = stage, body, total, block
+        self.extra = {f"@extra{i}": stream for i, stream in enumerate(extra)}
+        self.outputs = {f"@out{i}": stream for i, stream in enumerate(outputs)}
+        self.streams = self.extra | self.outputs
+        isa = stage.isa
+        narrowest = min((one.dtype.itemsize for one in self.streams.values()), default=8)
+        able = isa.masks or (isa.architecture == "x86_64" and narrowest >= 4)
+        self.masked = able and all(one.column is not None for one in self.streams.values())
+
+    def write(
+        self,
+        starts: Mapping[str, ir.Value],
+        offsets: Sequence[ir.Value],
+        sums: ir.Value,
+        rows: Vector,
+        first: Vector,
+        left: Vector,
+    ) -> None:
+        """The body on `rows` rows of a block, from column `first` on, of which `left` exist.
+
+        `starts` are the operands' addresses, `offsets` those of each group's offset for the block's first row.
+        """
+        stage, scalar = self.stage, self.stage.scalar
+        here = {name: stage.step(starts[name], first * self._pitch(name)) for name in self.streams}
+        vector = stage.vectors(self.block.lanes)
+        places = [stage.number(v * self.block.lanes) for v in range(self.block.vectors)]
+        masks = [first_lanes(vector, left - place) for place in places] if self.masked else [None] * len(places)
+
+        def row(i: Vector) -> None:
+            lines = dict(here)
+            for name, stream in self.streams.items():
+                if stream.group is not None:
+                    lines[name] = stage.step(here[name], load_size(scalar, offsets[stream.group], i * 8))
+            line = stage.step(sums, i * (self.block.columns * self.total.itemsize))
+
+            def whole() -> None:
+                for place, mask in zip(places, masks, strict=True):
+                    self._apply(vector, line, lines, place, mask)
+
+            def part() -> None:
+                repeat(scalar, 0, left, lambda column: self._apply(scalar, line, lines, column, None))
+
+            if self.masked:
+                whole()
+            else:
+                choose(scalar, left.equals(self.block.columns), whole, part)
+
+        repeat(scalar, 0, rows, row)
+
+    def _pitch(self, name: str) -> Vector:
+        """Bytes from column to column."""
+        column = self.streams[name].column
+        if column is None:
+            return self.stage.arg(f"column.{name}")
+        return self.stage.number(column * self.streams[name].dtype.itemsize)
+
+    def _apply(
+        self, code: Vectors, sums: ir.Value, lines: Mapping[str, ir.Value], column: Vector, mask: Vector | None
+    ) -> None:
+        """The body on the sums from `column` on, as many as `code` has lanes."""
+        total = load(code, self.total, self.stage.step(sums, column * self.total.itemsize))
+        registers = [cast(self.total, self.body.inputs[0], widen(self.total, total))]
+        for name, stream in self.extra.items():
+            registers.append(widen(stream.dtype, self._load(code, name, lines[name], column, mask)))
+        results = emit_body(code, self.body, registers)
+        for (name, stream), value in zip(self.outputs.items(), results, strict=True):
+            self._store(code, name, lines[name], column, narrow(stream.dtype, value), mask)
+
+    def _load(self, code: Vectors, name: str, line: ir.Value, column: Vector, mask: Vector | None) -> Vector:
+        stream = self.streams[name]
+        if stream.column == 0:
+            return load_one(code, stream.dtype, line)
+        if stream.column == 1:
+            return load(code, stream.dtype, self.stage.step(line, column * stream.dtype.itemsize), mask)
+        return load_apart(code, stream.dtype, line, lambda lane: (column + lane) * self._pitch(name))
+
+    def _store(
+        self, code: Vectors, name: str, line: ir.Value, column: Vector, stored: Vector, mask: Vector | None
+    ) -> None:
+        stream = self.streams[name]
+        if stream.column == 1:
+            store(code, stream.dtype, self.stage.step(line, column * stream.dtype.itemsize), stored, mask)
+        else:
+            store_apart(code, stream.dtype, line, lambda lane: (column + lane) * self._pitch(name), stored)
