@@ -326,3 +326,124 @@ def row(
         tuple(shape), outputs, reduced, tuple(inputs), tuple(Phase(*one) for one in phases), what, finish,  # type: ignore[arg-type]
         (), tuple(flat), **more,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def _reduce(
+    combine: str, dtype: DType, shape: Sequence[Size], reduced: int, order: Sequence[int] | None = None
+) -> Callable[[], Region]:
+    """A plain reduction of the last axes of a tensor stored in `order`."""
+
+    def region() -> Region:
+        wide = dt.f32 if dtype in (dt.f16, dt.bf16) else dtype
+        what = body([dtype], (logic.Cast(wide), (0,), wide)) if wide is not dtype else identity(dtype)
+        scalar_type = dt.i64 if combine.startswith("arg") else wide
+        return row(shape, reduced, [tensor(dtype, shape, order)], [(what, combine)], finish=identity(scalar_type))
+
+    return region
+
+
+def _softmax(shape: Sequence[Size], order: Sequence[int] | None = None, dtype: DType = _F, log: bool = False) -> Region:
+    """Over the last axis."""
+    x = tensor(dtype, shape, order)
+    centred = [(logic.Cast(_F), (0,), _F), (arithmetic.Sub(), (2, 1), _F), (arithmetic.Exp(), (3,), _F)]
+    if log:
+        what = body(
+            [dtype, _F, _F],
+            (logic.Cast(_F), (0,), _F),
+            (arithmetic.Sub(), (3, 1), _F),
+            (arithmetic.Log(), (2,), _F),
+            (arithmetic.Sub(), (4, 5), _F),
+            (logic.Cast(dtype), (6,), dtype),
+        )
+    else:
+        what = body(
+            [dtype, _F, _F],
+            (logic.Cast(_F), (0,), _F),
+            (arithmetic.Sub(), (3, 1), _F),
+            (arithmetic.Exp(), (4,), _F),
+            (arithmetic.Div(), (5, 2), _F),
+            (logic.Cast(dtype), (6,), dtype),
+        )
+    phases = [(body([dtype], (logic.Cast(_F), (0,), _F)), "max"), (body([dtype, _F], *centred), "sum")]
+    result = row(shape, 1, [x], phases, what)
+    out = tensor(dtype, shape, order)
+    return Row(result.domain, (out,), 1, result.inputs, result.phases, result.body)
+
+
+def _layer_norm(shape: Sequence[Size], order: Sequence[int] | None = None) -> Region:
+    """Mean, variance, then scaled and shifted; the mean is a result too."""
+    size = shape[-1]
+    inputs = [tensor(_F, shape, order), spread(tensor(_F, (size,)), shape), spread(tensor(_F, (size,)), shape)]
+    count = (Uniform(0), (), dt.i64)
+    mean = body(
+        [_F] * 4,
+        count,
+        (logic.Cast(_F), (4,), _F),
+        (arithmetic.Div(), (3, 5), _F),
+        (arithmetic.Sub(), (0, 6), _F),
+        (arithmetic.Mul(), (7, 7), _F),
+    )
+    what = body(
+        [_F] * 5,
+        count,
+        (logic.Cast(_F), (5,), _F),
+        (arithmetic.Div(), (3, 6), _F),
+        (arithmetic.Sub(), (0, 7), _F),
+        (arithmetic.Div(), (4, 6), _F),
+        (scalar(1e-5, _F), (), _F),
+        (arithmetic.Add(), (9, 10), _F),
+        (arithmetic.Rsqrt(), (11,), _F),
+        (arithmetic.Mul(), (8, 12), _F),
+        (arithmetic.Mul(), (13, 1), _F),
+        (arithmetic.Add(), (14, 2), _F),
+    )
+    finish = body([_F, _F], count, (logic.Cast(_F), (2,), _F), (arithmetic.Div(), (0, 3), _F))
+    phases = [(body([_F] * 3, outputs=(0,)), "sum"), (mean, "sum")]
+    return row(shape, 1, inputs, phases, what, finish, uniforms=(size,))
+
+
+def _weighted() -> Region:
+    """A finish with an input of its own, and positions in a phase."""
+    shape = (N, M)
+    phase = body([_F], (Index(1), (), dt.i64), (logic.Cast(_F), (1,), _F), (arithmetic.Mul(), (0, 2), _F))
+    finish = body([_F, _F], (arithmetic.Add(), (0, 1), _F))
+    base = row(shape, 1, [tensor(_F, shape)], [(phase, "sum")], finish=body([_F], outputs=(0,)))
+    extra = spread(tensor(_F, (N, 1)), shape)
+    return Row(
+        shape, (), 1, base.inputs, base.phases, None, finish, (extra,), base.finish_outputs
+    )  # fmt: skip
+
+
+LENGTHS = tuple({"n": n, "m": m} for n in (1, 3, 70) for m in (1, 2, 15, 16, 17, 31, 33, 64, 100, 257, 1000))
+SHORT = LENGTHS[::2]
+_COMBINES = ("sum", "max", "min", "prod", "argmax", "argmin", "argmax_last", "argmin_last")
+
+ROW = (
+    *(Case(f"{c}-f32", _reduce(c, _F, (N, M), 1), LENGTHS, -1.2, 1.2, tolerance=3e-5) for c in _COMBINES),
+    *(Case(f"{c}-f32-special", _reduce(c, _F, (N, M), 1), SHORT, special=True, tolerance=1e-4)
+      for c in _COMBINES if c not in ("sum", "prod")),
+    *(Case(f"{c}-{t}", _reduce(c, t, (N, M), 1), SHORT, tolerance=1e-4)
+      for c in ("sum", "max", "argmax") for t in (dt.f64, dt.f16, dt.bf16, dt.i8, dt.u8, dt.i32, dt.i64)),
+    *(Case(f"{c}-bool", _reduce(c, dt.boolean, (N, M), 1), SHORT) for c in ("any", "all")),
+    *(Case(f"{c}-columns", _reduce(c, _F, (N, M), 1, (1, 0)), LENGTHS, -1.2, 1.2, tolerance=3e-5) for c in _COMBINES),
+    Case("any-columns", _reduce("any", dt.boolean, (N, M), 1, (1, 0)), SHORT),
+    Case("sum-everything", _reduce("sum", _F, (N, M), 2), LENGTHS, tolerance=1e-4),
+    Case("sum-nothing", _reduce("sum", _F, (3, N), 1), ({"n": 0}, {"n": 1})),
+    Case("max-nothing", _reduce("max", _F, (3, N), 1), ({"n": 0}, {"n": 1})),
+    Case("sum-no-rows", _reduce("sum", _F, (N, 9), 1), ({"n": 0}, {"n": 2})),
+    Case("sum-two-axes-apart", _reduce("sum", _F, (5, N, 3, M), 2, (2, 0, 3, 1)), SHORT, tolerance=1e-4),
+    Case("argmax-two-axes-apart", _reduce("argmax", _F, (5, N, 3, M), 2, (2, 0, 3, 1)), SHORT),
+    Case("argmax-rows-apart", _reduce("argmax", _F, (5, N, 3, M), 2, (2, 0, 1, 3)), SHORT),
+    Case("pool-channels-last", _reduce("sum", _F, (2, M, N, 7), 2, (0, 2, 3, 1)), SHORT, tolerance=1e-4),
+    Case("pool-channels-first", _reduce("sum", _F, (2, M, N, 7), 2), SHORT, tolerance=1e-4),
+    Case("softmax", lambda: _softmax((N, M)), LENGTHS),
+    Case("softmax-static", lambda: _softmax((7, 300), dtype=dt.f16)),
+    Case("softmax-symbolic-f16", lambda: _softmax((N, M), dtype=dt.f16), SHORT),
+    Case("softmax-columns", lambda: _softmax((N, M), (1, 0)), LENGTHS),
+    Case("softmax-nchw-channels", lambda: _softmax((2, N, 5, M), (0, 3, 1, 2)), SHORT),
+    Case("log-softmax", lambda: _softmax((N, M), log=True), SHORT),
+    Case("layer-norm", lambda: _layer_norm((N, M)), LENGTHS, tolerance=2e-5),
+    Case("layer-norm-columns", lambda: _layer_norm((N, M), (1, 0)), LENGTHS, tolerance=2e-5),
+    Case("weighted", _weighted, SHORT, tolerance=1e-3),
+)  # fmt: skip
+"""Rows: every combine, element types, axes apart, softmax and norms, both ways round."""

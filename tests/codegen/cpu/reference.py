@@ -52,9 +52,9 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
 def extent(operand: Operand, bindings: Mapping[str, int]) -> int:
     """Elements from the start of the buffer to behind the operand's last one."""
     sizes = [number(size, bindings) for size in operand.shape]
-    if 0 in sizes:
-        return 0
     strides = [number(stride, bindings) for stride in operand.strides]
+    if any(n == 0 and s != 0 for n, s in zip(sizes, strides, strict=True)):
+        return 0
     return number(operand.offset, bindings) + sum(max((n - 1) * s, 0) for n, s in zip(sizes, strides, strict=True)) + 1
 
 
@@ -120,12 +120,11 @@ def _evaluate_row(run: Evaluation, region: Row) -> None:
         results = run.body(region.body, [*inputs, *scalars])
         _write(run, region.outputs, results)
     if region.finish is not None:
-        flat = [run.view(one).copy() for one in region.finish_inputs]
-        first = (slice(None),) * (len(run.shape) - region.reduced) + (slice(0, 1),) * region.reduced
-        for operand, result in zip(
-            region.finish_outputs, run.body(region.finish, [*(x[first] for x in flat), *scalars]), strict=True
-        ):
-            target = run.view(operand)
+        single = [*run.shape[: len(run.shape) - region.reduced], *(1 for _ in axes)]
+        flat = [view(one, memory=run.memory, bindings=run.bindings, shape=single) for one in region.finish_inputs]
+        results = run.body(region.finish, [*(one.copy() for one in flat), *scalars])
+        for operand, result in zip(region.finish_outputs, results, strict=True):
+            target = view(operand, run.memory, run.bindings, single)
             target[...] = np.broadcast_to(result, target.shape).astype(target.dtype)
 
 

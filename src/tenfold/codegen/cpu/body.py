@@ -171,3 +171,23 @@ _WEIGHTS = {
     **dict.fromkeys(("Sin", "Cos", "Tan", "Asinh", "Acosh", "Atanh", "Mod"), 60.0),
     **dict.fromkeys(("Pow", "Load"), 100.0),
 }
+
+
+def stashed(body: Body, earlier: Body) -> Body | None:
+    """`body` with one more input in place of what `earlier` gives from the same inputs; None if it does not need that.
+
+    The inputs of `earlier` are the first of those of `body`.
+    """
+    writer = Writer(body.inputs)
+    kept = writer.copy(earlier, range(len(earlier.inputs)))[earlier.outputs[0]]
+    registers = writer.copy(body, range(len(body.inputs)))
+    count = len(body.inputs)
+    if kept < count:
+        return None
+    written = Body(body.inputs, tuple(writer.code), tuple(registers[output] for output in body.outputs))
+    moved = {register: register if register < count else register + 1 for register in range(count + len(writer.code))}
+    moved[kept] = count
+    code = tuple(Instruction(one.op, tuple(moved[arg] for arg in one.args), one.dtype) for one in written.code)
+    found = pruned(Body((*body.inputs, writer.dtype(kept)), code, tuple(moved[output] for output in written.outputs)))
+    used = {arg for one in found.code for arg in one.args} | set(found.outputs)
+    return found if count in used else None

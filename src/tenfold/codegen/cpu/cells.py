@@ -43,7 +43,7 @@ def count_cells(
 
     A line is cut into chunks if `chunked`; each of its positions stands for `row` elements.
     """
-    chunk: Size = dim.maximum(256, elements // at_least_one(row) // 256 * 256) if chunked else line
+    chunk: Size = dim.maximum(64, elements // at_least_one(row) // 64 * 64) if chunked else line
     chunks = dim.ceildiv(line, chunk) if chunked else 1
     cells = dim.product((*outer, chunks))
     cell = at_least_one(dim.minimum(line, chunk) * row)
