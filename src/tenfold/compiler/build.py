@@ -53,7 +53,7 @@ def build_image(graph: Graph, options: Options, pool: CompilePool, progress: Pro
         targets[str(target.portable)] = compile_for(own, target, options, pool, weights, sections)
     sections["weights"] = weights.contents()
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
-    manifest |= {"threads": options.threads, "memory_limit": options.memory_limit}
+    manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
     return format.pack(manifest, sections)
 
 

@@ -104,13 +104,23 @@ class Growth:
         if isinstance(node.op, ALONE):
             return []
         direct = {self.of[v.producer] for v in node.inputs if v.producer in self.of}
-        return sorted(direct, key=lambda group: (group.anchor is None, -group.number))
+        return sorted(direct | self._beside(node), key=lambda group: (group.anchor is None, -group.number))
+
+    def _beside(self, node: Node) -> set[Group]:
+        """Rows that read the one value that this node is computed from."""
+        values = {value for value in node.inputs if not is_number(value)}
+        if len(values) != 1 or not (node.op.elementwise or isinstance(node.op, REDUCTIONS)):
+            return set()
+        users = (user for value in values for user in value.uses)
+        return {self.of[user] for user in users if user in self.of and self.of[user].is_row}
 
     def _refusal(self, node: Node, group: Group, needed: set[Group]) -> str | None:
         if any(other is not group and other.before >> group.number & 1 for other in needed):
             return "something else that it needs waits for that kernel"
         if group.anchor is not None and isinstance(group.anchor.op, ALONE):
             return "results of a branch or loop are joined in memory"
+        if any(group in self.needs(v) and self.of.get(v.producer) is not group for v in node.inputs):
+            return "it sees a result of that kernel through a view"
         site = Site(node, group.domain, group.axes, self._inside(node, group))
         if group.is_row or (group.anchor is None and isinstance(node.op, REDUCTIONS)):
             return joins_row(site, pointwise=not group.is_row)
