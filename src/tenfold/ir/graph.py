@@ -8,7 +8,7 @@ an If, the body of a Loop) are attributes of their operation and see only what i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tenfold.ir.dim import Size
 from tenfold.ir.type import Type
@@ -83,6 +83,7 @@ class Graph:
         self.outputs: tuple[Value, ...] = ()
         self.output_names: tuple[str, ...] = ()
         self.assumptions: tuple[tuple[Size, str], ...] = ()
+        self.metadata: dict[str, Any] = {}
         self.decisions: tuple[Decision, ...] = ()
         self._nodes: dict[Node, None] = {}
         self._order: list[Node] | None = []

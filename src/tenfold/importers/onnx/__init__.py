@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from onnx import GraphProto, ModelProto
 
@@ -110,8 +111,22 @@ def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequenc
     if walk.missing:
         raise report(list(walk.missing))
     graph.assumptions = tuple(walk.assumptions)
+    graph.metadata = _metadata(message)
     graph.set_outputs([value for value in values if value is not None], wanted)
     return graph
+
+
+def _metadata(message: ModelProto) -> dict[str, Any]:
+    """What the model says of itself, by onnxruntime's names."""
+    return {
+        "producer_name": message.producer_name,
+        "graph_name": message.graph.name,
+        "domain": message.domain,
+        "description": message.doc_string,
+        "graph_description": message.graph.doc_string,
+        "version": message.model_version,
+        "custom_metadata_map": {entry.key: entry.value for entry in message.metadata_props},
+    }
 
 
 def _check_outputs(body: GraphProto, wanted: Sequence[str]) -> None:
