@@ -1,127 +1,88 @@
-"""The body of a contraction on blocks of finished sums, row by row, a vector of columns at a time."""
+"""Anchors that write whole results and only then have a body applied: a kernel of their own, then an elementwise one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 
-from llvmlite import ir
-
-from tenfold.codegen.cpu.emit import emit_body
-from tenfold.codegen.cpu.flow import choose, load_size, repeat
-from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store, store_apart
-from tenfold.codegen.cpu.microkernel import Block
-from tenfold.codegen.cpu.stage import StageWriter
-from tenfold.codegen.cpu.storage import cast, narrow, widen
-from tenfold.codegen.cpu.vectors import Vector, Vectors
-from tenfold.codegen.region import Body
+from tenfold.codegen.cpu import pointwise
+from tenfold.codegen.region import Anchored, Operand, Pointwise, identity
+from tenfold.codegen.strategy import Address, Argument, Kernel, Stage, Tactic, Workspace
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
+from tenfold.ir.graph import Value
+from tenfold.ir.type import Type
+from tenfold.target import Target
+
+_LINE = 64
 
 
-@dataclass(frozen=True)
-class Stream:
-    """An operand of the body. `group` is the way it moves along the rows (None: the same for all rows), `column` its
-    step from column to column in elements (None: the call says).
+def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Kernel]) -> Kernel:
+    """The kernel of a region with one result: what `make` gives for the operand to write, then the body.
+
+    A body that does nothing costs nothing: the result goes where it belongs. Else it goes through the workspace.
     """
+    dtype = region.body.inputs[0]
+    if region.body == identity(dtype) and region.outputs[0].dtype is dtype:
+        return make(region.outputs[0])
+    result = dense(dtype, region.domain)
+    first = make(result)
+    order = _storage_order(region.outputs[0])
+    turned = [_turned(one, order) for one in (result, *region.extra)]
+    after = Pointwise(
+        tuple(region.domain[axis] for axis in order),
+        tuple(_turned(one, order) for one in region.outputs),
+        tuple(turned),
+        region.body,
+        gathered=region.gathered,
+        uniforms=region.uniforms,
+    )
+    second = pointwise.STRATEGY.build(after, Tactic(pointwise.STRATEGY.name), target)
+    stages = tuple(_placed(stage, result.value, first.workspace) for stage in (*first.stages, *second.stages))
+    size = dim.ceildiv(dim.product(region.domain) * dtype.itemsize, _LINE) * _LINE
+    return Kernel(stages, max(first.scratch, second.scratch), first.workspace + size)
 
-    dtype: DType
-    group: int | None
-    column: int | None
+
+def copied(source: Operand, target: Operand, machine: Target) -> tuple[Stage, ...]:
+    """The stages that copy an operand to another of the same sizes."""
+    order = _storage_order(target)
+    region = Pointwise(
+        tuple(target.shape[axis] for axis in order),
+        (_turned(target, order),),
+        (_turned(source, order),),
+        identity(source.dtype),
+    )
+    return pointwise.STRATEGY.build(region, Tactic(pointwise.STRATEGY.name), machine).stages
 
 
-class Epilogue:
-    """Writes the body's code into a stage, whose arguments `column.<name>` are the steps that streams leave open."""
+def dense(dtype: DType, shape: tuple[Size, ...]) -> Operand:
+    """A row-major tensor with a buffer of its own."""
+    strides: list[Size] = []
+    step: Size = 1
+    for size in reversed(shape):
+        strides.insert(0, step)
+        step = step * size
+    return Operand(Value(Type(dtype, shape)), dtype, shape, tuple(strides))
 
-    def __init__(
-        self,
-        stage: StageWriter,
-        body: Body,
-        extra: Sequence[Stream],
-        outputs: Sequence[Stream],
-        total: DType,
-        block: Block,
-    ) -> None:
-        self.stage, self.body, self.total, self.block = stage, body, total, block
-        self.extra = {f"@extra{i}": stream for i, stream in enumerate(extra)}
-        self.outputs = {f"@out{i}": stream for i, stream in enumerate(outputs)}
-        self.streams = self.extra | self.outputs
-        isa = stage.isa
-        narrowest = min((one.dtype.itemsize for one in self.streams.values()), default=8)
-        able = isa.masks or (isa.architecture == "x86_64" and narrowest >= 4)
-        self.masked = able and all(one.column is not None for one in self.streams.values())
 
-    def write(
-        self,
-        starts: Mapping[str, ir.Value],
-        offsets: Sequence[ir.Value],
-        sums: ir.Value,
-        rows: Vector,
-        first: Vector,
-        left: Vector,
-    ) -> None:
-        """The body on `rows` rows of a block, from column `first` on, of which `left` exist.
+def _storage_order(operand: Operand) -> list[int]:
+    """Its axes with one of stride 1 last."""
+    axes = list(range(len(operand.shape)))
+    return sorted(axes, key=lambda axis: operand.strides[axis] == 1 and operand.shape[axis] != 1)
 
-        `starts` are the operands' addresses, `offsets` those of each group's offset for the block's first row.
-        """
-        stage, scalar = self.stage, self.stage.scalar
-        here = {name: stage.step(starts[name], first * self._pitch(name)) for name in self.streams}
-        vector = stage.vectors(self.block.lanes)
-        places = [stage.number(v * self.block.lanes) for v in range(self.block.vectors)]
-        masks = [first_lanes(vector, left - place) for place in places] if self.masked else [None] * len(places)
 
-        def row(i: Vector) -> None:
-            lines = dict(here)
-            for name, stream in self.streams.items():
-                if stream.group is not None:
-                    lines[name] = stage.step(here[name], load_size(scalar, offsets[stream.group], i * 8))
-            line = stage.step(sums, i * (self.block.columns * self.total.itemsize))
+def _turned(operand: Operand, order: list[int]) -> Operand:
+    shape, strides = (tuple(each[axis] for axis in order) for each in (operand.shape, operand.strides))
+    return Operand(operand.value, operand.dtype, shape, strides, operand.offset)
 
-            def whole() -> None:
-                for place, mask in zip(places, masks, strict=True):
-                    self._apply(vector, line, lines, place, mask)
 
-            def part() -> None:
-                repeat(scalar, 0, left, lambda column: self._apply(scalar, line, lines, column, None))
+def _placed(stage: Stage, value: Value, start: Size) -> Stage:
+    """The stage with the buffer of `value` in the workspace from `start` on."""
 
-            if self.masked:
-                whole()
-            else:
-                choose(scalar, left.equals(self.block.columns), whole, part)
+    def place(argument: Argument) -> Argument:
+        if isinstance(argument, Address) and argument.value is value:
+            return Workspace(start + argument.offset)
+        return argument
 
-        repeat(scalar, 0, rows, row)
-
-    def _pitch(self, name: str) -> Vector:
-        """Bytes from column to column."""
-        column = self.streams[name].column
-        if column is None:
-            return self.stage.arg(f"column.{name}")
-        return self.stage.number(column * self.streams[name].dtype.itemsize)
-
-    def _apply(
-        self, code: Vectors, sums: ir.Value, lines: Mapping[str, ir.Value], column: Vector, mask: Vector | None
-    ) -> None:
-        """The body on the sums from `column` on, as many as `code` has lanes."""
-        total = load(code, self.total, self.stage.step(sums, column * self.total.itemsize))
-        registers = [cast(self.total, self.body.inputs[0], widen(self.total, total))]
-        for name, stream in self.extra.items():
-            registers.append(widen(stream.dtype, self._load(code, name, lines[name], column, mask)))
-        results = emit_body(code, self.body, registers)
-        for (name, stream), value in zip(self.outputs.items(), results, strict=True):
-            self._store(code, name, lines[name], column, narrow(stream.dtype, value), mask)
-
-    def _load(self, code: Vectors, name: str, line: ir.Value, column: Vector, mask: Vector | None) -> Vector:
-        stream = self.streams[name]
-        if stream.column == 0:
-            return load_one(code, stream.dtype, line)
-        if stream.column == 1:
-            return load(code, stream.dtype, self.stage.step(line, column * stream.dtype.itemsize), mask)
-        return load_apart(code, stream.dtype, line, lambda lane: (column + lane) * self._pitch(name))
-
-    def _store(
-        self, code: Vectors, name: str, line: ir.Value, column: Vector, stored: Vector, mask: Vector | None
-    ) -> None:
-        stream = self.streams[name]
-        if stream.column == 1:
-            store(code, stream.dtype, self.stage.step(line, column * stream.dtype.itemsize), stored, mask)
-        else:
-            store_apart(code, stream.dtype, line, lambda lane: (column + lane) * self._pitch(name), stored)
+    return replace(stage, arguments=tuple(map(place, stage.arguments)))

@@ -29,6 +29,7 @@ from tenfold.ir.dtype import DType
 from tenfold.ops.recurrent import Recurrent
 
 _LINE = 64
+_MOST_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Form:
     def rows(self) -> int:
         """The rows of a block."""
         vectors = self.gates * self.vectors
-        return max(1, (self.isa.vector_registers - vectors - 1) // vectors)
+        return max(1, min(_MOST_ROWS, (self.isa.vector_registers - vectors - 1) // vectors))
 
     @property
     def heights(self) -> tuple[int, ...]:
