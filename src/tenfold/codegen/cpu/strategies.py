@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cpu import gemm, pointwise, recurrent
+from tenfold.codegen.cpu import gemm, pointwise, recurrent, reduce
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
     pointwise.STRATEGY,
+    reduce.STRATEGY,
     gemm.STRATEGY,
     recurrent.STRATEGY,
     depthwise.STRATEGY,
