@@ -1,4 +1,4 @@
-"""Anchors that write whole results and only then have a body applied: a kernel of their own, then an elementwise one."""
+"""Anchors that write whole results, and bodies applied after them: two kernels in one, the second elementwise."""
 
 from __future__ import annotations
 

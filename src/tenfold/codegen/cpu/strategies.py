@@ -11,6 +11,8 @@ STRATEGIES: tuple[Strategy, ...] = (
     reduce.STRATEGY,
     gemm.STRATEGY,
     recurrent.STRATEGY,
+    scan.STRATEGY,
+    sort.STRATEGY,
     depthwise.STRATEGY,
     direct.STRATEGY,
     transposed.STRATEGY,
