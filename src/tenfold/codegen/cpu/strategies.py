@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cpu import gemm, pointwise, recurrent, reduce
+from tenfold.codegen.cpu import gemm, pointwise, recurrent, reduce, scan, sort
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
 from tenfold.codegen.strategy import Strategy
 
