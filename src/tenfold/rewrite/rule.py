@@ -17,6 +17,7 @@ from tenfold.ir.interpret import bind
 from tenfold.ir.recipe import Decision, sources
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
+from tenfold.ops.constant import Constant
 from tenfold.rewrite.pattern import asking
 
 Replacement = Value | tuple[Value, ...] | None
@@ -103,12 +104,12 @@ class _Driver:
         self.most = EDITS_PER_NODE * (len(graph) + 10)
 
     def sweep(self) -> bool:
-        """Visit each node once, subgraphs first; True if anything changed."""
+        """Visit each node but constants once, subgraphs first; True if anything changed."""
         before = self.steps.counts.total()
         for node in self.graph.nodes:
             for inner in node.op.graphs:
                 rewrite(inner, self.rules, self.steps)
-            if node.graph is self.graph and not self.steps.exhausted:
+            if node.graph is self.graph and not self.steps.exhausted and not isinstance(node.op, Constant):
                 self.visit(node)
         return self.steps.counts.total() > before
 
