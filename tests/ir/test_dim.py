@@ -341,3 +341,10 @@ def test_order_does_not_depend_on_hash_seeds() -> None:
     }
     assert len(texts) == 1
     assert "image.2" in texts.pop()
+
+
+def test_a_capped_size_broadcasts_with_its_own() -> None:
+    n, m = dim.symbol("N", 1), dim.symbol("M", 1)
+    assert dim.broadcast(n, dim.minimum(n, 512)) is n
+    assert dim.broadcast(dim.minimum(n, 512), m) is not m
+    assert dim.broadcast(n, dim.minimum(n, 1)) is n

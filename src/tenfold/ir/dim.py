@@ -300,10 +300,19 @@ def broadcast(*sizes: Size) -> Size:
     certain: list[Size] = [size for size in kept if isinstance(size, int)]
     if len(certain) > 1:
         raise InputError(f"sizes {certain[0]} and {certain[1]} do not broadcast", remedy="make them equal, or one 1")
+    kept = [size for size in kept if not _is_capped(size, kept)]
     certain = certain or [size for size in kept if not _may_be(size, 1)]
     if len(certain) == 1:
         return certain[0]
     return _of("broadcast", *kept) if len(kept) > 1 else kept[0] if kept else 1
+
+
+def _is_capped(size: Size, others: list[Size]) -> bool:
+    """Whether it is minimum(x, n) for another of the sizes x and n > 1: it broadcasts with x only where it is x."""
+    inner = polynomial.only_atom(_terms(size))
+    if inner is None or inner.kind != "minimum":
+        return False
+    return all(one in others or (isinstance(one, int) and one > 1) for one in inner.arguments)
 
 
 def _may_be(size: Size, number: int) -> bool:
