@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from tenfold.codegen.cpu.emit import emit_body
-from tenfold.codegen.cpu.flow import choose, load_size, repeat
+from tenfold.codegen.cpu.flow import load_size, repeat
 from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store, store_apart
 from tenfold.codegen.cpu.microkernel import Block
 from tenfold.codegen.cpu.stage import StageWriter
@@ -65,9 +65,10 @@ class OutSite:
         """
         stage, scalar = self.stage, self.stage.scalar
         here = {name: stage.step(starts[name], first * self._pitch(name)) for name in self.streams}
-        vector = stage.vectors(self.block.lanes)
-        places = [stage.number(v * self.block.lanes) for v in range(self.block.vectors)]
-        masks = [first_lanes(vector, left - place) for place in places] if self.masked else [None] * len(places)
+        lanes = self.block.lanes
+        vector = stage.vectors(lanes)
+        whole = left & -lanes
+        mask = first_lanes(vector, left - whole) if self.masked else None
 
         def row(i: Vector) -> None:
             lines = dict(here)
@@ -76,17 +77,9 @@ class OutSite:
                     lines[name] = stage.step(here[name], load_size(scalar, offsets[stream.group], i * 8))
             line = stage.step(sums, i * (self.block.columns * self.total.itemsize))
 
-            def whole() -> None:
-                for place, mask in zip(places, masks, strict=True):
-                    self._apply(vector, line, lines, place, mask)
-
-            def part() -> None:
-                repeat(scalar, 0, left, lambda column: self._apply(scalar, line, lines, column, None))
-
-            if self.masked:
-                whole()
-            else:
-                choose(scalar, left.equals(self.block.columns), whole, part)
+            repeat(scalar, 0, whole, lambda column: self._apply(vector, line, lines, column, None), by=lanes)
+            rest = vector if self.masked else scalar
+            repeat(scalar, whole, left, lambda column: self._apply(rest, line, lines, column, mask), by=rest.lanes)
 
         repeat(scalar, 0, rows, row)
 
