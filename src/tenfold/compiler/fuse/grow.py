@@ -119,6 +119,8 @@ class Growth:
             return "something else that it needs waits for that kernel"
         if group.anchor is not None and isinstance(group.anchor.op, ALONE):
             return "results of a branch or loop are joined in memory"
+        if group.anchor is not None and len(group.anchor.outputs) > 1:
+            return f"{group.anchor.op.name} has several results, and no site after them"
         if any(group in self.needs(v) and self.of.get(v.producer) is not group for v in node.inputs):
             return "it sees a result of that kernel through a view"
         site = Site(node, group.domain, group.axes, self._inside(node, group))
