@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.flow import repeat
+from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.stage import StageWriter, divided
 from tenfold.codegen.cpu.vectors import I1, I8, I64, Vector
 
@@ -53,54 +53,83 @@ class Table:
     def fill(self, a: ir.Value, row: Vector, count: Vector) -> None:
         """Fill it for `count` rows from `row` on; A starts at `a`."""
         stage = self.stage
-        at: list[ir.Value] = []
+        at: list[Vector] = []
         for axis in reversed(self.axes):
             row, place = divided(row, stage.arg(f"size{axis}"))
-            at.insert(0, place.value)
+            at.insert(0, place)
         base = stage.scalar.wrap(stage.builder.ptrtoint(a, I64))
+        deltas = self._deltas()
 
-        def block(first: Vector, *at: ir.Value) -> Sequence[ir.Value]:
-            def one(i: Vector, *at: ir.Value) -> Sequence[ir.Value]:
-                now = [stage.scalar.wrap(value) for value in at]
-                self._offsets(first + i, now)
-                self._line(base, first, i, now)
-                return self._next(now, first + i + 1 < count)
+        def block(first: Vector, *state: ir.Value) -> Sequence[ir.Value]:
+            def one(i: Vector, *state: ir.Value) -> Sequence[ir.Value]:
+                now = [stage.scalar.wrap(value) for value in state]
+                self._write(first, i, now[len(self.axes) :])
+                more = first + i + 1 < count
+                return choose(stage.scalar, more, lambda: self._next(base, now, deltas), lambda: state)
 
-            _, after = repeat(stage.scalar, 0, self.rows, one, at)
+            _, after = repeat(stage.scalar, 0, self.rows, one, state)
             if self.windows:
                 self._taps(first)
             return after
 
-        repeat(stage.scalar, 0, count, block, at, by=self.rows)
+        repeat(stage.scalar, 0, count, block, self._state(base, at), by=self.rows)
 
-    def _next(self, at: Sequence[Vector], more: Vector) -> list[ir.Value]:
-        """The next row's coordinates, or the same if there is no more."""
-        carry = more.zero_extend(I64)
-        found: list[ir.Value] = []
-        for axis in reversed(self.axes):
-            following = at[axis] + carry
-            full = following.equals(self.stage.arg(f"size{axis}"))
-            found.insert(0, full.where(0, following).value)
-            carry = full.zero_extend(I64)
-        return found
-
-    def _offsets(self, row: Vector, at: Sequence[Vector]) -> None:
-        for group in range(self.groups):
-            offset = self.stage.number(0)
-            for axis in self.axes:
-                offset = offset + at[axis] * self.stage.arg(f"group{group}.step{axis}")
-            self.stage.builder.store(offset.value, self.offsets(group, row), align=8)
-
-    def _line(self, line: Vector, first: Vector, i: Vector, at: Sequence[Vector]) -> None:
-        """The address of a row for the first tap: into its slot, or aside with the places for the taps to come."""
+    def _state(self, base: Vector, at: Sequence[Vector]) -> list[ir.Value]:
+        """All that is kept of a row: its coordinates, each group's offset, and for its first tap the address and the
+        places along the windowed axes.
+        """
         stage = self.stage
-        places = []
+        offsets = [stage.number(0)] * self.groups
+        line, places = base, []
         for axis in self.axes:
             place = at[axis]
             if axis in self.windows:
                 place = place * stage.arg(f"stride{axis}") - stage.arg(f"padding{axis}")
                 places.append(place)
             line = line + place * stage.arg(f"step{axis}")
+            steps = (stage.arg(f"group{group}.step{axis}") for group in range(self.groups))
+            offsets = [offset + at[axis] * step for offset, step in zip(offsets, steps, strict=True)]
+        return [one.value for one in (*at, *offsets, line, *places)]
+
+    def _deltas(self) -> list[Vector]:
+        """What the state grows by from a row to the next along the last axis."""
+        stage = self.stage
+        if not self.axes:
+            return [stage.number(0)]
+        last = self.axes[-1]
+        windowed = last in self.windows
+        stride = stage.arg(f"stride{last}") if windowed else stage.number(1)
+        coordinates = [stage.number(int(axis == last)) for axis in self.axes]
+        offsets = [stage.arg(f"group{group}.step{last}") for group in range(self.groups)]
+        places = [stride if axis == last else stage.number(0) for axis in self.windows]
+        return [*coordinates, *offsets, stride * stage.arg(f"step{last}"), *places]
+
+    def _next(self, base: Vector, now: Sequence[Vector], deltas: Sequence[Vector]) -> Sequence[ir.Value]:
+        """The next row's state: along the line, or at the start of the next."""
+        stage = self.stage
+        along = [one + delta for one, delta in zip(now, deltas, strict=True)]
+        if not self.axes:
+            return [one.value for one in along]
+        last = self.axes[-1]
+
+        def line() -> Sequence[ir.Value]:
+            at = [*now[:last], stage.number(0)]
+            carry = stage.number(1)
+            for axis in reversed(self.axes[:-1]):
+                following = at[axis] + carry
+                full = following.equals(stage.arg(f"size{axis}"))
+                at[axis], carry = full.where(0, following), full.zero_extend(I64)
+            return self._state(base, at)
+
+        within = along[last] < stage.arg(f"size{last}")
+        return choose(stage.scalar, within, lambda: [one.value for one in along], line)
+
+    def _write(self, first: Vector, i: Vector, state: Sequence[Vector]) -> None:
+        """A row's offsets, and its address into its slot, or aside with its places for the taps to come."""
+        stage = self.stage
+        for group in range(self.groups):
+            stage.builder.store(state[group].value, self.offsets(group, first + i), align=8)
+        line, *places = state[self.groups :]
         if not self.windows:
             stage.builder.store(line.value, stage.step(self.start, (first + i) * 8), align=8)
             return
