@@ -18,7 +18,8 @@ FORMS = {
         "Mul(Mul(%x, Add(Erf(Div(%x, f32{1.4142135})), f32{1})), f32{0.5})",
         "Mul(f32{0.5}, Mul(%x, Add(f32{1}, Erf(Div(%x, f32{1.4142135})))))",
         "Div(Mul(%x, Add(Erf(Div(%x, f32{1.4142135})), f32{1})), f32{2})",
-        "Mul(Mul(f32{0.5}, %x), Add(f32{1}, Tanh(Mul(f32{0.797884583}, Add(%x, Mul(f32{0.044715}, Pow(%x, f32{3})))))))",
+        "Mul(Mul(f32{0.5}, %x), Add(f32{1}, Tanh(Mul(f32{0.797884583}, "
+        "Add(%x, Mul(f32{0.044715}, Pow(%x, f32{3})))))))",
         "Mul(%x, Mul(f32{0.5}, Add(f32{1}, Tanh(Mul(Mul(f32{0.797884583}, %x), "
         "Add(f32{1}, Mul(f32{0.044715}, Mul(%x, %x))))))))",
     ],

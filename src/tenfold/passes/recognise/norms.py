@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
+from tenfold.ir.op import Array
+from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add, Div, Exp, Maximum, Minimum, Mul, Rsqrt, Sqrt, Sub
 from tenfold.ops.constant import Constant, scalar
-from tenfold.ops.movement import Reshape
-from tenfold.ops.normalize import LayerNorm, RMSNorm, Softmax
+from tenfold.ops.movement import Expand, Reshape
+from tenfold.ops.normalize import GroupNorm, LayerNorm, RMSNorm, Softmax
 from tenfold.ops.reduce import Reduce
-from tenfold.rewrite.pattern import either, exactly, number, same_type, used_once
+from tenfold.rewrite.pattern import constant, either, exactly, number, same_type, used_once
 from tenfold.rewrite.rule import Replacement, rule
 
 
@@ -225,7 +230,61 @@ def norm_bias(value: Value) -> Replacement:
     return None
 
 
+@rule(
+    """graph (%x: f32[N, 4, H, W]) {
+      %n = GroupNorm<groups=2>(Reshape<shape=(N, 2, 2*H*W)>(%x), f32[2]{1, 1}, f32[2]{0, 0})
+      return Reshape<shape=(N, 4, H, W)>(%n)
+    }""",
+    """graph (%x: f32[N, 4, H, W]) {
+      %n = GroupNorm<groups=2>(Reshape<shape=(N, 2, 2*H*W)>(%x), f32[2]{1, 2}, f32[2]{0, 0})
+      return Reshape<shape=(N, 4, H, W)>(%n)
+    }""",
+)
+def group_norm(value: Value) -> Replacement:
+    """instance norm of x with its channels joined in groups, then parted again -> group norm of x"""
+    match value:
+        case Value(Reshape(shape), (Value(GroupNorm(groups, epsilon), (Value(Reshape(joined), (x,)), s, b)),)):
+            parted = shape == x.type.shape and len(shape) > 2 and joined[:2] == (shape[0], groups)
+            if parted and isinstance(shape[1], int) and exactly(s, 1.0) and number(b) == 0:
+                ones, zeros = np.ones(shape[1]), np.full(shape[1], number(b))
+                return GroupNorm(groups, epsilon)(x, *(_vector(one, x.type.dtype) for one in (ones, zeros)))
+    return None
+
+
+def _vector(array: Array, dtype: DType) -> Value:
+    vector: Value = Constant(Tensor(array.astype(dtype.numpy)))()
+    return vector
+
+
+def _by_channel(norm: Value, value: Value) -> Value | None:
+    """The constant that `value` joins the norm with, which nothing else uses, as a vector of all channels."""
+    c, channels = value.inputs[1], norm.type.shape[1]
+    array = constant(c)
+    if array is None or not isinstance(channels, int) or not used_once(norm) or not same_type(norm, value):
+        return None
+    shape = (1,) * (norm.type.rank - array.ndim) + array.shape
+    if any(size != 1 for axis, size in enumerate(shape) if axis != 1):
+        return None
+    vector: Value = Expand((channels,))(Reshape((shape[1],))(c))
+    return vector
+
+
+@rule(
+    "graph (%x: f32[N, 2, H]) { return Mul(GroupNorm<groups=1>(%x, f32[2]{1, 1}, f32[2]{0, 5}), f32[2, 1]{2, 3}) }",
+    "graph (%x: f32[N, 2, 2]) { return Mul(GroupNorm<groups=1>(%x, f32[2]{1, 1}, f32[2]{0, 5}), f32[2]{2, 3}) }",
+)
+def group_norm_scale(value: Value) -> Replacement:
+    """group norm(x, s, b) c -> group norm(x, s c, b c);  group norm(x, s, b) + c -> group norm(x, s, b + c)"""
+    match value:
+        case Value(Mul() | Add() as joined, (Value(GroupNorm() as op, (x, s, b)) as norm, _)):
+            c = _by_channel(norm, value)
+            if c is not None:
+                return op(x, Mul()(s, c), Mul()(b, c)) if isinstance(joined, Mul) else op(x, s, Add()(b, c))
+    return None
+
+
 NORMS = (
+    *(group_norm, group_norm_scale),
     *(mean, keep_axes, unlimited, softmax, layer_norm, layer_norm_by_moments, rms_norm),
     *(norm_scale, norm_bias),
 )
