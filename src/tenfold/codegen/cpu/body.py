@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from tenfold.codegen.region import Body, Index, Instruction, Load, Uniform
+from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
 from tenfold.ir.type import Type
-from tenfold.ops.arithmetic import Add, Mul, Pow, Reciprocal, Sqrt
+from tenfold.ops.arithmetic import Abs, Add, Div, Mul, Pow, Reciprocal, Sqrt
 from tenfold.ops.constant import Constant, scalar
-from tenfold.ops.logic import Cast, Equal, Where
+from tenfold.ops.logic import Cast, Equal, Less, Where
 
 _PLACED = (Index, Uniform, Load)
 
@@ -54,13 +55,14 @@ class Writer:
     def _write(self, one: Instruction, args: list[int]) -> int:
         if isinstance(one.op, _PLACED):
             return self.add(Instruction(one.op, tuple(args), one.dtype))
-        values = [self._value(arg) for arg in args]
+        values = [self.value(arg) for arg in args]
         expanded = expansion(one.op, values)
         if expanded is None:
             return self.add(Instruction(one.op, tuple(args), one.dtype))
-        return self._linear(expanded, dict(zip(values, args, strict=True)))
+        return self.linear(expanded, dict(zip(values, args, strict=True)))
 
-    def _value(self, register: int) -> Value:
+    def value(self, register: int) -> Value:
+        """A register as a value that operations can be called on."""
         count = len(self.inputs)
         op = self.code[register - count].op if register >= count else None
         if isinstance(op, Constant):
@@ -68,10 +70,11 @@ class Writer:
             return constant
         return Value(Type(self.dtype(register), ()))
 
-    def _linear(self, value: Value, known: dict[Value, int]) -> int:
+    def linear(self, value: Value, known: dict[Value, int]) -> int:
+        """The register of what is computed from the values in `known`."""
         if value not in known:
             assert value.op is not None, "an expansion uses only what it is given"
-            args = [self._linear(one, known) for one in value.inputs]
+            args = [self.linear(one, known) for one in value.inputs]
             known[value] = self._write(Instruction(value.op, tuple(args), value.type.dtype), args)
         return known[value]
 
@@ -151,6 +154,70 @@ def pruned(body: Body) -> Body:
 def indices(body: Body) -> frozenset[int]:
     """The axes of the domain whose positions the body reads."""
     return frozenset(one.op.axis for one in body.code if isinstance(one.op, Index))
+
+
+def evenness(body: Body, even: Sequence[bool], moving: int | None) -> list[bool]:
+    """Of each register, whether it stays the same along the domain's axis `moving`, given that of the inputs."""
+    same = list(even)
+    for one in body.code:
+        moves = isinstance(one.op, Index) and one.op.axis == moving
+        same.append(not moves and all(same[arg] for arg in one.args))
+    return same
+
+
+def split(body: Body, even: Sequence[bool], moving: int | None) -> tuple[Body, Body]:
+    """What a body computes that stays the same along the domain's axis `moving`, and the rest, to which those results
+    are further inputs. `even` says so of the inputs.
+    """
+    same = evenness(body, even, moving)
+    count = len(body.inputs)
+    rest = [place for place, one in enumerate(body.code) if not same[count + place] or isinstance(one.op, Constant)]
+    wanted = dict.fromkeys(arg for place in rest for arg in body.code[place].args)
+    wanted |= dict.fromkeys(body.outputs)
+    moved = [
+        register
+        for register in wanted
+        if register >= count and same[register] and not isinstance(body.code[register - count].op, Constant)
+    ]
+    numbers = {register: register for register in range(count)}
+    numbers |= {register: count + k for k, register in enumerate(moved)}
+    first = count + len(moved)
+    numbers |= {count + place: first + k for k, place in enumerate(rest)}
+    code = tuple(
+        Instruction(one.op, tuple(numbers[arg] for arg in one.args), one.dtype)
+        for one in (body.code[place] for place in rest)
+    )
+    inputs = (*body.inputs, *(body.dtype(register) for register in moved))
+    later = pruned(Body(inputs, code, tuple(numbers[register] for register in body.outputs)))
+    return pruned(Body(body.inputs, body.code, tuple(moved))), later
+
+
+def multiplied(body: Body, even: Sequence[bool]) -> Body:
+    """`body` with divisions by what stays the same along a line as products with its reciprocal, within 1.5 ulp.
+
+    A divisor so small or large that its reciprocal would not be normal is scaled first.
+    """
+    same = evenness(body, even, None)
+    writer = Writer(body.inputs)
+    registers = list(range(len(body.inputs)))
+    for one in body.code:
+        args = [registers[arg] for arg in one.args]
+        apart = isinstance(one.op, Div) and one.dtype in (dt.f32, dt.f64) and not same[one.args[0]]
+        if apart and same[one.args[1]]:
+            x, y = (writer.value(arg) for arg in args)
+            registers.append(writer.linear(_times_reciprocal(x, y), dict(zip((x, y), args, strict=True))))
+        else:
+            registers.append(writer.add(Instruction(one.op, tuple(args), one.dtype)))
+    return writer.body(registers[output] for output in body.outputs)
+
+
+def _times_reciprocal(x: Value, y: Value) -> Value:
+    one, far = scalar(1, y.type.dtype), 2.0**64
+    up, down = scalar(far, y.type.dtype), scalar(1 / far, y.type.dtype)
+    size = Abs()(y)
+    scale = Where()(Less()(size, down()), up(), Where()(Less()(up(), size), down(), one()))
+    result: Value = Mul()(Mul()(x, Reciprocal()(Mul()(y, scale))), scale)
+    return result
 
 
 def constant(value: float, dtype: DType) -> Instruction:

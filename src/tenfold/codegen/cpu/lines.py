@@ -4,12 +4,12 @@ may ask there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.body import expand_body
+from tenfold.codegen.cpu.body import evenness, expand_body, split
 from tenfold.codegen.cpu.emit import Place, emit_body
 from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store, store_apart
@@ -174,7 +174,10 @@ def _byte(code: Vectors, address: ir.Value, offset: int) -> ir.Value:
 
 
 class LineBody:
-    """A body as it runs on a line whose inputs are these streams and whose axis is the walked axis `axis`."""
+    """A body as it runs on a line along the walked axis `axis`, with inputs of these steps (0: the same all along).
+
+    What stays the same along the line is computed by `settle`, once; `emit` computes the rest.
+    """
 
     def __init__(
         self, writer: StageWriter, around: Surroundings, body: Body, steps: Sequence[int | None], axis: int
@@ -182,34 +185,40 @@ class LineBody:
         self.writer = writer
         self.around = around
         self.body = expand_body(body)
-        self.axis = axis
-        self.loads = self._loads(steps)
+        self.moving = around.places.index(axis) if axis in around.places else None
+        even = [step == 0 for step in steps]
+        self.fixed, self.rest = split(self.body, even, self.moving)
+        self.loads = self._loads([*even, *[True] * len(self.fixed.outputs)])
 
-    def _loads(self, steps: Sequence[int | None]) -> list[str]:
-        """Of each Load in order: "same" for all lanes, "line" if it follows the line with stride 1, else "apart"."""
-        kinds: list[str] = []
-        even = [step == 0 for step in steps] + [False] * (len(self.body.inputs) - len(steps))
-        along = [False] * len(self.body.inputs)
-        for one in self.body.code:
-            inner = isinstance(one.op, Index) and self.around.places[one.op.axis] == self.axis
-            along.append(inner)
-            even.append(not inner and all(even[arg] for arg in one.args))
+    def _loads(self, even: Sequence[bool]) -> list[bool]:
+        """Of each Load of the rest, in order, whether it follows the line with stride 1."""
+        same = evenness(self.rest, even, self.moving)
+        count = len(self.rest.inputs)
+        along = [isinstance(one.op, Index) and one.op.axis == self.moving for one in self.rest.code]
+        found = []
+        for one in self.rest.code:
             if isinstance(one.op, Load):
                 unit = self.around.gathered[one.op.number].unit
-                rest = [even[arg] for axis, arg in enumerate(one.args) if axis != unit]
-                line = unit is not None and along[one.args[unit]] and all(rest)
-                kinds.append("same" if even[-1] else "line" if line else "apart")
-        return kinds
+                others = [same[arg] for axis, arg in enumerate(one.args) if axis != unit]
+                follows = unit is not None and one.args[unit] >= count and along[one.args[unit] - count]
+                found.append(follows and all(others))
+        return found
 
-    def emit(self, spot: Spot, registers: Sequence[Vector]) -> list[Vector]:
+    def settle(self, spot: Spot, registers: Sequence[Vector]) -> list[ir.Value]:
+        """What stays the same along the line of a spot, as scalars, from scalar registers: `emit` takes it."""
+        spot = replace(spot, code=self.writer.scalar)
+        return [one.value for one in emit_body(spot.code, self.fixed, registers, self._place(spot, iter(())))]
+
+    def emit(self, spot: Spot, registers: Sequence[Vector], settled: Sequence[ir.Value]) -> list[Vector]:
         """The outputs at a spot, in register form."""
-        kinds = iter(self.loads)
+        known = [spot.code.splat(one) for one in settled]
+        return emit_body(spot.code, self.rest, [*registers, *known], self._place(spot, iter(self.loads)))
 
+    def _place(self, spot: Spot, follows: Iterator[bool]) -> Place:
         def gather(number: int, positions: Sequence[Vector]) -> Vector:
-            return self._gather(spot, next(kinds), number, positions)
+            return self._gather(spot, next(follows, True), number, positions)
 
-        place = Place(lambda axis: self._index(spot, axis), lambda number: self._uniform(spot, number), gather)
-        return emit_body(spot.code, self.body, registers, place)
+        return Place(lambda axis: self._index(spot, axis), lambda number: self._uniform(spot, number), gather)
 
     def _index(self, spot: Spot, axis: int) -> Vector:
         place = self.around.places[axis]
@@ -223,23 +232,22 @@ class LineBody:
     def _uniform(self, spot: Spot, number: int) -> Vector:
         return spot.code.splat(self.writer.arg(f"uniform{number}").value)
 
-    def _gather(self, spot: Spot, kind: str, number: int, positions: Sequence[Vector]) -> Vector:
+    def _gather(self, spot: Spot, follows: bool, number: int, positions: Sequence[Vector]) -> Vector:
+        """Elements of a gathered operand, consecutive ones from the first lane's place on if it `follows` the line."""
         code, dtype = spot.code, self.around.gathered[number].dtype
         base = self.writer.pointer(f"@gathered{number}")
         strides = [self.writer.arg(f"gathered{number}.{axis}") for axis in range(len(positions))]
-        pairs = list(zip(positions, strides, strict=True))
-        if kind == "apart":
+        scalar = self.writer.scalar
+        if not follows:
             offsets = code.zero(I64)
-            for position, stride in pairs:
+            for position, stride in zip(positions, strides, strict=True):
                 offsets = offsets + position * code.splat(stride.value)
-            scalar = self.writer.scalar
             stored = load_apart(code, dtype, base, lambda lane: scalar.wrap(offsets.lane(lane)), spot.mask)
             return widen(dtype, stored)
         start = self.writer.number(0)
-        for position, stride in pairs:
-            start = start + self.writer.scalar.wrap(position.lane(0)) * stride
-        at = self.writer.step(base, start)
-        return widen(dtype, load_one(code, dtype, at) if kind == "same" else load(code, dtype, at, spot.mask))
+        for position, stride in zip(positions, strides, strict=True):
+            start = start + scalar.wrap(position.lane(0)) * stride
+        return widen(dtype, load(code, dtype, self.writer.step(base, start), spot.mask))
 
 
 def lanes_for(vector_bytes: int, body: Body, operands: Sequence[DType]) -> int:
@@ -281,26 +289,36 @@ def walk(
 
 
 class Inputs:
-    """The inputs of a line; those that stay the same along it are loaded once, at once."""
+    """The inputs of a line; those that stay the same along it are loaded at once."""
 
     def __init__(self, cursors: Sequence[Cursor], scalar: Vectors) -> None:
         self.cursors = cursors
         self._held = {
-            number: load(scalar, one.stream.dtype, one.address).value
+            number: load(scalar, one.stream.dtype, one.address)
             for number, one in enumerate(cursors)
             if one.stream.step == 0
         }
+        self.even = [
+            widen(one.stream.dtype, self._held[number])
+            if number in self._held
+            else scalar.wrap(scalar.undefined(register_type(one.stream.dtype)))
+            for number, one in enumerate(cursors)
+        ]
+        """Them as scalar registers; of those that move, only the type means anything."""
 
     def stored(self, spot: Spot) -> list[Vector]:
         """All of them at a spot, as stored."""
         return [
-            spot.code.splat(self._held[number]) if number in self._held else one.read(spot)
+            spot.code.splat(self._held[number].value) if number in self._held else one.read(spot)
             for number, one in enumerate(self.cursors)
         ]
 
-    def registers(self, stored: Sequence[Vector]) -> list[Vector]:
+    def registers(self, spot: Spot, stored: Sequence[Vector]) -> list[Vector]:
         """Those in register form."""
-        return [widen(one.stream.dtype, value) for one, value in zip(self.cursors, stored, strict=True)]
+        return [
+            spot.code.splat(self.even[number].value) if number in self._held else widen(one.stream.dtype, value)
+            for number, (one, value) in enumerate(zip(self.cursors, stored, strict=True))
+        ]
 
 
 def outputs_of(body: Body, results: Sequence[Vector], stored: Sequence[Vector], dtypes: Sequence[DType]) -> list[Vector]:

@@ -83,16 +83,17 @@ class _Writer(CellWriter):
         cursors = {name: self.cursor(name, pointer) for name, pointer in pointers.items()}
         inputs = Inputs([cursors[f"in{number}"] for number in range(len(form.inputs))], self.scalar)
         dtypes = [one.dtype for one in form.outputs]
+        line = Spot(self.vectors(form.lanes), form.outer, begin, others)
+        settled = self.body.settle(line, inputs.even)
 
         def visit(spot: Spot) -> None:
             stored = inputs.stored(spot)
-            results = self.body.emit(spot, inputs.registers(stored))
+            results = self.body.emit(spot, inputs.registers(spot, stored), settled)
             for number, value in enumerate(outputs_of(self.body.body, results, stored, dtypes)):
                 cursors[f"out{number}"].write(spot, value)
 
         masked = form.isa.masks and all(one.step == 1 for one in form.outputs)
-        spot = Spot(self.vectors(form.lanes), form.outer, begin, others)
-        walk(spot, self.scalar, begin, end, masked, visit)
+        walk(line, self.scalar, begin, end, masked, visit)
 
 
 @functools.cache

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenfold.codegen.cpu import rows
 from tenfold.codegen.cpu.axes import Axes, few
-from tenfold.codegen.cpu.body import expand_body, indices, stashed, weight
+from tenfold.codegen.cpu.body import expand_body, indices, multiplied, stashed, weight
 from tenfold.codegen.cpu.cells import count_cells, elements_a_part, stream_arguments
 from tenfold.codegen.cpu.emit import refusal
 from tenfold.codegen.cpu.isa import Isa, isa_of
@@ -103,8 +103,11 @@ class _Problem:
         body = expand_body(region.body) if region.body else None
         finish = expand_body(region.finish) if region.finish else None
         around = surroundings(region, self.axes.places, self.asked)
-        form = Form(self.isa, self.columns, self.outer, self.row, *groups, phases, body, finish, around)
-        return self._with_stash(form)
+        form = self._with_stash(Form(self.isa, self.columns, self.outer, self.row, *groups, phases, body, finish, around))
+        if form.body is None or self.columns:
+            return form
+        even = [one.step == 0 for one in form.inputs] + [True] * len(phases) + [False] * bool(form.stash)
+        return replace(form, body=multiplied(form.body, even))
 
     def _with_stash(self, form: Form) -> Form:
         """The form that keeps what the last phase computes dearly and the body wants again."""
@@ -119,9 +122,9 @@ class _Problem:
         first = form.outputs[0]
         still = any(number in used and one.step != 0 for number, one in enumerate(form.inputs))
         if first.step == 1 and first.dtype is kind and not still:
-            return _replaced(form, body, "output")
+            return replace(form, body=body, stash="output")
         _, longest = dim.bounds(self.axes.sizes[-1])
-        return _replaced(form, body, "scratch") if longest is not None and longest <= _STASH_LIMIT else form
+        return replace(form, body=body, stash="scratch") if longest is not None and longest <= _STASH_LIMIT else form
 
     @property
     def scratch(self) -> int:
@@ -151,11 +154,6 @@ class _Problem:
         for (name, one), operand, strides in zip(streams, (*self.moving, *self.flat), axes.strides, strict=True):
             found |= {f"@{name}": address(operand), **stream_arguments(name, one, strides, self.line)}
         return ordered(form.names, found)
-
-
-def _replaced(form: Form, body: Body, stash: str) -> Form:
-    fields = {**{name: getattr(form, name) for name in form.__dataclass_fields__}, "body": body, "stash": stash}
-    return Form(**fields)
 
 
 class ReduceStrategy:

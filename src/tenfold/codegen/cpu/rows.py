@@ -19,7 +19,7 @@ from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Cursor, Inputs, LineBody, Spot, Stream, Surroundings, lanes_for, outputs_of, walk
 from tenfold.codegen.cpu.memory import first_lanes, load, store
-from tenfold.codegen.cpu.storage import narrow, widen
+from tenfold.codegen.cpu.storage import narrow, register_type, widen
 from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import Body, Phase
 
@@ -185,8 +185,7 @@ class AlongRows(RowWriter):
 
         def inner(here: Pointers, at: dict[int, Vector], values: Sequence[ir.Value]) -> Sequence[ir.Value]:
             visit = self._visitor(number, here, at, scalars)
-            spot = Spot(wide, self.form.line, self.number(0), at)
-            return _values(self._line(spot, end, _like(totals, values), visit))
+            return _values(self._line(self._at(at), end, _like(totals, values), visit))
 
         last = self.nest(self.form.row - 1, self.moving(pointers), others, _values(totals), inner)
         final = _like(totals, last)
@@ -206,16 +205,25 @@ class AlongRows(RowWriter):
         combiner = self.combiners[number]
         kept = self._stash(here) if self.form.stash and number == len(self.phases) - 1 else None
         base = self.place(at, self.form.row - 1) * self.arg(f"row{self.form.row - 1}")
+        settled = self.phases[number].settle(self._at(at), self._even(inputs, scalars))
 
         def visit(spot: Spot, total: Accumulator) -> Accumulator:
-            registers = inputs.registers(inputs.stored(spot)) + [spot.code.splat(one) for one in scalars]
-            (value,) = self.phases[number].emit(spot, registers)
+            registers = inputs.registers(spot, inputs.stored(spot)) + [spot.code.splat(one) for one in scalars]
+            (value,) = self.phases[number].emit(spot, registers, settled)
             if kept:
                 kept.write(spot, narrow(kept.stream.dtype, value))
             place = spot.along() + spot.code.splat(base.value) if combiner.positional else None
             return combiner.add(total, value, place, spot.mask)
 
         return visit
+
+    def _at(self, others: dict[int, Vector]) -> Spot:
+        """The start of a line."""
+        return Spot(self.vectors(self.form.lanes), self.form.line, self.number(0), others)
+
+    def _even(self, inputs: Inputs, scalars: Sequence[ir.Value]) -> list[Vector]:
+        """What stays the same along a line, as scalar registers."""
+        return [*inputs.even, *(self.scalar.wrap(one) for one in scalars)]
 
     def _line(
         self, spot: Spot, end: Vector, totals: list[Accumulator], visit: Callable[[Spot, Accumulator], Accumulator]
@@ -260,20 +268,22 @@ class AlongRows(RowWriter):
         def inner(here: Pointers, at: dict[int, Vector], values: Sequence[ir.Value]) -> Sequence[ir.Value]:
             inputs = Inputs(self.cursors(here, "in", len(form.inputs)), self.scalar)
             targets = self.cursors(here, "out", len(form.outputs))
+            even = self._even(inputs, scalars)
+            if form.stash:
+                even.append(self.scalar.wrap(self.scalar.undefined(register_type(self._stash(here).stream.dtype))))
+            settled = body.settle(self._at(at), even)
 
             def visit(spot: Spot) -> None:
                 stored = inputs.stored(spot)
-                registers = inputs.registers(stored) + [spot.code.splat(one) for one in scalars]
+                registers = inputs.registers(spot, stored) + [spot.code.splat(one) for one in scalars]
                 if form.stash:
                     kept = self._stash(here)
                     registers.append(widen(kept.stream.dtype, kept.read(spot)))
-                for target, value in zip(
-                    targets, outputs_of(body.body, body.emit(spot, registers), stored, dtypes), strict=True
-                ):
+                results = outputs_of(body.body, body.emit(spot, registers, settled), stored, dtypes)
+                for target, value in zip(targets, results, strict=True):
                     target.write(spot, value)
 
-            spot = Spot(self.vectors(form.lanes), form.line, self.number(0), at)
-            walk(spot, self.scalar, self.number(0), end, masked, visit)
+            walk(self._at(at), self.scalar, self.number(0), end, masked, visit)
             return values
 
         self.nest(form.row - 1, self.moving(pointers), others, (), inner)
@@ -287,8 +297,9 @@ class AlongRows(RowWriter):
             widen(one.dtype, load(self.scalar, one.dtype, pointers[f"fin{number}"]))
             for number, one in enumerate(form.finish_inputs)
         ]
+        registers += [self.scalar.wrap(one) for one in scalars]
         spot = Spot(self.scalar, form.line, self.number(0), others)
-        results = body.emit(spot, registers + [self.scalar.wrap(one) for one in scalars])
+        results = body.emit(spot, registers, body.settle(spot, registers))
         for number, (one, value) in enumerate(zip(form.finish_outputs, results, strict=True)):
             store(self.scalar, one.dtype, pointers[f"fout{number}"], narrow(one.dtype, value))
 
@@ -351,13 +362,14 @@ class AcrossRows(RowWriter):
     ) -> Sequence[ir.Value]:
         """One element of each row into the accumulators of a phase."""
         combiner = self.combiners[number]
-        cursors = self.cursors(here, "in", len(self.form.inputs))
+        inputs = Inputs(self.cursors(here, "in", len(self.form.inputs)), self.scalar)
+        settled = self._settled(self.phases[number], replace(spots[0], others=at), inputs.even)
         place = self.place(at, self.form.row) if combiner.positional else None
         after = []
         for spot, known, total in zip(spots, scalars, _like(totals, values), strict=True):
             spot = replace(spot, others=at)
-            registers = [widen(one.stream.dtype, one.read(spot)) for one in cursors]
-            (value,) = self.phases[number].emit(spot, [*registers, *known])
+            registers = inputs.registers(spot, inputs.stored(spot))
+            (value,) = self.phases[number].emit(spot, [*registers, *known], settled)
             after.append(combiner.add(total, value, spot.code.splat(place.value) if place else None, None))
         return _values(after)
 
@@ -371,14 +383,15 @@ class AcrossRows(RowWriter):
         values: Sequence[ir.Value],
     ) -> Sequence[ir.Value]:
         """The body on one element of each row."""
-        cursors = self.cursors(here, "in", len(self.form.inputs))
+        inputs = Inputs(self.cursors(here, "in", len(self.form.inputs)), self.scalar)
         targets = self.cursors(here, "out", len(self.form.outputs))
         dtypes = [one.dtype for one in self.form.outputs]
+        settled = self._settled(body, replace(spots[0], others=at), inputs.even)
         for spot, known in zip(spots, scalars, strict=True):
             spot = replace(spot, others=at)
-            stored = [one.read(spot) for one in cursors]
-            registers = [widen(one.stream.dtype, value) for one, value in zip(cursors, stored, strict=True)]
-            results = outputs_of(body.body, body.emit(spot, [*registers, *known]), stored, dtypes)
+            stored = inputs.stored(spot)
+            results = body.emit(spot, [*inputs.registers(spot, stored), *known], settled)
+            results = outputs_of(body.body, results, stored, dtypes)
             for target, value in zip(targets, results, strict=True):
                 target.write(spot, value)
         return values
@@ -386,12 +399,19 @@ class AcrossRows(RowWriter):
     def _finish(
         self, body: LineBody, pointers: Pointers, spots: Sequence[Spot], scalars: Sequence[Sequence[Vector]]
     ) -> None:
-        cursors = self.cursors(pointers, "fin", len(self.form.finish_inputs))
+        inputs = Inputs(self.cursors(pointers, "fin", len(self.form.finish_inputs)), self.scalar)
         targets = self.cursors(pointers, "fout", len(self.form.finish_outputs))
+        settled = self._settled(body, spots[0], inputs.even)
         for spot, known in zip(spots, scalars, strict=True):
-            registers = [widen(one.stream.dtype, one.read(spot)) for one in cursors]
-            for target, value in zip(targets, body.emit(spot, [*registers, *known]), strict=True):
+            registers = inputs.registers(spot, inputs.stored(spot))
+            for target, value in zip(targets, body.emit(spot, [*registers, *known], settled), strict=True):
                 target.write(spot, narrow(target.stream.dtype, value))
+
+    def _settled(self, body: LineBody, spot: Spot, even: Sequence[Vector]) -> list[ir.Value]:
+        """What a body computes that is the same for all rows of a block; the rows' own scalars are not."""
+        missing = body.body.inputs[len(even) :]
+        unknown = [self.scalar.wrap(self.scalar.undefined(register_type(dtype))) for dtype in missing]
+        return body.settle(spot, [*even, *unknown])
 
 
 def _values(totals: Sequence[Accumulator]) -> list[ir.Value]:

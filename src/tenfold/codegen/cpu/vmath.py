@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from tenfold.codegen.cpu.angle import reduced
 from tenfold.codegen.cpu.coefficients import DOUBLE, SINGLE, Coefficients
-from tenfold.codegen.cpu.vectors import F64, Vector, integer, width
+from tenfold.codegen.cpu.vectors import F64, I32, Vector, intrinsic, suffix, width
 
 ULP: dict[str, tuple[float, float]] = {
     "exp": (1, 1),
@@ -52,6 +52,16 @@ def _power_of_two(n: Vector, table: Coefficients) -> Vector:
     return (n + table.bias << table.digits - 1).floats()
 
 
+def _scaled(x: Vector, n: Vector, table: Coefficients) -> Vector:
+    """x * 2**n, rounded once: by an instruction where there is one, else in two halves of which the second rounds."""
+    if x.code.isa.level == "x86-64-v4":
+        exponent = n.to_integer(I32)
+        name = f"ldexp.{suffix(x.type)}.{suffix(exponent.type)}"
+        return x.code.wrap(intrinsic(x.code.builder, name, x.type, [x.value, exponent.value]))
+    half = n >> 1
+    return x * _power_of_two(half, table) * _power_of_two(n - half, table)
+
+
 def _split_exponent(x: Vector, table: Coefficients) -> tuple[Vector, Vector, Vector]:
     """n (an integer), r and e^r - 1 with x = n log(2) + r, |r| ≤ log(2)/2; x is within the range of exp."""
     magic = x.like(1.5 * 2.0 ** (table.digits - 1))
@@ -63,12 +73,10 @@ def _split_exponent(x: Vector, table: Coefficients) -> tuple[Vector, Vector, Vec
 
 
 def _exp_times(x: Vector, doublings: int) -> Vector:
-    """2**doublings * e**x; the scale is applied in two halves, so that only the last product rounds."""
+    """2**doublings * e**x."""
     table = _table(x)
     n, _, less_one = _split_exponent(x.at_least(table.exp_low).at_most(table.exp_high), table)
-    n = n + doublings
-    half = n >> 1
-    return (less_one + 1) * _power_of_two(half, table) * _power_of_two(n - half, table)
+    return _scaled(less_one + 1, n + doublings if doublings else n, table)
 
 
 def exp(x: Vector) -> Vector:
