@@ -16,11 +16,14 @@ from llvmlite import ir
 from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat, step
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.storage import cast, register_type, stored_type, widen
-from tenfold.codegen.cpu.vectors import I64, POINTER, Vector, Vectors, intrinsic, is_float, suffix
+from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors, intrinsic, is_float, suffix
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
 UNROLL = 4
+_ROWS = 14
+"""The most rows of a block: more addresses than this are not worth the vectors they spare."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,18 @@ class Block:
         return tuple(found)
 
 
-def block_of(isa: Isa, total: DType) -> Block:
-    """The block for sums of type `total`: all registers but those for a row of B and for an element of A."""
-    vectors = 2 if isa.architecture == "x86_64" else 3
-    rows = (isa.vector_registers - vectors - 1) // vectors
-    return Block(rows - rows % 2, vectors, isa.lanes(total.itemsize))
+def block_of(isa: Isa, total: DType, columns: Size) -> Block:
+    """The block for sums of type `total`: as many vectors to a row as leave the fewest lanes of the last panel idle,
+    and rows for all registers but those for a row of B and for an element of A.
+    """
+    lanes = isa.lanes(total.itemsize)
+    choices = (2, 3, 4, 1) if isa.architecture == "x86_64" else (3, 2, 4, 1)
+    vectors = choices[0]
+    if isinstance(columns, int):
+        needed = -(-columns // lanes)
+        vectors = min(choices, key=lambda one: -(-needed // one) * one)
+    rows = min(_ROWS, (isa.vector_registers - vectors - 1) // vectors)
+    return Block(rows - rows % 2, vectors, lanes)
 
 
 def sum_of(*dtypes: DType) -> DType:
@@ -184,7 +194,8 @@ def masked_load(mask: Vector, address: ir.Value, kind: ir.Type) -> ir.Value:
     """The elements at `address` in the lanes of `mask`, zeros in the others, which are not touched."""
     builder = mask.code.builder
     zero = ir.Constant(kind, None)
-    return intrinsic(builder, f"masked.load.{suffix(kind)}.p0", kind, [address, mask.value, zero])
+    arguments = [address, ir.Constant(I32, 1), mask.value, zero]
+    return intrinsic(builder, f"masked.load.{suffix(kind)}.p0", kind, arguments)
 
 
 def multiply_add(x: Vector, y: Vector, total: Vector) -> Vector:
