@@ -7,10 +7,11 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.isa import ROWS, Isa
 from tenfold.codegen.region import Anchored, Body, Operand, identity
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Refusal, Strategy, Tactic, Workspace
 from tenfold.ir import dim
@@ -148,7 +149,7 @@ def execute(kernel: Kernel, isa: Isa, addresses: Mapping[Value, int], bindings: 
 
 
 def prepare(kernel: Kernel, isa: Isa, addresses: Mapping[Value, int], bindings: Mapping[str, int],
-            workspace: int) -> tuple[list, list]:  # fmt: skip
+            workspace: int) -> tuple[list[tuple[Any, ...]], list[Array]]:  # fmt: skip
     """(function, arguments, parts) of each stage, and what must stay alive meanwhile."""
     keep: list[Array] = []
 
@@ -225,7 +226,7 @@ def near(got: Array, wanted: Array, tolerance: float) -> None:
 def undefined_symbols(strategy: Strategy, case: Case) -> dict[str, list[str]]:
     """Per ISA what the code of all tactics would need from elsewhere."""
     found = {}
-    for isa in jit.ROWS:
+    for isa in ROWS:
         names: list[str] = []
         for tactic in tactics(strategy, case, isa):
             for stage in strategy.build(case.region, tactic, Target("cpu", isa.level)).stages:

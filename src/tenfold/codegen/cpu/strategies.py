@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cpu import gemm, pointwise, recurrent, reduce, scan, sort
+from tenfold.codegen.cpu import gemm, pointwise, recurrent, reduce, scan, scatter, sort
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
 from tenfold.codegen.strategy import Strategy
 
@@ -13,6 +13,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     recurrent.STRATEGY,
     scan.STRATEGY,
     sort.STRATEGY,
+    scatter.STRATEGY,
     depthwise.STRATEGY,
     direct.STRATEGY,
     transposed.STRATEGY,
