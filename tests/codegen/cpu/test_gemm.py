@@ -186,7 +186,7 @@ def test_results_do_not_depend_on_the_number_of_threads(isa: Isa) -> None:
 
 def test_constants_of_equal_form_share_their_code() -> None:
     kernels = []
-    for n in (40, 80):
+    for n in (64, 128):
         x, y = variable(dt.f32, (9, 16)), variable(dt.f32, (9, n))
         region = product(dense(x), dense(constant(random(dt.f32, 16, n))), dense(y))
         kernels.append(build(gemm.STRATEGY, region, ISAS[0]))

@@ -18,7 +18,7 @@ from tenfold.codegen.cpu.outsite import OutSite, Stream
 from tenfold.codegen.cpu.flow import choose, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.microkernel import Block, Tile, block_of
+from tenfold.codegen.cpu.microkernel import Block, Tile
 from tenfold.codegen.cpu.stage import StageWriter, divided, least
 from tenfold.codegen.cpu.storage import cast, widen
 from tenfold.codegen.cpu.table import Table
@@ -41,6 +41,7 @@ class Form:
     a: DType
     b: DType
     total: DType
+    block: Block
     separate: bool
     windows: tuple[bool, ...]
     padded: bool
@@ -50,11 +51,6 @@ class Form:
     body: Body
     extra: tuple[Stream, ...]
     outputs: tuple[Stream, ...]
-
-    @property
-    def block(self) -> Block:
-        """The shape of its micro-kernel."""
-        return block_of(self.isa, self.total)
 
     @property
     def streams(self) -> dict[str, Stream]:

@@ -70,7 +70,7 @@ def _packed(
     b: Operand, shared: Sequence[tuple[int, Size]], isa: Isa, a: Operand
 ) -> tuple[list[Size], Argument, tuple[Stage, ...], Size]:
     """B in panels: its steps along the shared axes, where it lies, the stage that packs it, and its workspace."""
-    width = block_of(isa, sum_of(a.dtype, b.dtype)).columns
+    width = block_of(isa, sum_of(a.dtype, b.dtype), b.shape[-1]).columns
     matrix = dim.ceildiv(b.shape[-1], width) * width * b.shape[-2]
     sizes = [size for _, size in shared]
     steps = [matrix * dim.product(sizes[place + 1 :]) for place in range(len(sizes))]

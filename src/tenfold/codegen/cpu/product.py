@@ -8,7 +8,7 @@ from tenfold.codegen.cpu.contraction import Form, source
 from tenfold.codegen.cpu.emit import refusal
 from tenfold.codegen.cpu.outsite import Stream
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.codegen.cpu.microkernel import block_of, sum_of
+from tenfold.codegen.cpu.microkernel import Block, block_of, sum_of
 from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.storage import SUPPORTED
 from tenfold.codegen.region import THREADS, Anchored, Index, Load, Operand, Uniform
@@ -166,10 +166,14 @@ def _total(product: Product) -> DType:
     return sum_of(product.a_dtype, product.b_dtype)
 
 
+def _block(product: Product, isa: Isa) -> Block:
+    return block_of(isa, _total(product), product.columns.size)
+
+
 def _stretches(product: Product, isa: Isa) -> Stretches:
     """Stretches for which a panel of B, the stretch of A and its sums share the second cache."""
     total = _total(product)
-    block = block_of(isa, total)
+    block = _block(product, isa)
     width = block.columns * total.itemsize
     terms = product.columns.size if product.separate else product.terms
     most_terms = isa.l2 // 8 // width
@@ -197,6 +201,7 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
         a=product.a_dtype,
         b=product.b_dtype,
         total=_total(product),
+        block=_block(product, isa),
         separate=product.separate,
         windows=tuple(axis.window is not None for axis in product.rows),
         padded=product.padded,
@@ -218,7 +223,7 @@ def _copied(product: Product, isa: Isa, stretches: Stretches) -> bool:
     if stretches.panels or product.term != 1 or product.a_dtype != _total(product):
         return True
     pitch = product.rows[-1].a * product.a_dtype.itemsize if product.rows else 1
-    width = block_of(isa, _total(product)).columns
+    width = _block(product, isa).columns
     several = not isinstance(product.columns.size, int) or product.columns.size > width
     return isinstance(pitch, int) and pitch != 0 and pitch % 4096 == 0 and several
 
@@ -305,7 +310,7 @@ def _window(number: int, window: Window) -> dict[str, Argument]:
 
 def _parts(product: Product, isa: Isa) -> dict[str, Size]:
     """Into how many parts each dimension is cut: rows first, or columns if B fills much of the second cache."""
-    block = block_of(isa, _total(product))
+    block = _block(product, isa)
     rows = dim.product(axis.size for axis in product.rows)
     columns = product.columns.size
     batches = dim.product(axis.size for axis in product.batches)

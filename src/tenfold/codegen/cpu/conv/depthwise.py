@@ -46,7 +46,7 @@ def _product(region: Anchored, isa: Isa, copied: bool) -> Product:
     image = image_of(region, isa, copied)
     channels, _, *taps = (int(size) for size in weights.shape)  # type: ignore[arg-type]
     shape = (channels, *taps)
-    width = block_of(isa, sum_of(x.dtype, weights.dtype)).columns
+    width = block_of(isa, sum_of(x.dtype, weights.dtype), channels).columns
     order = (-1, *range(1, len(shape)), 0)
     recipe = (*(view_recipe(weights) or ()), Reshape(shape), *panel_recipe(shape, order, width))
     streams = tuple(one.strides[1] for one in (*region.extra, *region.outputs))

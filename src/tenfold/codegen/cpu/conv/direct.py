@@ -136,7 +136,7 @@ def _product(region: Anchored, isa: Isa, copied: bool) -> Product:
     joined = _joined(region, image.strides, image.padded)
     streams = [one.strides[1] for one in (*region.extra, *region.outputs)]
     each = outputs // groups
-    width = block_of(isa, sum_of(x.dtype, weights.dtype)).columns
+    width = block_of(isa, sum_of(x.dtype, weights.dtype), each).columns
     shape = (groups, each, channels, *taps)
     order = (0, -1, *range(3, len(shape)), 2, 1)
     recipe = (*(view_recipe(weights) or ()), Reshape(shape), *panel_recipe(shape, order, width))

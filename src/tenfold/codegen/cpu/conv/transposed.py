@@ -116,7 +116,7 @@ def _product(region: Anchored, image: _Image, isa: Isa, phases: Sequence[_Phase]
     assert isinstance(conv, ConvTranspose)
     channels, each, *taps = (int(size) for size in weights.shape)  # type: ignore[arg-type]
     groups, channels = conv.groups, channels // conv.groups
-    width = block_of(isa, sum_of(x.dtype, weights.dtype)).columns
+    width = block_of(isa, sum_of(x.dtype, weights.dtype), each).columns
     shape = (groups, channels, each, *taps)
     seen = (*shape[:3], *(max(1, phase.taps) for phase in phases))
     order = (0, -1, *range(3, len(shape)), 1, 2)
