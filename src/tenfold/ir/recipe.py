@@ -15,16 +15,19 @@ from tenfold.ir.type import Type
 
 @dataclass(frozen=True)
 class Decision:
-    """What a rewrite took for granted: every element of a constant is `number`. Refit must find it so again."""
+    """What a rewrite took for granted: every element of a constant is `number`, or with None, each is as it is.
+
+    Refit must find it so again.
+    """
 
     tensor: Tensor
-    number: float
+    number: float | None
     rule: str
 
     def holds(self, weights: Mapping[str, Array]) -> bool:
         """Whether it is still so with the user's weights that `weights` names replaced."""
-        array = replay(self.tensor, weights).array
-        return bool(np.all(array.astype(np.float64) == self.number))
+        again = replay(self.tensor, weights)
+        return again == self.tensor if self.number is None else bool(np.all(again.array == self.number))
 
 
 def sources(tensor: Tensor) -> tuple[str, ...]:

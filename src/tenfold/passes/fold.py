@@ -16,13 +16,13 @@ from tenfold.ops.control import If
 from tenfold.rewrite.pattern import contents, number
 from tenfold.rewrite.rule import Replacement, rule
 
-SMALL_BYTES = 1 << 16
+SMALL_BYTES = 1 << 20
 GROWTH = 4
 
 
 @rule(
     "graph () { return Add(f32[2]{1.0, 2.0}, f32{0.5}) }",
-    "graph () { return Expand<shape=(100000,)>(f32{0.5}) }",
+    "graph () { return Expand<shape=(1000000,)>(f32{0.5}) }",
 )
 def fold(value: Value) -> Replacement:
     """f(constants) -> constant, unless it is large and 4 times as large as they are; how it was made is kept."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tenfold.ir.dim import Size, known_le
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
-from tenfold.ops.constant import Constant
+from tenfold.ir.tensor import Tensor
+from tenfold.ops.constant import Constant, Fill, Iota
 from tenfold.ops.elementwise import Elementwise, broadcast_shapes
 from tenfold.ops.index import Gather
 from tenfold.ops.movement import Concat, Expand, Pad, Reshape, Slice, Split, Tile, Transpose
-from tenfold.rewrite.pattern import used_once
+from tenfold.rewrite.pattern import constant, exact_constant, number, used_once
 from tenfold.rewrite.rule import Replacement, rule
 
 
@@ -234,6 +237,82 @@ def gather_run(value: Value) -> Replacement:
 
 
 @rule(
+    """graph (%x: f32[9, 3], %n: f32[N]) where N in 1.. {
+      %at = Slice<starts=(0, 1), sizes=(1, minimum(N, 4)), steps=(1, 1)>(i64[1, 5]{2, 3, 4, 5, 6})
+      return Gather<axis=0>(%x, %at)
+    }""",
+    """graph (%x: f32[9, 3], %n: f32[N]) where N in 1.. {
+      %at = Slice<starts=(0, 1), sizes=(1, minimum(N, 4)), steps=(1, 1)>(i64[1, 5]{2, 3, 4, 5, 7})
+      return Gather<axis=0>(%x, %at)
+    }""",
+)
+def gather_range(value: Value) -> Replacement:
+    """gather(x, a run of a constant range) -> slice(x), as learned positions are looked up"""
+    match value:
+        case Value(Gather(axis), (x, positions)):
+            found = _range(positions)
+            if found is not None and known_le(0, found[0]) and known_le(found[0] + found[1], x.type.shape[axis]):
+                run = _window(axis, *found, x.type.shape)(x)
+                return run if positions.type.rank == 1 else Reshape(value.type.shape)(run)
+    return None
+
+
+def _range(positions: Value) -> tuple[Size, Size] | None:
+    """(start, count) of positions that count upwards by one along their last axis, the others being of size 1."""
+    if any(size != 1 for size in positions.type.shape[:-1]) or not positions.type.rank:
+        return None
+    match positions:
+        case Value(Iota(start, 1, count), _):
+            return start, count
+        case Value(Slice(starts, sizes, steps), (x,)) if set(steps) == {1} and (array := exact_constant(x)) is not None:
+            first = int(array.flat[0]) if array.size else 0
+            counts = np.array_equal(array.ravel(), np.arange(first, first + array.shape[-1]))
+            return (first + starts[-1], sizes[-1]) if array.size == array.shape[-1] and counts else None
+    return None
+
+
+@rule(
+    """graph (%n: f32[N]) {
+      %x = Fill<shape=(3*N,), value=f32{5}>()
+      return Reshape<shape=(N, 2)>(Slice<starts=(0,), sizes=(2*N,), steps=(1,)>(%x))
+    }""",
+    "graph (%n: f32[N]) { return Pad<before=(1,), after=(0,)>(Fill<shape=(N,), value=f32{5}>()) }",
+)
+def move_fill(value: Value) -> Replacement:
+    """reshape, expand, slice, transpose or tile of one value everywhere -> that value everywhere"""
+    match value:
+        case Value(Reshape() | Expand() | Slice() | Transpose() | Tile(), (x,)):
+            filler = x.op.value if isinstance(x.op, Fill) else _uniform(x)
+            return None if filler is None else Fill(value.type.shape, filler)()
+    return None
+
+
+def _uniform(value: Value) -> Tensor | None:
+    """The value that all elements of a constant of several are."""
+    array = constant(value)
+    if array is None or array.size < 2 or number(value) is None:
+        return None
+    return Tensor(array.ravel()[:1].reshape(()))
+
+
+@rule(
+    "graph (%x: f32[9, 3], %n: f32[N]) { return Gather<axis=0>(%x, Fill<shape=(N, 2), value=i64{4}>()) }",
+    "graph (%x: f32[9, 3], %n: f32[N]) { return Gather<axis=1>(%x, Fill<shape=(N, 2), value=i64{3}>()) }",
+)
+def gather_fill(value: Value) -> Replacement:
+    """gather(x, one position everywhere) -> expand(slice(x))"""
+    match value:
+        case Value(Gather(axis), (x, Value(Fill(_, position), _) as positions)):
+            at, size = int(position.array.item()), x.type.shape[axis]
+            if at < 0 or not known_le(at + 1, size):
+                return None
+            inner = (1,) * positions.type.rank
+            shape = (*x.type.shape[:axis], *inner, *x.type.shape[axis + 1 :])
+            return Expand(value.type.shape)(Reshape(shape)(_window(axis, at, 1, x.type.shape)(x)))
+    return None
+
+
+@rule(
     """graph (%x: f32[2, 3, 4]) {
       %t = Transpose<permutation=(1, 2, 0)>(%x)
       return Transpose<permutation=(2, 0, 1)>(Mul(Exp(%t), f32[4, 1]{1, 2, 3, 4}))
@@ -322,5 +401,6 @@ def _sums(a: tuple[Size, ...], b: tuple[Size, ...]) -> tuple[Size, ...]:
 
 MOVEMENT = (
     *(transpose_twice, reshape_twice, transpose_ones, expand_twice, broadcast_alone, tile_to_expand, slice_twice),
-    *(slice_of_piece, split_pieces, rejoined, concat_twice, gather_run, transpose_through, reshape_through, pad_twice),
+    *(slice_of_piece, split_pieces, rejoined, concat_twice, gather_run, gather_range, pad_twice),
+    *(move_fill, gather_fill, transpose_through, reshape_through),
 )

@@ -18,19 +18,16 @@ from tenfold.ops.movement import Expand, Reshape, Transpose
 from tenfold.ops.normalize import Softmax
 from tenfold.ops.reduce import Reduce
 
+Asked = list[tuple[Tensor, float | None]]
+"""Constants that were taken for one number, or, with None, as they are."""
 
-def constant(value: Value) -> Array | None:
-    """Its elements, if it is a constant."""
-    return value.op.tensor.array if isinstance(value.op, Constant) else None
-
-
-_asked: ContextVar[list[tuple[Tensor, float]] | None] = ContextVar("asked", default=None)
+_asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
 
 
 @contextmanager
-def asking() -> Iterator[list[tuple[Tensor, float]]]:
-    """Within it, the list given gathers which constants were taken for which number."""
-    asked: list[tuple[Tensor, float]] = []
+def asking() -> Iterator[Asked]:
+    """Within it, the list given gathers what was taken for granted of constants."""
+    asked: Asked = []
     token = _asked.set(asked)
     try:
         yield asked
@@ -38,11 +35,21 @@ def asking() -> Iterator[list[tuple[Tensor, float]]]:
         _asked.reset(token)
 
 
-def _taken(value: Value, found: float) -> bool:
+def _taken(value: Value, found: float | None) -> bool:
     asked = _asked.get()
     if asked is not None and isinstance(value.op, Constant):
         asked.append((value.op.tensor, found))
     return True
+
+
+def constant(value: Value) -> Array | None:
+    """Its elements, if it is a constant, to look at what no other weights would change much."""
+    return value.op.tensor.array if isinstance(value.op, Constant) else None
+
+
+def exact_constant(value: Value) -> Array | None:
+    """Its elements, if it is a constant, to decide by what they are."""
+    return constant(value) if _taken(value, None) else None
 
 
 def number(value: Value) -> float | None:

@@ -15,10 +15,9 @@ from tenfold.ir.dim import Dim, Size, substitute
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.interpret import bind
 from tenfold.ir.recipe import Decision, sources
-from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
-from tenfold.rewrite.pattern import asking
+from tenfold.rewrite.pattern import Asked, asking
 
 Replacement = Value | tuple[Value, ...] | None
 Match = Callable[[Value], Replacement]
@@ -95,7 +94,7 @@ EDITS_PER_NODE = 50
 
 
 class _Driver:
-    def __init__(self, graph: Graph, rules: Rules, steps: Steps, asked: list[tuple[Tensor, float]]) -> None:
+    def __init__(self, graph: Graph, rules: Rules, steps: Steps, asked: Asked) -> None:
         self.asked = asked
         self.graph = graph
         self.rules = rules

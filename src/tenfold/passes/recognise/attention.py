@@ -17,7 +17,7 @@ from tenfold.ops.logic import Where
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Reshape, Slice, Split, Transpose
 from tenfold.ops.normalize import Softmax
-from tenfold.rewrite.pattern import constant, either, number, used_once
+from tenfold.rewrite.pattern import either, exact_constant, number, used_once
 from tenfold.rewrite.rule import Replacement, rule
 
 
@@ -137,7 +137,7 @@ def _is_rotated(value: Value, x: Value) -> bool:
 
 def _repeats(value: Value) -> bool:
     """Whether both halves along the last axis are provably the same."""
-    array = constant(value)
+    array = exact_constant(value)
     if array is not None and array.ndim and array.shape[-1] % 2 == 0:
         first, second = np.split(array, 2, axis=-1)
         return bool(np.array_equal(first, second))
