@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tenfold.codegen.cpu.image import Image, link_image
 from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request
 from tenfold.codegen.region import THREADS
+from tenfold.compiler.frame import Slot
 from tenfold.compiler.schedule import Item, Scheduler, kernels
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim
 from tenfold.ir.graph import Graph, Value
-from tenfold.runtime.plan import Check, Plan, Spec, Symbol
+from tenfold.runtime.plan import Check, Label, Plan, Spec, Symbol
 from tenfold.target import Target
 
 Entries = dict[tuple[str, bool], int]
@@ -64,9 +66,17 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
         numbers[arena],
         max((piece.kernel.scratch for piece in kernels(scheduler.items)), default=0),
         tuple(Check(numbers[slot], one.message, ", ".join(one.source)) for slot, one in checks),
-        tuple(scheduler.labels),
+        tuple(_labels(scheduler, numbers)),
         buffers,
     )
+
+
+def _labels(scheduler: Scheduler, numbers: dict[Slot, int]) -> Iterator[Label]:
+    for step, label in enumerate(scheduler.labels):
+        if step in scheduler.costs:
+            flops, moved = (numbers[slot] for slot in scheduler.costs[step])
+            label = replace(label, flops=flops, bytes=moved)
+        yield label
 
 
 def _spec(name: str, value: Value) -> Spec:

@@ -17,6 +17,7 @@ import numpy as np
 from tenfold.codegen.region import Anchored, Operand, Pointwise, Region, Row
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Stage, Workspace
 from tenfold.compiler import memory
+from tenfold.compiler.cost import cost_of
 from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.layout import Layout
 from tenfold.compiler.memory import Buffer
@@ -124,6 +125,7 @@ class Scheduler:
         self.arguments: list[Slot] = []
         self.parts: list[tuple[Any, Any]] = []
         self.guard: Size = 1
+        self.costs: dict[int, tuple[Slot, Slot]] = {}
         self.begin = 0
         self.buffers: list[Buffer] = []
 
@@ -294,6 +296,9 @@ class Scheduler:
         start = len(self.arguments)
         self.arguments += [self._argument(piece, argument) for argument in stage.arguments]
         self.labels += [Label((), "", "")] * (len(self.rows) - len(self.labels))
+        if stage is piece.kernel.stages[0]:
+            cost = cost_of(piece.region, *operands(piece.region))
+            self.costs[len(self.labels)] = (self._size(cost.flops), self._size(cost.bytes))
         self.labels.append(piece.label)
         parts = steps.NO_SLOT if stage.parts == 1 else self._size(stage.parts)
         self._step(steps.Opcode.CALL, entry, start, len(stage.arguments), parts)

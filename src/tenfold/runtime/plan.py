@@ -60,7 +60,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Label:
-    """What a step stands for: the operators of the user's model, the strategy and tactic, and its predicted work."""
+    """What a step stands for: the operators of the user's model, the strategy and tactic, and slots of its least work in
+    floating-point operations and in bytes (-1 where another step of the same kernel holds them)."""
 
     source: tuple[str, ...]
     kind: str

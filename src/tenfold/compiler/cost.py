@@ -1,0 +1,39 @@
+"""What a region must do at least: floating-point operations, and bytes that it reads and writes once each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tenfold.codegen.region import Anchored, Body, Operand, Pointwise, Region, Row
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.op import Cost
+from tenfold.ir.type import Type
+from tenfold.ops.constant import Constant
+
+
+def cost_of(region: Region, reads: Iterable[Operand], writes: Iterable[Operand]) -> Cost:
+    """The least work of a region, as formulas of the sizes."""
+    moved = dim.total(_bytes(operand) for operand in {(o.value, o.offset): o for o in (*reads, *writes)}.values())
+    points = dim.product(region.domain)
+    match region:
+        case Pointwise(body=body):
+            return Cost(points * _length(body), moved)
+        case Row(phases=phases, body=body):
+            steps = sum(_length(phase.body) + 1 for phase in phases) + (_length(body) if body else 0)
+            return Cost(points * steps, moved)
+        case Anchored(anchor=anchor, inputs=inputs, outputs=outputs, body=body):
+            given = tuple(Type(operand.dtype, operand.shape) for operand in inputs)
+            made = tuple(Type(operand.dtype, operand.shape) for operand in outputs)
+            return Cost(anchor.cost(given, made).flops + points * _length(body), moved)
+    return Cost(0, moved)
+
+
+def _bytes(operand: Operand) -> Size:
+    sizes = zip(operand.shape, operand.strides, strict=True)
+    return dim.product(size for size, stride in sizes if stride != 0) * operand.dtype.itemsize
+
+
+def _length(body: Body) -> int:
+    """Operations a point, without those that only bring constants."""
+    return sum(not isinstance(one.op, Constant) for one in body.code)
