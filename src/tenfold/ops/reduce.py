@@ -84,7 +84,8 @@ class Reduce(Op):
         found: Array
         match self.kind:
             case "max" | "min" | "any" | "all":
-                found = getattr(np, self.kind)(x, axis=axes, keepdims=keep, initial=_neutral(self.kind, x))
+                combine = np.maximum if self.kind in ("max", "any") else np.minimum
+                found = combine.reduce(x, axis=axes, keepdims=keep, initial=_neutral(self.kind, x))
             case "prod":
                 found = np.prod(x, axis=axes, keepdims=keep, dtype=x.dtype)
             case "mean":

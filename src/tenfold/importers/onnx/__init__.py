@@ -106,7 +106,7 @@ def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequenc
             scope.bind(info.name, graph.input(info.name, declared.type(info)))
     declared.check([value.name for value in graph.inputs])
     wanted = list(outputs) if outputs is not None else [info.name for info in body.output]
-    _check_outputs(body, wanted)
+    _check_outputs(body, wanted, chosen=outputs is not None)
     values = walk.graph(body, scope, versions(message.opset_import), wanted)
     if walk.missing:
         raise report(list(walk.missing))
@@ -129,7 +129,7 @@ def _metadata(message: ModelProto) -> dict[str, Any]:
     }
 
 
-def _check_outputs(body: GraphProto, wanted: Sequence[str]) -> None:
+def _check_outputs(body: GraphProto, wanted: Sequence[str], *, chosen: bool) -> None:
     if not wanted:
         raise ModelError("the model has no outputs")
     if len(set(wanted)) != len(wanted):
@@ -138,4 +138,6 @@ def _check_outputs(body: GraphProto, wanted: Sequence[str]) -> None:
     known += [info.name for info in body.input] + [one.name for one in body.initializer]
     known += [one.values.name for one in body.sparse_initializer]
     for name in set(wanted) - set(known):
-        raise unknown_name("value", name, known, "outputs")
+        if chosen:
+            raise unknown_name("value", name, known, "outputs")
+        raise ModelError(f"nothing defines the output {name!r}")

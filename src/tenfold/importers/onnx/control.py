@@ -75,23 +75,27 @@ def settle(
     Its inputs are `before`, the state, `after`; the state's new values are its outputs from `results` on.
     """
     types = [Type(one.dtype, one.shape) for one in state]
+    varying: set[Size] = set()
     for _ in range(MOST_ATTEMPTS):
         graph, captures = body.trace((*before, *types, *after))
         found = [value.type for value in graph.outputs[results : results + len(types)]]
         if len(found) != len(types):
             raise node.invalid(f"its body returns {len(found)} state values, and takes {len(types)}")
-        wider = [_widened(node, old, new) for old, new in zip(types, found, strict=True)]
+        wider = [_widened(node, old, new, varying) for old, new in zip(types, found, strict=True)]
         if wider == types:
             return graph, captures
         types = wider
     raise node.unsupported("the sizes of its state do not settle")
 
 
-def _widened(node: Operator, old: Type, new: Type) -> Type:
+def _widened(node: Operator, old: Type, new: Type, varying: set[Size]) -> Type:
+    """The type that holds before and after a turn; `varying` collects the sizes made unknown."""
     if old.dtype != new.dtype or old.rank != new.rank:
         raise node.unsupported(f"its state is {old} before a turn and {new} after it")
     pairs = zip(old.shape, new.shape, strict=True)
-    return Type(old.dtype, tuple(a if a == b else unknown_size() for a, b in pairs))
+    shape = tuple(a if a == b or a in varying else unknown_size() for a, b in pairs)
+    varying.update(size for size, before in zip(shape, old.shape, strict=True) if size != before)
+    return Type(old.dtype, shape)
 
 
 def scan(node: Operator) -> Results:

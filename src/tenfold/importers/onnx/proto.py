@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import AttributeProto, GraphProto, ModelProto, SparseTensorProto, TensorProto, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
 
 from tenfold.errors import ModelError
 from tenfold.importers.convert import Attribute, Subgraph
@@ -87,7 +87,38 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mode
         ) from error
     if not message.HasField("graph"):
         raise ModelError("this ONNX model holds no graph", argument="model")
+    if not all(isinstance(text, str) for text in _texts(message)):
+        raise ModelError("this ONNX model holds a name that is no UTF-8 text", argument="model")
     return message, folder
+
+
+def _texts(model: ModelProto) -> Iterator[object]:
+    """Every name that the importer reads: the parser gives bytes for one that is no text."""
+    for imported in model.opset_import:
+        yield imported.domain
+    for function in model.functions:
+        yield from (function.name, function.domain, function.overload, *function.input, *function.output)
+        yield from _texts_of_nodes(function.node)
+    yield from _texts_of_graph(model.graph)
+
+
+def _texts_of_graph(graph: GraphProto) -> Iterator[object]:
+    yield graph.name
+    for info in (*graph.input, *graph.output):
+        yield info.name
+        yield from (size.dim_param for size in info.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (tensor.values.name for tensor in graph.sparse_initializer)
+    yield from _texts_of_nodes(graph.node)
+
+
+def _texts_of_nodes(nodes: Iterable[NodeProto]) -> Iterator[object]:
+    for node in nodes:
+        yield from (node.op_type, node.domain, node.name, node.overload, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.ref_attr_name, attribute.t.name)
+            if attribute.HasField("g"):
+                yield from _texts_of_graph(attribute.g)
 
 
 def element_type(number: int, what: str) -> DType:

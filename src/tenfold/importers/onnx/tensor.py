@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from tenfold.importers.convert import (
 )
 from tenfold.importers.follow import followed
 from tenfold.importers.onnx.proto import DTYPES
-from tenfold.importers.onnx.shorthand import apply, reshaped, transposed
+from tenfold.importers.onnx.shorthand import apply, cast, filled, number, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -29,9 +30,7 @@ from tenfold.ir.type import Type
 from tenfold.ops import dynamic, movement
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.elementwise import broadcast_shapes
-from tenfold.ops.logic import Cast
-
-ENDLESS = 2**31 - 1
+from tenfold.ops.logic import Cast, Where
 
 
 def identity(node: Operator) -> Results:
@@ -280,6 +279,18 @@ def arange(node: Operator) -> Results:
     return result
 
 
+def _padded_with(node: Operator, value: Value) -> Value:
+    """The value where padding a tensor of ones with zeros gives zeros, else the padded input."""
+    x = node.input(0)
+    ones = filled(1, x.type.shape, dt.u8)
+    zero = number(0, ones)
+    inside = pad(replace(node, inputs=(ones, node.input(1), zero, *node.inputs[3:])))
+    zeros = pad(replace(node, inputs=(x, node.input(1), number(0, x), *node.inputs[3:])))
+    assert isinstance(inside, Value) and isinstance(zeros, Value)
+    result: Value = Where()(cast(inside, dt.boolean), zeros, reshaped(value, ()))
+    return result
+
+
 def pad(node: Operator) -> Results:
     """Counts before all axes, then after all axes; a value that is not constant fills what the counts add."""
     x, counts = node.input(0), node.sizes(1)
@@ -288,8 +299,10 @@ def pad(node: Operator) -> Results:
     mode = node.text("mode", "constant", ("constant", "reflect", "edge", "wrap"))
     given = node.optional(2)
     value = constant(given) if given is not None else np.zeros(1, x.type.dtype.numpy)
+    if value is None and given is not None:
+        return _padded_with(node, given)
     if value is None or value.size != 1:
-        raise node.unsupported("its value depends on data")
+        raise node.invalid("its value must be a single number")
     plain = value.item() if x.type.dtype.is_float else int(value.item())
     if counts is None:
         return apply(dynamic.DynamicPad(axes, mode, plain), x, node.input(1))

@@ -24,7 +24,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant, Sizes
 
-MOST_OPERATORS = 1_000_000
+MOST_OPERATORS = 500_000
 DEEPEST_CALL = 64
 LATEST = onnx_opset_version()
 
