@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tenfold.codegen.cpu import pointwise
 from tenfold.codegen.region import Anchored, Operand, Pointwise, identity
-from tenfold.codegen.strategy import Address, Argument, Kernel, Stage, Tactic, Workspace
+from tenfold.codegen.strategy import Address, Argument, Kernel, Refusal, Stage, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
@@ -38,7 +38,7 @@ def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Ke
         gathered=region.gathered,
         uniforms=region.uniforms,
     )
-    second = pointwise.STRATEGY.build(after, Tactic(pointwise.STRATEGY.name), target)
+    second = _elementwise(after, target)
     stages = tuple(_placed(stage, result.value, first.workspace) for stage in (*first.stages, *second.stages))
     size = dim.ceildiv(dim.product(region.domain) * dtype.itemsize, _LINE) * _LINE
     return Kernel(stages, max(first.scratch, second.scratch), first.workspace + size)
@@ -53,7 +53,13 @@ def copied(source: Operand, target: Operand, machine: Target) -> tuple[Stage, ..
         (_turned(source, order),),
         identity(source.dtype),
     )
-    return pointwise.STRATEGY.build(region, Tactic(pointwise.STRATEGY.name), machine).stages
+    return _elementwise(region, machine).stages
+
+
+def _elementwise(region: Pointwise, target: Target) -> Kernel:
+    tactics = pointwise.STRATEGY.tactics(region, target)
+    assert not isinstance(tactics, Refusal), tactics
+    return pointwise.STRATEGY.build(region, tactics[0], target)
 
 
 def dense(dtype: DType, shape: tuple[Size, ...]) -> Operand:
