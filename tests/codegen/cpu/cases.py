@@ -271,6 +271,29 @@ def _mixed() -> Region:
     return pointwise(shape, inputs, what)
 
 
+def _crossed() -> Region:
+    """Two inputs of different widths across the output, a row and a column beside it, a second output."""
+    shape = (3, N, M)
+    inputs = [
+        tensor(_F, shape, (0, 2, 1)),
+        tensor(dt.f16, shape, (2, 0, 1)),
+        spread(tensor(_F, (M,)), shape),
+        spread(tensor(_F, (N, 1)), shape),
+    ]
+    what = body(
+        [one.dtype for one in inputs],
+        (logic.Cast(_F), (1,), _F),
+        (arithmetic.Mul(), (0, 4), _F),
+        (arithmetic.Add(), (5, 2), _F),
+        (arithmetic.Mul(), (6, 3), _F),
+        (Index(1), (), dt.i64),
+        (logic.Cast(_F), (8,), _F),
+        (arithmetic.Add(), (7, 9), _F),
+        outputs=(10, 1),
+    )
+    return pointwise(shape, inputs, what)
+
+
 POINTWISE = (
     Case("add", lambda: _add((N,), tensor(_F, (N,)), tensor(_F, (N,))), TAILS),
     Case("add-static", lambda: _add((3, 50), tensor(_F, (3, 50)), tensor(_F, (3, 50)))),
@@ -301,6 +324,8 @@ POINTWISE = (
     Case("to-channels-last", _moved((2, N, 7, M), (0, 3, 1, 2)), SQUARES),
     Case("from-channels-last", _moved((2, N, M, 7), (0, 2, 3, 1)), SQUARES),
     Case("transpose-batch", _moved((3, N, M), (0, 2, 1)), SQUARES),
+    Case("transpose-add", lambda: _add((N, M), tensor(_F, (N, M), (1, 0)), tensor(_F, (N, M))), SQUARES),
+    Case("transpose-mixed", _crossed, SQUARES),
     Case("transpose-all", _moved((N, 5, M, 3), (3, 2, 1, 0)), SQUARES),
 )  # fmt: skip
 """Elementwise regions: access, broadcasting, tails, several outputs, indices, loads."""

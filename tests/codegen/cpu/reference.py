@@ -26,7 +26,9 @@ Memory = Mapping[Value, np.ndarray]
 """The elements of each value's buffer, in one dimension."""
 
 
-def view(operand: Operand, memory: Memory, bindings: Mapping[str, int], shape: Sequence[int] | None = None) -> np.ndarray:
+def view(
+    operand: Operand, memory: Memory, bindings: Mapping[str, int], shape: Sequence[int] | None = None
+) -> np.ndarray:
     """An operand as an array over its axes, on the buffer itself."""
     sizes = [number(size, bindings) for size in operand.shape] if shape is None else list(shape)
     strides = [number(stride, bindings) * operand.dtype.itemsize for stride in operand.strides]

@@ -18,6 +18,10 @@ def test_case(case: Case, isa: Isa) -> None:
 
 
 @ROWS
-@pytest.mark.parametrize("case", [one for one in cases.ROW if "f32" in one.name or "soft" in one.name or "norm" in one.name], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [one for one in cases.ROW if "f32" in one.name or "soft" in one.name or "norm" in one.name],
+    ids=lambda case: case.name,
+)
 def test_the_other_way_round(case: Case, isa: Isa) -> None:
     check(reduce.STRATEGY, case, isa, which=1)

@@ -13,9 +13,7 @@ from llvmlite import ir
 from tenfold.codegen.cpu.vectors import F64, I1, I32, I64, Vector, Vectors, integer, intrinsic, width
 
 _LIMIT = 2.0**20
-_PARTS = tuple(
-    map(float.fromhex, ("0x1.921fb54400000p+0", "0x1.0b4611a600000p-34", "0x1.3198a2e037073p-69"))
-)
+_PARTS = tuple(map(float.fromhex, ("0x1.921fb54400000p+0", "0x1.0b4611a600000p-34", "0x1.3198a2e037073p-69")))
 _HALF_PI = (float.fromhex("0x1.921fb54442d18p+0"), float.fromhex("0x1.1a62633145c07p-54"))
 _I128 = integer(128)
 _NAME = "reduce_angle"

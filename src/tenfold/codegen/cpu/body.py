@@ -1,4 +1,4 @@
-"""Bodies made ready for emission: activations expanded into primitives, equal instructions merged, unused ones dropped."""
+"""Bodies made ready for emission: activations expanded, equal instructions merged, unused ones dropped."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def pruned(body: Body) -> Body:
         if count + place in needed:
             needed.update(body.code[place].args)
     numbers = {register: register for register in range(count)}
-    code = []
+    code: list[Instruction] = []
     for place, one in enumerate(body.code):
         if count + place in needed:
             numbers[count + place] = count + len(code)

@@ -37,13 +37,13 @@ def cell_names(outer: int) -> tuple[str, ...]:
 
 
 def count_cells(
-    outer: Sequence[Size], line: Size, elements: int, chunked: bool, row: Size = 1
+    outer: Sequence[Size], line: Size, elements: int, chunked: bool, row: Size = 1, grain: int = 64
 ) -> tuple[dict[str, Argument], Size]:
     """Those arguments, and how many parts there are, `elements` being worth a part.
 
-    A line is cut into chunks if `chunked`; each of its positions stands for `row` elements.
+    A line is cut into chunks of a multiple of `grain` if `chunked`; each of its positions stands for `row` elements.
     """
-    chunk: Size = dim.maximum(64, elements // at_least_one(row) // 64 * 64) if chunked else line
+    chunk: Size = dim.maximum(grain, elements // at_least_one(row) // grain * grain) if chunked else line
     chunks = dim.ceildiv(line, chunk) if chunked else 1
     cells = dim.product((*outer, chunks))
     cell = at_least_one(dim.minimum(line, chunk) * row)
@@ -54,8 +54,8 @@ def count_cells(
 
 
 class CellWriter(StageWriter):
-    """A stage whose operands are `streams`: for each name "@name", its strides in bytes along walked axis k as "name.k",
-    and "name.step" along the line where that is no constant.
+    """A stage whose operands are `streams`. Its arguments are, for each name, "@name", strides in bytes along walked
+    axes k as "name.k", and "name.step" along the line where that is no constant.
     """
 
     def __init__(self, isa: Isa, name: str, names: Sequence[str], streams: Mapping[str, Stream]) -> None:

@@ -265,9 +265,7 @@ def _width(dtype: DType) -> int:
     return dtype.itemsize if isinstance(kind, ir.IntType) else (8 if dtype.bits == 64 else 4)
 
 
-def walk(
-    spot: Spot, scalar: Vectors, begin: Vector, end: Vector, masked: bool, visit: Callable[[Spot], None]
-) -> None:
+def walk(spot: Spot, scalar: Vectors, begin: Vector, end: Vector, masked: bool, visit: Callable[[Spot], None]) -> None:
     """Visit a line from `begin` to `end`: whole vectors, then the rest under a mask, or one by one in `scalar` code.
 
     `spot` says what does not change along the line.
@@ -321,11 +319,12 @@ class Inputs:
         ]
 
 
-def outputs_of(body: Body, results: Sequence[Vector], stored: Sequence[Vector], dtypes: Sequence[DType]) -> list[Vector]:
+def outputs_of(
+    body: Body, results: Sequence[Vector], stored: Sequence[Vector], dtypes: Sequence[DType]
+) -> list[Vector]:
     """The results of a body as stored; one that is an input untouched is that input's bits."""
     found = []
     for register, result, dtype in zip(body.outputs, results, dtypes, strict=True):
         same = register < len(stored) and body.dtype(register) is dtype
         found.append(stored[register] if same else narrow(dtype, result))
     return found
-

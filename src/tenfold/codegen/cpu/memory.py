@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from tenfold.codegen.cpu.flow import step
 from tenfold.codegen.cpu.storage import stored_type
-from tenfold.codegen.cpu.vectors import HALF, I16, I32, I64, Literal, Vector, Vectors, intrinsic, suffix
+from tenfold.codegen.cpu.vectors import HALF, I16, I32, I64, Vector, Vectors, intrinsic, literal, suffix
 from tenfold.ir.dtype import DType
 
 
@@ -18,7 +18,7 @@ def load(code: Vectors, dtype: DType, address: ir.Value, mask: Vector | None = N
     if mask is None:
         return code.wrap(code.builder.load(address, typ=code.type(kind), align=dtype.itemsize))
     plain = code.type(I16 if kind == HALF else kind)
-    zeros = Literal(plain, "zeroinitializer")
+    zeros = literal(plain, "zeroinitializer")
     align = ir.Constant(I32, dtype.itemsize)
     arguments = [address, align, mask.value, zeros]
     loaded = code.wrap(intrinsic(code.builder, f"masked.load.{suffix(plain)}.p0", plain, arguments))

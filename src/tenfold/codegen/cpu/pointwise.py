@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tenfold.codegen.cpu import movement
 from tenfold.codegen.cpu.axes import Axes, few
 from tenfold.codegen.cpu.body import expand_body, indices, weight
 from tenfold.codegen.cpu.cells import (
@@ -36,8 +37,8 @@ from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import Body, Operand, Pointwise, Region
 from tenfold.codegen.strategy import Argument, Kernel, Refusal, Stage, Tactic
-from tenfold.ir.dim import Size
 from tenfold.target import Target
+
 
 @dataclass(frozen=True)
 class Form:
@@ -138,21 +139,43 @@ class _Problem:
         return Form(self.isa, outer, tuple(streams[:count]), tuple(streams[count:]), body, around)
 
     @functools.cached_property
-    def counted(self) -> tuple[dict[str, Argument], Size]:
-        """The arguments that count cells, and how many parts there are."""
-        sizes = self.axes.sizes or (1,)
-        moved = sum(one.dtype.itemsize for one in self.operands)
-        elements = elements_a_part(moved, weight(self.form.body), self.form.lanes)
-        return count_cells(sizes[:-1], sizes[-1], elements, chunked=True)
-
-    def arguments(self) -> tuple[Argument, ...]:
-        """What the stage's `args` hold."""
+    def across(self) -> int | None:
+        """The axis along which inputs lie that are best read in blocks; None if there is none."""
         form = self.form
-        found = self.counted[0] | surrounding_arguments(self.region, address)
-        streams = form.streams.items()
-        for (name, one), operand, strides in zip(streams, self.operands, self.axes.strides, strict=True):
-            found |= {f"@{name}": address(operand), **stream_arguments(name, one, strides, form.outer)}
-        return ordered(form.names, found)
+        return movement.crossing(self.axes, (*form.inputs, *form.outputs), len(form.inputs))
+
+    def lines(self) -> Kernel:
+        """Line after line."""
+        form, sizes = self.form, self.axes.sizes or (1,)
+        counted, parts = count_cells(sizes[:-1], sizes[-1], self._elements, chunked=True)
+        found = counted | self._stream_arguments(form.streams, self.axes, form.outer)
+        return Kernel((Stage(source(form), ordered(form.names, found), parts),))
+
+    def blocks(self) -> Kernel:
+        """Blocks transposed in registers."""
+        assert self.across is not None
+        axes = movement.turned(self.axes, self.across)
+        crossed = tuple(
+            one.step is None and strides[-2] == 1 for one, strides in zip(self.form.inputs, axes.strides, strict=False)
+        )
+        around = surroundings(self.region, axes.places, self.asked)
+        outer = len(axes.sizes) - 2
+        form = movement.Form(self.isa, outer, self.form.inputs, crossed, self.form.outputs, self.form.body, around)
+        counted, parts = count_cells(axes.sizes[:outer], axes.sizes[outer], self._elements, True, axes.sizes[-1], 16)
+        found = counted | self._stream_arguments(form.streams, axes, outer + 1) | {"line": axes.sizes[-1]}
+        stage = Stage(movement.source(form), ordered(form.names, found), parts)
+        return Kernel((stage,), scratch=form.block * form.block * 8 * len(form.inputs))
+
+    @property
+    def _elements(self) -> int:
+        moved = sum(one.dtype.itemsize for one in self.operands)
+        return elements_a_part(moved, weight(self.form.body), self.form.lanes)
+
+    def _stream_arguments(self, streams: Mapping[str, Stream], axes: Axes, line: int) -> dict[str, Argument]:
+        found = surrounding_arguments(self.region, address)
+        for (name, one), operand, strides in zip(streams.items(), self.operands, axes.strides, strict=True):
+            found |= {f"@{name}": address(operand), **stream_arguments(name, one, strides, line)}
+        return found
 
 
 class PointwiseStrategy:
@@ -161,17 +184,24 @@ class PointwiseStrategy:
     name = "pointwise"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """One way: nested loops; refused for element types and operations that have no generated code."""
+        """Nested loops over lines; where inputs lie along another axis than the outputs, blocks first.
+
+        Refused for element types and operations that have no generated code.
+        """
         if not isinstance(region, Pointwise):
             return Refusal("not an elementwise region")
         reason = refusal(region.body)
-        return Refusal(reason) if reason else (Tactic(self.name),)
+        if reason:
+            return Refusal(reason)
+        lines, blocks = (Tactic(self.name, (("by", word),)) for word in ("lines", "blocks"))
+        crossed = _Problem(region, isa_of(target)).across is not None
+        return (blocks, lines) if crossed else (lines,)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """One stage."""
         assert isinstance(region, Pointwise)
         problem = _Problem(region, isa_of(target))
-        return Kernel((Stage(source(problem.form), problem.arguments(), problem.counted[1]),))
+        return problem.blocks() if tactic["by"] == "blocks" else problem.lines()
 
 
 STRATEGY = PointwiseStrategy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from tenfold.codegen.cpu.body import expand_body, indices, multiplied, stashed, 
 from tenfold.codegen.cpu.cells import count_cells, elements_a_part, stream_arguments
 from tenfold.codegen.cpu.emit import refusal
 from tenfold.codegen.cpu.isa import Isa, isa_of
-from tenfold.codegen.cpu.lines import Stream, stream, surrounding_arguments, surroundings
+from tenfold.codegen.cpu.lines import stream, surrounding_arguments, surroundings
 from tenfold.codegen.cpu.rows import Form
 from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.region import Body, Operand, Phase, Region, Row
@@ -95,15 +96,17 @@ class _Problem:
         pairs = zip((*self.moving, *self.flat), self.axes.strides, strict=True)
         streams = [stream(one.dtype, strides[self.line]) for one, strides in pairs]
         counts = (len(region.inputs), len(region.outputs), len(region.finish_inputs), len(region.finish_outputs))
-        groups: list[tuple[Stream, ...]] = []
-        for count in counts:
-            groups.append(tuple(streams[:count]))
-            streams = streams[count:]
+        ends = list(itertools.accumulate(counts))
+        inputs, outputs, first, last = (tuple(streams[end - n : end]) for n, end in zip(counts, ends, strict=True))
         phases = tuple(Phase(expand_body(one.body), one.combine) for one in region.phases)
         body = expand_body(region.body) if region.body else None
         finish = expand_body(region.finish) if region.finish else None
         around = surroundings(region, self.axes.places, self.asked)
-        form = self._with_stash(Form(self.isa, self.columns, self.outer, self.row, *groups, phases, body, finish, around))
+        form = self._with_stash(
+            Form(
+                self.isa, self.columns, self.outer, self.row, inputs, outputs, first, last, phases, body, finish, around
+            )
+        )
         if form.body is None or self.columns:
             return form
         even = [one.step == 0 for one in form.inputs] + [True] * len(phases) + [False] * bool(form.stash)

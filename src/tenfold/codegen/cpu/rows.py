@@ -1,7 +1,7 @@
 """The code of reductions, softmax and norms: sweeps over rows that stay in cache.
 
-Two forms. In `rows`, lanes lie along a row and are combined at the end of a phase. In `columns`, for rows that are apart
-in memory where their neighbours are not, each lane is a row of its own.
+Lanes lie along a row, and are combined at the end of a phase; or across rows, each lane being a row of its own, where
+a row's elements are apart in memory and neighbouring rows are not.
 """
 
 from __future__ import annotations
@@ -102,11 +102,15 @@ class RowWriter(CellWriter):
             for number, one in enumerate(form.phases)
         ]
         scalars = [even] * len(form.phases)
-        self.body = LineBody(self, form.around, form.body, [*steps, *scalars, *[1] * bool(form.stash)], form.line) \
-            if form.body else None
+        self.body = (
+            LineBody(self, form.around, form.body, [*steps, *scalars, *[1] * bool(form.stash)], form.line)
+            if form.body
+            else None
+        )
         finish_steps = [one.step for one in form.finish_inputs]
-        self.last = LineBody(self, form.around, form.finish, [*finish_steps, *scalars], form.line) \
-            if form.finish else None
+        self.last = (
+            LineBody(self, form.around, form.finish, [*finish_steps, *scalars], form.line) if form.finish else None
+        )
 
     def nest(
         self,
@@ -232,11 +236,12 @@ class AlongRows(RowWriter):
         lanes, masks = spot.code.lanes, self.form.isa.masks
         count = len(totals) - (not masks)
         done = self.number(0)
+        kinds = totals
         for group in (count, 1) if count > 1 else (1,):
             stop = end & -(group * lanes)
 
             def turn(at: Vector, *values: ir.Value, group: int = group) -> Sequence[ir.Value]:
-                current = _like(totals, values)
+                current = _like(kinds, values)
                 for number in range(group):
                     current[number] = visit(replace(spot, position=at + number * lanes), current[number])
                 return _values(current)
@@ -428,5 +433,3 @@ def _like(totals: Sequence[Accumulator], values: Sequence[ir.Value]) -> list[Acc
 def source(form: Form) -> str:
     """The module of a row stage, in textual form."""
     return (AcrossRows if form.columns else AlongRows)(form).text()
-
-

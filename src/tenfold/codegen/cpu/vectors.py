@@ -44,21 +44,14 @@ def integer(bits: int) -> ir.IntType:
     return ir.IntType(bits)
 
 
-class Literal(ir.Constant):
+def literal(kind: ir.Type, text: str) -> ir.Constant:
     """A constant written out, of any type."""
-
-    def __init__(self, kind: ir.Type, text: str) -> None:
-        self.type = kind
-        self.constant = text
-
-    def _to_string(self) -> str:
-        return f"{self.type} {self.constant}"
-
-    def _get_reference(self) -> str:
-        return self.constant
+    found = ir.FormattedConstant(I1, text)
+    found.type = kind
+    return found
 
 
-def _literal(element: ir.Type, number: float | int | bool) -> str:
+def _digits(element: ir.Type, number: float | int | bool) -> str:
     if isinstance(element, ir.IntType):
         return str(int(number)) if element.width > 1 else str(bool(number)).lower()
     if str(element) == "half":
@@ -99,9 +92,9 @@ class Vectors:
 
     def constant(self, element: ir.Type, number: float | int | bool) -> Vector:
         """A number in every lane."""
-        literal = _literal(element, number)
-        text = literal if self.lanes == 1 else f"splat ({element} {literal})"
-        return Vector(self, Literal(self.type(element), text))
+        digits = _digits(element, number)
+        text = digits if self.lanes == 1 else f"splat ({element} {digits})"
+        return Vector(self, literal(self.type(element), text))
 
     def zero(self, element: ir.Type) -> Vector:
         """Zero in every lane."""
@@ -109,7 +102,7 @@ class Vectors:
 
     def undefined(self, element: ir.Type) -> ir.Value:
         """A vector whose every lane is still to be inserted."""
-        return Literal(self.type(element), "poison")
+        return literal(self.type(element), "poison")
 
     def iota(self, element: ir.IntType, step: int = 1) -> Vector:
         """0, step, 2 step, …"""
@@ -352,7 +345,7 @@ class Vector:
 
     def shuffle(self, order: Sequence[int], other: Vector | None = None) -> ir.Value:
         """Elements of this and `other` (numbered on from this one's) in the stated order."""
-        second = other.value if other else Literal(self.type, "poison")
+        second = other.value if other else literal(self.type, "poison")
         mask = ir.Constant(ir.VectorType(I32, len(order)), list(order))
         return self.code.builder.shuffle_vector(self.value, second, mask)
 
