@@ -113,7 +113,7 @@ def enable_telemetry_events() -> None:
 
 
 def install() -> None:
-    """Let `import onnxruntime` give this package, in this process, from now on; modules that hold the real one keep it."""
+    """Let `import onnxruntime` give this package in this process; modules that hold the real one keep it."""
     if sys.modules.get(_NAME) is sys.modules[__name__]:
         return
     _replaced.update(_taken_out())

@@ -244,12 +244,12 @@ def _open(model: str | os.PathLike[str] | bytes, options: SessionOptions) -> Eng
     if not isinstance(model, str | os.PathLike | bytes | bytearray | memoryview):
         raise TypeError(f"Unable to load from type '{type(model)}'")
     threads = options.intra_op_num_threads or None
-    named = isinstance(model, str | os.PathLike)
-    if named and not Path(model).is_file():
-        raise failures.NoSuchFile(f"Load model from {model} failed:Load model {model} failed. File doesn't exist")
+    path = Path(model) if isinstance(model, str | os.PathLike) else None
+    if path and not path.is_file():
+        raise failures.NoSuchFile(f"Load model from {path} failed:Load model {path} failed. File doesn't exist")
     with failures.translated():
-        if named and _is_engine(Path(model)):
-            return tenfold.load(model, threads=threads)
+        if path and _is_engine(path):
+            return tenfold.load(path, threads=threads)
         try:
             return tenfold.build(model, threads=threads, dims=options.dimensions or None)
         except ModelError as error:

@@ -247,4 +247,5 @@ def array_at(address: int, shape: Sequence[int], element_type: DTypeLike | int) 
     """The memory at an address as an array; the caller promises that it is there as long as the array."""
     dtype = _dtype(element_type)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(tuple(shape))
+    memory = memoryview((ctypes.c_char * size).from_address(address))
+    return np.ndarray(tuple(shape), dtype, memory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
@@ -12,19 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import Cancelled, EngineError, ExecutionError, InputError
-from tenfold.ir.dtype import DType
-from tenfold.runtime.cpu.arena import Arena
+from tenfold.runtime.arrays import as_input, as_output, returning
+from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
-from tenfold.runtime.cpu.invoke import Invocation, Timing
+from tenfold.runtime.cpu.invoke import Invocation
 from tenfold.runtime.cpu.shortcut import Replay
 from tenfold.runtime.frame import Frame, Frames
-from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Spec
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Spec
+from tenfold.runtime.profile import Profile, Step, in_order
 
 if TYPE_CHECKING:
     from tenfold.runtime.engine import Engine
 
 Array = NDArray[Any]
+Inputs = Mapping[str, Any] | Sequence[Any]
 BRIEF_ARENA = 64 << 10
+MOST_STEPS = 1 << 16
 
 
 class Context:
@@ -47,10 +51,15 @@ class Context:
         self._frame: Frame | None = None
         self._replay: Replay | None = None
         self._replayed: Frame | None = None
-        self._names = tuple(spec.name for spec in plan.outputs)
-        self._bound: dict[str, Array] = {}
-        self._first_output = FIRST_INPUT + len(plan.inputs)
-        self._lock = Lock()
+        self._inputs = {spec.name: spec for spec in plan.inputs}
+        self._outputs = {spec.name: spec for spec in plan.outputs}
+        self._names = tuple(self._outputs)
+        self._bound_inputs: dict[str, Any] = {}
+        self._bound_outputs: dict[str, Array] = {}
+        self._lock, self._turn = Lock(), Lock()
+        self._epoch = 0
+        self._current: object = None
+        self._host_steps: list[Step] | None = None
         self._queue: ThreadPoolExecutor | None = None
         self._closed = False
         self.native_calls = 0
@@ -58,53 +67,82 @@ class Context:
 
     # running
 
-    def run(self, inputs: Mapping[str, Any] | Sequence[Any] = ()) -> dict[str, Array]:
+    def run(self, inputs: Inputs = ()) -> dict[str, Any]:
         """The model's outputs by name, in the model's order, for these inputs (by name, or in order).
 
-        Bound inputs may be left out; bound outputs are written in place. Raises InputError for an array that does not
-        fit, Cancelled, ExecutionError.
+        Bound inputs may be left out; bound outputs are written in place. Results are arrays of the kind of the first
+        input. Raises InputError for an array that does not fit, Cancelled, ExecutionError.
         """
+        epoch = self._epoch
         with self._lock:
-            self._cancel[0] = 0
-            if self._replay is not None and not self._bound:
-                results = self._replay.run(self._in_order(inputs))
-                if results is not None:
-                    self.native_calls = self._invocation.entries
-                    if self._replay.status:
-                        self._finish(self._replay.status)
-                    return dict(zip(self._names, results, strict=True))
-            return self._run(inputs)
+            return self._call(inputs, epoch)
 
-    def _in_order(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Sequence[Any]:
-        """The arrays of a call as they were given, in the model's order; nothing if the call does not name each once."""
-        if not isinstance(inputs, Mapping):
+    def _call(self, inputs: Inputs, epoch: int) -> dict[str, Any]:
+        """A call that `cancel` ends if it comes after `epoch` was read."""
+        self._cancel[0] = 0
+        if self._epoch != epoch:
+            raise Cancelled("the call was cancelled before it began")
+        if self._replay is not None:
+            results = self._replay.run(self._in_order(inputs))
+            if results is not None:
+                self.native_calls = self._invocation.entries
+                if self._replay.status:
+                    self._finish(self._replay.status)
+                return dict(zip(self._names, results, strict=True))
+        return self._run(inputs)
+
+    def _in_order(self, inputs: Inputs) -> Sequence[Any]:
+        """The arrays of a call as they were given, in the model's order; nothing if it does not name each once."""
+        if self._bound_inputs:
+            inputs = self._by_name(inputs)
+            if not inputs.keys() <= self._inputs.keys():
+                return ()
+            inputs = self._bound_inputs | inputs
+        elif not isinstance(inputs, Mapping):
             return inputs
-        return [inputs.get(spec.name) for spec in self._plan.inputs] if len(inputs) == len(self._plan.inputs) else ()
+        return [inputs.get(name) for name in self._inputs] if len(inputs) == len(self._inputs) else ()
 
-    def _run(self, inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Array]:
+    def _by_name(self, inputs: Inputs) -> dict[str, Any]:
+        if isinstance(inputs, Mapping):
+            return dict(inputs)
+        if len(inputs) > len(self._inputs):
+            raise InputError(f"{len(inputs)} arrays given; the model takes {len(self._inputs)}", remedy=self._takes())
+        return dict(zip(self._inputs, inputs, strict=False))
+
+    def _run(self, inputs: Inputs) -> dict[str, Any]:
         if self._closed:
             raise EngineError("the context is closed", remedy="make another with engine.context()")
-        arrays = self._gather(inputs)
+        given = self._by_name(inputs)
+        arrays = self._gather(given)
         frame = self._frames.find(arrays)
         results = [self._result(spec, shape) for spec, shape in zip(self._plan.outputs, frame.outputs, strict=True)]
         self._bases[ARENA] = self._arena.reserve(frame.arena)
         for number, array in enumerate((*arrays, *results), FIRST_INPUT):
             self._bases[number] = array.ctypes.data
         self._remember(frame, arrays, results)
+        self._walk(frame)
+        returned = returning(given.values())
+        return dict(zip(self._names, map(returned, results) if returned else results, strict=True))
+
+    def _walk(self, frame: Frame) -> None:
         self._invocation.frame[:] = frame.slots
         self.native_calls = 0
         for span, step in self.engine.spans:
             if step is None:
                 self._finish(self._invocation.run(brief=frame.arena < BRIEF_ARENA, start=span.begin))
                 self.native_calls += self._invocation.entries
-            else:
-                step.run(frame.slots, self._address, self._frames.sizes(frame))
-        return {spec.name: array for spec, array in zip(self._plan.outputs, results, strict=True)}
+                continue
+            self._finish(Status.CANCELLED if self._cancel[0] else Status.DONE)
+            start = time.perf_counter()
+            step.run(frame.slots, self._address, self._frames.sizes(frame))
+            if self._host_steps is not None:
+                seconds = time.perf_counter() - start
+                self._host_steps.append(Step(span.label or Label((), "host", "host"), -1, 1, start, seconds))
 
     def _remember(self, frame: Frame, arrays: Sequence[Array], results: Sequence[Array]) -> None:
         """From the second call of one kind in a row on, let the next one be a replay, if it is one native call."""
         again, self._frame = self._frame is frame, frame
-        if again and self._replayed is not frame and self.engine.is_one_span and not self._bound:
+        if again and self._replayed is not frame and self.engine.is_one_span:
             watched = {symbol.input for symbol in self._plan.symbols if symbol.entry >= 0}
             self._replayed = frame
             self._replay = Replay(
@@ -114,6 +152,7 @@ class Context:
                 results,
                 first=FIRST_INPUT,
                 watched=watched,
+                kept={index for index, name in enumerate(self._names) if name in self._bound_outputs},
                 brief=frame.arena < BRIEF_ARENA,
             )
 
@@ -129,38 +168,32 @@ class Context:
                 f"the kernel of {label.kind} failed with status {status}", operator=", ".join(label.source) or None
             )
 
-    def _gather(self, inputs: Mapping[str, Any] | Sequence[Any]) -> list[Array]:
-        specs = self._plan.inputs
-        if not isinstance(inputs, Mapping):
-            if len(inputs) > len(specs):
-                raise InputError(f"{len(inputs)} arrays given; the model takes {len(specs)}", remedy=self._takes())
-            inputs = {spec.name: array for spec, array in zip(specs, inputs, strict=False)}
-        known = {spec.name for spec in specs}
-        for name in inputs:
-            if name not in known:
-                raise InputError(f"the model has no input {name!r}", argument=name, remedy=self._takes())
-        return [self._input(spec, inputs) for spec in specs]
+    def _gather(self, given: Mapping[str, Any]) -> list[Array]:
+        for name in given:
+            self._require(name, self._inputs, "input")
+        return [self._input(spec, given) for spec in self._plan.inputs]
+
+    def _require(self, name: str, known: Mapping[str, Spec], role: str) -> Spec:
+        if name not in known:
+            remedy = self._takes() if role == "input" else f"it has {', '.join(known)}"
+            raise InputError(f"the model has no {role} {name!r}", argument=name, remedy=remedy)
+        return known[name]
 
     def _takes(self) -> str:
         return "give " + "; ".join(map(str, self._plan.inputs))
 
-    def _input(self, spec: Spec, inputs: Mapping[str, Any]) -> Array:
-        given = inputs.get(spec.name)
-        if given is None:
-            given = self._bound.get(spec.name)
-        if given is None:
+    def _input(self, spec: Spec, given: Mapping[str, Any]) -> Array:
+        array = given.get(spec.name)
+        if array is None:
+            array = self._bound_inputs.get(spec.name)
+        if array is None:
             raise InputError(f"input {spec.name!r} is missing", argument=spec.name, remedy=self._takes())
-        return as_input(spec, given)
+        return as_input(spec, array)
 
     def _result(self, spec: Spec, shape: tuple[int, ...]) -> Array:
-        bound = self._bound.get(spec.name)
+        bound = self._bound_outputs.get(spec.name)
         if bound is None:
-            return np.empty(shape, spec.dtype.numpy)
-        if bound.dtype != spec.dtype.numpy or not bound.flags.c_contiguous or not bound.flags.writeable:
-            raise InputError(
-                f"output {spec.name!r} is bound to {bound.dtype}{bound.shape}", argument=spec.name, remedy="bind "
-                f"a writeable row-major {spec.dtype} array"
-            )
+            return fresh_array(shape, spec.dtype.numpy)
         size = int(np.prod(shape, dtype=np.int64))
         if bound.size < size:
             raise InputError(
@@ -172,60 +205,111 @@ class Context:
 
     # binding
 
-    def bind(self, inputs: Mapping[str, Array] | None = None, outputs: Mapping[str, Array] | None = None) -> None:
-        """Use these arrays in each call until unbound: inputs that a call leaves out, outputs written in place."""
-        names = {spec.name for spec in self._plan.inputs}
-        for name in inputs or {}:
-            if name not in names:
-                raise InputError(f"the model has no input {name!r}", argument=name, remedy=self._takes())
-        results = {spec.name for spec in self._plan.outputs}
-        for name in outputs or {}:
-            if name not in results:
-                raise InputError(f"the model has no output {name!r}", argument=name, remedy=f"it has {sorted(results)}")
-        self._bound.update(inputs or {}, **(outputs or {}))
+    def bind(self, inputs: Mapping[str, Any] | None = None, outputs: Mapping[str, Any] | None = None) -> None:
+        """Use these arrays in each call until unbound: inputs that a call leaves out, outputs written in place.
+
+        Results are then views of the bound arrays, which may be larger. Raises InputError for a name the model lacks,
+        and for an array that cannot be used in place: of another dtype, not row-major, or, for an output, read-only.
+        """
+        inputs, outputs = inputs or {}, outputs or {}
+        found = {name: as_input(self._require(name, self._inputs, "input"), a) for name, a in inputs.items()}
+        results = {name: as_output(self._require(name, self._outputs, "output"), a) for name, a in outputs.items()}
+        for name, array in inputs.items():
+            if isinstance(array, np.ndarray) and found[name] is not array:
+                raise InputError(
+                    f"input {name!r} is bound to an array that is not row-major",
+                    argument=name,
+                    remedy="bind numpy.ascontiguousarray of it",
+                )
+        results = {
+            name: as_output(self._require(name, self._outputs, "output"), a) for name, a in (outputs or {}).items()
+        }
+        with self._lock:
+            self._bound_inputs |= found
+            self._bound_outputs |= results
+            self._forget()
 
     def unbind(self, *names: str) -> None:
         """Forget these bindings, or all."""
-        for name in names or tuple(self._bound):
-            self._bound.pop(name, None)
+        with self._lock:
+            for bound in (self._bound_inputs, self._bound_outputs):
+                for name in names or tuple(bound):
+                    bound.pop(name, None)
+            self._forget()
+
+    def _forget(self) -> None:
+        self._frame = self._replay = self._replayed = None
 
     # asynchronous
 
-    def submit(self, inputs: Mapping[str, Any] | Sequence[Any] = ()) -> Future[dict[str, Array]]:
-        """Queue a call; calls of one context run in order."""
-        if self._queue is None:
-            self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
-        return self._queue.submit(self.run, inputs)
+    def submit(self, inputs: Inputs = ()) -> Future[dict[str, Any]]:
+        """Queue a call; calls of one context run in order, each after the one before has ended."""
+        return self._submit(inputs, None)
 
-    async def run_async(self, inputs: Mapping[str, Any] | Sequence[Any] = ()) -> dict[str, Array]:
-        """`run`, awaited."""
-        return await _wrap(self.submit(inputs))
+    def _submit(self, inputs: Inputs, token: object) -> Future[dict[str, Any]]:
+        with self._turn:
+            if self._queue is None:
+                self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
+            return self._queue.submit(self._queued, inputs, self._epoch, token)
+
+    def _queued(self, inputs: Inputs, epoch: int, token: object) -> dict[str, Any]:
+        with self._lock:
+            self._take_turn(token)
+            try:
+                return self._call(inputs, epoch)
+            finally:
+                self._take_turn(None)
+
+    def _take_turn(self, token: object) -> None:
+        with self._turn:
+            self._current = token
+
+    async def run_async(self, inputs: Inputs = ()) -> dict[str, Any]:
+        """`run`, awaited. Cancelling the awaiting task ends the call."""
+        token = object()
+        future = self._submit(inputs, token)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            with self._turn:
+                if self._current is token:
+                    self._cancel[0] = 1
+            raise
 
     def cancel(self) -> None:
         """End the running call and the queued ones with Cancelled."""
+        self._epoch += 1
         self._cancel[0] = 1
-        if self._queue is not None:
-            self._queue.shutdown(wait=False, cancel_futures=True)
-            self._queue = None
 
     # looking inside
 
-    def profile(self, inputs: Mapping[str, Any] | Sequence[Any] = ()) -> list[Timing]:
-        """Run once and tell how long each executed step took; `engine.plan.labels` says what a step is."""
+    def profile(self, inputs: Inputs = ()) -> Profile:
+        """Run once and tell how long each step took, by the operators of the user's model."""
+        epoch = self._epoch
         with self._lock:
             self._cancel[0] = 0
-            self._invocation.start_profile(1 << 16)
+            if self._epoch != epoch:
+                raise Cancelled("the call was cancelled before it began")
+            self._invocation.start_profile(MOST_STEPS)
+            host_steps: list[Step] = []
+            self._host_steps = host_steps
+            origin = time.perf_counter()
             try:
-                self._run(inputs)
+                outputs = self._run(inputs)
             finally:
-                timings, _ = self._invocation.stop_profile()
-        return timings
+                timings, lost = self._invocation.stop_profile()
+                self._host_steps = None
+        labels = dict(enumerate(self._plan.labels))
+        steps = [Step(labels.get(t.step, Label((), "", "")), t.step, t.parts, t.start, t.seconds) for t in timings]
+        steps += [Step(s.label, s.number, s.parts, s.start - origin, s.seconds) for s in host_steps]
+        return Profile(in_order(steps), outputs, lost)
 
     def close(self) -> None:
-        """Give memory and threads back. Waits for a running call."""
+        """Give memory and threads back. Waits for the running call; queued ones end with EngineError."""
         with self._lock:
             if not self._closed:
                 self._closed = True
+                self._forget()
                 self._invocation.close()
                 self._arena.close()
         if self._queue is not None:
@@ -236,38 +320,3 @@ class Context:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-async def _wrap(future: Future[dict[str, Array]]) -> dict[str, Array]:
-    return await asyncio.wrap_future(future)
-
-
-def as_input(spec: Spec, given: Any) -> Array:
-    """The given array, row-major and native; Python numbers and lists take the declared dtype where that is exact."""
-    dtype: DType = spec.dtype
-    if not isinstance(given, np.ndarray):
-        given = from_python(spec, given)
-    if given.dtype != dtype.numpy:
-        raise InputError(
-            f"input {spec.name!r} is {given.dtype}, and the model takes {spec}",
-            argument=spec.name,
-            remedy=f"convert it with .astype({dtype.numpy.name!r})",
-        )
-    if not given.flags.c_contiguous or not given.flags.aligned:
-        given = np.ascontiguousarray(given)
-    return given
-
-
-def from_python(spec: Spec, given: Any) -> Array:
-    """A Python number or nested list, or anything with DLPack, as an array of the declared dtype."""
-    if hasattr(given, "__dlpack__"):
-        return np.from_dlpack(given)
-    made = np.asarray(given)
-    typed = made.astype(spec.dtype.numpy)
-    if not np.array_equal(typed.astype(made.dtype), made, equal_nan=made.dtype.kind == "f"):
-        raise InputError(
-            f"input {spec.name!r}: the given numbers are not exact in {spec.dtype}",
-            argument=spec.name,
-            remedy=f"give a NumPy array of dtype {spec.dtype.numpy.name}",
-        )
-    return typed

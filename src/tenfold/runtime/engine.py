@@ -33,7 +33,7 @@ class Engine:
     """
 
     def __init__(self, file: File, *, threads: int | None = None, memory_limit: int | None = None) -> None:
-        self._file = file
+        self.file = file
         self.manifest = file.manifest
         self.target = _best_target(file)
         entry = self.manifest["targets"][self.target]
@@ -117,14 +117,16 @@ class Engine:
     def team(self) -> Team:
         """The process's worker threads."""
         section, entries = self._crew
-        return team_of(lambda: self._file.section(section).tobytes(), entries)
+        return team_of(lambda: self.file.section(section).tobytes(), entries)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the engine file, whole: an older file of that name stays until the new one is complete."""
         try:
-            format.write(path, self._file.image)
+            format.write(path, self.file.image)
         except OSError as error:
-            raise EngineError(f"{path}: {error.strerror or error}", remedy="choose a folder that can be written") from error
+            raise EngineError(
+                f"{path}: {error.strerror or error}", remedy="choose a folder that can be written"
+            ) from error
 
     def memory(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes for inputs of these shapes: weights, arena, and the sum of all buffers without sharing."""
@@ -157,7 +159,7 @@ def from_image(image: NDArray[np.uint8], name: str, **options: Any) -> Engine:
 
 def _best_target(file: File) -> str:
     """The first of the engine's targets, best first, that this machine runs."""
-    names = list(file.manifest["targets"])
+    names: list[str] = list(file.manifest["targets"])
     order = sorted(names, key=lambda name: (-_rank(name), names.index(name)))
     reasons = []
     for name in order:

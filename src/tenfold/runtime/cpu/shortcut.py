@@ -125,7 +125,8 @@ class Replay:
     """Repeats a call for other arrays of the same kinds, with no look at them in Python.
 
     `frame` is the call's frame before it ran, `inputs` and `results` its arrays; their addresses belong to the bases
-    from `first` on, in this order. `watched` says which inputs' contents the frame depends on.
+    from `first` on, in this order. `watched` says which inputs' contents the frame depends on, `kept` into which of
+    the results themselves each call writes, where others are fresh memory.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Replay:
         *,
         first: int,
         watched: Collection[int] = (),
+        kept: Collection[int] = (),
         start: int = 0,
         brief: bool = False,
     ) -> None:
@@ -144,12 +146,12 @@ class Replay:
         arguments += [Argument(array, first + len(inputs) + i, written=True) for i, array in enumerate(results)]
         self._enter = make_shortcut(invocation, frame, arguments, start=start, brief=brief)
         self._invocation, self._inputs = invocation, len(inputs)
-        self._fresh = [array_maker(array.shape, array.dtype) for array in results]
+        self._fresh = [_keeper(a) if i in kept else array_maker(a.shape, a.dtype) for i, a in enumerate(results)]
         self.status: int = Status.DONE
 
     def run(self, arrays: Sequence[Any]) -> list[Array] | None:
-        """The results for these inputs, in fresh memory; `status` says how it went. None, and nothing has run, if the
-        inputs differ in kind from those of the call that is repeated.
+        """The results for these inputs, in fresh memory but for those that are kept; `status` says how it went. None,
+        and nothing has run, if the inputs differ in kind from those of the call that is repeated.
         """
         if self._enter is None or len(arrays) != self._inputs:
             return None
@@ -160,6 +162,10 @@ class Replay:
         self._invocation.entries = 1
         self.status = self._invocation.resume() if status == _YIELD else status
         return results
+
+
+def _keeper(array: Array) -> Callable[[], Array]:
+    return lambda: array
 
 
 def _padded(contents: bytes) -> bytes:

@@ -1,0 +1,56 @@
+"""tenfold compare MODEL --against onnxruntime|reference"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tenfold.cli import arguments
+from tenfold.cli.arguments import Recipe, dims_of, is_engine, shapes_of
+from tenfold.cli.shell import DIFFERS, answer, set_logging
+from tenfold.diagnose import compare, samples, tables
+from tenfold.errors import OptionError
+
+
+def verb(
+    path: arguments.Model,
+    against: Annotated[str, typer.Option("--against", help="onnxruntime or reference.")] = "onnxruntime",
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="The greatest norm of a difference by the peer's norm.")
+    ] = compare.TOLERANCE,
+    layers: Annotated[bool, typer.Option(help="Also compare every value on the way.")] = True,
+    inputs: arguments.Inputs = None,
+    random: arguments.Seed = 0,
+    target: arguments.Targets = None,
+    shape: arguments.Shapes = None,
+    dim: arguments.Dims = None,
+    precision: arguments.Precision = None,
+    effort: arguments.Effort = None,
+    threads: arguments.Threads = None,
+    cache: arguments.Cache = None,
+    json: arguments.Json = False,
+    verbose: arguments.Verbose = 0,
+) -> None:
+    """Compare a model's outputs and layers with another runtime's; exit code 1 if they differ."""
+    set_logging(verbose)
+    if is_engine(path):
+        raise OptionError(
+            f"{path} is an engine, which no other runtime reads", argument="MODEL", remedy="give the model it came from"
+        )
+    recipe = Recipe(target, shape, dim, precision, effort, threads, cache)
+    engine = recipe.build(path)
+    asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
+    found = compare.compare(
+        path, engine, asked, against=against, options=recipe.options, tolerance=tolerance, layers=layers
+    )
+    data: dict[str, Any] = {"model": str(path), "target": engine.target, **compare.as_data(found)}
+
+    def show(console: Console) -> None:
+        for part in tables.comparison(data):
+            console.print(part)
+
+    answer(data, as_json=json, show=show)
+    if not found.agrees:
+        raise typer.Exit(DIFFERS)

@@ -1,0 +1,47 @@
+"""tenfold profile ENGINE|MODEL [--trace FILE]"""
+
+from __future__ import annotations
+
+import json as text
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tenfold.cli import arguments
+from tenfold.cli.arguments import Recipe, dims_of, shapes_of
+from tenfold.cli.shell import answer, set_logging
+from tenfold.diagnose import profile, samples, tables
+
+
+def verb(
+    path: arguments.EngineOrModel,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Chrome's viewer or Perfetto.")
+    ] = None,
+    inputs: arguments.Inputs = None,
+    random: arguments.Seed = 0,
+    target: arguments.Targets = None,
+    shape: arguments.Shapes = None,
+    dim: arguments.Dims = None,
+    precision: arguments.Precision = None,
+    effort: arguments.Effort = None,
+    threads: arguments.Threads = None,
+    cache: arguments.Cache = None,
+    json: arguments.Json = False,
+    verbose: arguments.Verbose = 0,
+) -> None:
+    """Tell how long each part of a model takes, by the operators of the user's model."""
+    set_logging(verbose)
+    engine = Recipe(target, shape, dim, precision, effort, threads, cache).open(path)
+    asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
+    found = profile.profiled(engine, asked)
+    if trace is not None:
+        trace.write_text(text.dumps(found.chrome_trace()), encoding="utf-8")
+    data: dict[str, Any] = {"model": str(path), "target": engine.target, **profile.as_data(found)}
+
+    def show(console: Console) -> None:
+        console.print(tables.profile(data))
+
+    answer(data, as_json=json, show=show)

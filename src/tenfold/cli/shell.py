@@ -1,0 +1,88 @@
+"""What every verb shares: exit codes, answers on standard output, progress and messages on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tenfold import errors
+from tenfold import settings as environment
+
+OK, DIFFERS, USAGE, MODEL, UNSUPPORTED, ENGINE, INPUT, DEVICE, LIMIT, INTERRUPTED = (*range(9), 130)
+
+_CODES: tuple[tuple[type[errors.TenfoldError], int], ...] = (
+    (errors.OptionError, USAGE),
+    (errors.ModelError, MODEL),
+    (errors.UnsupportedError, UNSUPPORTED),
+    (errors.TargetError, UNSUPPORTED),
+    (errors.EngineError, ENGINE),
+    (errors.InputError, INPUT),
+    (errors.DeviceError, DEVICE),
+    (errors.LimitError, LIMIT),
+)
+
+
+def code_of(error: errors.TenfoldError) -> int:
+    """The exit code that stands for an error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), DEVICE)
+
+
+def screen() -> Console:
+    """Standard output."""
+    return Console(file=sys.stdout, highlight=False)
+
+
+def margin() -> Console:
+    """Standard error: messages and progress."""
+    return Console(file=sys.stderr, highlight=False)
+
+
+def answer(data: Mapping[str, Any], *, as_json: bool, show: Callable[[Console], None]) -> None:
+    """Write a verb's answer: one JSON object, or what `show` draws."""
+    if as_json:
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    else:
+        show(screen())
+
+
+def tell_error(error: Exception, *, as_json: bool) -> None:
+    """Write an error: on standard error, and as a JSON object on standard output if that was asked for."""
+    margin().print(f"error: {error}", style="red", markup=False)
+    for note in getattr(error, "__notes__", ()):
+        margin().print(f"  {note}", markup=False)
+    if as_json:
+        about = {"type": type(error).__name__, "message": getattr(error, "message", str(error))}
+        about |= {field: getattr(error, field, None) for field in ("operator", "argument", "remedy")}
+        sys.stdout.write(json.dumps({"error": about}) + "\n")
+
+
+def set_logging(verbose: int) -> None:
+    """Let the logger 'tenfold' write to standard error: at TENFOLD_LOG's level, INFO by -v, DEBUG by -vv."""
+    logger = logging.getLogger("tenfold")
+    logger.handlers = [RichHandler(console=margin(), show_path=False, markup=False, log_time_format="%H:%M:%S")]
+    logger.propagate = False
+    logger.setLevel((environment.LOG.value(), "INFO", "DEBUG")[min(verbose, 2)])
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Within it, a bar for each phase that is told of by (phase, done, total), if standard error is a screen."""
+    columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = margin()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(phase, total=total)
+            bars.update(tasks[phase], completed=done, total=total)
+
+        yield tell

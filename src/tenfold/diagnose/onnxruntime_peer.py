@@ -1,0 +1,40 @@
+"""ONNX Runtime as a peer; imported through `tenfold.diagnose.open_peer` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntime:
+    """A model in ONNX Runtime, on the CPU. `outputs` may name any value of the model's main graph."""
+
+    def __init__(self, model: Path | bytes, outputs: Sequence[str] | None, threads: int | None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = _ERRORS_ONLY
+        source = str(model) if isinstance(model, Path) else model
+        if outputs is not None:
+            source = _with_outputs(model, outputs)
+        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs by name."""
+        return dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True))
+
+
+def _with_outputs(model: Path | bytes, outputs: Sequence[str]) -> bytes:
+    """The model with other outputs; weights that lie beside it are read in."""
+    message = onnx.load(model) if isinstance(model, Path) else onnx.load_from_string(model)
+    del message.graph.output[:]
+    message.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    return bytes(message.SerializeToString())

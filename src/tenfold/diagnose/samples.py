@@ -1,0 +1,127 @@
+"""Arrays to ask a model with: read from a file, or made up."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import InputError
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import Kind
+from tenfold.runtime.engine import Engine
+from tenfold.runtime.plan import Spec, Symbol
+
+Array = NDArray[Any]
+Shapes = Mapping[str, Sequence[int | str]]
+Dims = Mapping[str, int | tuple[int, ...]]
+FIRST, OTHERS = 1, 64
+"""What an open size becomes where nothing else is said: the first axis of an input (a batch), and any other."""
+
+
+def inputs_for(
+    engine: Engine, path: Path | None, seed: int | None, shapes: Shapes | None = None, dims: Dims | None = None
+) -> dict[str, Array]:
+    """An engine's inputs: those of an .npz file, or made up from a seed. InputError if neither is given."""
+    if path is not None:
+        return read(path, engine.inputs)
+    if seed is None:
+        raise InputError(
+            "no inputs are given", argument="--inputs", remedy="give --inputs IN.npz, or --random SEED to make some up"
+        )
+    return made_up(engine, seed, shapes or {}, dims or {})
+
+
+def read(path: Path, specs: Sequence[Spec]) -> dict[str, Array]:
+    """The arrays of an .npz file, those of an element type that NumPy lacks as what their inputs declare."""
+    declared = {spec.name: spec.dtype.numpy for spec in specs}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"cannot read {path}: {error}", argument="--inputs", remedy="give an .npz file") from error
+    return {name: _restored(array, declared.get(name)) for name, array in arrays.items()}
+
+
+def _restored(array: Array, dtype: np.dtype[Any] | None) -> Array:
+    if dtype is not None and array.dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
+        return array.view(dtype)
+    return array
+
+
+def write(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write an .npz file whole: under another name first, then renamed into place."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in arrays.items():
+                    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def made_up(engine: Engine, seed: int, shapes: Shapes, dims: Dims) -> dict[str, Array]:
+    """Inputs from a seed: floats are normal, integers and truth values 0 or 1. Open sizes are what `shapes` and `dims`
+    say, else 1 on an input's first axis and 64 on others, as near as the model allows.
+    """
+    random = np.random.default_rng(seed)
+    bindings = _bindings(engine, shapes, dims)
+    return {spec.name: _array(random, spec, _sizes(spec, shapes, bindings)) for spec in engine.inputs}
+
+
+def _array(random: np.random.Generator, spec: Spec, shape: tuple[int, ...]) -> Array:
+    if spec.dtype.kind is Kind.STRING:
+        raise InputError(f"input {spec.name!r} holds strings", argument=spec.name, remedy="give --inputs IN.npz")
+    if spec.dtype.kind in (Kind.FLOAT, Kind.COMPLEX):
+        return random.standard_normal(shape).astype(spec.dtype.numpy)
+    return random.integers(0, 2, shape).astype(spec.dtype.numpy)
+
+
+def _bindings(engine: Engine, shapes: Shapes, dims: Dims) -> dict[str, int]:
+    """The size that each named size takes."""
+    found = {name: value if isinstance(value, int) else value[0] for name, value in dims.items()}
+    for symbol in engine.plan.symbols:
+        if symbol.axis >= 0 and symbol.name not in found:
+            said = [*shapes.get(engine.inputs[symbol.input].name, ()), *[None] * symbol.axis, None][symbol.axis]
+            found[symbol.name] = said if isinstance(said, int) else _nearest(symbol)
+    return found
+
+
+def _nearest(symbol: Symbol) -> int:
+    least = max(1, symbol.low or 1)
+    wanted = max(OTHERS if symbol.axis else FIRST, least)
+    size = wanted if symbol.high is None else min(wanted, symbol.high)
+    return max(size // symbol.multiple, -(-least // symbol.multiple)) * symbol.multiple
+
+
+def _sizes(spec: Spec, shapes: Shapes, bindings: Mapping[str, int]) -> tuple[int, ...]:
+    said = [size for size in shapes.get(spec.name, ()) if isinstance(size, int)]
+    if len(said) == len(spec.shape):
+        return tuple(said)
+    symbols: dict[str, Size] = {name: dim.symbol(name) for name in bindings}
+    formulas = (dim.parse(str(size), symbols) for size in spec.shape)
+    return tuple(dim.evaluate(formula, bindings) for formula in formulas)
+
+
+def about(array: Array) -> dict[str, Any]:
+    """An array's dtype and shape, and for numbers the least, the greatest and the mean."""
+    data: dict[str, Any] = {"dtype": array.dtype.name, "shape": list(array.shape)}
+    if array.size and array.dtype.kind in "fiubV":
+        wide = array.astype(np.float64)
+        data |= {name: _number(wide, name) for name in ("min", "max", "mean")}
+    return data
+
+
+def _number(wide: Array, name: str) -> float | None:
+    value = float(getattr(wide, name)())
+    return value if np.isfinite(value) else None

@@ -1,0 +1,133 @@
+"""Arrays of calls: what comes in as NumPy's, results as the kind that came in. No other library is imported here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import InputError
+from tenfold.runtime.plan import Spec
+
+Array = NDArray[Any]
+Returned = Callable[[Array], Any]
+_CPU = 1
+_UNKNOWN_TO_NUMPY = {
+    "bfloat16": ml_dtypes.bfloat16,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
+    "float8_e5m2": ml_dtypes.float8_e5m2,
+    "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+    "float8_e8m0fnu": ml_dtypes.float8_e8m0fnu,
+}
+"""PyTorch's element types that NumPy lacks, by their name in both worlds."""
+
+
+def as_input(spec: Spec, given: Any) -> Array:
+    """The given array as NumPy's: row-major, aligned, of this machine's byte order; in place where it is so already.
+
+    Python numbers and lists take the declared dtype where that is exact. InputError for any other dtype, and for an
+    array that is not in the CPU's memory.
+    """
+    array = given if isinstance(given, np.ndarray) else _of_other_kind(spec, given)
+    wanted = spec.dtype.numpy
+    if array.dtype != wanted:
+        if array.dtype.newbyteorder("=") != wanted:
+            raise InputError(
+                f"input {spec.name!r} is {array.dtype}, and the model takes {spec}",
+                argument=spec.name,
+                remedy=f"convert it with .astype({wanted.name!r})",
+            )
+        array = array.astype(wanted)
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
+
+
+def _of_other_kind(spec: Spec, given: Any) -> Array:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(given, torch.Tensor):
+        return _of_torch(spec, given, torch)
+    if hasattr(given, "__dlpack__"):
+        _require_cpu(spec, given)
+        return np.from_dlpack(given)
+    if hasattr(given, "__array__") or hasattr(given, "__array_interface__"):
+        return np.asarray(given)
+    return _of_numbers(spec, given)
+
+
+def _require_cpu(spec: Spec, given: Any) -> None:
+    device = given.__dlpack_device__()[0]
+    if int(device) != _CPU:
+        raise InputError(
+            f"input {spec.name!r} is a {type(given).__name__} in the memory of another device",
+            argument=spec.name,
+            remedy="move it to the CPU",
+        )
+
+
+def _of_torch(spec: Spec, given: Any, torch: Any) -> Array:
+    _require_cpu(spec, given)
+    tensor = given.detach()
+    dtype = _UNKNOWN_TO_NUMPY.get(str(tensor.dtype).removeprefix("torch."))
+    if dtype is None:
+        found: Array = tensor.numpy()
+        return found
+    bits = torch.int16 if tensor.element_size() == 2 else torch.uint8
+    viewed: Array = tensor.view(bits).numpy().view(dtype)
+    return viewed
+
+
+def _of_numbers(spec: Spec, given: Any) -> Array:
+    wanted = spec.dtype.numpy
+    try:
+        with np.errstate(invalid="ignore", over="ignore"):
+            made = np.asarray(given)
+            typed = made.astype(wanted)
+            exact = np.array_equal(typed.astype(made.dtype), made, equal_nan=made.dtype.kind == "f")
+    except (TypeError, ValueError, OverflowError):
+        exact = False
+    if not exact:
+        raise InputError(
+            f"input {spec.name!r}: the given values are not exact in {spec.dtype}",
+            argument=spec.name,
+            remedy=f"give a NumPy array of dtype {wanted.name}",
+        )
+    return typed
+
+
+def as_output(spec: Spec, given: Any) -> Array:
+    """The given array as NumPy's, in place; InputError unless results can be written into it as they are."""
+    array = given if isinstance(given, np.ndarray) else _of_other_kind(spec, given)
+    flags = array.flags
+    if array.dtype != spec.dtype.numpy or not (flags.c_contiguous and flags.aligned and flags.writeable):
+        raise InputError(
+            f"output {spec.name!r} is bound to {array.dtype}{list(array.shape)}",
+            argument=spec.name,
+            remedy=f"bind a writeable row-major array of dtype {spec.dtype.numpy.name}",
+        )
+    return array
+
+
+def returning(given: Iterable[Any]) -> Returned | None:
+    """What makes results of the kind of the first array among a call's inputs; None for NumPy's."""
+    for one in given:
+        if isinstance(one, np.ndarray | np.generic):
+            return None
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(one, torch.Tensor):
+            return lambda array: _to_torch(array, torch)
+        if hasattr(one, "__dlpack__"):
+            home = sys.modules.get(type(one).__module__.partition(".")[0])
+            return getattr(home, "from_dlpack", None)
+    return None
+
+
+def _to_torch(array: Array, torch: Any) -> Any:
+    dtype = getattr(torch, array.dtype.name, None) if array.dtype.name in _UNKNOWN_TO_NUMPY else None
+    if dtype is None:
+        return torch.from_numpy(array)
+    return torch.from_numpy(array.view(np.int16 if array.dtype.itemsize == 2 else np.uint8)).view(dtype)
