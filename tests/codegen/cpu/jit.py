@@ -9,6 +9,7 @@ from collections.abc import Callable
 import llvmlite.binding as llvm
 
 from tenfold.codegen.cpu.isa import ROWS, Isa
+from tenfold.codegen.cpu.worker import compile_module
 
 V3, V4, AARCH64 = ROWS
 _HOST = "x86_64-pc-linux-gnu"
@@ -39,16 +40,12 @@ _KEEP: list[object] = []
 
 @functools.cache
 def load(source: str, isa: Isa, name: str = "stage", optimise: bool = False) -> Callable[..., int]:
-    """A function of three pointer-sized arguments, compiled for `isa` and ready to call here."""
-    module = llvm.parse_assembly(source)
-    module.verify()
-    tm = machine(isa, _HOST)
-    module.triple, module.data_layout = _HOST, str(tm.target_data)
-    if optimise:
-        tuning = llvm.create_pipeline_tuning_options(speed_level=2)
-        tuning.loop_vectorization = tuning.slp_vectorization = False
-        llvm.create_pass_builder(tm, tuning).getModulePassManager().run(module, llvm.create_pass_builder(tm, tuning))
-    engine = llvm.create_mcjit_compiler(module, tm)
+    """A function of three pointer-sized arguments, from the object that a build makes, ready to call here."""
+    data = object_of(source, isa, optimise)
+    assert undefined(data) == [], "an object needs nothing from elsewhere"
+    empty = llvm.parse_assembly("")
+    engine = llvm.create_mcjit_compiler(empty, machine(isa, _HOST))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(data))
     engine.finalize_object()
     _KEEP.append(engine)
     kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
@@ -57,12 +54,17 @@ def load(source: str, isa: Isa, name: str = "stage", optimise: bool = False) -> 
 
 def object_of(source: str, isa: Isa, optimise: bool = False) -> bytes:
     """The ELF object of a module, as the build makes it."""
+    _initialize()
+    return compile_module(source, isa.triple, isa.cpu, isa.features, optimise)
+
+
+def assembly_of(source: str, isa: Isa) -> str:
+    """The instructions of a module, as text."""
     module = llvm.parse_assembly(source)
     module.triple = isa.triple
-    module.verify()
     tm = machine(isa)
     module.data_layout = str(tm.target_data)
-    return bytes(tm.emit_object(module))
+    return str(tm.emit_assembly(module))
 
 
 def undefined(data: bytes) -> list[str]:
