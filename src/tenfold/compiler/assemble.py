@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tenfold.codegen.cpu.image import Image, link_image
 from tenfold.codegen.cpu.isa import isa_of
-from tenfold.codegen.cpu.pool import CompilePool, Failure, Request
+from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
 from tenfold.codegen.region import THREADS
 from tenfold.compiler.frame import Slot
 from tenfold.compiler.schedule import Item, Scheduler, kernels
@@ -22,13 +22,15 @@ Entries = dict[tuple[str, bool], int]
 """Where the stage of each source begins in the code."""
 
 
-def machine_code(items: Sequence[Item], target: Target, pool: CompilePool) -> tuple[Image, Entries]:
-    """The linked code of all stages, and where each stage's source begins in it."""
+def machine_code(
+    items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None
+) -> tuple[Image, Entries]:
+    """The linked code of all stages, and where the source of each begins; `tell(done, total)` hears of objects."""
     isa = isa_of(target)
     stages = {(s.source, s.optimise): s for piece in kernels(items) for s in piece.kernel.stages}
     requests = [Request(stage.source, isa, stage.optimise) for stage in stages.values()]
     objects: dict[str, bytes] = {}
-    for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests), strict=True)):
+    for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests, tell), strict=True)):
         if isinstance(made, Failure):
             raise UnsupportedError(f"LLVM refused a kernel: {made.reason}\n{stage.source[:2000]}")
         objects[f"stage{number}"] = made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tenfold import codegen, ops, passes
@@ -14,8 +14,9 @@ from tenfold.compiler.cover import cover
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.grow import NotFused
 from tenfold.compiler.layout import arrange
+from tenfold.compiler.phases import Phases, Progress
 from tenfold.compiler.report import report_of
-from tenfold.compiler.schedule import Scheduler
+from tenfold.compiler.schedule import Scheduler, pieces
 from tenfold.compiler.weights import WeightStore
 from tenfold.errors import OptionError
 from tenfold.importers import open_model
@@ -31,26 +32,27 @@ from tenfold.runtime.plan import to_manifest
 from tenfold.target import Target
 from tenfold.version import __version__
 
-Progress = Callable[[str, int, int], None]
 Sections = dict[str, bytes | format.Bytes]
 
 LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFY), CommonSubexpressions(), DeadCode())
 """What tidies a graph after its composites are taken apart; nothing here puts them together again."""
 
 
-def build_image(graph: Graph, options: Options, pool: CompilePool, progress: Progress) -> format.Bytes:
+def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases) -> format.Bytes:
     """The bytes of an engine file for a graph, which is used up. All targets share one section of weights."""
-    passes.PORTABLE(graph)
+    with phase("passes") as said:
+        before = len(graph)
+        passes.PORTABLE(graph)
+        said.append(f"{before} operations became {len(graph)}")
     tensors: Weights = {}
     text = show(graph, tensors)
     sections: Sections = {"graph": text.encode()}
     targets: dict[str, Any] = {}
     weights = WeightStore()
     for number, target in enumerate(options.targets):
-        progress("compile", number, len(options.targets))
         target.require_buildable()
         own = parse(text, ops.ALL, tensors) if number else graph
-        targets[str(target.portable)] = compile_for(own, target, options, pool, weights, sections)
+        targets[str(target.portable)] = compile_for(own, target, options, pool, phase, weights, sections)
     sections["weights"] = weights.contents()
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
@@ -58,20 +60,33 @@ def build_image(graph: Graph, options: Options, pool: CompilePool, progress: Pro
 
 
 def compile_for(
-    graph: Graph, target: Target, options: Options, pool: CompilePool, weights: WeightStore, sections: Sections
+    graph: Graph,
+    target: Target,
+    options: Options,
+    pool: CompilePool,
+    phase: Phases,
+    weights: WeightStore,
+    sections: Sections,
 ) -> dict[str, Any]:
     """One target's part of an engine: its sections are added, its entry of the manifest returned."""
-    passes.for_target(target, options)(graph)
-    decompose(graph)
-    LOWERED(graph)
-    layout = arrange(graph)
-    refusals: list[NotFused] = []
-    items = cover(graph, layout, codegen.strategies_for(target), target, refusals)
-    scheduler = Scheduler(graph, layout, items, weights)
-    image, entries = machine_code(items, target, pool)
-    scheduler.run(entries)
-    plan = plan_of(graph, scheduler)
-    data, arrays = to_manifest(plan)
+    with phase("fuse") as said:
+        passes.for_target(target, options)(graph)
+        decompose(graph)
+        LOWERED(graph)
+        layout = arrange(graph)
+        said.append(f"{len(graph)} operations")
+    with phase("kernels") as said:
+        refusals: list[NotFused] = []
+        items = cover(graph, layout, codegen.strategies_for(target), target, refusals)
+        said.append(f"{len(list(pieces(items)))} regions")
+    with phase("compile") as said:
+        scheduler = Scheduler(graph, layout, items, weights)
+        image, entries = machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))
+        said.append(f"{len(entries)} stages, {len(image.blob.code)} bytes of code")
+    with phase("link"):
+        scheduler.run(entries)
+        plan = plan_of(graph, scheduler)
+        data, arrays = to_manifest(plan)
     name = str(target.portable)
     sections |= {f"{name}/plan": arrays, f"{name}/code": image.blob.code, f"{name}/crew": image.crew.code}
     return {
@@ -108,8 +123,8 @@ def build(
     ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
     most and multiple). `precision` is "model" (types as written) or "f32". `effort` 0 to 3 is how long to look for
     faster kernels, `threads` the most threads a call uses, `memory_limit` the most bytes of weights and arena.
-    `outputs` names any values of the model to return instead of its own outputs; `data_root` is where external data lie.
-    `cache` is True, False or a folder; `progress(phase, done, total)` is called as work goes on.
+    `outputs` names any values of the model to return instead of its own outputs; `data_root` is where external data
+    lie. `cache` is True, False or a folder; `progress(phase, done, total)` is called as work goes on.
 
     Raises ModelError for a damaged model, UnsupportedError for one this version cannot build, OptionError for an
     argument that cannot hold, TargetError for a machine there is no code for.
@@ -126,12 +141,13 @@ def build(
     found = stored.find(key, threads=threads, memory_limit=memory_limit)
     if found is not None:
         return found
-    report = progress or (lambda phase, done, total: None)
+    phase = Phases(progress)
     with numbered_unknowns(), CompilePool(_workers(), ObjectCache(folder)) as pool:
         pool.start()
-        report("import", 0, 1)
-        graph = open_model(model, **opening)
-        image = build_image(graph, options, pool, report)
+        with phase("import") as said:
+            graph = open_model(model, **opening)
+            said.append(f"{len(graph)} operations")
+        image = build_image(graph, options, pool, phase)
     stored.keep(key, image)
     return from_image(image, graph.name or "engine", threads=threads, memory_limit=memory_limit)
 

@@ -221,9 +221,6 @@ class Context:
                     argument=name,
                     remedy="bind numpy.ascontiguousarray of it",
                 )
-        results = {
-            name: as_output(self._require(name, self._outputs, "output"), a) for name, a in (outputs or {}).items()
-        }
         with self._lock:
             self._bound_inputs |= found
             self._bound_outputs |= results

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +23,7 @@ import tenfold.codegen.cpu
 from tenfold import settings
 from tenfold.codegen.cpu.isa import Isa
 
+Told = Callable[[int, int], None]
 _log = logging.getLogger("tenfold")
 _ROOT = Path(tenfold.codegen.cpu.__path__[0]).parents[2]
 _WORKER = "tenfold.codegen.cpu.worker"
@@ -168,8 +169,11 @@ class CompilePool:
         """Start all workers now, so that they are ready when the first request comes."""
         self._idle += [_Worker() for _ in range(self._size - len(self._idle))]
 
-    def compile(self, requests: Sequence[Request]) -> list[bytes | Failure]:
-        """The object of each request, in order, or why LLVM refused it. Equal requests are compiled once."""
+    def compile(self, requests: Sequence[Request], tell: Told | None = None) -> list[bytes | Failure]:
+        """The object of each request, in order, or why LLVM refused it. Equal requests are compiled once.
+
+        `tell(done, total)` is called as objects that the cache lacks are made.
+        """
         keys = [request.key for request in requests]
         found: dict[str, bytes | Failure] = {}
         missing: dict[str, Request] = {}
@@ -179,14 +183,15 @@ class CompilePool:
                 missing[key] = request
             else:
                 found[key] = data
-        for key, answer in zip(missing, self._run(list(missing.values())), strict=True):
+        for key, answer in zip(missing, self._run(list(missing.values()), tell), strict=True):
             found[key] = answer
             if isinstance(answer, bytes):
                 self._cache.put(key, answer)
         return [found[key] for key in keys]
 
-    def _run(self, requests: list[Request]) -> list[bytes | Failure]:
+    def _run(self, requests: list[Request], tell: Told | None) -> list[bytes | Failure]:
         answers: list[bytes | Failure] = [Failure("not compiled")] * len(requests)
+        done = 0
         waiting = deque(enumerate(requests))
         with self._busy(min(self._size, len(requests))) as selector:
             while waiting or selector.get_map():
@@ -204,6 +209,9 @@ class CompilePool:
                     else:
                         answers[worker.index] = answer
                         self._idle.append(worker)
+                    done += 1
+                    if tell:
+                        tell(done, len(requests))
         return answers
 
     @contextmanager
