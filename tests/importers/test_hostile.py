@@ -49,6 +49,8 @@ DAMAGED = {
     "no outputs": made(node("Relu", "x"), outputs=()),
     "an output named twice": made(node("Relu", "x"), outputs=("z", "z")),
     "an absent input": made(node("Relu", "")),
+    "an input too few": made(node("Add", "x")),
+    "an input too many": made(node("Relu", "x x")),
     "an empty name for a needed input": made(helper.make_node("Add", ["x", ""], ["z"])),
     "sizes that do not broadcast": made(node("Add", "x w"), weights=(broken(dims=[4], float_data=[1] * 4),)),
     "unlike element types": made(node("Add", "x w"), weights=(weight(1, 2, 3),)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class Reduce(Op):
         found: Array
         match self.kind:
             case "max" | "min" | "any" | "all":
-                combine = np.maximum if self.kind in ("max", "any") else np.minimum
+                combine: Any = np.maximum if self.kind in ("max", "any") else np.minimum
                 found = combine.reduce(x, axis=axes, keepdims=keep, initial=_neutral(self.kind, x))
             case "prod":
                 found = np.prod(x, axis=axes, keepdims=keep, dtype=x.dtype)

@@ -129,7 +129,8 @@ def pool(kind: PoolKind) -> Converter:
         window = Window.of(node, x.type.shape[2:], kernel)
         ceil = node.flag("ceil_mode", False) and padding_mode(node) not in SAME
         sizes = (kernel, window.strides, window.dilations, window.before, window.after, ceil)
-        counted, p = node.flag("count_include_pad", False), int(float(node.attributes.get("p", 2)))  # type: ignore[arg-type]
+        counted, given = node.flag("count_include_pad", False), node.attributes.get("p", 2)
+        p = int(given) if isinstance(given, float) else node.integer("p", 2)
         y: Value = Pool(kind, *sizes, counted, p)(x)
         if not node.wants(1):
             return y

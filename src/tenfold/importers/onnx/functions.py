@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import onnx
@@ -37,6 +38,16 @@ def model_functions(model: ModelProto) -> Mapping[FunctionKey, FunctionProto]:
             raise ModelError(f"the function {function.domain}.{function.name} is defined twice")
         found[key] = function
     return found
+
+
+@cache
+def input_counts(kind: str, domain: str, version: int) -> tuple[int, int] | None:
+    """Least and most inputs of an operator as ONNX defines it; None for an operator that it does not define."""
+    try:
+        schema: Any = onnx.defs.get_schema(kind, version, domain)
+    except SchemaError:
+        return None
+    return schema.min_input, schema.max_input
 
 
 def standard_function(

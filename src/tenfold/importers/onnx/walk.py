@@ -14,7 +14,14 @@ from onnx.defs import onnx_opset_version
 
 from tenfold.errors import LimitError, ModelError, TenfoldError, UnsupportedError
 from tenfold.importers.convert import Attribute, Missing, Operator, Results, Table, choose
-from tenfold.importers.onnx.functions import FunctionKey, domain_of, instantiated, standard_function, versions
+from tenfold.importers.onnx.functions import (
+    FunctionKey,
+    domain_of,
+    input_counts,
+    instantiated,
+    standard_function,
+    versions,
+)
 from tenfold.importers.onnx.proto import read_attributes, read_sparse, read_tensor
 from tenfold.importers.onnx.scope import Poisoned, Scope, ordered, shown
 from tenfold.ir import dim
@@ -126,6 +133,9 @@ class Walk:
         if converter is None:
             return self._defined(node, domain, version, scope)
         operator = self._operator(node, domain, version, scope, opsets)
+        least, most = input_counts(node.op_type, domain, version) or (0, len(node.input))
+        if not least <= len(node.input) <= most:
+            raise operator.invalid(f"it takes {least} to {most} inputs, and {len(node.input)} are given")
         try:
             results = converter(operator)
         except UnsupportedError as error:
@@ -180,6 +190,10 @@ class Walk:
         if len(shape) != value.type.rank or any(self._from_contents(entry) for entry in entries):
             return value
         known = [entry for entry in entries if isinstance(entry, int)]
+        low, high = value.type.dtype.limits
+        if not all(low <= entry <= high for entry in known):
+            value.type = Type(value.type.dtype, value.type.shape)
+            return value
         if len(known) == len(entries):
             return _constant(known, shape, value.type)
         result: Value = Sizes(entries, shape, value.type.dtype)()
@@ -265,7 +279,7 @@ class Branch:
 
 
 def _constant(entries: list[int], shape: tuple[int, ...], type: Type) -> Value:
-    array = np.array(entries, dtype=np.int64).astype(type.dtype.numpy).reshape(shape)
+    array = np.array(entries, dtype=np.object_).astype(type.dtype.numpy).reshape(shape)
     result: Value = Constant(Tensor(array))()
     return result
 
