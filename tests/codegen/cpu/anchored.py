@@ -81,7 +81,7 @@ class Case:
         for one in sides:
             if not isinstance(one.value.op, Constant):
                 memory[one.value] = Guarded(extent(one, bindings), low)
-                views[one.value] = view(one, memory[one.value], bindings)
+                views[one.value] = strided(one, memory[one.value].bytes(), bindings)
         for value, array in self.arrays.items():
             views[value][...] = array
         execute(kernel, isa, {value: buffer.address for value, buffer in memory.items()}, bindings, backwards)
@@ -124,12 +124,12 @@ def extent(one: Operand, bindings: Mapping[str, int]) -> int:
     return (number(one.offset, bindings) + last + 1) * one.dtype.itemsize
 
 
-def view(one: Operand, memory: Guarded, bindings: Mapping[str, int]) -> Array:
-    """An operand as an array on its memory."""
+def strided(one: Operand, content: Array, bindings: Mapping[str, int]) -> Array:
+    """An operand as an array on the bytes of its buffer."""
     shape = tuple(number(size, bindings) for size in one.shape)
     if 0 in shape:
         return np.empty(shape, one.dtype.numpy)
-    flat = memory.bytes()[number(one.offset, bindings) * one.dtype.itemsize :].view(one.dtype.numpy)
+    flat = content[number(one.offset, bindings) * one.dtype.itemsize :].view(one.dtype.numpy)
     strides = tuple(number(stride, bindings) * one.dtype.itemsize for stride in one.strides)
     return np.lib.stride_tricks.as_strided(flat, shape, strides)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tenfold.ir.dim import symbol
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
 from tests.codegen.cpu import jit
 from tests.codegen.cpu.anchored import Case, Given, check, random, tactics, undefined_symbols
+from tests.codegen.cpu.emulated import check_emulated
 
 STRATEGY = recurrent.STRATEGY
 T, N = symbol("T", 0), symbol("N", 0)
@@ -120,3 +122,9 @@ def test_equal_cells_share_code() -> None:
 @pytest.mark.parametrize("op", CELLS[::2], ids=str)
 def test_needs_nothing_from_elsewhere(op: Recurrent) -> None:
     assert undefined_symbols(STRATEGY, case_of(op, 2, 1, 7)) == {}
+
+
+@pytest.mark.parametrize("op", [LSTM(20, lengths=True), GRU(20), RNN(20, reverse=True)], ids=str)
+def test_on_another_machine(op: Recurrent, tmp_path: Path) -> None:
+    check_emulated(STRATEGY, case_of(op, 4, 3, 5, symbolic=True), tmp_path)
+    check_emulated(STRATEGY, case_of(op, 3, 1, 9, constant=False, layout="spaced"), tmp_path)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from tenfold.ops.activation import Relu
 from tenfold.ops.arithmetic import Add
 from tenfold.ops.reduce import Cumulative
 from tests.codegen.cpu.anchored import LAYOUTS, Case, Given, check, random, undefined_symbols
+from tests.codegen.cpu.emulated import check_emulated
 
 KINDS = ("sum", "prod", "max", "min")
 SHAPE = tuple(symbol(name, 0) for name in "nmk")
@@ -88,3 +91,10 @@ def test_needs_nothing_from_elsewhere(dtype: dt.DType) -> None:
     for kind in KINDS:
         for axis in (0, 1):
             assert undefined_symbols(scan.STRATEGY, case_of(Cumulative(kind, axis), dtype, (4, 5))) == {}
+
+
+def test_on_another_machine(tmp_path: Path) -> None:
+    for kind in KINDS:
+        for axis in (0, 1):
+            check_emulated(scan.STRATEGY, case_of(Cumulative(kind, axis), dt.f32, (5, 37)), tmp_path)
+    check_emulated(scan.STRATEGY, case_of(Cumulative("sum", 0), dt.bf16, (5, 37), ("reversed", "spaced")), tmp_path)

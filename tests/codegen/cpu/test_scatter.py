@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tenfold.runtime.cpu.block import KERNEL_ERROR
 from tenfold.target import Target
 from tests.codegen.cpu import anchored, jit
 from tests.codegen.cpu.anchored import LAYOUTS, Case, Given, check, random, undefined_symbols
+from tests.codegen.cpu.emulated import check_emulated
 from tests.codegen.cpu.memory import Guarded
 
 REDUCTIONS: tuple[Reduction, ...] = ("none", "add", "mul", "max", "min")
@@ -124,3 +126,9 @@ def test_needs_nothing_from_elsewhere(dtype: DType) -> None:
     for reduction in REDUCTIONS if dtype is not dt.boolean else REDUCTIONS[:1]:
         assert undefined_symbols(scatter.STRATEGY, elements(ScatterElements(1, reduction), (3, 7), (3, 9), dtype)) == {}
         assert undefined_symbols(scatter.STRATEGY, slices(ScatterND(reduction), (5, 70), (4,), 1, dtype)) == {}
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_on_another_machine(reduction: Reduction, tmp_path: Path) -> None:
+    check_emulated(scatter.STRATEGY, elements(ScatterElements(1, reduction), (3, 7), (3, 9)), tmp_path)
+    check_emulated(scatter.STRATEGY, slices(ScatterND(reduction), (5, 70), (4,), 1), tmp_path)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ops.sort import TopK
 from tests.codegen.cpu.anchored import LAYOUTS, Case, Given, check, random, undefined_symbols
+from tests.codegen.cpu.emulated import check_emulated
 
 SHAPE = tuple(symbol(name, 0) for name in "nmp")
 K = symbol("k", 0)
@@ -69,3 +72,10 @@ def test_many_lines() -> None:
 def test_needs_nothing_from_elsewhere(dtype: dt.DType) -> None:
     for axis in (0, 1):
         assert undefined_symbols(sort.STRATEGY, Case(TopK(2, axis), [Given(random(dtype, 4, 5))])) == {}
+
+
+@pytest.mark.parametrize("dtype", [dt.f32, dt.f64, dt.u8, dt.i64], ids=str)
+def test_on_another_machine(dtype: dt.DType, tmp_path: Path) -> None:
+    for axis, layout in ((0, "dense"), (1, "dense"), (1, "spaced")):
+        case = Case(TopK(4, axis, axis == 1), [Given(random(dtype, 19, 43), layout)], [layout])
+        check_emulated(sort.STRATEGY, case, tmp_path, tolerance=0)
