@@ -1,130 +1,247 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
 import pytest
 
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.codegen.region import Anchored, identity
+from tenfold.codegen.region import Anchored, Body, Instruction, Operand, identity
+from tenfold.codegen.strategy import Refusal, Strategy
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import symbol
+from tenfold.ir.graph import Value
+from tenfold.ir.op import Array
+from tenfold.ir.type import Type
+from tenfold.ops.activation import Silu
+from tenfold.ops.arithmetic import Add
 from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.target import Target
 from tests.codegen.cpu import jit
 from tests.codegen.cpu.contractions import build, compare, constant, operand, random, row_major, tactics, variable
 
 ISAS = jit.runnable()
+each_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
+Layout = Literal["first", "last"]
 
 
-def placed(dtype, shape, layout):
-    """A value of that logical shape stored row-major or channels-last, and its operand."""
-    rank = len(shape)
-    order = list(range(rank)) if layout == "first" else [0, *range(2, rank), 1]
-    stored = [shape[axis] for axis in order]
-    strides = [0] * rank
-    for axis, stride in zip(order, row_major(stored), strict=True):
-        strides[axis] = stride
-    value = variable(dtype, stored)
-    return value, operand(value, shape, strides), order
+@dataclass(frozen=True)
+class Case:
+    """A convolution of x [n, c, *size] to o channels; numbers stand for every spatial axis."""
 
+    n: int
+    c: int
+    size: tuple[int, ...]
+    o: int
+    k: int | tuple[int, ...]
+    stride: int | tuple[int, ...] = 1
+    dilation: int | tuple[int, ...] = 1
+    pad: int | tuple[int, ...] = 0
+    groups: int = 1
+    extra: int = 0
+    x: Layout = "last"
+    y: Layout = "last"
+    dtype: dt.DType = field(default=dt.f32)
 
-def case(isa, strategy, n, c, size, o, k, stride=1, dilation=1, pad=0, groups=1, x_layout="last", y_layout="last",
-         dtype=dt.f32, way=None, tolerance=1e-5, threads=2, low=False, weights="constant"):  # fmt: skip
-    axes = len(size)
-    rep = lambda one: tuple(one) if isinstance(one, (tuple, list)) else (one,) * axes
-    conv = Conv(rep(stride), rep(dilation), rep(pad), rep(pad), groups)
-    x = random(dtype, n, c, *size)
-    w = random(dtype, o, c // groups, *rep(k))
-    expected = conv.evaluate(x, w)
-    xv, xo, order = placed(dtype, x.shape, x_layout)
-    yv, yo, y_order = placed(dt.of(expected.dtype), expected.shape, y_layout)
-    wv = constant(w) if weights == "constant" else variable(dtype, w.shape)
-    region = Anchored(
-        expected.shape, (yo,), conv, (xo, operand(wv, w.shape, row_major(w.shape))), identity(dt.of(expected.dtype))
-    )
-    for tactic in tactics(strategy.STRATEGY, region, isa):
-        kernel = build(strategy.STRATEGY, region, isa, tactic)
-        compare(
-            region,
-            kernel,
-            isa,
-            {xv: x.transpose(order)} | ({} if weights == "constant" else {wv: w}),
-            [expected],
-            tolerance,
-            threads,
-            low,
-        )
+    def each(self, number: int | tuple[int, ...]) -> tuple[int, ...]:
+        return number if isinstance(number, tuple) else (number,) * len(self.size)
+
+    @property
+    def conv(self) -> Conv:
+        pads = self.each(self.pad)
+        return Conv(self.each(self.stride), self.each(self.dilation), pads, pads, self.groups)
+
+    @property
+    def transposed(self) -> ConvTranspose:
+        pads, extra = self.each(self.pad), self.each(self.extra)
+        return ConvTranspose(self.each(self.stride), self.each(self.dilation), pads, pads, extra, self.groups)
 
 
 DIRECT = {
-    "1x1": dict(n=2, c=20, size=(7, 9), o=40, k=1),
-    "1x1 stride 2": dict(n=2, c=20, size=(7, 9), o=40, k=1, stride=2),
-    "3x3": dict(n=2, c=16, size=(7, 9), o=33, k=3, pad=1),
-    "3x3 stride 2": dict(n=1, c=16, size=(8, 9), o=32, k=3, pad=1, stride=2),
-    "3x3 dilation": dict(n=1, c=9, size=(11, 9), o=5, k=3, pad=2, dilation=2),
-    "7x7 first": dict(n=1, c=3, size=(17, 19), o=64, k=7, pad=3, stride=2, x_layout="first"),
-    "patches": dict(n=2, c=3, size=(8, 12), o=48, k=4, stride=4, x_layout="first", y_layout="first"),
-    "groups": dict(n=1, c=24, size=(5, 6), o=36, k=3, pad=1, groups=3),
-    "1-D": dict(n=2, c=1, size=(100,), o=18, k=20, stride=5),
-    "1-D padded": dict(n=2, c=12, size=(30,), o=18, k=5, pad=2),
-    "3-D": dict(n=1, c=10, size=(4, 5, 6), o=7, k=3, pad=1),
-    "uneven": dict(n=1, c=8, size=(5, 14), o=8, k=(1, 5), pad=(0, 2), stride=(1, 2)),
+    "1x1": Case(n=2, c=20, size=(7, 9), o=40, k=1),
+    "1x1 stride 2": Case(n=2, c=20, size=(7, 9), o=40, k=1, stride=2),
+    "1x1 padded": Case(n=1, c=12, size=(5, 4), o=9, k=1, pad=1),
+    "3x3": Case(n=2, c=16, size=(7, 9), o=33, k=3, pad=1),
+    "3x3 stride 2": Case(n=1, c=16, size=(8, 9), o=32, k=3, pad=1, stride=2),
+    "3x3 dilated": Case(n=1, c=9, size=(11, 9), o=5, k=3, pad=2, dilation=2),
+    "7x7 of few channels": Case(n=1, c=3, size=(17, 19), o=64, k=7, pad=3, stride=2, x="first"),
+    "patches": Case(n=2, c=3, size=(8, 12), o=48, k=4, stride=4, x="first", y="first"),
+    "groups": Case(n=1, c=24, size=(5, 6), o=36, k=3, pad=1, groups=3),
+    "1-D": Case(n=2, c=1, size=(100,), o=18, k=20, stride=5),
+    "1-D padded": Case(n=2, c=12, size=(30,), o=18, k=5, pad=2),
+    "3-D": Case(n=1, c=10, size=(4, 5, 6), o=7, k=3, pad=1),
+    "uneven": Case(n=1, c=8, size=(5, 14), o=8, k=(1, 5), pad=(0, 2), stride=(1, 2)),
+    "f64": Case(n=1, c=9, size=(5, 6), o=20, k=3, pad=1, dtype=dt.f64),
+    "f16": Case(n=1, c=9, size=(5, 6), o=20, k=3, pad=1, dtype=dt.f16),
+    "i8": Case(n=1, c=9, size=(5, 6), o=20, k=3, pad=1, dtype=dt.i8),
 }
 DEPTHWISE = {
-    "3x3": dict(n=2, c=40, size=(7, 9), o=40, k=3, pad=1, groups=40),
-    "5x5 stride 2": dict(n=1, c=33, size=(9, 9), o=33, k=5, pad=2, stride=2, groups=33),
-    "dilated": dict(n=1, c=5, size=(9, 9), o=5, k=3, pad=2, dilation=2, groups=5),
-    "row-major": dict(n=1, c=24, size=(6, 9), o=24, k=3, pad=1, groups=24, x_layout="first", y_layout="first"),
-    "1-D": dict(n=2, c=70, size=(20,), o=70, k=7, pad=3, groups=70),
+    "3x3": Case(n=2, c=40, size=(7, 9), o=40, k=3, pad=1, groups=40),
+    "5x5 stride 2": Case(n=1, c=33, size=(9, 9), o=33, k=5, pad=2, stride=2, groups=33),
+    "dilated": Case(n=1, c=5, size=(9, 9), o=5, k=3, pad=2, dilation=2, groups=5),
+    "row-major": Case(n=1, c=24, size=(6, 9), o=24, k=3, pad=1, groups=24, x="first", y="first"),
+    "1-D": Case(n=2, c=70, size=(20,), o=70, k=7, pad=3, groups=70),
+    "3-D": Case(n=1, c=17, size=(4, 5, 6), o=17, k=3, groups=17),
+    "f64": Case(n=1, c=13, size=(5, 6), o=13, k=3, pad=1, groups=13, dtype=dt.f64),
+    "f16": Case(n=1, c=50, size=(5, 6), o=50, k=3, pad=1, groups=50, dtype=dt.f16),
+    "i8": Case(n=1, c=50, size=(5, 6), o=50, k=3, pad=1, groups=50, dtype=dt.i8),
+}
+TRANSPOSED = {
+    "2x2 stride 2": Case(n=2, c=10, size=(5, 6), o=7, k=2, stride=2),
+    "3x3 stride 2": Case(n=1, c=10, size=(5, 6), o=35, k=3, stride=2, pad=1, extra=1),
+    "4x4 row-major": Case(n=1, c=10, size=(5, 6), o=8, k=4, stride=2, pad=1, x="first", y="first"),
+    "places without taps": Case(n=1, c=6, size=(5, 4), o=8, k=2, stride=3),
+    "dilated": Case(n=1, c=6, size=(5, 4), o=8, k=3, stride=2, dilation=2, pad=1),
+    "coprime": Case(n=1, c=6, size=(5, 4), o=8, k=4, stride=3, dilation=2, pad=2),
+    "groups": Case(n=1, c=12, size=(5, 4), o=9, k=3, stride=2, groups=3),
+    "1-D": Case(n=2, c=12, size=(9,), o=9, k=8, stride=4, pad=2),
+    "3-D": Case(n=1, c=4, size=(3, 2, 4), o=9, k=2, stride=2),
+    "stride 1": Case(n=1, c=5, size=(4, 4), o=5, k=3, pad=1),
 }
 
 
-@pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
+def order_of(rank: int, layout: Layout) -> list[int]:
+    return list(range(rank)) if layout == "first" else [0, *range(2, rank), 1]
+
+
+def placed(dtype: dt.DType, shape: Sequence[int], layout: Layout) -> Operand:
+    """An operand of that logical shape, stored row-major or channels-last in a value of its own."""
+    order = order_of(len(shape), layout)
+    stored = [shape[axis] for axis in order]
+    strides = dict(zip(order, row_major(stored), strict=True))
+    return operand(variable(dtype, stored), shape, [strides[axis] for axis in range(len(shape))])
+
+
+def check(isa: Isa, strategy: Strategy, case: Case, w: Array, op: Conv | ConvTranspose, fixed: bool = True) -> None:
+    """Every tactic of the strategy, compared with the operation."""
+    x = random(case.dtype, case.n, case.c, *case.size)
+    wanted = np.asarray(op.evaluate(x, w))
+    total = dt.of(wanted.dtype)
+    source, result = placed(case.dtype, x.shape, case.x), placed(total, wanted.shape, case.y)
+    weights = constant(w) if fixed else variable(case.dtype, w.shape)
+    inputs = (source, operand(weights, w.shape, row_major(w.shape)))
+    region = Anchored(wanted.shape, (result,), op, inputs, identity(total))
+    arrays = {source.value: x.transpose(order_of(x.ndim, case.x))} | ({} if fixed else {weights: w})
+    tolerance = 1e-3 if case.dtype is dt.f16 else 1e-5
+    for tactic in tactics(strategy, region, isa):
+        compare(region, build(strategy, region, isa, tactic), isa, arrays, [wanted], tolerance, low=case.n == 1)
+
+
+def weights_of(case: Case) -> Array:
+    return random(case.dtype, case.o, case.c // case.groups, *case.each(case.k))
+
+
+@each_isa
 @pytest.mark.parametrize("name", DIRECT)
 def test_direct(isa: Isa, name: str) -> None:
-    case(isa, direct, **DIRECT[name])
+    case = DIRECT[name]
+    check(isa, direct.STRATEGY, case, weights_of(case), case.conv)
 
 
-@pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
+@each_isa
 @pytest.mark.parametrize("name", DEPTHWISE)
 def test_depthwise(isa: Isa, name: str) -> None:
-    case(isa, depthwise, **DEPTHWISE[name])
+    case = DEPTHWISE[name]
+    check(isa, depthwise.STRATEGY, case, weights_of(case), case.conv)
 
 
-@pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
+@each_isa
 @pytest.mark.parametrize("name", [*DIRECT, "depthwise"])
 def test_generic(isa: Isa, name: str) -> None:
-    case(isa, generic, **(DEPTHWISE["3x3"] if name == "depthwise" else DIRECT[name]), weights="variable")
+    case = (DIRECT | {"depthwise": DEPTHWISE["3x3"]})[name]
+    check(isa, generic.STRATEGY, case, weights_of(case), case.conv, fixed=False)
 
 
-TRANSPOSED = {
-    "2x2 stride 2": dict(n=2, c=10, size=(5, 6), o=7, k=2, stride=2),
-    "3x3 stride 2": dict(n=1, c=10, size=(5, 6), o=35, k=3, stride=2, pad=1, extra=1),
-    "4x4 stride 2": dict(n=1, c=10, size=(5, 6), o=8, k=4, stride=2, pad=1, x_layout="first", y_layout="first"),
-    "holes": dict(n=1, c=6, size=(5, 4), o=8, k=2, stride=3),
-    "dilated": dict(n=1, c=6, size=(5, 4), o=8, k=3, stride=2, dilation=2, pad=1),
-    "coprime": dict(n=1, c=6, size=(5, 4), o=8, k=4, stride=3, dilation=2, pad=2),
-    "groups": dict(n=1, c=12, size=(5, 4), o=9, k=3, stride=2, groups=3),
-    "1-D": dict(n=2, c=12, size=(9,), o=9, k=8, stride=4, pad=2),
-    "plain": dict(n=1, c=5, size=(4, 4), o=5, k=3, pad=1),
-}
-
-
-@pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
+@each_isa
 @pytest.mark.parametrize("name", TRANSPOSED)
 def test_transposed(isa: Isa, name: str) -> None:
-    def conv_of(stride, dilation, pad, extra, groups):
-        return ConvTranspose(stride, dilation, pad, pad, extra, groups)
+    case = TRANSPOSED[name]
+    w = random(case.dtype, case.c, case.o // case.groups, *case.each(case.k))
+    check(isa, transposed.STRATEGY, case, w, case.transposed)
 
-    c = dict(TRANSPOSED[name])
-    n, channels, size, o, k = c["n"], c["c"], c["size"], c["o"], c["k"]
-    axes, groups = len(size), c.get("groups", 1)
-    conv = conv_of(
-        *((c.get(word, start),) * axes for word, start in (("stride", 1), ("dilation", 1), ("pad", 0), ("extra", 0))),
-        groups,
+
+@each_isa
+@pytest.mark.parametrize(
+    ("strategy", "case"),
+    [(direct.STRATEGY, DIRECT["3x3"]), (depthwise.STRATEGY, DEPTHWISE["3x3"]), (generic.STRATEGY, DIRECT["3x3"])],
+    ids=["direct", "depthwise", "generic"],
+)
+def test_bias_residual_and_activation(isa: Isa, strategy: Strategy, case: Case) -> None:
+    x, w = random(dt.f32, case.n, case.c, *case.size), weights_of(case)
+    sums = np.asarray(case.conv.evaluate(x, w))
+    bias, rest = random(dt.f32, case.o), random(dt.f32, *sums.shape)
+    source, result = placed(dt.f32, x.shape, "last"), placed(dt.f32, sums.shape, "last")
+    row = variable(dt.f32, (case.o,))
+    three = (dt.f32,) * 3
+    body = Body(
+        three,
+        (
+            Instruction(Add(), (0, 1), dt.f32),
+            Instruction(Silu(), (3,), dt.f32),
+            Instruction(Add(), (4, 2), dt.f32),
+        ),
+        (5,),
     )
-    x, w = random(dt.f32, n, channels, *size), random(dt.f32, channels, o // groups, *(k,) * axes)
-    wanted = conv.evaluate(x, w)
-    xv, xo, order = placed(dt.f32, x.shape, c.get("x_layout", "last"))
-    _, yo, _ = placed(dt.f32, wanted.shape, c.get("y_layout", "last"))
-    region = Anchored(
-        wanted.shape, (yo,), conv, (xo, operand(constant(w), w.shape, row_major(w.shape))), identity(dt.f32)
+    inputs = (source, operand(constant(w), w.shape, row_major(w.shape)))
+    extra = (operand(row, sums.shape, (0, 1, 0, 0)), result)
+    region = Anchored(sums.shape, (result,), case.conv, inputs, body, extra)
+    biased = sums + bias[:, None, None]
+    wanted = biased / (1 + np.exp(-biased)) + rest
+    arrays = {source.value: x.transpose(0, 2, 3, 1), row: bias, result.value: rest.transpose(0, 2, 3, 1)}
+    arrays[inputs[1].value] = w
+    compare(region, build(strategy, region, isa), isa, arrays, [wanted], threads=3)
+
+
+@each_isa
+def test_images_of_sizes_unseen_at_build(isa: Isa) -> None:
+    n, height, width = symbol("n", 1), symbol("height", 3), symbol("width", 3)
+    conv = DIRECT["3x3"].conv
+    w = random(dt.f32, 33, 16, 3, 3)
+    x, y = Value(Type(dt.f32, (n, height, width, 16))), Value(Type(dt.f32, (n, height, width, 33)))
+    source = Operand(x, dt.f32, (n, 16, height, width), (height * width * 16, 1, width * 16, 16))
+    result = Operand(y, dt.f32, (n, 33, height, width), (height * width * 33, 1, width * 33, 33))
+    inputs = (source, operand(constant(w), w.shape, row_major(w.shape)))
+    region = Anchored(result.shape, (result,), conv, inputs, identity(dt.f32))
+    kernel = build(direct.STRATEGY, region, isa)
+    for shape in ((1, 16, 3, 3), (3, 16, 20, 17)):
+        image = random(dt.f32, *shape)
+        sizes = {"n": shape[0], "height": shape[2], "width": shape[3]}
+        wanted = np.asarray(conv.evaluate(image, w))
+        compare(region, kernel, isa, {x: image.transpose(0, 2, 3, 1)}, [wanted], bindings=sizes)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "case"),
+    [(direct.STRATEGY, DIRECT["3x3"]), (direct.STRATEGY, DIRECT["7x7 of few channels"]),
+     (direct.STRATEGY, DIRECT["f16"]), (depthwise.STRATEGY, DEPTHWISE["3x3"]), (depthwise.STRATEGY, DEPTHWISE["f16"]),
+     (generic.STRATEGY, DIRECT["3x3"])],
+    ids=str,
+)  # fmt: skip
+def test_code_needs_nothing_from_outside(strategy: Strategy, case: Case) -> None:
+    shape = np.asarray(case.conv.evaluate(random(case.dtype, case.n, case.c, *case.size), weights_of(case))).shape
+    w = weights_of(case)
+    inputs = (
+        placed(case.dtype, (case.n, case.c, *case.size), case.x),
+        operand(constant(w), w.shape, row_major(w.shape)),
     )
-    compare(region, build(transposed.STRATEGY, region, isa), isa, {xv: x.transpose(order)}, [wanted])
+    region = Anchored(shape, (placed(case.dtype, shape, case.y),), case.conv, inputs, identity(case.dtype))
+    for isa in (jit.V3, jit.V4, jit.AARCH64):
+        for stage in build(strategy, region, isa).stages:
+            assert jit.undefined(jit.object_of(stage.source, isa)) == []
+
+
+def test_refusals_say_why() -> None:
+    case = DIRECT["3x3"]
+    inputs = (placed(dt.f32, (2, 16, 7, 9), "last"), placed(dt.f32, (33, 16, 3, 3), "first"))
+    region = Anchored((2, 33, 7, 9), (placed(dt.f32, (2, 33, 7, 9), "last"),), case.conv, inputs, identity(dt.f32))
+    target = Target("cpu", "x86-64-v3")
+    for strategy, reason in (
+        (direct.STRATEGY, "constant"),
+        (depthwise.STRATEGY, "constant"),
+        (transposed.STRATEGY, ""),
+    ):
+        found = strategy.tactics(region, target)
+        assert isinstance(found, Refusal) and reason in found.reason

@@ -28,7 +28,9 @@ each_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
 SHAPES = [(1, 1, 1), (1, 70, 33), (3, 31, 5), (13, 32, 64), (14, 33, 1), (15, 100, 17), (29, 64, 0), (61, 40, 40)]
 
 
-def product(a: Operand, b: Operand, out: Operand, body: Body | None = None, extra: tuple[Operand, ...] = ()) -> Anchored:
+def product(
+    a: Operand, b: Operand, out: Operand, body: Body | None = None, extra: tuple[Operand, ...] = ()
+) -> Anchored:
     total = MatMul().infer(Type(a.dtype, a.shape), Type(b.dtype, b.shape)).dtype
     return Anchored(out.shape, (out,), MatMul(), (a, b), body or identity(total), extra)
 
@@ -219,5 +221,3 @@ def test_no_register_beyond_avx2_for_v3() -> None:
     text = jit.machine(jit.V3).emit_assembly(llvm.parse_assembly(stage.source))
     assert "vfmadd231ps" in text
     assert re.search(r"zmm|mm(1[6-9]|2\d|3[01])\b|%k[0-7]", text) is None
-
-

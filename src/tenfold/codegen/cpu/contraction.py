@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.outsite import OutSite, Stream
 from tenfold.codegen.cpu.flow import choose, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import Block, Tile
+from tenfold.codegen.cpu.outsite import OutSite, Stream
 from tenfold.codegen.cpu.stage import StageWriter, divided, least
 from tenfold.codegen.cpu.storage import cast, widen
 from tenfold.codegen.cpu.table import Table

@@ -21,7 +21,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
-UNROLL = 4
+_UNROLL = 4
 _ROWS = 14
 """The most rows of a block: more addresses than this are not worth the vectors they spare."""
 
@@ -131,7 +131,7 @@ class Tile:
     def _terms(
         self, vector: Vectors, lines: Sequence[ir.Value], k: Vector, b: ir.Value, sums: Sequence[ir.Value]
     ) -> Sequence[ir.Value]:
-        """The terms of one tap, `UNROLL` at a time, then one at a time."""
+        """The terms of one tap, several at a time where loads cost registers nothing, then one at a time."""
         builder, row_bytes = vector.builder, self.block.columns * self.b.itemsize
 
         def several(count: int, place: Vector, b: ir.Value, *before: ir.Value) -> Sequence[ir.Value]:
@@ -142,9 +142,12 @@ class Tile:
                 sums = self._add(factors, self._row_of_b(vector, step(builder, b, term * row_bytes)), sums)
             return (step(builder, b, count * row_bytes), *sums)
 
-        whole = k & -UNROLL
-        _, state = repeat(k.code, 0, whole, lambda *now: several(UNROLL, *now), (b, *sums), by=UNROLL)
-        return repeat(k.code, whole, k, lambda *now: several(1, *now), state)[1]
+        unroll = _UNROLL if self.isa.architecture == "x86_64" else 1
+        whole = k & -unroll
+        state: Sequence[ir.Value] = (b, *sums)
+        if unroll > 1:
+            _, state = repeat(k.code, 0, whole, lambda *now: several(unroll, *now), state, by=unroll)
+        return repeat(k.code, whole if unroll > 1 else 0, k, lambda *now: several(1, *now), state)[1]
 
     def _factor(self, vector: Vectors, address: ir.Value) -> list[Vector]:
         """An element of A in all lanes, once for each vector of the row."""

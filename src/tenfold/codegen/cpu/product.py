@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from tenfold.codegen.cpu.contraction import Form, source
 from tenfold.codegen.cpu.emit import refusal
-from tenfold.codegen.cpu.outsite import Stream
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.microkernel import Block, block_of, sum_of
+from tenfold.codegen.cpu.outsite import Stream
 from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.storage import SUPPORTED
 from tenfold.codegen.region import THREADS, Anchored, Index, Load, Operand, Uniform

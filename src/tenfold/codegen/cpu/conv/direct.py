@@ -18,6 +18,7 @@ from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, refuse
 from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
+from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ops.conv import Conv
 from tenfold.ops.movement import Reshape
@@ -51,10 +52,8 @@ def image_of(region: Anchored, isa: Isa, copied: bool) -> Image:
     around = zip(x.shape[2:], conv.pads_before, conv.pads_after, strict=True)
     sizes = tuple(size + before + after for size, before, after in around)
     stage, workspace = border_stage(isa, x, conv.pads_before, sizes, Workspace())
-    strides = [x.shape[1]]
-    for size in reversed(sizes):
-        strides.insert(0, strides[0] * size)
-    return Image(Workspace(), tuple(strides), sizes, (0,) * len(sizes), False, (stage,), workspace)
+    dense = tuple(x.shape[1] * dim.product(sizes[axis:]) for axis in range(len(sizes) + 1))
+    return Image(Workspace(), dense, sizes, (0,) * len(sizes), False, (stage,), workspace)
 
 
 def pixels(region: Anchored, image: Image, joined: bool) -> tuple[Axis, ...]:

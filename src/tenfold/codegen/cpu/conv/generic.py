@@ -184,7 +184,8 @@ class _Writer(StageWriter):
         return repeat(self.scalar, 0, self.arg(f"taps{axis}"), tap, [total])[1][0]
 
     def _term(self, x: ir.Value, w: ir.Value, total: ir.Value) -> ir.Value:
-        factors = []
-        for dtype, pointer in zip(self.form.inputs, (x, w), strict=True):
-            factors.append(cast(dtype, self.form.total, widen(dtype, load(self.scalar, dtype, pointer))))
-        return multiply_add(*factors, self.scalar.wrap(total)).value
+        operands = zip(self.form.inputs, (x, w), strict=True)
+        image, weight = (
+            cast(dtype, self.form.total, widen(dtype, load(self.scalar, dtype, place))) for dtype, place in operands
+        )
+        return multiply_add(image, weight, self.scalar.wrap(total)).value
