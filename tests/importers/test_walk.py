@@ -246,6 +246,8 @@ class TestBranches:
         ((condition, operator),) = graph.assumptions
         assert operator == "If(y)" and condition == dim.equal(dim.symbol("M", low=1), 1)
         assert run(graph, x=np.zeros((3, 1), np.float32))[0].shape == (1, 1, 3)
+        with pytest.raises(InputError, match=r"If\(y\): these sizes need the other branch"):
+            run(graph, x=np.zeros((3, 2), np.float32))
 
     def test_unlike_ranks_that_both_fit(self) -> None:
         with pytest.raises(UnsupportedError, match="unlike ranks"):

@@ -10,6 +10,7 @@ from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
 from tenfold.codegen.region import THREADS
 from tenfold.compiler.frame import Slot
+from tenfold.compiler.layout import Assumption
 from tenfold.compiler.schedule import Item, Scheduler, kernels
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
@@ -44,7 +45,9 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     frame = scheduler.frame
     arena = scheduler.arena
     shapes = [[frame.size(size) for size in value.type.shape] for value in (*graph.inputs, *graph.outputs)]
-    checks = [(frame.size(one.formula), one) for one in scheduler.layout.checks]
+    chosen = "these sizes need the other branch, which the rest of the model cannot use"
+    assumed = [Assumption(size, chosen, (operator,)) for size, operator in graph.assumptions]
+    checks = [(frame.size(one.formula), one) for one in (*scheduler.layout.checks, *assumed)]
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
     named = _symbols(graph, scheduler)
     numbering = frame.finish([symbol.name for symbol in named])

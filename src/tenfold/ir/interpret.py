@@ -79,6 +79,7 @@ class Interpreter:
         outer, self.bindings = self.bindings, dict(self.bindings)
         try:
             self.bindings.update(bindings_of(graph.inputs, arrays, self.bindings))
+            _check_assumptions(graph, self.bindings)
             return self._walk(graph, arrays)
         finally:
             self.bindings = outer
@@ -156,6 +157,16 @@ def bindings_of(inputs: Sequence[Value], arrays: Sequence[Array], known: Mapping
     for value, array in zip(inputs, arrays, strict=True):
         _check(value, array, {**known, **found})
     return found
+
+
+def _check_assumptions(graph: Graph, bindings: Mapping[str, int]) -> None:
+    for condition, operator in graph.assumptions:
+        if dim.substitute(condition, bindings) == 0:
+            raise InputError(
+                "these sizes need the other branch, which the rest of the model cannot use",
+                operator=operator,
+                remedy=f"give inputs for which {condition} is not 0",
+            )
 
 
 def _facts(type: Type, array: Array) -> Iterator[tuple[Size, int]]:

@@ -32,7 +32,7 @@ def branch(node: Operator) -> Results:
     yes, yes_captures = _traced(node, "then_branch", asked)
     no, no_captures = _traced(node, "else_branch", None if asked is None else dim.logical_not(asked))
     if [value.type.rank for value in yes.outputs] != [value.type.rank for value in no.outputs]:
-        if asked is None or node.context is None:
+        if asked is None or asked.data_dependent or node.context is None:
             raise node.unsupported("its branches return tensors of unlike ranks, and only data choose between them")
         return node.body("then_branch" if node.context.decide(node.label, asked) else "else_branch").inline(())
     captures = tuple(dict.fromkeys((*yes_captures, *no_captures)))

@@ -155,9 +155,10 @@ def _fixed(size: Size) -> int:
 def span(size: Size, start: Size, end: Size, step: int) -> tuple[Size, Size]:
     """First position and count of Python's slice start:end:step of an axis of that size."""
     if step > 0:
-        first = _clamped(size, start, 0, size)
+        first = 0 if start == 0 else _clamped(size, start, 0, size)
         last = size if isinstance(end, int) and end >= ENDLESS else _clamped(size, end, 0, size)
-        return first, dim.maximum(dim.ceildiv(last - first, step), 0)
+        count = dim.ceildiv(last - first, step)
+        return first, count if first == 0 and last is size else dim.maximum(count, 0)
     first = _clamped(size, start, 0, size - 1)
     last = -1 if isinstance(end, int) and end <= -ENDLESS else _clamped(size, end, -1, size - 1)
     return first, dim.maximum(dim.ceildiv(first - last, -step), 0)
