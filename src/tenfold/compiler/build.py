@@ -135,7 +135,7 @@ def build(
     if example_inputs is not None:
         raise OptionError("example_inputs belong to PyTorch modules", argument="example_inputs", remedy="leave it out")
     folder = cache_folder(cache)
-    opening = {"shapes": shapes, "dims": dims, "outputs": outputs, "data_root": data_root}
+    opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs, "data_root": data_root}
     stored = EngineCache(folder)
     key = stored.key(model, options, opening)
     found = stored.find(key, threads=threads, memory_limit=memory_limit)

@@ -66,7 +66,9 @@ class Layout:
         if value in self.placed:
             parent, axis, start = self.placed[value]
             inside = self.view(parent)
-            return View(inside.root, inside.strides, inside.offset + (0 if start == 0 else start * inside.strides[axis]))
+            return View(
+                inside.root, inside.strides, inside.offset + (0 if start == 0 else start * inside.strides[axis])
+            )
         node = value.producer
         if node is not None and isinstance(node.op, VIEW_OPS):
             source = self.view(node.inputs[0])
@@ -164,12 +166,28 @@ def _want_channels_last(graph: Graph, node: Node, layout: Layout) -> None:
 
 
 def _insert_copy(graph: Graph, node: Node, value: Value, layout: Layout, order: Order | None = None) -> Value:
-    copy = Copy(order)(value)
-    copy.producer.source = node.source
+    copy = copy_of(value, node.source, order)
     graph.replace_uses(value, copy, users=[node])
     if order is not None:
         layout.orders[copy] = order
     return copy
+
+
+def copy_of(value: Value, source: tuple[str, ...], order: Order | None = None) -> Value:
+    """A floating copy of a value, made for the operators `source`."""
+    return attribute(Copy(order)(value), source)
+
+
+def attribute(value: Value, source: tuple[str, ...]) -> Value:
+    """Say which operators of the user's model a new value is made for."""
+    if value.producer:
+        value.producer.source = source
+    return value
+
+
+def source_of(value: Value) -> tuple[str, ...]:
+    """The operators of the user's model that a value stands for."""
+    return value.producer.source if value.producer else ()
 
 
 def _arrange_view(graph: Graph, node: Node, layout: Layout) -> None:
@@ -205,25 +223,26 @@ def _reorder(reshape: Node, layout: Layout) -> bool:
 
 
 def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
+    assert isinstance(node.op, Concat)
+    axis = node.op.axis % node.output.type.rank
     order = _natural_order(node, node.output, layout)
     parts: list[Value] = []
     for part in node.inputs:
         if part in parts or not _placeable(graph, part, layout):
-            part = Copy(order)(part)
-            part.producer.source = node.source
+            part = copy_of(part, node.source, order)
         parts.append(part)
     whole = node.output
     if tuple(parts) != node.inputs:
         whole = graph.insert(node.op(*parts))
-        whole.producer.source = node.source
+        attribute(whole, node.source)
         graph.replace_uses(node.output, whole)
         graph.remove(node)
     layout.orders[whole] = order
     start: Size = 0
     for part in parts:
-        layout.placed[part] = (whole, node.op.axis % whole.type.rank, start)
+        layout.placed[part] = (whole, axis, start)
         layout.orders.pop(part, None)
-        start = start + part.type.shape[node.op.axis]
+        start = start + part.type.shape[axis]
 
 
 def _placeable(graph: Graph, value: Value, layout: Layout) -> bool:
@@ -243,6 +262,7 @@ def _rigid(value: Value) -> bool:
 
 
 def _arrange_if(graph: Graph, node: Node, layout: Layout) -> None:
+    assert isinstance(node.op, If)
     captures = node.inputs[1:]
     known = node.inputs[0].type.entries
     outer = layout.guard
@@ -261,9 +281,7 @@ def _write_results_into(branch: Graph, targets: Sequence[Value], layout: Layout)
     for result, target in zip(branch.outputs, targets, strict=True):
         own = result.producer is not None and result.producer.graph is branch and layout.owns(result)
         if not own or _rigid(result) or result in results:
-            copy = Copy()(result)
-            copy.producer.source = result.producer.source if result.producer else ()
-            result = branch.insert(copy)
+            result = branch.insert(copy_of(result, source_of(result)))
         results.append(result)
         layout.placed[result] = (target, 0, 0)
         layout.orders.pop(result, None)
@@ -275,9 +293,7 @@ def _place_outputs(graph: Graph, layout: Layout) -> None:
     for number, value in enumerate(graph.outputs):
         root = _whole_buffer(value, layout)
         if root is None or root in layout.outputs:
-            copy = Copy()(value)
-            copy.producer.source = value.producer.source if value.producer else ()
-            value = root = graph.insert(copy)
+            value = root = graph.insert(copy_of(value, source_of(value)))
         layout.outputs[root] = number
         results.append(value)
     graph.set_outputs(results, graph.output_names)
@@ -300,5 +316,3 @@ _ARRANGE: dict[type, _Arranger] = {
     Concat: _arrange_concat,
     If: _arrange_if,
 }
-
-

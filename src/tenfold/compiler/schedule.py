@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -365,7 +365,5 @@ def _whole(operand: Operand) -> bool:
 
 def _same_walk(a: Operand, b: Operand) -> bool:
     alike = a.dtype.itemsize == b.dtype.itemsize and dim.known_equal(a.offset, b.offset)
-    strides = all(
-        size == 1 or dim.known_equal(x, y) for x, y, size in zip(a.strides, b.strides, b.shape, strict=True)
-    )
+    strides = all(size == 1 or dim.known_equal(x, y) for x, y, size in zip(a.strides, b.strides, b.shape, strict=True))
     return alike and strides and typical(b.offset) == 0

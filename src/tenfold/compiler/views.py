@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
@@ -134,7 +135,7 @@ def _smaller(left: Size, right: Size) -> bool | None:
 
 def _merged_stride(axes: list[tuple[Size, Size]]) -> Size | None:
     """The stride of these axes as one axis; None if they do not lie behind one another."""
-    for (_, outer), (size, inner) in zip(axes, axes[1:], strict=False):
+    for (_, outer), (size, inner) in pairwise(axes):
         if not dim.known_equal(outer, size * inner):
             return None
     return axes[-1][1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tenfold.codegen.region import (
     Anchored,
@@ -246,9 +247,10 @@ def _is_flat(value: Value, group: Group) -> bool:
     return all(axis < missing or value.type.shape[axis - missing] == 1 for axis in group.axes)
 
 
-def _combine(node: Node) -> str:
+def _combine(node: Node) -> Any:
     if isinstance(node.op, ArgReduce):
         return f"arg{node.op.kind}" + ("_last" if node.op.last else "")
+    assert isinstance(node.op, Reduce)
     return node.op.kind
 
 

@@ -121,7 +121,7 @@ class Growth:
             return "results of a branch or loop are joined in memory"
         if group.anchor is not None and len(group.anchor.outputs) > 1:
             return f"{group.anchor.op.name} has several results, and no site after them"
-        if any(group in self.needs(v) and self.of.get(v.producer) is not group for v in node.inputs):
+        if any(group in self.needs(v) and v.producer not in group.nodes for v in node.inputs):
             return "it sees a result of that kernel through a view"
         site = Site(node, group.domain, group.axes, self._inside(node, group))
         if group.is_row or (group.anchor is None and isinstance(node.op, REDUCTIONS)):

@@ -10,7 +10,7 @@ from tenfold.ir.text import Weights, show
 
 
 def fragment(nodes: Sequence[Node], results: Sequence[Value]) -> tuple[str, list[Value], Weights]:
-    """The nodes as the text of a graph, the values it reads in the order of its inputs, and the tensors it refers to."""
+    """The nodes as the text of a graph, the values it reads in order of its inputs, and the tensors it refers to."""
     nodes = [*_numbers(nodes), *nodes]
     inside = {value for node in nodes for value in node.outputs}
     reads = list(dict.fromkeys(v for node in nodes for v in node.inputs if v not in inside))

@@ -6,7 +6,8 @@ operation; only the data it reads from must be complete in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +25,10 @@ from tenfold.ops.movement import DepthToSpace, Pad, Reshape, Slice, SpaceToDepth
 from tenfold.ops.primitive import Pick
 
 
-def gather(node: Node) -> Value:
+def gather(op: Gather, node: Node) -> Value:
     """y[a…, i…, c…] = x[a…, index[i…], c…]"""
     x, index = node.inputs
-    axis, width = node.op.axis % x.type.rank, index.type.rank
+    axis, width = op.axis % x.type.rank, index.type.rank
     after = x.type.rank - axis - 1
     index = Reshape((*(1,) * axis, *index.type.shape, *(1,) * after))(index)
     own = (*range(axis), -1, *range(axis + width, axis + width + after))
@@ -35,22 +36,22 @@ def gather(node: Node) -> Value:
     return picked
 
 
-def gather_elements(node: Node) -> Value:
+def gather_elements(op: GatherElements, node: Node) -> Value:
     """y[i, j] = x[index[i, j], j] along axis 0, and so on"""
     x, index = node.inputs
-    axis = node.op.axis % x.type.rank
+    axis = op.axis % x.type.rank
     own = tuple(-1 if a == axis else a for a in range(x.type.rank))
     picked: Value = Pick(own, node.output.type.shape)(x, within(index, x.type.shape[axis]))
     return picked
 
 
-def gather_nd(node: Node) -> Value | None:
+def gather_nd(op: GatherND, node: Node) -> Value | None:
     """y[b…, i…, c…] = x[b…, index[b…, i…, 0], index[b…, i…, 1], …, c…]"""
     x, index = node.inputs
     depth = index.type.shape[-1]
     if not isinstance(depth, int):
         return None
-    batch, lead = node.op.batch_axes, index.type.rank - 1
+    batch, lead = op.batch_axes, index.type.rank - 1
     after = x.type.rank - batch - depth
     places = []
     for number in range(depth):
@@ -92,10 +93,10 @@ def along(vector: Value, axis: int, rank: int) -> Value:
     return value
 
 
-def tile(node: Node) -> Value:
+def tile(op: Tile, node: Node) -> Value:
     """y[i] = x[i mod size]"""
     (x,) = node.inputs
-    for axis, repeats in enumerate(node.op.repeats):
+    for axis, repeats in enumerate(op.repeats):
         if repeats != 1:
             size = x.type.shape[axis]
             place = Mod()(Iota(0, 1, size * repeats)(), whole_number(size))
@@ -112,9 +113,8 @@ def pick_along(x: Value, axis: int, places: Value) -> Value:
     return picked
 
 
-def pad(node: Node) -> Value | None:
+def pad(op: Pad, node: Node) -> Value | None:
     """Mirrored, repeated or wrapped ends: places folded back into the data, axis by axis"""
-    op: Pad = node.op
     if op.mode == "constant":
         return None
     (x,) = node.inputs
@@ -142,28 +142,27 @@ def _folded(mode: str, place: Value, size: Size) -> Value:
     return mirrored
 
 
-def depth_to_space(node: Node) -> Value:
+def depth_to_space(op: DepthToSpace, node: Node) -> Value:
     """[N, b·b·C, H, W] to [N, C, H·b, W·b], as a transpose"""
     (x,) = node.inputs
-    b, (n, c, h, w) = node.op.block, x.type.shape
-    deep = (n, b, b, c // (b * b), h, w) if node.op.mode == "DCR" else (n, c // (b * b), b, b, h, w)
-    turn = (0, 3, 4, 1, 5, 2) if node.op.mode == "DCR" else (0, 1, 4, 2, 5, 3)
+    b, (n, c, h, w) = op.block, x.type.shape
+    deep = (n, b, b, c // (b * b), h, w) if op.mode == "DCR" else (n, c // (b * b), b, b, h, w)
+    turn = (0, 3, 4, 1, 5, 2) if op.mode == "DCR" else (0, 1, 4, 2, 5, 3)
     value: Value = Reshape(node.output.type.shape)(Transpose(turn)(Reshape(deep)(x)))
     return value
 
 
-def space_to_depth(node: Node) -> Value:
+def space_to_depth(op: SpaceToDepth, node: Node) -> Value:
     """[N, C, H·b, W·b] to [N, b·b·C, H, W], as a transpose"""
     (x,) = node.inputs
-    b, (n, c, h, w) = node.op.block, x.type.shape
+    b, (n, c, h, w) = op.block, x.type.shape
     split = Reshape((n, c, h // b, b, w // b, b))(x)
     value: Value = Reshape(node.output.type.shape)(Transpose((0, 3, 5, 1, 2, 4))(split))
     return value
 
 
-def resize(node: Node) -> Value | None:
+def resize(op: Resize, node: Node) -> Value | None:
     """Σ over taps of weight · x[place], axis by axis"""
-    op: Resize = node.op
     if op.coordinates == "tf_crop_and_resize":
         return None
     (given,) = node.inputs
@@ -257,7 +256,7 @@ def _rounded(rounding: str, at: Value) -> Value:
     return found
 
 
-RULES = {
+RULES: dict[type, Callable[[Any, Node], Value | None]] = {
     Gather: gather,
     GatherElements: gather_elements,
     GatherND: gather_nd,

@@ -1,11 +1,12 @@
 """Pooling without a kernel of its own: windows are a view, padding a concatenation, the rest a reduction.
 
-A window's taps lie at fixed strides, so `Windows` is nothing but strides; what lies around the data is written once beside
-it, and the data's own kernel writes straight into the middle.
+A window's taps lie at fixed strides, so `Windows` is nothing but strides; what lies around the data is written once
+beside it, and the data's own kernel writes straight into the middle.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,9 +28,8 @@ from tenfold.ops.reduce import Reduce
 from tenfold.ops.window import reach
 
 
-def pool(node: Node) -> Value:
+def pool(op: Pool, node: Node) -> Value:
     """reduce(windows(pad(x)))"""
-    op: Pool = node.op
     (given,) = node.inputs
     counts = node.output.type.shape[2:]
     narrow = given.type.dtype.is_float and given.type.dtype.bits < 32 and op.kind != "max"
@@ -69,11 +69,11 @@ def _places(op: Pool, x: Value, counts: tuple[Size, ...]) -> Value:
     spatial = x.type.shape[2:]
     before, after = op.pads_before, op.pads_after
     if not op.ceil and (op.count_padding or all(pad == 0 for pad in (*before, *after))):
-        return scalar(float(dim.product(op.kernel)), x.type.dtype)()
+        return scalar(float(math.prod(op.kernel)), x.type.dtype)()
     result: Value | None = None
     for axis, (size, count) in enumerate(zip(spatial, counts, strict=True)):
         along = _places_along(op, axis, size, count)
-        shape = [1] * (2 + 2 * len(counts))
+        shape: list[Size] = [1] * (2 + 2 * len(counts))
         shape[2 + axis] = count
         along = Reshape(tuple(shape))(Cast(x.type.dtype)(along))
         result = along if result is None else Mul()(result, along)
@@ -105,9 +105,8 @@ def _ceil_div(x: Value, divisor: int) -> Value:
     return value
 
 
-def pad(node: Node) -> Value | None:
+def pad(op: Pad, node: Node) -> Value | None:
     """Fills before and after, axis by axis, around what negative counts leave"""
-    op: Pad = node.op
     if op.mode != "constant":
         return None
     (x,) = node.inputs
