@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tenfold import errors
 from tenfold import settings as environment
 
+PIPE_WIDTH = 160
 OK, DIFFERS, USAGE, MODEL, UNSUPPORTED, ENGINE, INPUT, DEVICE, LIMIT, INTERRUPTED = (*range(9), 130)
 
 _CODES: tuple[tuple[type[errors.TenfoldError], int], ...] = (
@@ -36,8 +37,9 @@ def code_of(error: errors.TenfoldError) -> int:
 
 
 def screen() -> Console:
-    """Standard output."""
-    return Console(file=sys.stdout, highlight=False)
+    """Standard output; what is no terminal has long lines."""
+    console = Console(file=sys.stdout, highlight=False)
+    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, width=PIPE_WIDTH)
 
 
 def margin() -> Console:

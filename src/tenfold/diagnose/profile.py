@@ -31,7 +31,7 @@ def as_data(profile: Profile) -> dict[str, Any]:
         "lost_steps": profile.lost,
         "operators": [
             {
-                "operators": total.name,
+                "operators": list(total.source),
                 "kind": total.kind,
                 "tactic": total.tactic,
                 "steps": total.steps,

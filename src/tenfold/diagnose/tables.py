@@ -87,7 +87,8 @@ def regions(found: Sequence[Data], *, why: bool = False) -> RenderableType:
 
 
 def sources(names: Sequence[str], *, all: bool = False) -> str:
-    """The operators of the user's model, the first few if there are many."""
+    """The operators of the user's model, the first few and no constants, if not `all`."""
+    names = [name for name in names if all or not name.startswith("Constant(")]
     shown = names if all else names[:SHOWN_SOURCES]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return ", ".join(shown) + more
@@ -185,7 +186,7 @@ def profile(data: Data) -> RenderableType:
     title = f"{data['model']}: {1e3 * data['seconds']:.3f} ms in {data['steps']} steps"
     table = plain(escape(title), *numbers, "kind", "tactic", "operators", right=numbers)
     for one in data["operators"]:
-        cells = (one["kind"], one["tactic"], one["operators"])
+        cells = (one["kind"], one["tactic"], sources(one["operators"]))
         figures = (f"{1e6 * one['seconds']:.1f}", f"{one['share']:.1%}", str(one["steps"]))
         table.add_row(*figures, *map(escape, cells))
     return table

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import InputError
+from tenfold.ir.dtype import Kind
 from tenfold.runtime.plan import Spec
 
 Array = NDArray[Any]
@@ -87,7 +88,8 @@ def _of_numbers(spec: Spec, given: Any) -> Array:
         with np.errstate(invalid="ignore", over="ignore"):
             made = np.asarray(given)
             typed = made.astype(wanted)
-            exact = np.array_equal(typed.astype(made.dtype), made, equal_nan=made.dtype.kind == "f")
+            same = np.array_equal(typed.astype(made.dtype), made, equal_nan=made.dtype.kind == "f")
+            exact = same and (made.dtype.kind in "biufcO") == (spec.dtype.kind is not Kind.STRING)
     except (TypeError, ValueError, OverflowError):
         exact = False
     if not exact:

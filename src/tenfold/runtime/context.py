@@ -132,9 +132,8 @@ class Context:
                 self._finish(self._invocation.run(brief=frame.arena < BRIEF_ARENA, start=span.begin))
                 self.native_calls += self._invocation.entries
                 continue
-            self._finish(Status.CANCELLED if self._cancel[0] else Status.DONE)
             start = time.perf_counter()
-            step.run(frame.slots, self._address, self._frames.sizes(frame))
+            step.run(frame.slots, self._address, self._frames.sizes(frame), self._cancel)
             if self._host_steps is not None:
                 seconds = time.perf_counter() - start
                 self._host_steps.append(Step(span.label or Label((), "host", "host"), -1, 1, start, seconds))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import EngineError, LimitError, OptionError, TargetError
+from tenfold.errors import EngineError, InputError, LimitError, OptionError, TargetError
 from tenfold.runtime import format
 from tenfold.runtime.context import Context
 from tenfold.runtime.cpu.code import Code
@@ -84,15 +84,24 @@ class Engine:
         return found
 
     def __call__(self, *arrays: Any, **named: Any) -> Array | tuple[Array, ...]:
-        """The model's output for these arrays, given in order or by name; a tuple if it has several."""
-        inputs: Any = arrays
-        if named:
-            inputs = {spec.name: array for spec, array in zip(self.plan.inputs, arrays, strict=False)} | named
-        results = tuple(self.run(inputs).values())
+        """The model's output for these arrays, given in order or by name; a tuple if it has several.
+
+        Raises InputError for an array that is missing, unknown, given twice, or does not fit.
+        """
+        results = tuple(self.run(self._named(arrays, named) if named else arrays).values())
         return results[0] if len(results) == 1 else results
 
+    def _named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        names = [spec.name for spec in self.plan.inputs]
+        if len(arrays) > len(names):
+            raise InputError(f"{len(arrays)} arrays given; the model takes {len(names)}", remedy="give each input once")
+        twice = [name for name in names[: len(arrays)] if name in named]
+        if twice:
+            raise InputError(f"input {twice[0]!r} is given twice", argument=twice[0], remedy="give each input once")
+        return dict(zip(names, arrays, strict=False)) | dict(named)
+
     def run(self, inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Array]:
-        """The outputs by name, in the model's order."""
+        """The outputs by name, in the model's order, as arrays of the kind of the first input."""
         try:
             context = self._idle.pop()
         except IndexError:
@@ -104,8 +113,7 @@ class Engine:
 
     def context(self, *, threads: int | None = None) -> Context:
         """A new running instance; `threads` is the most threads that a call on it uses."""
-        if threads is not None and threads < 1:
-            raise OptionError(f"threads is at least 1, not {threads}", argument="threads", remedy="use 1 or more")
+        require_threads(threads)
         return Context(self, threads)
 
     def frames(self, threads: int | None) -> Frames:
@@ -129,8 +137,12 @@ class Engine:
             ) from error
 
     def memory(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-        """Bytes for inputs of these shapes: weights, arena, and the sum of all buffers without sharing."""
-        arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), tuple(shapes[s.name])) for s in self.plan.inputs]
+        """Bytes for inputs of these shapes: weights, each context's arena, and all its buffers if none shared memory.
+
+        Inputs whose sizes are all fixed may be left out; integers that sizes depend on are taken as 0. Raises
+        InputError for a shape that is missing or does not fit.
+        """
+        arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), _shape(s, shapes)) for s in self.plan.inputs]
         frame = self.frames(None).find(arrays)
         total = sum(int(frame.slots[size]) for _, _, size, _, _ in self.plan.buffers)
         return {"weights": self.weights.nbytes, "arena": frame.arena, "buffers": total}
@@ -149,7 +161,24 @@ def load(
     """
     if verify not in ("default", "sha256"):
         raise OptionError(f"verify is 'default' or 'sha256', not {verify!r}", argument="verify", remedy="leave it out")
+    require_threads(threads)
     return Engine(File(format.read(path), str(Path(path)), verify=verify), threads=threads, memory_limit=memory_limit)
+
+
+def require_threads(threads: int | None) -> None:
+    """OptionError for a number of threads below 1."""
+    if threads is not None and threads < 1:
+        raise OptionError(f"threads is at least 1, not {threads}", argument="threads", remedy="use 1 or more")
+
+
+def _shape(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+    sizes = shapes.get(spec.name, spec.shape)
+    found = tuple(size for size in sizes if isinstance(size, int))
+    if len(found) != len(sizes):
+        raise InputError(
+            f"the sizes of {spec} are open", argument=spec.name, remedy=f"give shapes={{{spec.name!r}: …}}"
+        )
+    return found
 
 
 def from_image(image: NDArray[np.uint8], name: str, **options: Any) -> Engine:

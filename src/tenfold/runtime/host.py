@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold import ops
-from tenfold.ir.graph import Graph
+from tenfold.errors import Cancelled
+from tenfold.ir.graph import Graph, Node
 from tenfold.ir.interpret import Interpreter
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import parse
@@ -26,15 +27,38 @@ class HostStep:
         self.span = span
         self._graph: Graph | None = None
 
-    def run(self, slots: NDArray[np.int64], address: Callable[[int, int], int], sizes: Mapping[str, int]) -> None:
-        """Read the windows, run the graph, write its results. `address(base, offset slot)` finds memory."""
+    def run(
+        self,
+        slots: NDArray[np.int64],
+        address: Callable[[int, int], int],
+        sizes: Mapping[str, int],
+        cancel: NDArray[np.int64],
+    ) -> None:
+        """Read the windows, run the graph, write its results. `address(base, offset slot)` finds memory.
+
+        Cancelled as soon as `cancel[0]` is not 0.
+        """
         if self._graph is None:
             tensors = {window.name: Tensor(view(window, slots, address)) for window in self.span.tensors}
             self._graph = parse(self.span.host, ops.ALL, tensors)
         arrays = [view(window, slots, address) for window in self.span.reads]
-        results = Interpreter(sizes).call(self._graph, arrays)
+        results = Cancellable(sizes, cancel).call(self._graph, arrays)
         for window, result in zip(self.span.writes, results, strict=True):
             view(window, slots, address)[...] = result
+
+
+class Cancellable(Interpreter):
+    """An interpreter that looks at a flag before each node."""
+
+    def __init__(self, sizes: Mapping[str, int], cancel: NDArray[np.int64]) -> None:
+        super().__init__(sizes)
+        self._cancel = cancel
+
+    def node(self, node: Node, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The outputs of one node; Cancelled if the flag is set."""
+        if self._cancel[0]:
+            raise Cancelled("the call was cancelled")
+        return super().node(node, inputs)
 
 
 def view(window: Window, slots: NDArray[np.int64], address: Callable[[int, int], int]) -> Array:
@@ -47,5 +71,5 @@ def view(window: Window, slots: NDArray[np.int64], address: Callable[[int, int],
     high = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if s > 0 and n) + item
     if 0 in shape:
         return np.empty(shape, window.dtype.numpy)
-    memory = (ctypes.c_char * (high - low)).from_address(start + low)
+    memory = memoryview((ctypes.c_char * (high - low)).from_address(start + low))
     return np.ndarray(shape, window.dtype.numpy, memory, -low, strides)

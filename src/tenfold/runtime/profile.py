@@ -36,7 +36,7 @@ class Step:
 class Total:
     """The steps of one region: how often they ran, how long in all, and which share of the call that is."""
 
-    name: str
+    source: tuple[str, ...]
     kind: str
     tactic: str
     steps: int
@@ -59,9 +59,10 @@ class Profile:
 
     def operators(self) -> list[Total]:
         """Each region's steps together, the slowest first."""
-        groups: dict[tuple[str, str, str], list[float]] = {}
+        groups: dict[tuple[tuple[str, ...], str, str], list[float]] = {}
         for step in self.steps:
-            groups.setdefault((step.name, step.label.kind, step.label.tactic), []).append(step.seconds)
+            label = step.label
+            groups.setdefault((label.source, label.kind, label.tactic), []).append(step.seconds)
         whole = sum(map(sum, groups.values())) or 1.0
         totals = [Total(*key, len(times), sum(times), sum(times) / whole) for key, times in groups.items()]
         return sorted(totals, key=lambda total: -total.seconds)
