@@ -1,0 +1,307 @@
+"""Convolution with few output channels to a group: pixels along the line are the lanes of vectors (strip.py)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenfold.codegen.cpu.conv.direct import weights_of
+from tenfold.codegen.cpu.conv.strip import Block, Down, Form, source
+from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.lines import stream
+from tenfold.codegen.cpu.packing import view_recipe
+from tenfold.codegen.cpu.stage import address, ordered
+from tenfold.codegen.region import THREADS, Anchored, Operand, Region
+from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import f32
+from tenfold.ops.conv import Conv
+from tenfold.ops.movement import Reshape, Transpose
+from tenfold.target import Target
+
+_GRAIN = 1 << 19
+"""Floating-point operations of about 5 µs: less is not worth a part of its own."""
+_MOST_COLUMNS = 512
+_MOST_ROWS = 16
+_MOST_VECTORS = 8
+_ROWS = {1: 4, 2: 2}
+"""Rows of a block, by output channels: so that few of them still find several uses for what they load."""
+
+
+class Narrow:
+    """Conv of f32 with constant weights and few output channels to a group."""
+
+    name = "conv.narrow"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """One; a Refusal for what is no such convolution, or where channels make the better lanes."""
+        found = weights_of(region)
+        if isinstance(found, Refusal):
+            return found
+        assert isinstance(region, Anchored)
+        if any(one.dtype is not f32 for one in region.inputs):
+            return Refusal("not of f32")
+        if _plane(region) is None:
+            return Refusal("more than two spatial axes")
+        isa = isa_of(target)
+        problem = _Problem(region, isa)
+        if not problem.narrow:
+            return Refusal("channels fill the lanes better than pixels")
+        return (Tactic(self.name),) if problem.tile else Refusal("too many channels for a tile in the second cache")
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
+        """One stage."""
+        assert isinstance(region, Anchored)
+        return _Problem(region, isa_of(target)).kernel()
+
+
+STRATEGY = Narrow()
+
+
+def _plane(region: Anchored) -> tuple[int | None, int] | None:
+    """The spatial axes that are rows (None: there are none) and columns; None if there are more.
+
+    An axis with one tap, one place and no border does not count.
+    """
+    conv, taps = region.anchor, region.inputs[1].shape[2:]
+    assert isinstance(conv, Conv)
+    places = zip(taps, region.domain[2:], conv.pads_before, strict=True)
+    axes = [axis for axis, place in enumerate(places) if place != (1, 1, 0)] or [len(taps) - 1]
+    if len(axes) > 2:
+        return None
+    return (None if len(axes) == 1 else axes[0], axes[-1])
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One spatial axis: sizes of result and image, and how taps move."""
+
+    size: Size
+    extent: Size
+    taps: int
+    stride: int
+    dilation: int
+    before: Size
+
+    @property
+    def reach(self) -> int:
+        """From the first tap to the last."""
+        return (self.taps - 1) * self.dilation
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """What is worked on at a time: pixels of the result, and the bytes of scratch that the copied lines take."""
+
+    rows: int
+    columns: int
+    phase: int
+    pitch: int
+    lines: int
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A convolution stated over rows and columns."""
+
+    region: Anchored
+    isa: Isa
+
+    @property
+    def conv(self) -> Conv:
+        """The operation."""
+        assert isinstance(self.region.anchor, Conv)
+        return self.region.anchor
+
+    @functools.cached_property
+    def axes(self) -> tuple[int | None, int]:
+        """The spatial axes that are rows and columns."""
+        found = _plane(self.region)
+        assert found
+        return found
+
+    @functools.cached_property
+    def weights(self) -> tuple[int, ...]:
+        """Their sizes: groups, outputs and channels of a group, taps."""
+        outputs, channels, *taps = (int(size) for size in self.region.inputs[1].shape)  # type: ignore[arg-type]
+        return (self.conv.groups, outputs // self.conv.groups, channels, *taps)
+
+    def _window(self, axis: int | None) -> _Window:
+        if axis is None:
+            return _Window(1, 1, 1, 1, 1, 0)
+        conv, x = self.conv, self.region.inputs[0]
+        taps, size, extent = self.weights[3 + axis], self.region.domain[2 + axis], x.shape[2 + axis]
+        return _Window(size, extent, taps, conv.strides[axis], conv.dilations[axis], conv.pads_before[axis])
+
+    @property
+    def down(self) -> _Window:
+        """The window along the rows' axis."""
+        return self._window(self.axes[0])
+
+    @property
+    def along(self) -> _Window:
+        """The window along the columns' axis."""
+        return self._window(self.axes[1])
+
+    @property
+    def lanes(self) -> int:
+        """Pixels of a vector."""
+        return self.isa.lanes(f32.itemsize)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether channels would leave more lanes idle than pixels do."""
+        groups, outputs, channels = self.weights[:3]
+        useful = groups if outputs == channels == 1 else outputs
+        width = self.along.size
+        return 2 * useful <= self.lanes and (not isinstance(width, int) or width >= useful * 2)
+
+    @functools.cached_property
+    def block(self) -> Block:
+        """The block of sums: three quarters of the registers, cut so that the fewest vectors of a line are idle."""
+        outputs, down, width = self.weights[1], self.down, self.along.size
+        rows = 1 if down.size == 1 or down.taps == 1 else _ROWS.get(outputs, 1)
+        most = max(1, min(_MOST_VECTORS, self.isa.vector_registers * 3 // 4 // (rows * outputs)))
+        if isinstance(width, int):
+            needed = -(-width // self.lanes)
+            most = min(range(most, 0, -1), key=lambda one: needed // one * (one + 1) + needed % one * 2)
+        return Block(outputs, rows, most)
+
+    @functools.cached_property
+    def tile(self) -> _Tile | None:
+        """The largest tile whose lines take half the second cache at most; None if there is none."""
+        wide = self.lanes * self.block.vectors
+        columns = _share(self.along.size, max(wide, _MOST_COLUMNS // wide * wide), wide)
+        while columns >= wide:
+            rows = _share(self.down.size, _MOST_ROWS, self.block.rows)
+            while rows >= self.block.rows:
+                found = self._tile(rows, columns)
+                if found.lines <= self.isa.l2 // 2:
+                    return found
+                rows = rows // 2 // self.block.rows * self.block.rows
+            columns = columns // 2 // wide * wide
+        return None
+
+    def _tile(self, rows: int, columns: int) -> _Tile:
+        along, size = self.along, f32.itemsize
+        phase = columns + along.reach // along.stride + 1
+        phase = (phase + -phase % self.lanes + self.lanes) * size
+        pitch = phase * self.phases
+        pitch += 64 * (pitch % 1024 == 0)
+        return _Tile(rows, columns, phase, pitch, pitch * self._down.lines(rows) * self.weights[2])
+
+    @property
+    def phases(self) -> int:
+        """Remainders of places by the stride along the line that some tap reads."""
+        return min(self.along.stride, self.along.reach + 1)
+
+    @property
+    def _down(self) -> Down:
+        return Down(self.down.taps, self.down.stride, self.down.dilation)
+
+    def kernel(self) -> Kernel:
+        """The kernel: one stage whose parts share the tiles."""
+        region, tile, block = self.region, self.tile, self.block
+        assert tile
+        along, x = self.along, region.inputs[0]
+        column = 2 + self.axes[1]
+        step = x.strides[column] * along.stride
+        form = Form(
+            isa=self.isa,
+            block=block,
+            down=self._down,
+            stride=along.stride,
+            phases=self.phases,
+            pitch=tile.pitch,
+            phase=tile.phase,
+            x=stream(f32, step),
+            square=_square(x, self.weights[2], self.lanes) if step != 1 else 0,
+            body=region.body,
+            extra=tuple(stream(one.dtype, one.strides[column]) for one in region.extra),
+            outputs=tuple(stream(one.dtype, one.strides[column]) for one in region.outputs),
+        )
+        values, scratch = self._numbers(tile, form)
+        for name, operand in {"x": x, **self._operands()}.items():
+            values |= self._steps(name, operand, self.weights[2 if name == "x" else 1])
+        values |= {"x.column": step * f32.itemsize, "x.step": x.strides[column] * f32.itemsize}
+        parts = values["parts"]
+        assert isinstance(parts, int | dim.Dim)
+        return Kernel((Stage(source(form), ordered(form.names, values), parts),), scratch)
+
+    def _operands(self) -> dict[str, Operand]:
+        region = self.region
+        extra = {f"extra{number}": one for number, one in enumerate(region.extra)}
+        return extra | {f"out{number}": one for number, one in enumerate(region.outputs)}
+
+    def _steps(self, name: str, operand: Operand, channels: int) -> dict[str, Argument]:
+        """Its address and its steps in bytes; a group has that many of its channels."""
+        size, strides = operand.dtype.itemsize, operand.strides
+        row, column = self.axes
+        return {
+            f"@{name}": address(operand),
+            f"{name}.image": strides[0] * size,
+            f"{name}.group": strides[1] * (channels * size),
+            f"{name}.channel": strides[1] * size,
+            f"{name}.row": 0 if row is None else strides[2 + row] * size,
+            f"{name}.column": strides[2 + column] * size,
+        }
+
+    def _numbers(self, tile: _Tile, form: Form) -> tuple[dict[str, Argument], int]:
+        """The other arguments, and the bytes of scratch."""
+        region, down, along = self.region, self.down, self.along
+        groups, outputs, channels = self.weights[:3]
+        rows, columns = dim.ceildiv(down.size, tile.rows), dim.ceildiv(along.size, tile.columns)
+        tiles = region.domain[0] * groups * rows * columns
+        work = 2 * dim.product(region.domain) * (channels * down.taps * along.taps)
+        table = 8 * along.taps + -8 * along.taps % 64
+        sums = tile.columns * f32.itemsize
+        lines = table + sums * form.block.rows * outputs
+        values: dict[str, Argument] = {
+            "tiles": tiles,
+            "parts": dim.maximum(1, dim.minimum(dim.minimum(tiles, 4 * THREADS), work // _GRAIN)),
+            "groups": groups,
+            "row.tiles": rows,
+            "column.tiles": columns,
+            "tile.rows": tile.rows,
+            "tile.columns": tile.columns,
+            "height": down.size,
+            "width": along.size,
+            "channels": channels,
+            "taps": along.taps,
+            "dilation": along.dilation,
+            "at.sums": table,
+            "at.lines": lines,
+            "sums.step": sums,
+            "channel.step": tile.pitch * form.down.lines(tile.rows),
+            "@w": self._packed(),
+            "w.group": outputs * channels * down.taps * along.taps * f32.itemsize,
+            "x.height": down.extent,
+            "x.width": along.extent,
+            "x.above": down.before,
+            "x.left": along.before,
+        }
+        return values, lines + tile.lines
+
+    def _packed(self) -> Packed:
+        """The weights as [group][channel][tap along][tap down][output]."""
+        operand = self.region.inputs[1]
+        shape = (*self.weights[:3], self.down.taps, self.along.taps)
+        recipe = (*(view_recipe(operand) or ()), Reshape(shape), Transpose((0, 2, 4, 3, 1)))
+        return Packed(operand.value, recipe)
+
+
+def _share(size: Size, most: int, of: int) -> int:
+    """An even share of a size, at most `most`, as a multiple of `of`; of a size that is not known, the most."""
+    if not isinstance(size, int):
+        return max(of, most // of * of)
+    each = -(-size // max(1, -(-size // most)))
+    return max(of, -(-each // of) * of)
+
+
+def _square(x: Operand, channels: int, lanes: int) -> int:
+    """The side of the squares in which adjacent channels are transposed; 0 if there are too few."""
+    if x.strides[1] != 1 or channels < 4:
+        return 0
+    return min(lanes, 1 << (channels.bit_length() - 1))
