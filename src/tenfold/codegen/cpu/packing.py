@@ -12,18 +12,24 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.flow import choose, define, load_pointer, load_size, repeat, step
+from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.memory import first_lanes, load, store
+from tenfold.codegen.cpu.movement import transposed
+from tenfold.codegen.cpu.stage import StageWriter, address, divided, least, ordered
 from tenfold.codegen.cpu.storage import stored_type
-from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors
+from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import Operand
-from tenfold.codegen.strategy import Address, Stage, Workspace
+from tenfold.codegen.strategy import Argument, Stage, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.op import Op
 from tenfold.ops.constant import Constant
 from tenfold.ops.movement import Pad, Reshape, Transpose
+
+_SIDE = 16
+"""The largest square that is turned in registers."""
 
 
 def view_recipe(operand: Operand) -> tuple[Op, ...] | None:
@@ -100,7 +106,7 @@ class Panels:
     @property
     def names(self) -> tuple[str, ...]:
         """The stage's arguments in order; steps in bytes."""
-        found = ["source", "target", "rows", "columns", "row.step", "column.step"]
+        found = ["@source", "@target", "rows", "columns", "row.step", "column.step"]
         return (*found, *(f"{word}{axis}" for axis in range(self.batches) for word in ("size", "step")))
 
 
@@ -112,9 +118,9 @@ def panel_stage(
     """
     size = operand.dtype.itemsize
     form = Panels(isa, operand.dtype, width, len(batches))
-    values: dict[str, Address | Workspace | Size] = {
-        "source": Address(operand.value, operand.offset * size),
-        "target": target,
+    values: dict[str, Argument] = {
+        "@source": address(operand),
+        "@target": target,
         "rows": operand.shape[-2],
         "columns": operand.shape[-1],
         "row.step": operand.strides[-2] * size,
@@ -123,75 +129,80 @@ def panel_stage(
     for axis, (count, stride) in enumerate(batches):
         values |= {f"size{axis}": count, f"step{axis}": stride * size}
     panels = dim.product([*(count for count, _ in batches), dim.ceildiv(operand.shape[-1], width)])
-    arguments = tuple(values[name] for name in form.names)
-    return Stage(panel_source(form), arguments, panels), panels * operand.shape[-2] * (width * size)
+    return Stage(panel_source(form), ordered(form.names, values), panels), panels * operand.shape[-2] * (width * size)
 
 
 @functools.cache
 def panel_source(form: Panels) -> str:
     """The module of a packing stage; a part is one panel."""
-    return _PanelWriter(form).module_text()
+    return _PanelWriter(form).text()
 
 
-class _PanelWriter:
+class _PanelWriter(StageWriter):
     def __init__(self, form: Panels) -> None:
-        self.form = form
-        self.kind = stored_type(form.dtype)
-        self.size = form.dtype.itemsize
-        self.module = ir.Module(name="panels")
-        function = define(self.module, "stage", I32, [POINTER, I64, POINTER], internal=False)
-        self.args, part, _ = function.args
-        self.builder = ir.IRBuilder(function.entry_basic_block)
-        self.scalar = Vectors(self.builder, form.isa, 1)
-        self.part = self.scalar.wrap(part)
-        self.lanes = next(n for n in (form.isa.lanes(self.size), 1) if form.width % n == 0)
+        super().__init__(form.isa, "panels", form.names)
+        self.form, self.size = form, form.dtype.itemsize
+        most = min(_SIDE, form.isa.lanes(self.size))
+        self.vector = self.vectors(next(n for n in (most, most // 2, most // 4, 1) if form.width % n == 0))
 
-    def _arg(self, name: str) -> Vector:
-        return load_size(self.scalar, self.args, 8 * self.form.names.index(name))
-
-    def module_text(self) -> str:
-        """One panel: whole rows of it as vectors where columns are adjacent, else element by element."""
-        form, builder = self.form, self.builder
-        panels = (self._arg("columns") + (form.width - 1)) / form.width
-        batch = self.part / panels
-        first = (self.part - batch * panels) * form.width
-        source = load_pointer(self.scalar, self.args, 8 * form.names.index("source"))
+    def text(self) -> str:
+        """One panel: where columns are adjacent, whole rows of it; where rows are, squares turned in registers; else,
+        and at the ends, element by element.
+        """
+        form, lanes = self.form, self.vector.lanes
+        width, every = self.number(form.width), self.arg("rows")
+        batch, panel = divided(self.part, divided(self.arg("columns") + (form.width - 1), width)[0])
+        first = panel * form.width
+        source = self.step(self.pointer("@source"), first * self.arg("column.step"))
         for axis in reversed(range(form.batches)):
-            rest = batch / self._arg(f"size{axis}")
-            source = step(builder, source, (batch - rest * self._arg(f"size{axis}")) * self._arg(f"step{axis}"))
-            batch = rest
-        source = step(builder, source, first * self._arg("column.step"))
-        target = load_pointer(self.scalar, self.args, 8 * form.names.index("target"))
-        target = step(builder, target, self.part * self._arg("rows") * (form.width * self.size))
-        left = self._arg("columns") - first
-        whole = left.compare(">=", form.width) & self._arg("column.step").equals(self.size)
+            batch, at = divided(batch, self.arg(f"size{axis}"))
+            source = self.step(source, at * self.arg(f"step{axis}"))
+        target = self.step(self.pointer("@target"), self.part * every * (form.width * self.size))
+        left = least(self.arg("columns") - first, width)
+        whole = left.equals(form.width) & self.arg("column.step").equals(self.size)
+        turned = self.arg("row.step").equals(self.size).where(every & -lanes, 0)
+        repeat(self.scalar, 0, turned, lambda row: self._squares(source, target, row, left), by=lanes)
 
         def row(number: Vector) -> None:
-            line = step(builder, source, number * self._arg("row.step"))
-            place = step(builder, target, number * (form.width * self.size))
+            line = self.step(source, number * self.arg("row.step"))
+            place = self.step(target, number * (form.width * self.size))
             choose(self.scalar, whole, lambda: self._whole(line, place), lambda: self._elements(line, place, left))
 
-        repeat(self.scalar, 0, self._arg("rows"), row)
-        builder.ret(ir.Constant(I32, 0))
-        return str(self.module)
+        repeat(self.scalar, turned, every, row)
+        return self.finish()
+
+    def _squares(self, source: ir.Value, target: ir.Value, row: Vector, left: Vector) -> None:
+        """As many rows as a vector has lanes: each square of them turned, columns that do not exist made zero."""
+        lanes, pitch = self.vector.lanes, self.arg("column.step")
+
+        def square(column: Vector) -> None:
+            places = (
+                self.step(source, least(column + lane, left - 1) * pitch + row * self.size) for lane in range(lanes)
+            )
+            for number, line in enumerate(transposed([load(self.vector, self.form.dtype, place) for place in places])):
+                kept = first_lanes(self.vector, left - column).where(
+                    line, self.vector.wrap(ir.Constant(line.type, None))
+                )
+                place = ((row + number) * self.form.width + column) * self.size
+                store(self.vector, self.form.dtype, self.step(target, place), kept)
+
+        repeat(self.scalar, 0, self.form.width, square, by=lanes)
 
     def _whole(self, line: ir.Value, place: ir.Value) -> None:
-        code = Vectors(self.builder, self.form.isa, self.lanes)
-        for offset in range(0, self.form.width * self.size, self.lanes * self.size):
-            value = self.builder.load(step(self.builder, line, offset), typ=code.type(self.kind), align=self.size)
-            self.builder.store(value, step(self.builder, place, offset), align=self.size)
+        for offset in range(0, self.form.width * self.size, self.vector.lanes * self.size):
+            value = load(self.vector, self.form.dtype, self.step(line, offset))
+            store(self.vector, self.form.dtype, self.step(place, offset), value)
 
     def _elements(self, line: ir.Value, place: ir.Value, left: Vector) -> None:
-        kept = (left < self.form.width).where(left, self.form.width)
-        pitch = self._arg("column.step")
+        dtype, pitch = self.form.dtype, self.arg("column.step")
 
         def copy(column: Vector) -> None:
-            value = self.builder.load(step(self.builder, line, column * pitch), typ=self.kind, align=self.size)
-            self.builder.store(value, step(self.builder, place, column * self.size), align=self.size)
+            value = load(self.scalar, dtype, self.step(line, column * pitch))
+            store(self.scalar, dtype, self.step(place, column * self.size), value)
 
         def clear(column: Vector) -> None:
-            zero = ir.Constant(self.kind, 0)
-            self.builder.store(zero, step(self.builder, place, column * self.size), align=self.size)
+            zero = self.scalar.wrap(ir.Constant(stored_type(dtype), 0))
+            store(self.scalar, dtype, self.step(place, column * self.size), zero)
 
-        repeat(self.scalar, 0, kept, copy)
-        repeat(self.scalar, kept, self.scalar.constant(I64, self.form.width), clear)
+        repeat(self.scalar, 0, left, copy)
+        repeat(self.scalar, left, self.form.width, clear)
