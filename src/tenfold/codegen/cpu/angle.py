@@ -10,6 +10,7 @@ import math
 
 from llvmlite import ir
 
+from tenfold.codegen.cpu.flow import define
 from tenfold.codegen.cpu.vectors import F64, I1, I32, I64, Vector, Vectors, integer, intrinsic, width
 
 _LIMIT = 2.0**20
@@ -97,11 +98,8 @@ def _function(code: Vectors) -> ir.Function:
     table = ir.GlobalVariable(module, ir.ArrayType(I64, len(words)), "two_over_pi")
     table.linkage, table.global_constant, table.initializer = "internal", True, ir.Constant(table.value_type, words)
     result = ir.LiteralStructType([I64, F64, F64])
-    function = ir.Function(module, ir.FunctionType(result, [F64]), _NAME)
-    function.linkage = "internal"
-    for attribute in ("cold", "noinline", "nounwind"):
-        function.attributes.add(attribute)
-    builder = ir.IRBuilder(function.append_basic_block())
+    function = define(module, _NAME, result, [F64], internal=True)
+    builder = ir.IRBuilder(function.entry_basic_block)
     scalar = Vectors(builder, code.isa, 1)
     found = _by_digits(scalar, scalar.wrap(function.args[0]), table)
     whole: ir.Value = ir.Constant(result, ir.Undefined)

@@ -236,7 +236,8 @@ _WEIGHTS = {
     **dict.fromkeys(("Exp", "Expm1", "Log", "Log1p"), 20.0),
     **dict.fromkeys(("Tanh", "Erf", "Sinh", "Cosh", "Atan", "Asin", "Acos"), 32.0),
     **dict.fromkeys(("Sin", "Cos", "Tan", "Asinh", "Acosh", "Atanh", "Mod"), 60.0),
-    **dict.fromkeys(("Pow", "Load"), 100.0),
+    **dict.fromkeys(("Load",), 15.0),
+    **dict.fromkeys(("Pow",), 100.0),
 }
 
 

@@ -116,9 +116,12 @@ class Cursor:
         at = self._at(spot.position)
         if self.stream.step == 1:
             return load(code, dtype, at, spot.mask)
-        if self.stream.step and spot.mask is None and code.lanes > 1:
+        if spot.mask is not None:
+            first = spot.position
+            return load_apart(code, dtype, self.address, lambda lane: (first + lane) * self._step(first), spot.mask)
+        if self.stream.step and code.lanes > 1:
             return _every(code, dtype, at, self.stream.step)
-        return load_apart(code, dtype, at, self._offset, spot.mask)
+        return load_apart(code, dtype, at, self._offset)
 
     def write(self, spot: Spot, stored: Vector) -> None:
         """Write stored elements there."""

@@ -19,6 +19,7 @@ from tenfold.codegen.cpu.cells import (
     stream_names,
 )
 from tenfold.codegen.cpu.emit import refusal
+from tenfold.codegen.cpu.flow import choose
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.lines import (
     Inputs,
@@ -34,10 +35,13 @@ from tenfold.codegen.cpu.lines import (
     walk,
 )
 from tenfold.codegen.cpu.stage import address, ordered
-from tenfold.codegen.cpu.vectors import Vector
+from tenfold.codegen.cpu.vectors import I1, Vector
 from tenfold.codegen.region import Body, Operand, Pointwise, Region
 from tenfold.codegen.strategy import Argument, Kernel, Refusal, Stage, Tactic
 from tenfold.target import Target
+
+_LOOSE = 2
+"""How many operands whose steps are arguments are told apart; with more, all are dense or none is."""
 
 
 @dataclass(frozen=True)
@@ -69,31 +73,66 @@ class Form:
 
 
 class _Writer(CellWriter):
+    """Writes the stage; where steps are arguments, the usual ones (1, and for inputs 0) get code of their own."""
+
     def __init__(self, form: Form) -> None:
         super().__init__(form.isa, "pointwise", form.names, form.streams)
         self.form = form
-        self.body = LineBody(self, form.around, form.body, [one.step for one in form.inputs], form.outer)
 
     def text(self) -> str:
         """The whole stage."""
-        self.cells(self.form.outer, True, self._line)
+        self._usual([name for name, one in self.streams.items() if one.step is None])
         return self.finish()
 
-    def _line(self, pointers: Pointers, others: dict[int, Vector], begin: Vector, end: Vector) -> None:
+    def _usual(self, loose: Sequence[str]) -> None:
+        """All cells, once the steps of the operands in `loose` are decided; the many are taken as 1 or left."""
+        if not loose:
+            self._cells()
+            return
+        given = dict(self.streams)
+        together = loose if len(loose) > _LOOSE else loose[:1]
+        rest = [] if len(loose) > _LOOSE else loose[1:]
+        size = {name: given[name].dtype.itemsize for name in together}
+        dense = self.scalar.constant(I1, True)
+        for name in together:
+            dense = dense & self.arg(f"{name}.step").equals(size[name])
+
+        def as_step(step: int | None) -> None:
+            self.streams = given | {name: Stream(given[name].dtype, step) for name in together}
+            self._usual(rest)
+
+        def otherwise() -> None:
+            (name, *more) = together
+            if more or name.startswith("out"):
+                as_step(None)
+            else:
+                same = self.arg(f"{name}.step").equals(0)
+                choose(self.scalar, same, lambda: as_step(0), lambda: as_step(None))
+
+        choose(self.scalar, dense, lambda: as_step(1), otherwise)
+        self.streams = given
+
+    def _cells(self) -> None:
+        inputs = [self.streams[f"in{number}"].step for number in range(len(self.form.inputs))]
+        body = LineBody(self, self.form.around, self.form.body, inputs, self.form.outer)
+        self.cells(self.form.outer, True, functools.partial(self._line, body))
+
+    def _line(self, body: LineBody, pointers: Pointers, others: dict[int, Vector], begin: Vector, end: Vector) -> None:
         form = self.form
         cursors = {name: self.cursor(name, pointer) for name, pointer in pointers.items()}
         inputs = Inputs([cursors[f"in{number}"] for number in range(len(form.inputs))], self.scalar)
-        dtypes = [one.dtype for one in form.outputs]
+        outputs = [cursors[f"out{number}"] for number in range(len(form.outputs))]
+        dtypes = [one.stream.dtype for one in outputs]
         line = Spot(self.vectors(form.lanes), form.outer, begin, others)
-        settled = self.body.settle(line, inputs.even)
+        settled = body.settle(line, inputs.even)
 
         def visit(spot: Spot) -> None:
             stored = inputs.stored(spot)
-            results = self.body.emit(spot, inputs.registers(spot, stored), settled)
-            for number, value in enumerate(outputs_of(self.body.body, results, stored, dtypes)):
-                cursors[f"out{number}"].write(spot, value)
+            results = body.emit(spot, inputs.registers(spot, stored), settled)
+            for target, value in zip(outputs, outputs_of(body.body, results, stored, dtypes), strict=True):
+                target.write(spot, value)
 
-        masked = form.isa.masks and all(one.step == 1 for one in form.outputs)
+        masked = form.isa.masks and all(one.stream.step == 1 for one in outputs)
         walk(line, self.scalar, begin, end, masked, visit)
 
 

@@ -107,10 +107,18 @@ class _Problem:
                 self.isa, self.columns, self.outer, self.row, inputs, outputs, first, last, phases, body, finish, around
             )
         )
-        if form.body is None or self.columns:
+        if self.columns:
+            return replace(form, side=self._side(form))
+        if form.body is None:
             return form
         even = [one.step == 0 for one in form.inputs] + [True] * len(phases) + [False] * bool(form.stash)
         return replace(form, body=multiplied(form.body, even))
+
+    def _side(self, form: Form) -> int:
+        """How many vectors stand side by side: no more than there are."""
+        count = max(rows.side_by_side(one.body) for one in form.phases)
+        columns = self.axes.sizes[self.line]
+        return min(count, -(-columns // form.lanes)) if isinstance(columns, int) else count
 
     def _with_stash(self, form: Form) -> Form:
         """The form that keeps what the last phase computes dearly and the body wants again."""

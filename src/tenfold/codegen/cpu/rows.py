@@ -29,7 +29,7 @@ class Form:
     """What the code depends on. `outer` axes count rows, `row` axes make one; `columns` chooses the form.
 
     `stash` says where results of the last phase's body are kept for `body`, whose last input they then are: in the
-    first "output", in "scratch", or nowhere ("").
+    first "output", in "scratch", or nowhere (""). Across rows, `side` vectors stand side by side.
     """
 
     isa: Isa
@@ -45,6 +45,7 @@ class Form:
     finish: Body | None
     around: Surroundings
     stash: str = ""
+    side: int = 1
 
     @property
     def line(self) -> int:
@@ -82,7 +83,7 @@ def _named(prefix: str, streams: Sequence[Stream]) -> dict[str, Stream]:
     return {f"{prefix}{number}": one for number, one in enumerate(streams)}
 
 
-def _side_by_side(body: Body) -> int:
+def side_by_side(body: Body) -> int:
     """How many accumulators hide the latency of combining what this body gives."""
     cost = weight(expand_body(body))
     return 4 if cost <= 6 else 2 if cost <= 20 else 1
@@ -181,7 +182,7 @@ class AlongRows(RowWriter):
         self, number: int, pointers: Pointers, others: dict[int, Vector], end: Vector, scalars: Sequence[ir.Value]
     ) -> ir.Value:
         """One phase over one row."""
-        combiner, count = self.combiners[number], _side_by_side(self.form.phases[number].body)
+        combiner, count = self.combiners[number], side_by_side(self.form.phases[number].body)
         wide = self.vectors(self.form.lanes)
         totals = [combiner.start(wide) for _ in range(count)]
         if not self.form.isa.masks:
@@ -318,22 +319,23 @@ class AcrossRows(RowWriter):
         return self.finish()
 
     def _chunk(self, pointers: Pointers, others: dict[int, Vector], begin: Vector, end: Vector) -> None:
-        form = self.form
-        wide = Spot(self.vectors(form.lanes), form.line, begin, others)
-        count = max(_side_by_side(one.body) for one in form.phases)
+        form, lanes = self.form, self.form.lanes
+        wide = Spot(self.vectors(lanes), form.line, begin, others)
+        outputs = (*form.outputs, *form.finish_outputs)
+        masked = form.isa.masks and all(one.step == 1 for one in outputs)
         done = begin
-        for group in (count, 1) if count > 1 else (1,):
-            stop = begin + ((end - begin) & -(group * form.lanes))
+        for group in (form.side,) if masked or form.side == 1 else (form.side, 1):
+            stop = begin + (end - begin) / (group * lanes) * (group * lanes)
 
             def turn(at: Vector, group: int = group) -> None:
-                self._block(pointers, [replace(wide, position=at + k * form.lanes) for k in range(group)])
+                self._block(pointers, [replace(wide, position=at + k * lanes) for k in range(group)])
 
-            repeat(self.scalar, done, stop, turn, by=group * form.lanes)
+            repeat(self.scalar, done, stop, turn, by=group * lanes)
             done = stop
-        outputs = (*form.outputs, *form.finish_outputs)
-        if form.isa.masks and all(one.step == 1 for one in outputs):
-            tail = replace(wide, position=done, mask=first_lanes(wide.code, end - done))
-            choose(self.scalar, done < end, lambda: self._block(pointers, [tail]), lambda: None)
+        if masked:
+            starts = [done + k * lanes for k in range(form.side)]
+            rest = [replace(wide, position=at, mask=first_lanes(wide.code, end - at)) for at in starts]
+            choose(self.scalar, done < end, lambda: self._block(pointers, rest), lambda: None)
             return
         single = replace(wide, code=self.scalar)
         repeat(self.scalar, done, end, lambda at: self._block(pointers, [replace(single, position=at)]))
