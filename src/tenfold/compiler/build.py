@@ -42,6 +42,7 @@ def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases
     """The bytes of an engine file for a graph, which is used up. All targets share one section of weights."""
     with phase("passes") as said:
         before = len(graph)
+        passes.for_precision(options)(graph)
         passes.PORTABLE(graph)
         said.append(f"{before} operations became {len(graph)}")
     tensors: Weights = {}

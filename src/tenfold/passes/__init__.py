@@ -8,6 +8,7 @@ from tenfold.passes.algebra import CANONICAL, MERGING
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
 from tenfold.passes.movement import MOVEMENT
+from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
@@ -33,6 +34,11 @@ CPU = Pipeline()
 
 CUDA = Pipeline()
 """What is done for NVIDIA GPUs besides: nothing."""
+
+
+def for_precision(options: Options) -> Pipeline:
+    """The passes before PORTABLE that an option of precision asks for."""
+    return {"model": Pipeline(), "f32": Pipeline(Widen())}[options.precision]
 
 
 def for_target(target: Target, options: Options) -> Pipeline:

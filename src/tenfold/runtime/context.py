@@ -45,7 +45,7 @@ class Context:
         self._invocation = Invocation(
             engine.program, threads=self._frames.threads, team=engine.team, cancel=self._cancel
         )
-        self._arena = Arena(engine.memory_limit)
+        self._arena = Arena(engine.arena_limit)
         self._bases = self._invocation.bases
         self._bases[WEIGHTS] = engine.weights.ctypes.data
         self._frame: Frame | None = None

@@ -46,6 +46,7 @@ class Engine:
                 argument="memory_limit",
                 remedy="raise memory_limit",
             )
+        self.arena_limit = None if self.memory_limit is None else self.memory_limit - self.weights.nbytes
         self._threads = threads or self.manifest.get("threads")
         code = _map_code(file, entry["code_section"])
         plan = self.plan
