@@ -150,7 +150,7 @@ def build(
             said.append(f"{len(graph)} operations")
         image = build_image(graph, options, pool, phase)
     stored.keep(key, image)
-    return from_image(image, graph.name or "engine", threads=threads, memory_limit=memory_limit)
+    return from_image(image, graph.name or "engine", threads=threads, memory_limit=memory_limit, foreign=True)
 
 
 def _workers() -> int:

@@ -15,7 +15,7 @@ from tenfold import settings
 from tenfold.errors import TenfoldError
 from tenfold.options import Options
 from tenfold.runtime import format
-from tenfold.runtime.engine import Engine, load
+from tenfold.runtime.engine import Engine, from_file
 from tenfold.version import __version__
 
 _log = logging.getLogger("tenfold")
@@ -57,7 +57,7 @@ class EngineCache:
         if path is None or not path.exists():
             return None
         try:
-            return load(path, **loading)
+            return from_file(path, foreign=True, **loading)
         except TenfoldError as error:
             _log.warning("a cached engine is built again: %s", error)
             return None

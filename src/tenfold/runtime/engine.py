@@ -29,13 +29,18 @@ Array = NDArray[Any]
 class Engine:
     """A built model. Call it on arrays; it is safe to call from many threads.
 
-    `inputs` and `outputs` say what it takes and gives, `report` what the build did.
+    `inputs` and `outputs` say what it takes and gives, `report` what the build did. TargetError if this machine runs
+    none of its targets; or only when it is to run, if it may be `foreign`.
     """
 
-    def __init__(self, file: File, *, threads: int | None = None, memory_limit: int | None = None) -> None:
+    def __init__(
+        self, file: File, *, threads: int | None = None, memory_limit: int | None = None, foreign: bool = False
+    ) -> None:
         self.file = file
         self.manifest = file.manifest
-        self.target = _best_target(file)
+        self.target, self._refusal = _best_target(file)
+        if self._refusal and not foreign:
+            raise self._refusal
         entry = self.manifest["targets"][self.target]
         self.plan: Plan = from_manifest(entry["plan"], file.section(entry["plan_section"]))
         self.weights = file.section(entry.get("weights", "weights"))
@@ -48,25 +53,21 @@ class Engine:
             )
         self.arena_limit = None if self.memory_limit is None else self.memory_limit - self.weights.nbytes
         self._threads = threads or self.manifest.get("threads")
-        code = _map_code(file, entry["code_section"])
-        plan = self.plan
-        bases = FIRST_INPUT + len(plan.inputs) + len(plan.outputs)
-        self.program = Executable(
-            code,
-            entry["entries"],
-            plan.steps,
-            plan.argmap,
-            plan.binds,
-            slots=plan.slots,
-            bases=bases,
-            scratch=plan.scratch,
-        )
-        self.spans = tuple((span, None if span.is_native else HostStep(span)) for span in plan.spans)
-        self.is_one_span = len(self.spans) == 1 and plan.spans[0].is_native
+        self._program = None if self._refusal else _executable(file, entry, self.plan)
+        self.spans = tuple((span, None if span.is_native else HostStep(span)) for span in self.plan.spans)
+        self.is_one_span = len(self.spans) == 1 and self.plan.spans[0].is_native
         self._crew = (entry["crew_section"], entry["crew_entries"])
         self._frames: dict[int, Frames] = {}
         self._idle: list[Context] = []
         self._lock = Lock()
+
+    @property
+    def program(self) -> Executable:
+        """The native code; TargetError if it is another machine's."""
+        if self._program is None:
+            assert self._refusal
+            raise self._refusal
+        return self._program
 
     @property
     def inputs(self) -> tuple[Spec, ...]:
@@ -163,7 +164,12 @@ def load(
     if verify not in ("default", "sha256"):
         raise OptionError(f"verify is 'default' or 'sha256', not {verify!r}", argument="verify", remedy="leave it out")
     require_threads(threads)
-    return Engine(File(format.read(path), str(Path(path)), verify=verify), threads=threads, memory_limit=memory_limit)
+    return from_file(path, verify=verify, threads=threads, memory_limit=memory_limit)
+
+
+def from_file(path: str | os.PathLike[str], *, verify: str = "default", **options: Any) -> Engine:
+    """The engine in a file; `options` are those of Engine."""
+    return Engine(File(format.read(path), str(Path(path)), verify=verify), **options)
 
 
 def require_threads(threads: int | None) -> None:
@@ -183,21 +189,21 @@ def _shape(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
 
 
 def from_image(image: NDArray[np.uint8], name: str, **options: Any) -> Engine:
-    """The engine in memory that `image` holds."""
+    """The engine in memory that `image` holds; `options` are those of Engine."""
     return Engine(File(image, name), **options)
 
 
-def _best_target(file: File) -> str:
-    """The first of the engine's targets, best first, that this machine runs."""
+def _best_target(file: File) -> tuple[str, TargetError | None]:
+    """The best of the engine's targets that this machine runs; or the first, and why it runs none."""
     names: list[str] = list(file.manifest["targets"])
     order = sorted(names, key=lambda name: (-_rank(name), names.index(name)))
     reasons = []
     for name in order:
         refusal = Target.parse(name)[0].refusal()
         if refusal is None:
-            return name
+            return name, None
         reasons.append(refusal)
-    raise TargetError(
+    return names[0], TargetError(
         f"{file.name}: this machine runs none of the engine's targets; " + "; ".join(reasons),
         remedy="build it with --target cpu on this machine, or add this machine's target",
     )
@@ -205,6 +211,19 @@ def _best_target(file: File) -> str:
 
 def _rank(name: str) -> int:
     return ("cpu:x86-64-v3", "cpu:aarch64", "cpu:x86-64-v4").index(name.split("+")[0])
+
+
+def _executable(file: File, entry: Mapping[str, Any], plan: Plan) -> Executable:
+    return Executable(
+        _map_code(file, entry["code_section"]),
+        entry["entries"],
+        plan.steps,
+        plan.argmap,
+        plan.binds,
+        slots=plan.slots,
+        bases=FIRST_INPUT + len(plan.inputs) + len(plan.outputs),
+        scratch=plan.scratch,
+    )
 
 
 def _map_code(file: File, section: str) -> Code:
