@@ -1,0 +1,53 @@
+"""What NVIDIA GPUs have: one table. Everything that generators ask of a machine stands in a row of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tenfold.errors import TargetError
+from tenfold.ir.dim import symbol
+from tenfold.target import Target
+
+PROCESSORS = symbol("multiprocessors", 1, 4096)
+"""The multiprocessors of the GPU that runs: a symbol that grids of persistent kernels may mention, and nothing else."""
+
+
+@dataclass(frozen=True)
+class Arch:
+    """One row. `sm` is the compute capability as in sm_90, `processors` the multiprocessors of its usual chip,
+    `shared` the bytes of shared memory that one block may take, `dot` the tensor cores' (m, n, k) for 16-bit floats.
+
+    `tensor_copy`: tiles move by descriptor (TMA); `warpgroups`: four warps share a tensor-core instruction.
+    """
+
+    sm: int
+    processors: int
+    shared: int
+    dot: tuple[int, int, int]
+    tensor_copy: bool = False
+    warpgroups: bool = False
+
+
+ARCHES = (
+    Arch(80, 108, 163 << 10, (16, 8, 16)),
+    Arch(89, 142, 99 << 10, (16, 8, 16)),
+    Arch(90, 132, 227 << 10, (64, 256, 16), tensor_copy=True, warpgroups=True),
+    Arch(100, 148, 227 << 10, (128, 256, 16), tensor_copy=True, warpgroups=True),
+    Arch(120, 170, 99 << 10, (16, 8, 16), tensor_copy=True),
+)
+"""CUDA C++ Programming Guide 13, "Technical specifications per compute capability"; PTX ISA 9, "wgmma", "tcgen05"."""
+
+_BY_SM = {row.sm: row for row in ARCHES}
+
+
+def arch_of(target: Target) -> Arch:
+    """The row of a target such as cuda:sm_90; TargetError if it has none."""
+    number = target.level.removeprefix("sm_")
+    row = _BY_SM.get(int(number)) if number.isdigit() else None
+    if target.kind != "cuda" or row is None:
+        raise TargetError(
+            f"target {target} has no CUDA code generator",
+            argument="target",
+            remedy="use one of " + ", ".join(f"cuda:sm_{row.sm}" for row in ARCHES),
+        )
+    return row

@@ -1,0 +1,128 @@
+"""What a region becomes on a GPU: programs, their arguments as formulas of the sizes, their grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tenfold.codegen.cuda.emit import NAMES, pointer
+from tenfold.codegen.cuda.triton import Hole, Parameter, Program, Word
+from tenfold.codegen.region import Operand
+from tenfold.codegen.strategy import Address, Argument, Workspace
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import DType
+
+_WIDEST_I32 = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Descriptor:
+    """An argument: a tile descriptor (TMA) of the tensor at `address`, encoded when the sizes are known."""
+
+    address: Address
+    dtype: DType
+    shape: tuple[Size, ...]
+    strides: tuple[Size, ...]
+
+
+GpuArgument: TypeAlias = "Argument | Descriptor"
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """One kernel launch: `arguments` for the program's words in order, `grid` blocks along x."""
+
+    program: Program
+    arguments: tuple[GpuArgument, ...]
+    grid: Size
+
+
+@dataclass(frozen=True, eq=False)
+class CudaKernel:
+    """What a region became: launches in order, bytes of shared workspace, of which the first `zeroed` are zero before
+    the first call and are left zero by every call.
+    """
+
+    launches: tuple[Launch, ...]
+    workspace: Size = 0
+    zeroed: Size = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A run-time argument beside the word that types it."""
+
+    word: Word
+    argument: GpuArgument
+
+
+Filling: TypeAlias = "Given | Hole | int | str | tuple[Filling, ...]"
+"""What fills a kernel's parameter: a `Parameter` with the arguments still beside their words."""
+
+
+def launch(
+    kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3
+) -> Launch:
+    """The launch of a kernel with its parameters filled, in the order of its parameters."""
+    parameters = tuple((name, _parameter(one)) for name, one in fillings.items())
+    arguments = tuple(given.argument for one in fillings.values() for given in _given(one))
+    return Launch(Program(kernel, parameters, warps, stages), arguments, grid)
+
+
+def number(size: Size) -> Filling:
+    """A size: a constant if it is 0 or 1, else an argument, 32 bits wide where it is known to fit."""
+    if size in (0, 1):
+        return int(size)  # type: ignore[call-overload,no-any-return]
+    high = dim.bounds(size)[1]
+    wide = high is None or high > _WIDEST_I32
+    return Given(Word("i64" if wide else "i32", dim.divisible(size, 16)), size)
+
+
+def numbers(sizes: Sequence[Size]) -> tuple[Filling, ...]:
+    """Several sizes."""
+    return tuple(number(size) for size in sizes)
+
+
+def place(operand: Operand) -> Given:
+    """The address of an operand's first element; buffers are aligned to 16 bytes at least."""
+    offset = operand.offset * operand.dtype.itemsize
+    word = Word(pointer(operand.dtype), dim.divisible(offset, 16))
+    return Given(word, Address(operand.value, offset))
+
+
+def workspace(type_name: str, offset: Size = 0) -> Given:
+    """An address in the kernel's workspace."""
+    return Given(Word(type_name, dim.divisible(offset, 16)), Workspace(offset))
+
+
+def descriptor(operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size]) -> Given:
+    """A tile descriptor of an operand seen with that shape and those strides, in tiles of `block` elements."""
+    word = Word(f"tensordesc<{NAMES[operand.dtype][1]}[{', '.join(map(str, block))}]>")
+    address = Address(operand.value, operand.offset * operand.dtype.itemsize)
+    return Given(word, Descriptor(address, operand.dtype, tuple(shape), tuple(strides)))
+
+
+def gathered(operands: Sequence[Operand]) -> tuple[Filling, ...]:
+    """Operands read at computed places: addresses with strides."""
+    return tuple((place(one), numbers(one.strides)) for one in operands)
+
+
+def uniforms(sizes: Sequence[Size]) -> tuple[Filling, ...]:
+    """The region's uniforms, always as arguments."""
+    return tuple(Given(Word("i64"), size) for size in sizes)
+
+
+def _parameter(filling: Filling) -> Parameter:
+    if isinstance(filling, tuple):
+        return tuple(_parameter(one) for one in filling)
+    return filling.word if isinstance(filling, Given) else filling
+
+
+def _given(filling: Filling) -> Iterator[Given]:
+    if isinstance(filling, Given):
+        yield filling
+    elif isinstance(filling, tuple):
+        for one in filling:
+            yield from _given(one)

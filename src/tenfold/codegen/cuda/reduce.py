@@ -1,0 +1,140 @@
+"""Reductions, softmax and norms: several rows a block, each held in registers from its load to its last use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+
+from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda.launch import CudaKernel, gathered, launch, number, numbers, uniforms
+from tenfold.codegen.cuda.triton import Hole
+from tenfold.codegen.region import Body, Phase, Region, Row, identity
+from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.ir import dim
+
+from tenfold.target import Target
+
+LONGEST = 1 << 14
+"""Elements of the longest row that stays in registers."""
+
+
+@triton.jit
+def rows_in_registers(
+    inputs,
+    outputs,
+    finish_inputs,
+    finish_outputs,
+    gathered,
+    uniforms,
+    row_sizes,
+    column_sizes,
+    rows,
+    columns,
+    scalars: tl.constexpr,
+    finish: tl.constexpr,
+    body: tl.constexpr,
+    input_kinds: tl.constexpr,
+    output_kinds: tl.constexpr,
+    finish_input_kinds: tl.constexpr,
+    finish_output_kinds: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Load whole rows, run the phases, store what follows."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, COLUMNS)[None, :]
+    row_inside, column_inside = row < rows, column < columns
+    down, along = grid.positions(row, row_sizes), grid.positions(column, column_sizes)
+    values = grid.load(inputs, down, along, row_inside, column_inside, input_kinds)
+    inside = row_inside & column_inside
+    found = scalars(values, down + along, uniforms, gathered, inside)
+    if len(finish_outputs) > 0:
+        single = grid.load(finish_inputs, down, along, row_inside, column_inside, finish_input_kinds)
+        results = finish(single + found, down + along, uniforms, gathered, row_inside)
+        grid.store(finish_outputs, results, down, along, row_inside, finish_output_kinds)
+    if len(outputs) > 0:
+        results = body(values + found, down + along, uniforms, gathered, inside)
+        grid.store(outputs, results, down, along, inside, output_kinds)
+
+
+class RowStrategy:
+    """Rows that fit the registers of a block."""
+
+    name = "rows"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """Several rows a block; a Refusal for long rows, and for what has no generated code."""
+        if not isinstance(region, Row):
+            return Refusal("no reduction of rows")
+        reason = emit.refusal(*(phase.body for phase in region.phases), region.finish, region.body)
+        if reason:
+            return Refusal(reason)
+        missing = [phase.combine for phase in region.phases if phase.combine not in emit.IDENTITIES]
+        if missing:
+            return Refusal(f"rows combined by {missing[0]} have no generated code for GPUs yet")
+        longest = _longest(region)
+        if longest is None or longest > LONGEST:
+            return Refusal(f"rows of {longest or 'unbounded'} elements; {LONGEST} stay in registers")
+        width = grid.power_of_two(longest)
+        shapes = ((4, 4096), (8, 8192), (4, 2048), (4, 8192), (8, 16384), (16, 16384), (1, 1024))
+        found = dict.fromkeys((max(1, tile // width), warps) for warps, tile in shapes if tile >= width)
+        tactics = [Tactic(self.name, (("rows", rows), ("warps", warps))) for rows, warps in found]
+        return tactics or [Tactic(self.name, (("rows", 1), ("warps", 16)))]
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """One launch."""
+        assert isinstance(region, Row)
+        longest = _longest(region)
+        assert longest is not None
+        groups = (region.inputs, region.outputs, region.finish_inputs, region.finish_outputs)
+        operands = [one for group in groups for one in group]
+        bodies = (*(phase.body for phase in region.phases), region.finish, region.body)
+        outer, inner = grid.merged(region.domain, operands, grid.asked(*bodies), region.reduced)
+        streams, kinds = grid.streams(operands, outer, inner), grid.kinds(outer, inner)
+        ends = [sum(map(len, groups[: k + 1])) for k in range(4)]
+        cuts = [slice(end - len(group), end) for end, group in zip(ends, groups, strict=True)]
+        rows = int(tactic["rows"])
+        names = ("inputs", "outputs", "finish_inputs", "finish_outputs")
+        nothing = identity()
+        fillings = {
+            **{name: streams[cut] for name, cut in zip(names, cuts, strict=True)},
+            "gathered": gathered(region.gathered),
+            "uniforms": uniforms(region.uniforms),
+            "row_sizes": numbers(outer.sizes),
+            "column_sizes": numbers(inner.sizes),
+            "rows": number(dim.product(outer.sizes)),
+            "columns": number(dim.product(inner.sizes)),
+            "scalars": Hole(_scalars(region, inner.places)),
+            "finish": Hole(emit.hole_text(region.finish or nothing, inner.places)),
+            "body": Hole(emit.hole_text(region.body or nothing, inner.places)),
+            **{f"{name[:-1]}_kinds": kinds[cut] for name, cut in zip(names, cuts, strict=True)},
+            "ROWS": rows,
+            "COLUMNS": grid.power_of_two(longest),
+        }
+        blocks = dim.ceildiv(dim.product(outer.sizes), rows)
+        return CudaKernel((launch(f"{__name__}:rows_in_registers", blocks, fillings, warps=int(tactic["warps"])),))
+
+
+def _longest(region: Row) -> int | None:
+    return dim.bounds(dim.product(region.domain[len(region.domain) - region.reduced :]))[1]
+
+
+def _scalars(region: Row, places: Sequence[int | None]) -> str:
+    """The hole that runs the phases, one after the other."""
+    writer = emit.TileWriter(places)
+    inputs = [writer.value(number, one.dtype) for number, one in enumerate(region.inputs)]
+    found: list[str] = []
+    for phase in region.phases:
+        found.append(_phase(writer, phase, [*inputs, *found]))
+    return writer.text(found)
+
+
+def _phase(writer: emit.TileWriter, phase: Phase, inputs: Sequence[str]) -> str:
+    body: Body = phase.body
+    (element,) = writer.body(body, inputs)
+    return writer.combine(element, body.dtype(body.outputs[0]), phase.combine)
+
+
+STRATEGY = RowStrategy()

@@ -1,0 +1,172 @@
+"""Triton programs to machine code, ahead of time: no GPU, no driver, no PyTorch.
+
+A `Program` is a kernel of ours with everything but its run-time arguments decided: element types, constants, and the
+functions that fill its holes. It is data, so it can be compared, hashed, and sent to a process that compiles.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import linecache
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from tenfold.codegen.cuda import vmath
+
+
+@dataclass(frozen=True)
+class Word:
+    """A run-time argument: `type` in Triton's words ("*fp16", "i64", "tensordesc<fp16[128, 64]>"). `aligned` promises
+    a multiple of 16: of bytes for an address, else of the number itself.
+    """
+
+    type: str
+    aligned: bool = False
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A Triton function that fills a hole of a kernel: its text, which defines `hole`."""
+
+    text: str
+
+
+Parameter: TypeAlias = "Word | Hole | int | str | tuple[Parameter, ...]"
+"""What a kernel's parameter holds: something given at run time, a function, a constant, a type's name, or several."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """`kernel` names a Triton function of this package as "module:function"; `parameters` fill its parameters in order.
+
+    `warps` a block, `stages` of software pipelining.
+    """
+
+    kernel: str
+    parameters: tuple[tuple[str, Parameter], ...]
+    warps: int = 4
+    stages: int = 3
+
+
+@dataclass(frozen=True)
+class TensorMap:
+    """How a tile descriptor that a binary takes must be encoded (cuTensorMapEncodeTiled)."""
+
+    block: tuple[int, ...]
+    element_type: int
+    element_size: int
+    swizzle: int
+
+
+@dataclass(frozen=True)
+class Binary:
+    """Machine code of a program. `shared` bytes of dynamic shared memory a block; `scratch` bytes of global scratch a
+    block, aligned to `scratch_align`, passed after the arguments and before the (null) profile scratch.
+
+    `maps` say of each descriptor argument how it is encoded; the kernel takes it by value, then its sizes (i32) and
+    its strides (i64).
+    """
+
+    code: bytes
+    name: str
+    threads: int
+    shared: int
+    scratch: int
+    scratch_align: int
+    maps: tuple[TensorMap, ...]
+
+
+def words(parameter: Parameter) -> Iterator[Word]:
+    """The run-time arguments within a parameter, in order."""
+    if isinstance(parameter, Word):
+        yield parameter
+    elif isinstance(parameter, tuple):
+        for one in parameter:
+            yield from words(one)
+
+
+@functools.cache
+def function(hole: Hole) -> Any:
+    """The Triton function of a hole's text."""
+    name = f"<tenfold {hashlib.sha256(hole.text.encode()).hexdigest()[:16]}>"
+    linecache.cache[name] = (len(hole.text), None, hole.text.splitlines(keepends=True), name)
+    scope: dict[str, Any] = {"tl": tl, "vmath": vmath, "__name__": __name__}
+    exec(compile(hole.text, name, "exec"), scope)
+    return triton.jit(scope["hole"])
+
+
+def kernel_of(program: Program) -> Any:
+    """The Triton function that a program fills."""
+    module, _, name = program.kernel.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def constant(parameter: Hole | int | str) -> Any:
+    """A constant parameter as the kernel gets it."""
+    if isinstance(parameter, Hole):
+        return function(parameter)
+    return getattr(tl, parameter) if isinstance(parameter, str) else parameter
+
+
+def compile_program(program: Program, sm: int) -> Binary:
+    """Compile for compute capability `sm`; whatever Triton or ptxas raise passes through. Source lines are left out,
+    so that equal programs give equal bytes wherever they are compiled.
+    """
+    triton.knobs.compilation.disable_line_info = True
+    signature = {name: _types(parameter) for name, parameter in program.parameters}
+    constants: dict[tuple[int, ...], Any] = {}
+    attributes: dict[tuple[int, ...], Any] = {}
+    for place, (_, parameter) in enumerate(program.parameters):
+        _collect(parameter, (place,), constants, attributes)
+    source = ASTSource(kernel_of(program), signature, constants, attributes)
+    made = triton.compile(
+        source,
+        target=GPUTarget("cuda", sm, 32),
+        options={"num_warps": program.warps, "num_stages": program.stages},
+    )
+    return _binary(made)
+
+
+def _binary(made: Any) -> Binary:
+    data = made.metadata
+    maps = tuple(
+        TensorMap(tuple(one["block_size"]), one["elem_type"], one["elem_size"], one["swizzle"])
+        for one in getattr(data, "tensordesc_meta", None) or ()
+    )
+    return Binary(
+        made.asm["cubin"],
+        data.name,
+        data.num_warps * 32,
+        data.shared,
+        data.global_scratch_size,
+        data.global_scratch_align,
+        maps,
+    )
+
+
+def _types(parameter: Parameter) -> Any:
+    if isinstance(parameter, tuple):
+        return tuple(_types(one) for one in parameter)
+    return parameter.type if isinstance(parameter, Word) else "constexpr"
+
+
+def _collect(
+    parameter: Parameter, path: tuple[int, ...], constants: dict[tuple[int, ...], Any], attributes: dict[Any, Any]
+) -> None:
+    if isinstance(parameter, tuple):
+        for place, one in enumerate(parameter):
+            _collect(one, (*path, place), constants, attributes)
+    elif not isinstance(parameter, Word):
+        constants[path] = constant(parameter)
+    elif parameter.aligned:
+        attributes[path] = [["tt.divisibility", 16]]
+
+

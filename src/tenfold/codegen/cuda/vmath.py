@@ -1,0 +1,71 @@
+"""Functions on tiles that Triton's language lacks, each with its error in units of the last place (f32)."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def tanh(x):
+    """The hyperbolic tangent, within 4 ulp: a series near zero, else by the exponential."""
+    t = tl.exp(-2.0 * tl.abs(x))
+    far = (1.0 - t) / (1.0 + t)
+    s = x * x
+    near = ((((s * 0.0218694885 - 0.0539682540) * s + 0.1333333333) * s - 0.3333333333) * s) * x + x
+    return tl.where(tl.abs(x) < 0.25, near, tl.where(x < 0, -far, far))
+
+
+@triton.jit
+def expm1(x):
+    """exp(x) - 1, within 4 ulp: a series near zero, else the difference."""
+    near = (((((x / 5040 + 1 / 720) * x + 1 / 120) * x + 1 / 24) * x + 1 / 6) * x + 1 / 2) * x * x + x
+    return tl.where(tl.abs(x) < 0.4, near, tl.exp(x) - 1.0)
+
+
+@triton.jit
+def log1p(x):
+    """log(1 + x), within 4 ulp: the rounding of the sum is divided out (Kahan)."""
+    u = 1.0 + x
+    d = u - 1.0
+    return tl.where(d == 0, x, tl.where(u == float("inf"), x, tl.log(u) * (x / tl.where(d == 0, 1.0, d))))
+
+
+@triton.jit
+def rint(x):
+    """The nearest whole number, ties to even; exact."""
+    low = tl.floor(x)
+    rest = x - low
+    odd = low - 2.0 * tl.floor(low * 0.5)
+    up = (rest > 0.5) | ((rest == 0.5) & (odd == 1.0))
+    return tl.where(up, tl.ceil(x), low)
+
+
+@triton.jit
+def trunc(x):
+    """The whole part; exact."""
+    return tl.where(x < 0, tl.ceil(x), tl.floor(x))
+
+
+@triton.jit
+def sign(x):
+    """-1, 0 or 1; a NaN stays."""
+    return tl.where(x != x, x, (x > 0).to(x.dtype) - (x < 0).to(x.dtype))
+
+
+@triton.jit
+def multiply(x, y):
+    """The product: what a reduction combines by."""
+    return x * y
+
+
+@triton.jit
+def greater(x, y):
+    """The greater, or a NaN: what a reduction combines by."""
+    return tl.maximum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def lesser(x, y):
+    """The lesser, or a NaN: what a reduction combines by."""
+    return tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)
