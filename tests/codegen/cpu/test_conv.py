@@ -9,7 +9,7 @@ import pytest
 
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.codegen.region import Anchored, Body, Instruction, Operand, identity
+from tenfold.codegen.region import Anchored, Body, Index, Instruction, Load, Operand, Uniform, identity
 from tenfold.codegen.strategy import Refusal, Strategy
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
@@ -17,8 +17,9 @@ from tenfold.ir.graph import Value
 from tenfold.ir.op import Array
 from tenfold.ir.type import Type
 from tenfold.ops.activation import Silu
-from tenfold.ops.arithmetic import Add
+from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.logic import Cast
 from tenfold.target import Target
 from tests.codegen.cpu import jit
 from tests.codegen.cpu.contractions import build, compare, constant, operand, random, row_major, tactics, variable
@@ -193,6 +194,46 @@ def test_bias_residual_and_activation(isa: Isa, strategy: Strategy, case: Case) 
     arrays = {source.value: x.transpose(0, 2, 3, 1), row: bias, result.value: rest.transpose(0, 2, 3, 1)}
     arrays[inputs[1].value] = w
     compare(region, build(strategy, region, isa), isa, arrays, [wanted], threads=3)
+
+
+@each_isa
+@pytest.mark.parametrize(
+    ("strategy", "case"),
+    [(direct.STRATEGY, DIRECT["3x3"]), (direct.STRATEGY, DIRECT["groups"]), (depthwise.STRATEGY, DEPTHWISE["3x3"]),
+     (transposed.STRATEGY, TRANSPOSED["groups"]), (generic.STRATEGY, DIRECT["3x3"])],
+    ids=["direct", "groups", "depthwise", "transposed", "generic"],
+)  # fmt: skip
+def test_positions_sizes_and_gathered_operands(isa: Isa, strategy: Strategy, case: Case) -> None:
+    turned = strategy is transposed.STRATEGY
+    op: Conv | ConvTranspose = case.transposed if turned else case.conv
+    taps = case.each(case.k)
+    shape = (case.c, case.o // case.groups, *taps) if turned else (case.o, case.c // case.groups, *taps)
+    x, w = random(dt.f32, case.n, case.c, *case.size), random(dt.f32, *shape)
+    sums = np.asarray(op.evaluate(x, w))
+    table = random(dt.f32, sums.shape[1], sums.shape[3])
+    source, result = placed(dt.f32, x.shape, "last"), placed(dt.f32, sums.shape, case.y)
+    gathered = placed(dt.f32, table.shape, "first")
+    body = Body(
+        (dt.f32,),
+        (
+            *(Instruction(Index(axis), (), dt.i64) for axis in range(4)),
+            Instruction(Uniform(0), (), dt.i64),
+            Instruction(Mul(), (2, 5), dt.i64),
+            Instruction(Add(), (6, 1), dt.i64),
+            Instruction(Add(), (7, 3), dt.i64),
+            Instruction(Cast(dt.f32), (8,), dt.f32),
+            Instruction(Load(0), (2, 4), dt.f32),
+            Instruction(Mul(), (0, 10), dt.f32),
+            Instruction(Add(), (11, 9), dt.f32),
+        ),
+        (12,),
+    )
+    inputs = (source, operand(constant(w), w.shape, row_major(w.shape)))
+    region = Anchored(sums.shape, (result,), op, inputs, body, gathered=(gathered,), uniforms=(3,))
+    at = np.indices(sums.shape)
+    wanted = (sums * table[at[1], at[3]] + (3 * at[1] + at[0] + at[2])).astype(np.float32)
+    arrays = {source.value: x.transpose(0, 2, 3, 1), gathered.value: table, inputs[1].value: w}
+    compare(region, build(strategy, region, isa), isa, arrays, [wanted])
 
 
 @each_isa

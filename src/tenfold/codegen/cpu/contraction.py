@@ -16,6 +16,7 @@ from llvmlite import ir
 
 from tenfold.codegen.cpu.flow import choose, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import Block, Tile
 from tenfold.codegen.cpu.outsite import OutSite, Stream
@@ -32,7 +33,8 @@ class Form:
     """What the code of a contraction depends on; all sizes and all other strides are arguments.
 
     `windows` says of each row axis whether taps move along it; `padded` whether they may leave the image; `batches`
-    counts the axes that A and packed B share; `groups` the ways in which the body's operands move along the rows.
+    counts the axes that A and packed B share; `groups` the ways in which the body's operands move along the rows;
+    `indices` are the axes of the domain whose positions the body reads, which move like operands do.
     `copied`: stretches of A are copied into scratch, as elements of the sums' type, which any strides and types allow;
     only without windows.
     """
@@ -51,12 +53,15 @@ class Form:
     body: Body
     extra: tuple[Stream, ...]
     outputs: tuple[Stream, ...]
+    indices: tuple[tuple[int, Stream], ...]
+    around: Surroundings
 
     @property
     def streams(self) -> dict[str, Stream]:
         """The body's operands by name."""
         extra = {f"@extra{i}": stream for i, stream in enumerate(self.extra)}
-        return extra | {f"@out{i}": stream for i, stream in enumerate(self.outputs)}
+        outputs = {f"@out{i}": stream for i, stream in enumerate(self.outputs)}
+        return extra | outputs | {f"@index{axis}": stream for axis, stream in self.indices}
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -72,6 +77,7 @@ class Form:
             found += [f"{word}{axis}" for word in ("taps", "stride", "dilation", "padding", "extent")] * windowed
         for axis in range(self.batches):
             found += [f"batch{axis}.{word}" for word in ("size", "@a", "@b", *self.streams)]
+        found += self.around.names
         return (*found, *(f"column.{name}" for name, stream in self.streams.items() if stream.column is None))
 
 
@@ -116,7 +122,7 @@ class _Writer(StageWriter):
             for masked in (False, True)[: 1 + form.separate]
         }
         self.table = Table(self, form.windows, form.padded, form.groups, self.block.rows)
-        self.out = OutSite(self, form.body, form.extra, form.outputs, form.total, self.block)
+        self.out = OutSite(self, form.body, form.streams, form.around, form.total, self.block)
 
     def text(self) -> str:
         """The stage: its share of the work, then batches, stretches of rows, panels, blocks."""

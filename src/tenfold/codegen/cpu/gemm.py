@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, panel_stage, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, kernel, refuse
+from tenfold.codegen.cpu.product import Axis, Product, kernel, moving, refuse
 from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
@@ -105,7 +105,7 @@ def _ranked(operand: Operand, rank: int) -> Operand:
 def _domain(region: Anchored, rank: int) -> tuple[list[Size], list[list[Size]]]:
     """The domain and the streams' strides with the axes of size 1 that operands of rank 1 leave out."""
     domain: list[Size] = list(region.domain)
-    streams = [list(one.strides) for one in (*region.extra, *region.outputs)]
+    streams = [list(one.strides) for one in moving(region)]
     ranks = [len(operand.shape) for operand in region.inputs]
     places = [place for place, found in ((rank - 2, ranks[0]), (rank - 1, ranks[1])) if found == 1]
     for place in places:

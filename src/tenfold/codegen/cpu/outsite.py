@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.emit import emit_body
+from tenfold.codegen.cpu.emit import Place, emit_body
 from tenfold.codegen.cpu.flow import load_size, repeat
+from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store, store_apart
 from tenfold.codegen.cpu.microkernel import Block
 from tenfold.codegen.cpu.stage import StageWriter
 from tenfold.codegen.cpu.storage import cast, narrow, widen
-from tenfold.codegen.cpu.vectors import Vector, Vectors
+from tenfold.codegen.cpu.vectors import I64, Vector, Vectors
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
 
@@ -36,19 +37,20 @@ class OutSite:
         self,
         stage: StageWriter,
         body: Body,
-        extra: Sequence[Stream],
-        outputs: Sequence[Stream],
+        streams: Mapping[str, Stream],
+        around: Surroundings,
         total: DType,
         block: Block,
     ) -> None:
         self.stage, self.body, self.total, self.block = stage, body, total, block
-        self.extra = {f"@extra{i}": stream for i, stream in enumerate(extra)}
-        self.outputs = {f"@out{i}": stream for i, stream in enumerate(outputs)}
-        self.streams = self.extra | self.outputs
+        self.streams, self.around = streams, around
+        self.extra = {name: one for name, one in streams.items() if name.startswith("@extra")}
+        self.outputs = {name: one for name, one in streams.items() if name.startswith("@out")}
         isa = stage.isa
-        narrowest = min((one.dtype.itemsize for one in self.streams.values()), default=8)
+        stored = [*self.extra.values(), *self.outputs.values()]
+        narrowest = min(one.dtype.itemsize for one in stored)
         able = isa.masks or (isa.architecture == "x86_64" and narrowest >= 4)
-        self.masked = able and all(one.column is not None for one in self.streams.values())
+        self.masked = able and all(one.column is not None for one in stored)
 
     def write(
         self,
@@ -98,9 +100,20 @@ class OutSite:
         registers = [cast(self.total, self.body.inputs[0], widen(self.total, total))]
         for name, stream in self.extra.items():
             registers.append(widen(stream.dtype, self._load(code, name, lines[name], column, mask)))
-        results = emit_body(code, self.body, registers)
+        results = emit_body(code, self.body, registers, self._place(code, lines, column, mask))
         for (name, stream), value in zip(self.outputs.items(), results, strict=True):
             self._store(code, name, lines[name], column, narrow(stream.dtype, value), mask)
+
+    def _place(self, code: Vectors, lines: Mapping[str, ir.Value], column: Vector, mask: Vector | None) -> Place:
+        stage = self.stage
+
+        def index(axis: int) -> Vector:
+            name = f"@index{axis}"
+            first = stage.step(lines[name], column * self._pitch(name))
+            lanes = code.iota(I64) * code.splat(self._pitch(name).value)
+            return code.splat(stage.builder.ptrtoint(first, I64)) + lanes
+
+        return place_in(stage, code, self.around, index, mask)
 
     def _load(self, code: Vectors, name: str, line: ir.Value, column: Vector, mask: Vector | None) -> Vector:
         stream = self.streams[name]
@@ -118,3 +131,21 @@ class OutSite:
             store(code, stream.dtype, self.stage.step(line, column * stream.dtype.itemsize), stored, mask)
         else:
             store_apart(code, stream.dtype, line, lambda lane: (column + lane) * self._pitch(name), stored)
+
+
+def place_in(
+    stage: StageWriter, code: Vectors, around: Surroundings, index: Callable[[int], Vector], mask: Vector | None = None
+) -> Place:
+    """What a body may ask in a stage that takes the arguments of `around`."""
+
+    def uniform(number: int) -> Vector:
+        return code.splat(stage.arg(f"uniform{number}").value)
+
+    def gathered(number: int, positions: Sequence[Vector]) -> Vector:
+        dtype, offsets = around.gathered[number].dtype, code.zero(I64)
+        for axis, position in enumerate(positions):
+            offsets = offsets + position * code.splat(stage.arg(f"gathered{number}.{axis}").value)
+        base = stage.pointer(f"@gathered{number}")
+        return widen(dtype, load_apart(code, dtype, base, lambda lane: stage.scalar.wrap(offsets.lane(lane)), mask))
+
+    return Place(index, uniform, gathered)

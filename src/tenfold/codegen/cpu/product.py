@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tenfold.codegen.cpu.body import expand_body, indices
 from tenfold.codegen.cpu.contraction import Form, source
 from tenfold.codegen.cpu.emit import refusal
 from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.lines import surrounding_arguments, surroundings
 from tenfold.codegen.cpu.microkernel import Block, block_of, sum_of
 from tenfold.codegen.cpu.outsite import Stream
 from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.storage import SUPPORTED
-from tenfold.codegen.region import THREADS, Anchored, Index, Load, Operand, Uniform
+from tenfold.codegen.region import THREADS, Anchored, Operand
 from tenfold.codegen.strategy import Argument, Kernel, Refusal, Stage
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
-from tenfold.ir.dtype import DType, boolean
+from tenfold.ir.dtype import DType, boolean, u8
 
 _GRAIN = 1 << 19
 """Floating-point operations of about 5 µs: less is not worth a part of its own."""
@@ -60,7 +63,8 @@ class Product:
     """Sums over taps and `terms` of A times B, for the points of `batches`, `rows` and `columns`, and a body on them.
 
     `a` is read `term` elements apart; B is packed in panels. `separate`: depthwise, with a column's sum made of the
-    same column of A. `padded`: some tap may fall outside. `before` are stages that prepare operands.
+    same column of A. `padded`: some tap may fall outside. `origin` is the domain's place of the first result (None:
+    zeros). `before` are stages that prepare operands.
     """
 
     region: Anchored
@@ -75,6 +79,7 @@ class Product:
     term: Size = 1
     separate: bool = False
     padded: bool = False
+    origin: tuple[Size, ...] | None = None
     before: tuple[Stage, ...] = ()
     workspace: Size = 0
 
@@ -89,8 +94,35 @@ class Product:
     @property
     def streams(self) -> dict[str, Operand]:
         """The operands of the body by name."""
-        extra, outputs = self.region.extra, self.region.outputs
-        return {f"@extra{i}": one for i, one in enumerate(extra)} | {f"@out{i}": one for i, one in enumerate(outputs)}
+        return dict(zip(_stream_names(self.region), moving(self.region, self.origin), strict=True))
+
+
+def moving(region: Anchored, origin: Sequence[Size] | None = None) -> tuple[Operand, ...]:
+    """What moves with the points of the domain: the body's operands, the outputs, then the positions that the body
+    asks for, as if they were addresses of bytes.
+    """
+    origin = origin or (0,) * len(region.domain)
+    positions = [
+        replace(
+            region.outputs[0],
+            dtype=u8,
+            strides=tuple(int(one == axis) for one in range(len(origin))),
+            offset=origin[axis],
+        )
+        for axis in asked(region)
+    ]
+    return (*region.extra, *region.outputs, *positions)
+
+
+def asked(region: Anchored) -> list[int]:
+    """The axes of the domain whose positions the body reads."""
+    return sorted(indices(expand_body(region.body)))
+
+
+def _stream_names(region: Anchored) -> list[str]:
+    extra, outputs = len(region.extra), len(region.outputs)
+    names = [*(f"@extra{i}" for i in range(extra)), *(f"@out{i}" for i in range(outputs))]
+    return [*names, *(f"@index{axis}" for axis in asked(region))]
 
 
 def refuse(region: Anchored) -> Refusal | None:
@@ -102,8 +134,6 @@ def refuse(region: Anchored) -> Refusal | None:
         return Refusal(reason)
     if any(one.dtype is boolean for one in region.inputs):
         return Refusal("booleans are not summed")
-    if region.gathered or any(isinstance(one.op, Index | Load | Uniform) for one in region.body.code):
-        return Refusal("the body reads positions, sizes or gathered operands")
     return None
 
 
@@ -195,7 +225,8 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
         way, column = _row_steps(product, place), product.columns.streams[place]
         group = groups.index(way) if any(step != 0 for step in way) else None
         streams.append(Stream(operand.dtype, group, column if isinstance(column, int) and column in (0, 1) else None))
-    extras = len(product.region.extra)
+    region = product.region
+    extras, ends = len(region.extra), len(region.extra) + len(region.outputs)
     return Form(
         isa=isa,
         a=product.a_dtype,
@@ -208,9 +239,11 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
         copied=_copied(product, isa, stretches),
         batches=len(product.batches),
         groups=len(groups),
-        body=product.region.body,
+        body=region.body,
         extra=tuple(streams[:extras]),
-        outputs=tuple(streams[extras:]),
+        outputs=tuple(streams[extras:ends]),
+        indices=tuple(zip(asked(region), streams[ends:], strict=True)),
+        around=surroundings(region, (), frozenset()),
     )
 
 
@@ -286,6 +319,7 @@ def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict
         values |= {f"group{group}.step{number}": way[number] for group, way in enumerate(groups)}
         if axis.window:
             values |= _window(number, axis.window)
+    values |= surrounding_arguments(product.region, address)
     streams = product.streams
     for number, axis in enumerate(product.batches):
         values |= {f"batch{number}.size": axis.size, f"batch{number}.@a": axis.a * size}
@@ -293,7 +327,7 @@ def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict
         for (name, operand), step in zip(streams.items(), axis.streams, strict=True):
             values[f"batch{number}.{name}"] = step * operand.dtype.itemsize
     for (name, operand), step in zip(streams.items(), product.columns.streams, strict=True):
-        values[name] = address(operand)
+        values[name] = operand.offset if name.startswith("@index") else address(operand)
         values[f"column.{name}"] = step * operand.dtype.itemsize
     return values
 

@@ -8,7 +8,7 @@ from tenfold.codegen.cpu.conv.direct import image_of, pixels, weights_of
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, kernel
+from tenfold.codegen.cpu.product import Axis, Product, kernel, moving
 from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Kernel, Packed, Refusal, Tactic
 from tenfold.ops.conv import Conv
@@ -49,7 +49,7 @@ def _product(region: Anchored, isa: Isa, copied: bool) -> Product:
     width = block_of(isa, sum_of(x.dtype, weights.dtype), channels).columns
     order = (-1, *range(1, len(shape)), 0)
     recipe = (*(view_recipe(weights) or ()), Reshape(shape), *panel_recipe(shape, order, width))
-    streams = tuple(one.strides[1] for one in (*region.extra, *region.outputs))
+    streams = tuple(one.strides[1] for one in moving(region))
     return Product(
         region=region,
         a=image.argument,

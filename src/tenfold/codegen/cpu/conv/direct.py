@@ -14,7 +14,7 @@ from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, refuse
+from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, moving, refuse
 from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
@@ -62,7 +62,7 @@ def pixels(region: Anchored, image: Image, joined: bool) -> tuple[Axis, ...]:
     """
     conv, kernel_sizes = region.anchor, region.inputs[1].shape[2:]
     assert isinstance(conv, Conv)
-    streams = [one.strides for one in (*region.extra, *region.outputs)]
+    streams = [one.strides for one in moving(region)]
     found = [Axis(region.domain[0], image.strides[0], 0, tuple(one[0] for one in streams))]
     last = len(kernel_sizes) - 1
     for axis, taps in enumerate(kernel_sizes):
@@ -133,7 +133,7 @@ def _product(region: Anchored, isa: Isa, copied: bool) -> Product:
     groups = conv.groups
     image = image_of(region, isa, copied)
     joined = _joined(region, image.strides, image.padded)
-    streams = [one.strides[1] for one in (*region.extra, *region.outputs)]
+    streams = [one.strides[1] for one in moving(region)]
     each = outputs // groups
     width = block_of(isa, sum_of(x.dtype, weights.dtype), each).columns
     shape = (groups, each, channels, *taps)

@@ -11,8 +11,10 @@ from llvmlite import ir
 from tenfold.codegen.cpu.emit import emit_body
 from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.lines import Surroundings, surrounding_arguments, surroundings
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import multiply_add, sum_of
+from tenfold.codegen.cpu.outsite import place_in
 from tenfold.codegen.cpu.product import refuse
 from tenfold.codegen.cpu.stage import StageWriter, address, divided, ordered
 from tenfold.codegen.cpu.storage import cast, narrow, register_type, widen
@@ -47,6 +49,7 @@ class Generic:
             len(region.extra),
             region.body,
             len(region.domain) - 2,
+            surroundings(region, (), frozenset()),
         )
         values = _arguments(region)
         parts = values["parts"]
@@ -65,6 +68,7 @@ class _Form:
     extra: int
     body: Body
     spatial: int
+    around: Surroundings
 
     @property
     def total(self) -> DType:
@@ -78,7 +82,7 @@ class _Form:
         found += [f"size{axis}" for axis in range(self.spatial + 2)]
         words = ("extent", "taps", "stride", "dilation", "padding")
         found += [f"{word}{axis}" for axis in range(2, self.spatial + 2) for word in words]
-        return (*found, "channels", "each", "lines", "parts")
+        return (*found, "channels", "each", "lines", "parts", *self.around.names)
 
 
 def _arguments(region: Anchored) -> dict[str, Argument]:
@@ -107,7 +111,7 @@ def _arguments(region: Anchored) -> dict[str, Argument]:
             f"dilation{axis}": conv.dilations[axis - 2],
             f"padding{axis}": conv.pads_before[axis - 2],
         }
-    return values
+    return values | surrounding_arguments(region, address)
 
 
 def _each(w: Operand, groups: int) -> Size:
@@ -163,7 +167,9 @@ class _Writer(StageWriter):
         for number in range(self.form.extra):
             value = load(self.scalar, dtypes[number], self._at(f"stream{number}", at))
             registers.append(widen(dtypes[number], value))
-        for number, value in enumerate(emit_body(self.scalar, self.form.body, registers), start=self.form.extra):
+        place = place_in(self, self.scalar, self.form.around, lambda axis: at[axis])
+        results = emit_body(self.scalar, self.form.body, registers, place)
+        for number, value in enumerate(results, start=self.form.extra):
             dtype = dtypes[number]
             store(self.scalar, dtype, self._at(f"stream{number}", at), narrow(dtype, value))
 

@@ -15,7 +15,7 @@ from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, refuse
+from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, moving, refuse
 from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
@@ -126,7 +126,7 @@ def _product(region: Anchored, image: _Image, isa: Isa, phases: Sequence[_Phase]
         extra=tuple(_shifted(one, phases) for one in region.extra),
         outputs=tuple(_shifted(one, phases) for one in region.outputs),
     )
-    streams = [one.strides for one in (*region.extra, *region.outputs)]
+    streams = [one.strides for one in moving(region)]
     rows = [Axis(region.domain[0], image.strides[0], 0, tuple(one[0] for one in streams))]
     for axis, phase in enumerate(phases):
         window = Window(
@@ -146,6 +146,7 @@ def _product(region: Anchored, image: _Image, isa: Isa, phases: Sequence[_Phase]
         columns=Axis(each, 0, 0, tuple(one[1] for one in streams)),
         terms=channels,
         padded=True,
+        origin=(0, 0, *(phase.first for phase in phases)),
     )
 
 
