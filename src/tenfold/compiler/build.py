@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tenfold import codegen, ops, passes
+from tenfold import codegen, passes
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler.assemble import machine_code, plan_of
 from tenfold.compiler.cache import EngineCache, cache_folder
@@ -20,8 +20,8 @@ from tenfold.compiler.schedule import Scheduler, pieces
 from tenfold.compiler.weights import WeightStore
 from tenfold.errors import OptionError
 from tenfold.importers import open_model
-from tenfold.ir.graph import Graph
-from tenfold.ir.text import Weights, parse, show
+from tenfold.ir.graph import Graph, copy
+from tenfold.ir.text import show
 from tenfold.ir.type import numbered_unknowns
 from tenfold.options import Options
 from tenfold.passes.clean import CommonSubexpressions, DeadCode
@@ -45,14 +45,12 @@ def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases
         passes.for_precision(options)(graph)
         passes.PORTABLE(graph)
         said.append(f"{before} operations became {len(graph)}")
-    tensors: Weights = {}
-    text = show(graph, tensors)
-    sections: Sections = {"graph": text.encode()}
+    sections: Sections = {"graph": show(graph).encode()}
     targets: dict[str, Any] = {}
     weights = WeightStore()
     for number, target in enumerate(options.targets):
         target.require_buildable()
-        own = parse(text, ops.ALL, tensors) if number else graph
+        own = copy(graph) if number + 1 < len(options.targets) else graph
         targets[str(target.portable)] = compile_for(own, target, options, pool, phase, weights, sections)
     sections["weights"] = weights.contents()
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
@@ -146,7 +144,7 @@ def build(
     with numbered_unknowns(), CompilePool(_workers(), ObjectCache(folder)) as pool:
         pool.start()
         with phase("import") as said:
-            graph = open_model(model, **opening)
+            graph = copy(model) if isinstance(model, Graph) else open_model(model, **opening)
             said.append(f"{len(graph)} operations")
         image = build_image(graph, options, pool, phase)
     stored.keep(key, image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -54,9 +55,9 @@ class DType:
         if self.kind is Kind.BOOL:
             return (0, 1)
         if self.is_integer:
-            info = ml_dtypes.iinfo(self.numpy)
+            info: Any = ml_dtypes.iinfo(self.numpy)  # type: ignore[no-untyped-call]
             return (int(info.min), int(info.max))
-        finfo = ml_dtypes.finfo(self.numpy)
+        finfo: Any = ml_dtypes.finfo(self.numpy)  # type: ignore[no-untyped-call]
         return (float(finfo.min), float(finfo.max))
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ an If, the body of a Loop) are attributes of their operation and see only what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tenfold.ir.dim import Size
@@ -193,3 +193,24 @@ def _topological(nodes: Iterable[Node]) -> Iterator[Node]:
             stack.pop()
             done.add(node)
             yield node
+
+
+def inline(graph: Graph, inputs: Sequence[Value], change: Callable[[Op], Op] = lambda op: op) -> tuple[Value, ...]:
+    """The outputs of `graph` on other values, as floating nodes that keep their names and sources, each operation
+    changed by `change`.
+    """
+    known = dict(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        copy = Node(change(node.op), [known[value] for value in node.inputs], name=node.name, source=node.source)
+        for old, new in zip(node.outputs, copy.outputs, strict=True):
+            new.name = old.name
+            known[old] = new
+    return tuple(known[value] for value in graph.outputs)
+
+
+def copy(graph: Graph) -> Graph:
+    """The same graph of new nodes; edits of one do not show in the other, nor in each other's subgraphs."""
+    made = Graph((Value(value.type, name=value.name) for value in graph.inputs), name=graph.name)
+    made.set_outputs(inline(graph, made.inputs, lambda op: op.with_graphs(copy)), graph.output_names)
+    made.assumptions, made.decisions, made.metadata = graph.assumptions, graph.decisions, graph.metadata
+    return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -62,6 +62,11 @@ class Op:
         """By default one operation an output element, and each tensor moved once."""
         moved = sum((t.size * t.dtype.itemsize for t in (*inputs, *outputs)), start=0)
         return Cost(sum((t.size for t in outputs), start=0), moved)
+
+    def with_graphs(self, change: Callable[[Graph], Graph]) -> Op:
+        """The operation with each of its subgraphs changed; itself if it has none."""
+        changed = {name: change(value) for name, value in self.attributes.items() if isinstance(value, Graph)}
+        return replace(self, **changed) if changed else self  # type: ignore[type-var]
 
     @property
     def name(self) -> str:

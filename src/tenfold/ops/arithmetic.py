@@ -204,7 +204,7 @@ class Erf(Elementwise):
     """The error function."""
 
     def compute(self, x: Array) -> Array:
-        return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype)
+        return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x)).astype(x.dtype)
 
 
 class Sin(Elementwise):

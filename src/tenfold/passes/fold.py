@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
-from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.graph import Node, Value, inline
 from tenfold.ir.interpret import Interpreter
 from tenfold.ir.op import Op
 from tenfold.ir.tensor import Recipe, Tensor
@@ -103,17 +101,6 @@ def known_branch(value: Value) -> Replacement:
     if chosen is None:
         return None
     return inline(value.op.then_branch if chosen else value.op.else_branch, captures)
-
-
-def inline(graph: Graph, inputs: Sequence[Value]) -> tuple[Value, ...]:
-    """The outputs of `graph` on other values, as floating nodes that keep their names and sources."""
-    known = dict(zip(graph.inputs, inputs, strict=True))
-    for node in graph.nodes:
-        copy = Node(node.op, [known[value] for value in node.inputs], name=node.name, source=node.source)
-        for old, new in zip(node.outputs, copy.outputs, strict=True):
-            new.name = old.name
-            known[old] = new
-    return tuple(known[value] for value in graph.outputs)
 
 
 FOLDING = (fold, known_contents, known_branch)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
-from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.graph import Graph, inline
 from tenfold.ir.op import Op
 from tenfold.ir.tensor import Recipe, Tensor
 from tenfold.ops.constant import Constant
@@ -32,23 +31,12 @@ class Widen(Pass):
         if not steps.exhausted and any(v.type.dtype in NARROW for node in graph.nodes for v in node.outputs):
             given = [Cast(dt.f32)(v) if v.type.dtype in NARROW else v for v in graph.inputs]
             declared = [value.type.dtype for value in graph.outputs]
-            results = _rewritten(graph, given)
+            results = inline(graph, given, _wide_op)
             ends = [Cast(dtype)(v) if dtype in NARROW else v for v, dtype in zip(results, declared, strict=True)]
             old = graph.nodes
             graph.set_outputs(ends, graph.output_names)
             for node in reversed(old):
                 graph.remove(node)
-
-
-def _rewritten(graph: Graph, given: Sequence[Value]) -> list[Value]:
-    """The graph's results as floating values, from these values for its inputs."""
-    known = dict(zip(graph.inputs, given, strict=True))
-    for node in graph.nodes:
-        copy = Node(_wide_op(node.op), [known[v] for v in node.inputs], name=node.name, source=node.source)
-        for old, new in zip(node.outputs, copy.outputs, strict=True):
-            new.name = old.name
-            known[old] = new
-    return [known[value] for value in graph.outputs]
 
 
 def _wide_op(op: Op) -> Op:
@@ -70,5 +58,5 @@ def _wide(attribute: Any) -> Any:
 def _wide_branch(branch: Graph) -> Graph:
     wide = Graph(name=branch.name)
     inputs = [wide.input(v.name, dataclasses.replace(v.type, dtype=_wide(v.type.dtype))) for v in branch.inputs]
-    wide.set_outputs(_rewritten(branch, inputs), branch.output_names)
+    wide.set_outputs(inline(branch, inputs, _wide_op), branch.output_names)
     return wide

@@ -146,7 +146,12 @@ def to_manifest(plan: Plan) -> tuple[dict[str, Any], bytes]:
         "labels": [asdict(label) for label in plan.labels],
         "buffers": [list(buffer) for buffer in plan.buffers],
     }
-    arrays = {"rows": plan.program.rows, "steps": plan.steps, "argmap": plan.argmap, "binds": plan.binds}
+    arrays: dict[str, NDArray[Any]] = {
+        "rows": plan.program.rows,
+        "steps": plan.steps,
+        "argmap": plan.argmap,
+        "binds": plan.binds,
+    }
     data["arrays"] = {name: list(array.shape) for name, array in arrays.items()}
     return data, b"".join(np.ascontiguousarray(arrays[name], kind).tobytes() for name, kind in _ARRAYS.items())
 
@@ -199,7 +204,11 @@ def _window_in(data: list[Any]) -> Window:
 def _span_out(span: Span) -> dict[str, Any]:
     data: dict[str, Any] = {"begin": span.begin, "end": span.end}
     if span.host:
-        data |= {"host": span.host, "reads": [*map(_window_out, span.reads)], "writes": [*map(_window_out, span.writes)]}
+        data |= {
+            "host": span.host,
+            "reads": [*map(_window_out, span.reads)],
+            "writes": [*map(_window_out, span.writes)],
+        }
         data["tensors"] = [*map(_window_out, span.tensors)]
     if span.label:
         data["label"] = asdict(span.label)
