@@ -290,9 +290,8 @@ def test_run_async(perceptron: Engine, x: np.ndarray) -> None:
 
 
 def test_a_bad_call_fails_in_its_future(perceptron: Engine) -> None:
-    with perceptron.context() as context:
-        with pytest.raises(tenfold.InputError):
-            context.submit({"x": np.zeros(3)}).result()
+    with perceptron.context() as context, pytest.raises(tenfold.InputError):
+        context.submit({"x": np.zeros(3)}).result()
 
 
 def test_cancel_ends_running_and_queued_calls(endless: Engine) -> None:

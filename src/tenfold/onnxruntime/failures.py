@@ -99,9 +99,15 @@ class NotFound(Failure):
     number, word = 14, "NOT_FOUND"
 
 
+class DeviceReset(Failure):
+    """The device was reset under a call."""
+
+    number, word = 15, "DEVICE_RESET"
+
+
 ALL: tuple[type[Failure], ...] = (
     *(Fail, InvalidArgument, NoSuchFile, NoModel, EngineError, RuntimeException, InvalidProtobuf, ModelLoaded),
-    *(NotImplemented, InvalidGraph, EPFail, ModelLoadCanceled, ModelRequiresCompilation, NotFound),
+    *(NotImplemented, InvalidGraph, EPFail, ModelLoadCanceled, ModelRequiresCompilation, NotFound, DeviceReset),
 )
 
 _STANDS_FOR: tuple[tuple[type[errors.TenfoldError], type[Failure]], ...] = (

@@ -118,13 +118,13 @@ def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequenc
 
 def _metadata(message: ModelProto) -> dict[str, Any]:
     """What the model says of itself, by onnxruntime's names."""
-    return {
+    version = {"version": message.model_version} if message.HasField("model_version") else {}
+    return version | {
         "producer_name": message.producer_name,
         "graph_name": message.graph.name,
         "domain": message.domain,
         "description": message.doc_string,
         "graph_description": message.graph.doc_string,
-        "version": message.model_version,
         "custom_metadata_map": {entry.key: entry.value for entry in message.metadata_props},
     }
 
