@@ -47,7 +47,7 @@ def chunk_sums(data: Bytes) -> list[int]:
 
 def pack(manifest: Mapping[str, Any], sections: Mapping[str, bytes | Bytes]) -> Bytes:
     """The bytes of an engine file, at a page-aligned address. A section named "weights" is checked in chunks."""
-    blobs = {name: np.frombuffer(memoryview(data).cast("B"), np.uint8) for name, data in sections.items()}
+    blobs = {name: np.frombuffer(data, np.uint8) for name, data in sections.items()}
     table = {name: _entry(name, blob) for name, blob in blobs.items()}
     text = _laid_out(manifest, table)
     size = max((entry["offset"] + entry["size"] for entry in table.values()), default=HEADER.size + len(text))

@@ -60,8 +60,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Label:
-    """What a step stands for: the operators of the user's model, the strategy and tactic, and slots of its least work in
-    floating-point operations and in bytes (-1 where another step of the same kernel holds them)."""
+    """What a step stands for: the operators of the user's model, what it computes, the tactic, and slots of its least
+    work in floating-point operations and in bytes (-1 where another step of the same kernel holds them).
+    """
 
     source: tuple[str, ...]
     kind: str
@@ -72,7 +73,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Window:
-    """A tensor that a host step reads or writes: its base, and slots of its byte offset, sizes and strides in elements."""
+    """A tensor of a host step: its base, and slots of its byte offset, of its sizes and of its strides in elements."""
 
     name: str
     dtype: DType
@@ -106,8 +107,8 @@ class Plan:
 
     `program` computes slots from `symbols`; `shapes[i]` are the slots of the sizes of tensor i (inputs, then
     outputs); `binds` rows (slot, base, offset slot) make addresses, bases being the arena, the weights,
-    the inputs and the outputs in order; `arena` is the slot of the arena's bytes; `scratch` the bytes each thread needs;
-    `buffers` lists what lies in the arena for reports: (name, offset slot, size slot, first step, last step).
+    the inputs and the outputs in order; `arena` is the slot of the arena's bytes; `scratch` what each thread needs in
+    bytes; `buffers` lists what lies in the arena for reports: (name, offset slot, size slot, first step, last step).
     """
 
     inputs: tuple[Spec, ...]
