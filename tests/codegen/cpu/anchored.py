@@ -93,14 +93,16 @@ class Case:
 
 
 def operand(dtype: dt.DType, shape: Sequence[Size], layout: str, constant: Array | None = None) -> Operand:
-    """A tensor in memory: "dense" row-major, its axes "reversed", or every second element of a row ("spaced")."""
-    strides: list[Size] = []
+    """A tensor in memory: "dense" row-major, its axes "reversed", every second element of a row ("spaced"), or
+    channels "last".
+    """
+    axes = list(range(len(shape)))
+    order = {"reversed": axes[::-1], "last": [*axes[:1], *axes[2:], *axes[1:2]]}.get(layout, axes)
+    strides: list[Size] = [0] * len(shape)
     step: Size = 2 if layout == "spaced" else 1
-    for size in shape if layout == "reversed" else tuple(shape)[::-1]:
-        strides.append(step)
-        step = step * size
-    if layout != "reversed":
-        strides.reverse()
+    for axis in reversed(order):
+        strides[axis] = step
+        step = step * shape[axis]
     if constant is not None and layout == "dense":
         value = Constant(Tensor(constant))()
     elif constant is not None:

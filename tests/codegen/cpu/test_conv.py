@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,8 +22,9 @@ from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.logic import Cast
 from tenfold.target import Target
-from tests.codegen.cpu import jit
+from tests.codegen.cpu import anchored, jit
 from tests.codegen.cpu.contractions import build, compare, constant, operand, random, row_major, tactics, variable
+from tests.codegen.cpu.emulated import check_emulated
 
 ISAS = jit.runnable()
 each_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
@@ -286,3 +288,18 @@ def test_refusals_say_why() -> None:
     ):
         found = strategy.tactics(region, target)
         assert isinstance(found, Refusal) and reason in found.reason
+
+
+def test_on_another_machine(tmp_path: Path) -> None:
+    for strategy, case, op in (
+        (direct.STRATEGY, DIRECT["3x3"], DIRECT["3x3"].conv),
+        (direct.STRATEGY, DIRECT["7x7 of few channels"], DIRECT["7x7 of few channels"].conv),
+        (depthwise.STRATEGY, DEPTHWISE["5x5 stride 2"], DEPTHWISE["5x5 stride 2"].conv),
+        (transposed.STRATEGY, TRANSPOSED["2x2 stride 2"], TRANSPOSED["2x2 stride 2"].transposed),
+        (generic.STRATEGY, DIRECT["groups"], DIRECT["groups"].conv),
+    ):
+        turned = strategy is transposed.STRATEGY
+        channels = (case.c, case.o) if turned else (case.o, case.c // case.groups)
+        x, w = random(dt.f32, case.n, case.c, *case.size), random(dt.f32, *channels, *case.each(case.k))
+        given = [anchored.Given(x, "last" if case.x == "last" else "dense"), anchored.Given(w, constant=True)]
+        check_emulated(strategy, anchored.Case(op, given, ["last"]), tmp_path, tolerance=1e-5)

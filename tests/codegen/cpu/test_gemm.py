@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -20,8 +21,9 @@ from tenfold.ops.arithmetic import Add, Mul, Tanh
 from tenfold.ops.logic import Cast
 from tenfold.ops.matmul import MatMul
 from tenfold.target import Target
-from tests.codegen.cpu import jit
+from tests.codegen.cpu import anchored, jit
 from tests.codegen.cpu.contractions import build, compare, constant, dense, operand, random, variable
+from tests.codegen.cpu.emulated import check_emulated
 
 ISAS = jit.runnable()
 each_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.level)
@@ -221,3 +223,11 @@ def test_no_register_beyond_avx2_for_v3() -> None:
     text = jit.machine(jit.V3).emit_assembly(llvm.parse_assembly(stage.source))
     assert "vfmadd231ps" in text
     assert re.search(r"zmm|mm(1[6-9]|2\d|3[01])\b|%k[0-7]", text) is None
+
+
+def test_on_another_machine(tmp_path: Path) -> None:
+    for dtype, tolerance in ((dt.f32, 1e-5), (dt.f16, 1e-3), (dt.i8, 0)):
+        a, b = random(dtype, 2, 19, 37), random(dtype, 37, 29)
+        for fixed, layout in ((True, "dense"), (False, "dense"), (False, "reversed")):
+            given = [anchored.Given(a, layout), anchored.Given(b, "dense" if fixed else layout, constant=fixed)]
+            check_emulated(gemm.STRATEGY, anchored.Case(MatMul(), given), tmp_path, tolerance)
