@@ -18,6 +18,7 @@ GOOD = [
     steps.swap(0, 1),
     steps.load(0, 1, 4),
     steps.copy(0, 1, 2),
+    steps.store(0, 1),
     steps.end(),
 ]
 
@@ -52,6 +53,7 @@ def test_a_good_table_passes() -> None:
         steps.load(0, 0, 2),
         steps.load(0, 4, 4),
         steps.copy(0, 0, 4),
+        steps.store(0, 4),
         (77,),
     ],
 )

@@ -31,6 +31,7 @@ class Opcode(IntEnum):
     SWAP = 7
     LOAD = 8
     COPY = 9
+    STORE = 10
 
 
 def call(entry: int, start: int, count: int, parts: int = NO_SLOT) -> Row:
@@ -80,6 +81,11 @@ def copy(to: int, source: int, size: int) -> Row:
     return (Opcode.COPY, to, source, size)
 
 
+def store(pointer: int, source: int) -> Row:
+    """Write slot `source` as an i64 to the address in slot `pointer`."""
+    return (Opcode.STORE, pointer, source)
+
+
 def end() -> Row:
     """The call is done."""
     return (Opcode.END,)
@@ -101,6 +107,7 @@ _SLOTS = {
     Opcode.SWAP: (1, 2),
     Opcode.LOAD: (1, 2),
     Opcode.COPY: (1, 2, 3),
+    Opcode.STORE: (1, 2),
 }
 _TARGETS = {Opcode.JUMP: 1, Opcode.JUMP_IF: 2, Opcode.LOOP: 3}
 

@@ -89,6 +89,13 @@ def test_load(dtype: str, value: int, width: int) -> None:
     assert call.frame[1] == int(value)
 
 
+def test_store() -> None:
+    memory = np.array([1, 2, 3], np.int64)
+    call = invocation([steps.store(0, 1), steps.end()], {0: memory.ctypes.data + 8, 1: -(2**40)})
+    assert call.run() == Status.DONE
+    assert memory.tolist() == [1, -(2**40), 3]
+
+
 @pytest.mark.parametrize("size", [0, 1, 15, 63, 64, 65, 128, 200])
 @pytest.mark.parametrize("shift", [-70, -3, 0, 3, 70])
 def test_copy_also_where_it_overlaps(size: int, shift: int) -> None:

@@ -134,6 +134,11 @@ class _Walk:
         code.store(result.get(), self.slot(1))
         self.advance()
 
+    def store(self) -> None:
+        """Write a slot to memory."""
+        self.code.store(self.value(2), self.value(1))
+        self.advance()
+
     def copy(self) -> None:
         """Copy bytes."""
         code, start = self.code, self.clock()
@@ -211,6 +216,7 @@ def dispatch_function(isa: Isa) -> Code:
                 Opcode.SWAP: walk.swap,
                 Opcode.LOAD: walk.load,
                 Opcode.COPY: walk.copy,
+                Opcode.STORE: walk.store,
             },
         )
     code.call("release", block)
