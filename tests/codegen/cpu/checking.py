@@ -33,7 +33,7 @@ def fill(dtype: DType, size: int, case: Case, rng: np.random.Generator) -> np.nd
     """Random elements: floats in the case's range, small integers with some of the extreme ones."""
     if dtype is dt.boolean:
         return rng.random(size) < 0.5
-    if case.whole:
+    if case.whole and dtype.is_integer:
         return rng.integers(case.whole.get("low", 0), case.whole["high"], size).astype(dtype.numpy)
     if dtype.is_integer:
         low, high = (int(limit) for limit in dtype.limits)

@@ -188,9 +188,9 @@ class ReduceStrategy:
         along, across = (Tactic(self.name, (("lanes", word),)) for word in ("along", "across"))
         if problem.outer == 0:
             return (along,)
-        strides = [one for one in problem.axes.strides[: len(region.inputs)]]
-        near = sum(one[-1] == 1 for one in strides)
-        beside = sum(one[problem.outer - 1] == 1 and one[-1] != 0 for one in strides)
+        last = problem.outer - 1
+        whole = [one for one in problem.axes.strides[: len(problem.moving)] if one[last] != 0 and one[-1] != 0]
+        near, beside = sum(one[-1] == 1 for one in whole), sum(one[last] == 1 for one in whole)
         return (across, along) if beside > near else (along, across)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:

@@ -79,7 +79,9 @@ def suffix(kind: ir.Type) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Where vectors of `lanes` elements are computed. `contract` lets products be fused with sums."""
+    """Where vectors of `lanes` elements are computed. `contract` lets products be fused with sums, never with
+    differences: x² - y² of equals stays 0.
+    """
 
     builder: ir.IRBuilder
     isa: Isa
@@ -175,7 +177,7 @@ class Vector:
         builder = self.code.builder
         if not is_float(self.type):
             return self._with(getattr(builder, names[1])(left, right))
-        flags = ("contract",) if self.code.contract else ()
+        flags = ("contract",) if self.code.contract and names[0] in ("fadd", "fmul") else ()
         return self._with(getattr(builder, names[0])(left, right, flags=flags))
 
     def __add__(self, other: Vector | float | int) -> Vector:
