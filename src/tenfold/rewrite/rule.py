@@ -113,8 +113,8 @@ class _Driver:
         return self.steps.counts.total() > before
 
     def visit(self, node: Node) -> None:
-        """Let the first rule that matches replace the node's outputs."""
-        for value in node.outputs:
+        """Let the first rule that matches replace the node's outputs, those that something uses."""
+        for value in (one for one in node.outputs if one.uses or one in self.graph.outputs):
             for one in self.rules:
                 self.asked.clear()
                 found = one(value)

@@ -15,13 +15,13 @@ from tenfold.compiler.views import Shape
 from tenfold.ir import dim
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
-from tenfold.ops.control import If, Loop
+from tenfold.ops.control import If, Loop, Scan
 from tenfold.ops.movement import Concat
 from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
 REDUCTIONS = (Reduce, ArgReduce)
-ALONE = (If, Loop)
+ALONE = (If, Loop, Scan)
 
 
 @dataclass(eq=False)
@@ -186,7 +186,8 @@ class Growth:
 
     def _may_move(self, group: Group, target: Group) -> bool:
         copies = any(isinstance(node.op, Copy) for node in group.nodes)
-        return not copies and same_shape(target.domain, group.domain)
+        picked = any(isinstance(node.op, Pick) and node.inputs[0].producer in group.nodes for node in target.nodes)
+        return not copies and not picked and same_shape(target.domain, group.domain)
 
     def _is_inline(self, node: Node) -> bool:
         """True for a number that each body which uses it computes for itself."""

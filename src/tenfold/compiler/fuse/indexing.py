@@ -157,7 +157,8 @@ def space_to_depth(op: SpaceToDepth, node: Node) -> Value:
     (x,) = node.inputs
     b, (n, c, h, w) = op.block, x.type.shape
     split = Reshape((n, c, h // b, b, w // b, b))(x)
-    value: Value = Reshape(node.output.type.shape)(Transpose((0, 3, 5, 1, 2, 4))(split))
+    turn = (0, 3, 5, 1, 2, 4) if op.mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    value: Value = Reshape(node.output.type.shape)(Transpose(turn)(split))
     return value
 
 
