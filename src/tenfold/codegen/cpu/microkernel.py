@@ -21,7 +21,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
-_UNROLL = 4
+_UNROLL = 2
 _ROWS = 14
 """The most rows of a block: more addresses than this are not worth the vectors they spare."""
 
@@ -142,7 +142,7 @@ class Tile:
                 sums = self._add(factors, self._row_of_b(vector, step(builder, b, term * row_bytes)), sums)
             return (step(builder, b, count * row_bytes), *sums)
 
-        unroll = _UNROLL if self.isa.architecture == "x86_64" else 1
+        unroll = _UNROLL if self.isa.architecture == "x86_64" and self.rows == self.block.rows else 1
         whole = k & -unroll
         state: Sequence[ir.Value] = (b, *sums)
         if unroll > 1:

@@ -349,7 +349,8 @@ def _parts(product: Product, isa: Isa) -> dict[str, Size]:
     columns = product.columns.size
     batches = dim.product(axis.size for axis in product.batches)
     terms = product.terms * product.taps
-    wanted = dim.maximum(1, dim.minimum(4 * THREADS, 2 * batches * rows * columns * terms // _GRAIN))
+    most = dim.select(dim.less(THREADS, 2), 1, 4 * THREADS)
+    wanted = dim.maximum(1, dim.minimum(most, 2 * batches * rows * columns * terms // _GRAIN))
     found = {"batch_parts": dim.maximum(1, dim.minimum(batches, wanted))}
     rest = dim.ceildiv(wanted, found["batch_parts"])
     counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": dim.ceildiv(columns, block.columns)}
