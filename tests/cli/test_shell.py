@@ -114,14 +114,19 @@ def test_profile(folder: Path, ask: Ask, tmp_path: Path) -> None:
 
 def test_bench(folder: Path, ask: Ask) -> None:
     about = ask("bench", folder / "model.onnx", "--rounds", 2, "--threads", 1)
+    assert about["roofline_ms"] > 0 and about["share"] == pytest.approx(
+        about["roofline_ms"] / about["ours"]["median_ms"]
+    )
     assert {"model", "target", "cpu", "threads", "precision", "ours", "peers", "ratio", "roofline_ms", "share"} <= set(
         about
     )
     assert about["threads"] == 1 and set(about["ours"]) == {"median_ms", "p10_ms", "p90_ms"}
     assert set(about["peers"]) == {"onnxruntime"} and about["ratio"] > 0
-    alone = ask("bench", folder / "one.tenfold", "--rounds", 1)
-    assert alone["peers"] == {} and alone["ratio"] is None
-    assert set(ask("bench", folder / "one.tenfold", "--model", folder / "model.onnx", "--rounds", 1)["peers"])
+    alone = ask("bench", folder / "one.tenfold", "--rounds", 1, "--no-roofline")
+    assert alone["share"] is None and alone["peers"] == {} and alone["ratio"] is None
+    assert set(
+        ask("bench", folder / "one.tenfold", "--model", folder / "model.onnx", "--rounds", 1, "--no-roofline")["peers"]
+    )
 
 
 @pytest.mark.parametrize("against", ["onnxruntime", "reference"])

@@ -12,6 +12,7 @@ from tenfold.cli import arguments
 from tenfold.cli.arguments import Recipe, dims_of, is_engine, shapes_of
 from tenfold.cli.shell import answer, progress_bar, set_logging
 from tenfold.diagnose import bench, is_installed, open_peer, samples, tables
+from tenfold.diagnose.roofline import ceiling
 
 
 def verb(
@@ -22,6 +23,9 @@ def verb(
     inputs: arguments.Inputs = None,
     random: arguments.Seed = 0,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How many turns each has.")] = bench.ROUNDS,
+    roofline: Annotated[
+        bool, typer.Option(help="Also measure what the machine can do, and which share of it is reached.")
+    ] = True,
     target: arguments.Targets = None,
     shape: arguments.Shapes = None,
     dim: arguments.Dims = None,
@@ -41,8 +45,9 @@ def verb(
     source = model or (None if is_engine(path) else path)
     names = ["onnxruntime"] if source and is_installed("onnxruntime") else []
     peers = {name: open_peer(name, source, threads=used) for name in names if source}
+    top = ceiling(used) if roofline else None
     with progress_bar() as tell:
-        found = bench.measure(engine, asked, peers, threads=threads, rounds=rounds, progress=tell)
+        found = bench.measure(engine, asked, peers, threads=threads, top=top, rounds=rounds, progress=tell)
     data: dict[str, Any] = {"model": str(path), "target": engine.target, "cpu": bench.machine_name()}
     data |= {"precision": engine.manifest.get("precision", "model"), **found}
 

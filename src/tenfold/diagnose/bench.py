@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.diagnose import Peer
+from tenfold.diagnose.roofline import Ceiling, ideal_seconds
 from tenfold.runtime.engine import Engine
 
 Array = NDArray[Any]
@@ -29,14 +30,15 @@ def measure(
     peers: Mapping[str, Peer],
     *,
     threads: int | None = None,
+    top: Ceiling | None = None,
     rounds: int = ROUNDS,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Times of an engine and its peers in milliseconds, as `tenfold bench --json` gives them.
 
     Each turn runs one of them on each of `inputs`, after a pause that lets the threads of the one before fall asleep.
-    `roofline_ms` is the sum over regions of the greater of work by peak and bytes by bandwidth, and `share` the part
-    of it that the engine reaches; both are null where the engine does not say what its regions do.
+    `roofline_ms` is the least time that `top` allows the first of `inputs`, and `share` the part of that speed which
+    the engine reaches; both are null without `top`, and where the engine does not say what its regions do.
     """
     with engine.context(threads=threads) as context:
         works: dict[str, Work] = {"tenfold": context.run} | {name: peer.run for name, peer in peers.items()}
@@ -51,13 +53,14 @@ def measure(
     ours, *others = (summary(found) for found in times.values())
     theirs = dict(zip(peers, others, strict=True))
     fastest = min((one["median_ms"] for one in theirs.values()), default=None)
+    ideal = ideal_seconds(engine, inputs[0], top) if top else None
     return {
         "threads": engine.frames(threads).threads,
         "ours": ours,
         "peers": theirs,
         "ratio": None if fastest is None else fastest / ours["median_ms"],
-        "roofline_ms": None,
-        "share": None,
+        "roofline_ms": None if ideal is None else 1000 * ideal,
+        "share": None if ideal is None else 1000 * ideal / ours["median_ms"],
     }
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -171,25 +171,25 @@ def timings(data: Data) -> RenderableType:
     """The times of an engine and its peers."""
     numbers = ("median ms", "10 %", "90 %", "times as fast")
     title = f"{data['model']} on {data['cpu']}, {data['threads']} threads, {data['target']}"
-    table = plain(escape(title), "", *numbers, right=numbers)
+    table = plain(None, "", *numbers, right=numbers)
     for name, found in {"tenfold": data["ours"], **data["peers"]}.items():
         ratio = "" if name == "tenfold" else f"{found['median_ms'] / data['ours']['median_ms']:.2f}"
         table.add_row(name, *(f"{found[key]:.3f}" for key in ("median_ms", "p10_ms", "p90_ms")), ratio)
     if data["roofline_ms"] is not None:
-        table.add_row("roofline", f"{data['roofline_ms']:.3f}", "", "", f"share {data['share']:.0%}")
-    return table
+        table.add_row("roofline", f"{data['roofline_ms']:.3f}", "", "", f"{data['share']:.0%} reached")
+    return Group(Text(title, style="bold"), table)
 
 
 def profile(data: Data) -> RenderableType:
     """Where the time of a call goes."""
     numbers = ("µs", "share", "steps")
     title = f"{data['model']}: {1e3 * data['seconds']:.3f} ms in {data['steps']} steps"
-    table = plain(escape(title), *numbers, "kind", "tactic", "operators", right=numbers)
+    table = plain(None, *numbers, "kind", "tactic", "operators", right=numbers)
     for one in data["operators"]:
         cells = (one["kind"], one["tactic"], sources(one["operators"]))
         figures = (f"{1e6 * one['seconds']:.1f}", f"{one['share']:.1%}", str(one["steps"]))
         table.add_row(*figures, *map(escape, cells))
-    return table
+    return Group(Text(title, style="bold"), table)
 
 
 def comparison(data: Data) -> Iterator[RenderableType]:

@@ -1,0 +1,52 @@
+"""The least time a call could take: for each region the greater of work by peak and bytes by bandwidth."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tenfold import settings
+from tenfold.runtime.arrays import as_input
+from tenfold.runtime.engine import Engine
+
+Array = NDArray[Any]
+_PROGRAM = "tenfold.diagnose.ceiling"
+_ROOT = Path(__file__).parents[2]
+_log = logging.getLogger("tenfold")
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """Operations in f32, and bytes from memory, that this machine manages in a second."""
+
+    flops: float
+    bandwidth: float
+
+
+def ceiling(threads: int) -> Ceiling | None:
+    """This machine's ceiling on so many threads, measured now; None, and a line in the log, where it cannot be."""
+    command = [sys.executable, "-m", _PROGRAM, str(threads)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=settings.child_environment(_ROOT))
+    if ran.returncode:
+        _log.warning("the machine's ceiling could not be measured: %s", ran.stderr.strip().splitlines()[-1:])
+        return None
+    return Ceiling(**json.loads(ran.stdout))
+
+
+def ideal_seconds(engine: Engine, inputs: Mapping[str, Array], top: Ceiling) -> float | None:
+    """The least time of a call, over the regions that it runs; None if one of them does not say what work it does."""
+    with engine.context() as context:
+        steps = context.profile(inputs).steps
+    slots = engine.frames(None).find([as_input(spec, inputs[spec.name]) for spec in engine.inputs]).slots
+    if any(step.number < 0 for step in steps):
+        return None
+    labels = [step.label for step in steps if step.label.flops >= 0]
+    return float(sum(max(slots[one.flops] / top.flops, slots[one.bytes] / top.bandwidth) for one in labels))
