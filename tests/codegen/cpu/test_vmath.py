@@ -74,7 +74,7 @@ def function(name: str, isa: Isa, double: bool, lanes: int) -> Callable[[np.ndar
 def samples(name: str, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     info = np.finfo(dtype)
-    n = 1 << 16
+    n = 1 << 15
     bits = np.frombuffer(rng.bytes(n * info.dtype.itemsize), dtype)
     top = DOMAIN.get(name, 710.0 if dtype is np.float64 else 90.0)
     special = np.array(

@@ -41,7 +41,9 @@ from tenfold.codegen.strategy import Argument, Kernel, Refusal, Stage, Tactic
 from tenfold.target import Target
 
 _LOOSE = 2
-"""How many operands whose steps are arguments are told apart; with more, all are dense or none is."""
+"""How many operands whose steps are arguments are told apart, ..."""
+_LIGHT = 40.0
+"""... if the body has no more instructions than that; else all are dense or none is."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class _Writer(CellWriter):
             self._cells()
             return
         given = dict(self.streams)
-        together = loose if len(loose) > _LOOSE else loose[:1]
-        rest = [] if len(loose) > _LOOSE else loose[1:]
+        few_enough = len(loose) <= _LOOSE and weight(self.form.body) <= _LIGHT
+        together, rest = (loose[:1], loose[1:]) if few_enough else (loose, [])
         size = {name: given[name].dtype.itemsize for name in together}
         dense = self.scalar.constant(I1, True)
         for name in together:
