@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tenfold.compiler import views
+from tenfold.compiler import loops, views
+from tenfold.compiler.loops import LOOPS, Turns
 from tenfold.compiler.typical import typical
 from tenfold.compiler.views import View
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.control import If, Loop
 from tenfold.ops.conv import Conv, ConvTranspose
@@ -48,13 +50,16 @@ class Layout:
     """Where every value of a graph and of its subgraphs lies.
 
     `orders` holds the storage order of values with a buffer; `placed` says that a value lies inside another from
-    a given element along an axis; `aliases` that it is another value seen from a subgraph;
-    `outputs` which buffer becomes which output of the model.
+    a given element along an axis; `aliases` that it is another value seen from a subgraph; `elements` that it is one
+    element of a sequence, another one at each turn; `outputs` which buffer becomes which output of the
+    model; `turns` how the loops run that the host need not run.
     """
 
     orders: dict[Value, Order] = field(default_factory=dict)
     placed: dict[Value, tuple[Value, int, Size]] = field(default_factory=dict)
     aliases: dict[Value, Value] = field(default_factory=dict)
+    elements: dict[Value, Value] = field(default_factory=dict)
+    turns: dict[Node, Turns] = field(default_factory=dict)
     outputs: dict[Value, int] = field(default_factory=dict)
     checks: list[Assumption] = field(default_factory=list)
     guard: Size = 1
@@ -63,6 +68,8 @@ class Layout:
         """The value as a window on the buffer that holds it."""
         if value in self.aliases:
             return self.view(self.aliases[value])
+        if value in self.elements:
+            return View(value, self.view(self.elements[value]).strides[1:])
         if value in self.placed:
             parent, axis, start = self.placed[value]
             inside = self.view(parent)
@@ -216,7 +223,7 @@ def _reorder(reshape: Node, layout: Layout) -> bool:
     root = moved.inputs[0]
     if not layout.owns(root) or len(root.uses) != 1 or root in layout.orders:
         return False
-    if root.producer is None or isinstance(root.producer.op, (If, Loop, *IMAGE_OPS)):
+    if root.producer is None or isinstance(root.producer.op, (If, *LOOPS, *IMAGE_OPS)):
         return False
     layout.orders[root] = moved.op.permutation
     return True
@@ -247,8 +254,12 @@ def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
 
 def _placeable(graph: Graph, value: Value, layout: Layout) -> bool:
     """Whether a value's own kernel may write it somewhere else, with other strides."""
+    return value not in graph.outputs and _movable(graph, value, layout)
+
+
+def _movable(graph: Graph, value: Value, layout: Layout) -> bool:
     own = value.producer is not None and value.producer.graph is graph and layout.owns(value)
-    return own and value not in graph.outputs and not _rigid(value)
+    return own and not isinstance(value.op, LOOPS) and not _rigid(value)
 
 
 def _rigid(value: Value) -> bool:
@@ -271,21 +282,108 @@ def _arrange_if(graph: Graph, node: Node, layout: Layout) -> None:
             layout.guard = dim.logical_and(outer, known[0] if sense else dim.logical_not(known[0]))
         layout.aliases.update(zip(branch.inputs, captures, strict=True))
         _arrange(branch, layout)
-        _write_results_into(branch, node.outputs, layout)
+        results = [_written_into(branch, *pair, layout) for pair in zip(branch.outputs, node.outputs, strict=True)]
+        branch.set_outputs(results, branch.output_names)
         layout.guard = outer
 
 
-def _write_results_into(branch: Graph, targets: Sequence[Value], layout: Layout) -> None:
-    """Let a subgraph's results be written straight into the values they become outside."""
-    results: list[Value] = []
-    for result, target in zip(branch.outputs, targets, strict=True):
-        own = result.producer is not None and result.producer.graph is branch and layout.owns(result)
-        if not own or _rigid(result) or result in results:
-            result = branch.insert(copy_of(result, source_of(result)))
-        results.append(result)
-        layout.placed[result] = (target, 0, 0)
-        layout.orders.pop(result, None)
-    branch.set_outputs(results, branch.output_names)
+def _written_into(graph: Graph, value: Value, target: Value, layout: Layout) -> Value:
+    """The value, or a copy of it, that its own kernel writes straight into what it becomes outside."""
+    if not _movable(graph, value, layout):
+        value = graph.insert(copy_of(value, source_of(value)))
+    layout.placed[value] = (target, 0, 0)
+    layout.orders.pop(value, None)
+    return value
+
+
+def _arrange_loop(graph: Graph, node: Node, layout: Layout) -> None:
+    """A state lies in the buffer of the loop's result throughout; what a turn gives to the next moves there last."""
+    if loops.refusal(node) is not None:
+        return
+    node, targets = _with_states(graph, node, layout)
+    op, body = node.op, loops.body_of(node.op)
+    formal = dict(zip(body.inputs, node.inputs, strict=True))
+    formal.update({body.inputs[position]: target for position, target in targets.items()})
+    turns = Turns(body, loops.limit_of(node), guard=loops.guard_of(node))
+    turns.elements = {body.inputs[position]: node.inputs[position] for position in loops.sequences(op)}
+    if isinstance(op, Loop):
+        turns.condition = None if formal[body.inputs[1]].type.entries == (1,) else formal[body.inputs[1]]
+        turns.number = formal[body.inputs[0]] = Value(body.inputs[0].type, name="turn")
+    outer, layout.guard = layout.guard, dim.logical_and(layout.guard, turns.guard)
+    _assume_equal_lengths(node, layout)
+    layout.elements.update(turns.elements)
+    layout.aliases.update({one: other for one, other in formal.items() if one not in turns.elements})
+    _arrange(body, layout)
+    _end_turn(node, turns, targets, layout)
+    layout.guard = outer
+    layout.turns[node] = turns
+
+
+def _assume_equal_lengths(node: Node, layout: Layout) -> None:
+    lengths = [node.inputs[position].type.shape[0] for position in loops.sequences(node.op)]
+    for other in lengths[1:]:
+        if not dim.known_equal(lengths[0], other):
+            fits = dim.select(layout.guard, dim.equal(lengths[0], other), 1)
+            layout.checks.append(Assumption(fits, f"sequences of {lengths[0]} and {other} elements", node.source))
+
+
+def _with_states(graph: Graph, node: Node, layout: Layout) -> tuple[Node, dict[int, Value]]:
+    """The loop with each state's beginning written where the state lies; that place for the position of each input."""
+    inputs = list(node.inputs)
+    for position in loops.carried(node.op):
+        value = node.inputs[position]
+        alone = len(value.uses) == 1 and node.inputs.count(value) == 1
+        if not alone or not _placeable(graph, value, layout):
+            inputs[position] = graph.insert(copy_of(value, node.source))
+    changed = Node(node.op, inputs, name=node.name, source=node.source)
+    graph.insert(changed.outputs[0])
+    for old, new in zip(node.outputs, changed.outputs, strict=True):
+        graph.replace_uses(old, new)
+    graph.remove(node)
+    first = 2 if isinstance(node.op, Loop) else 0
+    targets: dict[int, Value] = {}
+    for position in loops.carried(node.op):
+        target = changed.outputs[position - first] if position >= first else _condition_of(changed)
+        targets[position] = target
+        layout.placed[inputs[position]] = (target, 0, 0)
+        layout.orders.pop(inputs[position], None)
+    return changed, targets
+
+
+def _condition_of(node: Node) -> Value:
+    """A buffer for the condition of a loop, which has no result."""
+    given = node.inputs[1].type
+    return Value(Type(given.dtype, given.shape), name="condition")
+
+
+def _end_turn(node: Node, turns: Turns, targets: dict[int, Value], layout: Layout) -> None:
+    """Give each new state a buffer of its own, and let each scan be written into its element of the whole."""
+    body, first = turns.body, loops.first_result(node.op)
+    results = list(body.outputs)
+    for position, target in targets.items():
+        if results[position - first] is not body.inputs[position]:
+            result, root = _in_own_buffer(body, results[position - first], [r for _, r in turns.moves], layout)
+            results[position - first] = result
+            turns.moves.append((target, root))
+    taken = [root for _, root in turns.moves]
+    for place, whole in enumerate(node.outputs, first):
+        if whole in targets.values():
+            continue
+        element = Value(results[place].type, name=whole.name)
+        turns.elements[element] = layout.elements[element] = whole
+        if results[place] in taken:
+            results[place] = body.insert(copy_of(results[place], source_of(results[place])))
+        results[place] = _written_into(body, results[place], element, layout)
+    body.set_outputs(results, body.output_names)
+    turns.lasting = [*targets.values(), *node.outputs, *turns.elements.values()]
+
+
+def _in_own_buffer(body: Graph, value: Value, taken: Sequence[Value], layout: Layout) -> tuple[Value, Value]:
+    """The value, or a copy of it, and the dense buffer in which the body computes exactly this."""
+    root = _whole_buffer(value, layout)
+    if root is None or root in taken or root.producer is None or root.producer.graph is not body:
+        value = root = body.insert(copy_of(value, source_of(value)))
+    return value, root
 
 
 def _place_outputs(graph: Graph, layout: Layout) -> None:
@@ -315,4 +413,5 @@ _ARRANGE: dict[type, _Arranger] = {
     **dict.fromkeys(VIEW_OPS, _arrange_view),
     Concat: _arrange_concat,
     If: _arrange_if,
+    **dict.fromkeys(LOOPS, _arrange_loop),
 }

@@ -1,7 +1,7 @@
 """From kernels in order to a plan: steps, lifetimes, addresses.
 
 Buffers live from the first step that writes them to the last that reads them; branches overlay each other because
-their steps do not overlap. A kernel's output takes over the buffer of an input that it reads for the last time, element
+their steps do not overlap; what a loop uses and does not make itself lives throughout the loop. A kernel's output takes over the buffer of an input that it reads for the last time, element
 for element.
 """
 
@@ -20,6 +20,7 @@ from tenfold.compiler import memory
 from tenfold.compiler.cost import cost_of
 from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.layout import Layout
+from tenfold.compiler.loops import Turns
 from tenfold.compiler.memory import Buffer
 from tenfold.compiler.typical import typical
 from tenfold.compiler.views import row_major
@@ -54,6 +55,15 @@ class Branch:
 
 
 @dataclass(eq=False)
+class Repeat:
+    """A Loop or Scan: the pieces of its body, turn after turn."""
+
+    turns: Turns
+    body: list[Item]
+    label: Label
+
+
+@dataclass(eq=False)
 class HostPiece:
     """Work for the interpreter: a graph in textual form, and the values it reads and writes."""
 
@@ -65,7 +75,7 @@ class HostPiece:
     refused: tuple[tuple[str, str], ...] = ()
 
 
-Item = Piece | Branch | HostPiece
+Item = Piece | Branch | Repeat | HostPiece
 
 
 def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
@@ -89,6 +99,8 @@ def pieces(items: Iterable[Item]) -> Iterator[Piece | HostPiece]:
         if isinstance(item, Branch):
             yield from pieces(item.then)
             yield from pieces(item.otherwise)
+        elif isinstance(item, Repeat):
+            yield from pieces(item.body)
         else:
             yield item
 
@@ -117,6 +129,8 @@ class Scheduler:
         first_output = FIRST_INPUT + len(graph.inputs)
         self.outputs = {value: first_output + index for value, index in layout.outputs.items()}
         self.lives: dict[Value, Life] = {}
+        self.results: dict[Value, Life] = {}
+        self.cells: dict[tuple[Value, Slot], Slot] = {}
         self.workspaces: dict[Piece, Buffer] = {}
         self.same: dict[Value, Value] = {}
         self.offsets: dict[Value | Piece, Slot] = {}
@@ -149,6 +163,8 @@ class Scheduler:
                     clock = self._live(item.then, clock + 1)
                 with self._guarded(item.condition, False):
                     clock = self._live(item.otherwise, clock + 1)
+            elif isinstance(item, Repeat):
+                clock = self._live_repeat(item, clock)
             elif isinstance(item, HostPiece):
                 for value in (*item.writes, *item.reads):
                     self._touch(self.layout.view(value).root, clock)
@@ -161,12 +177,60 @@ class Scheduler:
             clock += 1
         return clock
 
+    def _live_repeat(self, item: Repeat, begin: int) -> int:
+        """What stands before a loop and is used in it lives to its end; a new state takes over its own old buffer
+        where nothing reads that any more.
+        """
+        turns = item.turns
+        read = [value for value in (turns.limit, turns.condition, turns.number) if isinstance(value, Value)]
+        for value in (*read, *turns.lasting):
+            self._touch(self.layout.view(value).root, begin)
+        with self._within(turns.guard):
+            end = self._live(item.body, begin + 1)
+        for state, result in turns.moves:
+            if not self._takes_over(item, state, result):
+                self._touch(state, end)
+                self._touch(result, end)
+        for life in (*self.lives.values(), *self.results.values()):
+            if life.first <= begin < life.last:
+                life.last = end
+        return end
+
+    def _takes_over(self, item: Repeat, state: Value, result: Value) -> bool:
+        old, new = self._life(state), self.lives[result]
+        if old.last > new.first:
+            return False
+        if old.last == new.first:
+            writers = [p for p in kernels(item.body) if any(o.value is result for o in p.region.outputs)]
+            if len(writers) != 1 or not self._steps_alike(writers[0], state, result):
+                return False
+        self.same[result] = state
+        del self.lives[result]
+        return True
+
+    def _steps_alike(self, piece: Piece, state: Value, result: Value) -> bool:
+        """True if a piece reads each element of `state` just before it writes the same one of `result`."""
+        written = next(o for o in piece.region.outputs if o.value is result)
+        read = [o for o in walked_alike(piece.region) if o.value is state]
+        alike = len(read) == 1 and _same_walk(read[0], written) and self._only_reader(piece, state)
+        return alike and _whole(written)
+
+    def _life(self, root: Value) -> Life:
+        return self.lives[root] if root in self.lives else self.results[root]
+
     @contextmanager
     def _guarded(self, condition: Value, sense: bool) -> Iterator[None]:
         """Within it, sizes matter only where the condition, if it is known before the call, has this sense."""
-        outer, known = self.guard, condition.type.entries
-        if known:
-            self.guard = dim.logical_and(outer, known[0] if sense else dim.logical_not(known[0]))
+        known = condition.type.entries
+        holds = (known[0] if sense else dim.logical_not(known[0])) if known else 1
+        with self._within(holds):
+            yield
+
+    @contextmanager
+    def _within(self, guard: Size) -> Iterator[None]:
+        """Within it, sizes matter only where `guard` is not 0."""
+        outer = self.guard
+        self.guard = dim.logical_and(outer, guard)
         yield
         self.guard = outer
 
@@ -177,9 +241,13 @@ class Scheduler:
         return self.frame.size(self._if_run(size))
 
     def _touch(self, root: Value, clock: int) -> None:
-        if root in self.inputs or root in self.outputs or isinstance(root.op, Constant):
+        if root in self.layout.elements:
+            self._touch(self.layout.view(self.layout.elements[root]).root, clock)
             return
-        life = self.lives.setdefault(root, Life(self._if_run(bytes_of(root)), clock, clock))
+        if root in self.inputs or isinstance(root.op, Constant):
+            return
+        lives = self.results if root in self.outputs else self.lives
+        life = lives.setdefault(root, Life(self._if_run(bytes_of(root)), clock, clock))
         life.last = max(life.last, clock)
 
     def _share(self, items: Sequence[Item]) -> None:
@@ -229,7 +297,7 @@ class Scheduler:
 
     def base(self, value: Value) -> tuple[int, Slot]:
         """The base and the byte offset at which a buffer lies."""
-        root = self.same.get(value, value)
+        root = self._home(value)
         if root in self.inputs:
             return self.inputs[root], self.frame.size(0)
         if root in self.outputs:
@@ -237,6 +305,26 @@ class Scheduler:
         if isinstance(root.op, Constant):
             return WEIGHTS, self.frame.size(self.weights.plain(root))
         return ARENA, self.offsets[root]
+
+    def _home(self, root: Value) -> Value:
+        while root in self.same:
+            root = self.same[root]
+        return root
+
+    def _address(self, value: Value, extra: Slot) -> Slot:
+        """The slot of the address that lies `extra` bytes after the start of a buffer, or of a turn's element."""
+        if value in self.layout.elements:
+            if (value, extra) not in self.cells:
+                self.cells[value, extra] = self.frame.cell()
+            return self.cells[value, extra]
+        base, offset = self.base(value)
+        return self.frame.address(base, self.frame.add(offset, extra))
+
+    def _start(self, value: Value, extra: Slot | None = None) -> Slot:
+        """The slot of the address of a value's first element, or of what lies `extra` bytes after it."""
+        view = self.layout.view(value)
+        start = self._size(view.offset * value.type.dtype.itemsize)
+        return self._address(view.root, start if extra is None else self.frame.add(start, extra))
 
     # steps
 
@@ -248,6 +336,8 @@ class Scheduler:
         for item in items:
             if isinstance(item, Branch):
                 self._emit_branch(item, entries)
+            elif isinstance(item, Repeat):
+                self._emit_repeat(item, entries)
             elif isinstance(item, HostPiece):
                 self._emit_host(item)
             else:
@@ -255,9 +345,7 @@ class Scheduler:
                     self._emit_stage(item, stage, entries[stage.source, stage.optimise])
 
     def _emit_branch(self, item: Branch, entries: dict[tuple[str, bool], int]) -> None:
-        view = self.layout.view(item.condition)
-        base, offset = self.base(view.root)
-        pointer = self.frame.address(base, self.frame.add(offset, self.frame.size(view.offset)))
+        pointer = self._start(item.condition)
         skip = self._step(steps.Opcode.JUMP_IF, pointer, 0, 0)
         with self._guarded(item.condition, True):
             self._emit(item.then, entries)
@@ -266,6 +354,51 @@ class Scheduler:
         with self._guarded(item.condition, False):
             self._emit(item.otherwise, entries)
         self.rows[done] = (steps.Opcode.JUMP, len(self.rows))
+
+    def _emit_repeat(self, item: Repeat, entries: dict[tuple[str, bool], int]) -> None:
+        """The body first; behind it what prepares the first turn, then the test that every turn goes through."""
+        turns, counter = item.turns, self.frame.cell()
+        enter = self._step(steps.Opcode.JUMP, 0)
+        if turns.number is not None:
+            self._step(steps.Opcode.STORE, self._start(turns.number), counter)
+        with self._within(turns.guard):
+            self._emit(item.body, entries)
+            self._emit_moves(item)
+            cells = [(cell, *key) for key, cell in self.cells.items() if key[0] in turns.elements]
+            for cell, element, _ in cells:
+                whole = turns.elements[element]
+                stride = self.layout.view(whole).strides[0] * whole.type.dtype.itemsize
+                self._step(steps.Opcode.ADD, cell, self._size(stride))
+        follow = self._step(steps.Opcode.JUMP, 0)
+        self.rows[enter] = (steps.Opcode.JUMP, len(self.rows))
+        for cell, element, extra in cells:
+            self._step(steps.Opcode.MOVE, cell, self._start(turns.elements[element], extra))
+        self._step(steps.Opcode.MOVE, counter, self.frame.size(-1))
+        limit = self._limit(turns.limit)
+        self.rows[follow] = (steps.Opcode.JUMP, len(self.rows))
+        if turns.condition is not None:
+            self._step(steps.Opcode.JUMP_IF, self._start(turns.condition), len(self.rows) + 2, 0)
+        self._step(steps.Opcode.LOOP, counter, limit, enter + 1)
+
+    def _limit(self, limit: Size | Value) -> Slot:
+        if not isinstance(limit, Value):
+            return self._size(limit)
+        cell = self.frame.cell()
+        self._step(steps.Opcode.LOAD, cell, self._start(limit), limit.type.dtype.itemsize)
+        return cell
+
+    def _emit_moves(self, item: Repeat) -> None:
+        """New states that did not take over the old ones' buffers are copied there."""
+        for state, result in item.turns.moves:
+            if self._home(result) is not self._home(state):
+                self._label(item.label)
+                places = (self._address(one, self.frame.size(0)) for one in (state, result))
+                self._step(steps.Opcode.COPY, *places, self._size(bytes_of(state)))
+
+    def _label(self, label: Label) -> None:
+        """Say what the next step stands for."""
+        self.labels += [Label((), "", "")] * (len(self.rows) - len(self.labels))
+        self.labels.append(label)
 
     def _emit_host(self, item: HostPiece) -> None:
         self._end_span()
@@ -295,19 +428,17 @@ class Scheduler:
     def _emit_stage(self, piece: Piece, stage: Stage, entry: int) -> None:
         start = len(self.arguments)
         self.arguments += [self._argument(piece, argument) for argument in stage.arguments]
-        self.labels += [Label((), "", "")] * (len(self.rows) - len(self.labels))
         if stage is piece.kernel.stages[0]:
             cost = cost_of(piece.region, *operands(piece.region))
-            self.costs[len(self.labels)] = (self._size(cost.flops), self._size(cost.bytes))
-        self.labels.append(piece.label)
+            self.costs[len(self.rows)] = (self._size(cost.flops), self._size(cost.bytes))
+        self._label(piece.label)
         parts = steps.NO_SLOT if stage.parts == 1 else self._size(stage.parts)
         self._step(steps.Opcode.CALL, entry, start, len(stage.arguments), parts)
 
     def _argument(self, piece: Piece, argument: Argument) -> Slot:
         match argument:
             case Address(value, extra):
-                base, offset = self.base(value)
-                return self.frame.address(base, self.frame.add(offset, self._size(extra)))
+                return self._address(value, self._size(extra))
             case Packed(value, recipe):
                 return self.frame.address(WEIGHTS, self.frame.size(self.weights.packed(value, recipe)))
             case Workspace(extra):

@@ -11,16 +11,17 @@ from typing import Any
 from tenfold.compiler.fuse import indexing, windows
 from tenfold.compiler.fuse.accumulate import accumulator, narrow, number, wide
 from tenfold.compiler.fuse.attention import attention, rotary
+from tenfold.compiler.loops import LOOPS, refusal
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph, Node, Value
-from tenfold.ops.arithmetic import Abs, Add, Div, Exp, Log, Maximum, Mul, Rsqrt, Sqrt, Sub
+from tenfold.ops.arithmetic import Abs, Add, Div, Exp, Log, Maximum, Mul, Pow, Rsqrt, Sqrt, Sub
 from tenfold.ops.attention import Attention, RotaryEmbedding
 from tenfold.ops.constant import Sizes
 from tenfold.ops.control import If
 from tenfold.ops.logic import Cast, IsInf, Where
-from tenfold.ops.movement import Pad, Reshape
-from tenfold.ops.normalize import GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
+from tenfold.ops.movement import Pad, Reshape, Slice
+from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import Pool
 from tenfold.ops.reduce import ArgReduce, Reduce, ReduceKind
 
@@ -34,6 +35,8 @@ def decompose(graph: Graph) -> None:
         if isinstance(node.op, If):
             decompose(node.op.then_branch)
             decompose(node.op.else_branch)
+        elif isinstance(node.op, LOOPS) and refusal(node) is None:
+            decompose(node.op.body)
         replacement = rule(node.op, node) if rule else None
         if replacement is not None:
             waiting += _adopt(replacement, node)
@@ -124,6 +127,22 @@ def lp_normalize(op: LpNormalize, node: Node) -> Value:
     return narrow(Div()(x, Maximum()(norm, tiny)), given)
 
 
+def local_response(op: LRN, node: Node) -> Value:
+    """x / (bias + alpha / size · Σ x² over `size` neighbouring channels)^beta"""
+    (given,) = node.inputs
+    x = wide(given)
+    before, after = (op.size - 1) // 2, op.size // 2
+    rest = (0,) * (x.type.rank - 2)
+    squares = windows.surrounded(Mul()(x, x), (0, before, *rest), (0, after, *rest), 0)
+    total: Value | None = None
+    for start in range(op.size):
+        part = Slice((0, start, *rest), x.type.shape, (1,) * x.type.rank)(squares)
+        total = part if total is None else Add()(total, part)
+    assert total is not None
+    scaled = Add()(Mul()(total, number(op.alpha / op.size, x)), number(op.bias, x))
+    return narrow(Div()(x, Pow()(scaled, number(op.beta, x))), given)
+
+
 def reduce(op: Reduce, node: Node) -> Value | None:
     """Sums of functions, and functions of sums; the row's axes are kept, and dropped by a view"""
     (given,) = node.inputs
@@ -185,6 +204,7 @@ RULES: dict[type, Callable[[Any, Node], Value | None]] = {
     RMSNorm: rms_norm,
     GroupNorm: group_norm,
     LpNormalize: lp_normalize,
+    LRN: local_response,
     Reduce: reduce,
     ArgReduce: arg_reduce,
 }

@@ -1,0 +1,127 @@
+"""Loops whose turns a step table can take: which do, and what they hold from turn to turn.
+
+An input of a Loop or Scan and an input of its body at the same position belong together, so that one description
+serves both: carried states, sequences of which each turn sees one element, and captures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tenfold.ir import dim
+from tenfold.ir.dim import Dim, Size
+from tenfold.ir.dtype import Kind
+from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.op import Op
+from tenfold.ops.constant import Constant, Sizes
+from tenfold.ops.control import Loop, Scan
+
+LOOPS = (Loop, Scan)
+
+
+@dataclass(eq=False)
+class Turns:
+    """A loop in the step table.
+
+    `limit` is the most turns, a formula or an i64 in memory; `condition` a bool that must hold before each turn; `number`
+    is where the body reads the turn's number; `moves` are the states with the buffers that hold their next
+    values at the end of a turn; `elements` stand for one element of a sequence outside; `lasting` are the buffers
+    that the loop fills, or reads at each turn; `guard` is 0 where no turn is taken for certain.
+    """
+
+    body: Graph
+    limit: Size | Value
+    condition: Value | None = None
+    number: Value | None = None
+    moves: list[tuple[Value, Value]] = field(default_factory=list)
+    elements: dict[Value, Value] = field(default_factory=dict)
+    lasting: list[Value] = field(default_factory=list)
+    guard: Size = 1
+
+
+def body_of(op: Op) -> Graph:
+    """The body of a Loop or Scan."""
+    assert isinstance(op, LOOPS)
+    return op.body
+
+
+def first_result(op: Op) -> int:
+    """The position of the first input whose next value the body returns: its outputs count from there."""
+    return 1 if isinstance(op, Loop) else 0
+
+
+def carried(op: Op) -> range:
+    """The positions of the inputs that change from turn to turn: the states, and a condition that the body decides."""
+    if isinstance(op, Loop):
+        return range(2 if op.keeps_condition else 1, 2 + op.carried)
+    assert isinstance(op, Scan)
+    return range(op.carried)
+
+
+def sequences(op: Op) -> range:
+    """The positions of the inputs of which each turn sees one element."""
+    return range(op.carried, op.carried + op.scanned) if isinstance(op, Scan) else range(0)
+
+
+def limit_of(node: Node) -> Size | Value:
+    """The most turns: a formula if sizes follow from it, or it follows from sizes; else where it lies in memory."""
+    if isinstance(node.op, Scan):
+        return node.inputs[node.op.carried].type.shape[0]
+    assert isinstance(node.op, Loop)
+    trips = node.inputs[0]
+    sized = isinstance(trips.op, (Constant, Sizes)) or len(node.outputs) > node.op.carried
+    return trips.type.entries[0] if trips.type.entries and sized else trips
+
+
+def guard_of(node: Node) -> Size:
+    """0 where it is known before the call that no turn is taken."""
+    if isinstance(node.op, Scan):
+        return dim.less(0, node.inputs[node.op.carried].type.shape[0])
+    trips, condition = (value.type.entries for value in node.inputs[:2])
+    return dim.logical_and(dim.less(0, trips[0]) if trips else 1, condition[0] if condition else 1)
+
+
+def refusal(node: Node) -> str | None:
+    """Why the host must take the turns of a loop; None if the step table can."""
+    body = body_of(node.op)
+    if any(_depends_on_data(size) for size in _sizes(node, body)):
+        return "sizes in it follow from the data"
+    if any(value.type.dtype.kind in (Kind.STRING, Kind.COMPLEX) for value in _values(node, body)):
+        return "it holds strings or complex numbers"
+    for position in carried(node.op):
+        before, inside = node.inputs[position].type, body.inputs[position].type
+        after = body.outputs[position - first_result(node.op)].type
+        if not before.shape == inside.shape == after.shape:
+            return "its state's sizes change from turn to turn"
+    return None
+
+
+def _nodes(graph: Graph) -> Iterator[Node]:
+    for node in graph.nodes:
+        yield node
+        for inner in node.op.graphs:
+            yield from _nodes(inner)
+
+
+def _values(node: Node, body: Graph) -> Iterator[Value]:
+    yield from (*node.inputs, *node.outputs, *body.inputs)
+    for inner in _nodes(body):
+        yield from inner.outputs
+
+
+def _sizes(node: Node, body: Graph) -> Iterator[Size]:
+    for value in _values(node, body):
+        yield from value.type.shape
+    for inner in _nodes(body):
+        pending = list(inner.op.attributes.values())
+        while pending:
+            one = pending.pop()
+            if isinstance(one, tuple):
+                pending.extend(one)
+            elif isinstance(one, Dim):
+                yield one
+
+
+def _depends_on_data(size: Size) -> bool:
+    return isinstance(size, Dim) and size.data_dependent
