@@ -59,37 +59,55 @@ def check(strategy: Strategy, case: Case, isa: Isa, which: int = 0) -> None:
     compare(region, kernel, case, isa, case.bindings[-1], low=True, skew=1, backwards=False)
 
 
+def contents(region: Region, case: Case, bindings: Mapping[str, int]) -> dict[Value, np.ndarray]:
+    """What lies in each buffer before the kernel runs: random elements where it reads, poison where it only writes."""
+    rng = np.random.default_rng(7)
+    reads, writes = operands(region)
+    found: dict[Value, np.ndarray] = {}
+    for one in (*reads, *writes):
+        if one.value not in found:
+            size = max(extent(other, bindings) for other in (*reads, *writes) if other.value is one.value)
+            poison = np.full(size * one.dtype.itemsize, 0xFF, np.uint8).view(one.dtype.numpy)
+            read = any(other.value is one.value for other in reads)
+            found[one.value] = fill(one.dtype, size, case, rng) if read else poison
+    return found
+
+
+def judge(
+    region: Region,
+    case: Case,
+    bindings: Mapping[str, int],
+    before: Mapping[Value, np.ndarray],
+    after: Mapping[Value, np.ndarray],
+) -> None:
+    """Hold what a kernel left against the reference, and what it should not write against what was there."""
+    reads, writes = operands(region)
+    expected = {value: array.copy() for value, array in before.items()}
+    with np.errstate(all="ignore"):
+        evaluate(region, expected, bindings)
+    for number, one in enumerate(writes):
+        where = f"{case.name} {dict(bindings)} output {number}"
+        _agree(where, one.dtype, after[one.value], expected[one.value], case.tolerance)
+    for one in reads:
+        if all(one.value is not other.value for other in writes):
+            assert after[one.value].tobytes() == before[one.value].tobytes(), "an input was written"
+
+
 def compare(
     region: Region, kernel: Kernel, case: Case, isa: Isa, bindings: Mapping[str, int], *, low: bool, skew: int,
     backwards: bool,
 ) -> None:  # fmt: skip
-    """Run a kernel on random data and hold its results against the reference, and its other bytes against the poison.
-
-    `skew` moves every buffer by so many elements off its alignment.
-    """
-    rng = np.random.default_rng(7)
-    reads, writes = operands(region)
-    kinds: dict[Value, DType] = {one.value: one.dtype for one in (*reads, *writes)}
-    sizes = {value: max(extent(one, bindings) for one in (*reads, *writes) if one.value is value) for value in kinds}
-    buffers = {value: Guarded((sizes[value] + skew) * kinds[value].itemsize, low) for value in kinds}
-    for value in kinds:
-        buffers[value].address += skew * kinds[value].itemsize
-        buffers[value].size -= skew * kinds[value].itemsize
-    memory: dict[Value, np.ndarray] = {}
-    for value, dtype in kinds.items():
-        flat = buffers[value].bytes().view(dtype.numpy)
-        if any(one.value is value for one in reads):
-            flat[...] = fill(dtype, sizes[value], case, rng)
-        memory[value] = flat.copy()
-    with np.errstate(all="ignore"):
-        evaluate(region, memory, bindings)
+    """Run a kernel here on random data, and judge. `skew` moves every buffer by so many elements off its alignment."""
+    before = contents(region, case, bindings)
+    buffers: dict[Value, Guarded] = {}
+    for value, array in before.items():
+        buffer = buffers[value] = Guarded(array.nbytes + skew * array.itemsize, low)
+        buffer.address += skew * array.itemsize
+        buffer.size = array.nbytes
+        buffer.bytes()[...] = array.view(np.uint8)
     run(kernel, isa, buffers, bindings, backwards)
-    for number, one in enumerate(writes):
-        found = buffers[one.value].bytes().view(one.dtype.numpy)
-        _agree(f"{case.name} {dict(bindings)} output {number}", one.dtype, found, memory[one.value], case.tolerance)
-    for one in reads:
-        if all(one.value is not other.value for other in writes):
-            assert buffers[one.value].bytes().tobytes() == memory[one.value].tobytes(), "an input was written"
+    after = {value: buffers[value].bytes().view(array.dtype) for value, array in before.items()}
+    judge(region, case, bindings, before, after)
     for buffer in buffers.values():
         buffer.close()
 

@@ -21,7 +21,7 @@ from tenfold.target import Target
 from tests.codegen.cpu import jit
 from tests.codegen.cpu.anchored import Case, extent, near, number, strided, tactics
 
-_DRIVER = """
+DRIVER = """
 define i32 @driver(ptr %table, ptr %scratch) nounwind "no-builtins" "frame-pointer"="all" {
 entry:
   br label %row
@@ -89,7 +89,7 @@ def _run(case: Case, kernel: Kernel, isa: Isa, program: Path, emulator: str) -> 
                 strided(one, content, bindings)[...] = case.arrays[one.value]
             addresses[one.value] = image.add(content.tobytes())
     rows, units = _table(kernel, isa, bindings, image, addresses)
-    blob = link([*units, Unit("driver", jit.object_of(_DRIVER, isa), {"driver": "driver"})])
+    blob = link([*units, Unit("driver", jit.object_of(DRIVER, isa), {"driver": "driver"})])
     table = [word for stage, args, parts in rows for word in (CODE_ADDRESS + blob.entries[stage], args, parts)]
     where = image.add(struct.pack(f"<{len(table) + 1}q", *table, 0))
     scratch = image.add(bytes(kernel.scratch + 64))
