@@ -15,8 +15,9 @@ from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.grow import NotFused
 from tenfold.compiler.layout import arrange
 from tenfold.compiler.phases import Phases, Progress
+from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
-from tenfold.compiler.schedule import Scheduler, pieces
+from tenfold.compiler.schedule import HostPiece, Scheduler, pieces
 from tenfold.compiler.weights import WeightStore
 from tenfold.errors import OptionError
 from tenfold.importers import open_model
@@ -47,12 +48,12 @@ def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases
         said.append(f"{before} operations became {len(graph)}")
     sections: Sections = {"graph": show(graph).encode()}
     targets: dict[str, Any] = {}
-    weights = WeightStore()
+    weights, notes = WeightStore(), RefitNotes(graph.weights)
     for number, target in enumerate(options.targets):
         target.require_buildable()
         own = copy(graph) if number + 1 < len(options.targets) else graph
-        targets[str(target.portable)] = compile_for(own, target, options, pool, phase, weights, sections)
-    sections["weights"] = weights.contents()
+        targets[str(target.portable)] = compile_for(own, target, options, pool, phase, weights, notes, sections)
+    sections |= {"weights": weights.contents(), **notes.sections(weights)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
     return format.pack(manifest, sections)
@@ -65,6 +66,7 @@ def compile_for(
     pool: CompilePool,
     phase: Phases,
     weights: WeightStore,
+    notes: RefitNotes,
     sections: Sections,
 ) -> dict[str, Any]:
     """One target's part of an engine: its sections are added, its entry of the manifest returned."""
@@ -84,6 +86,7 @@ def compile_for(
         said.append(f"{len(entries)} stages, {len(image.blob.code)} bytes of code")
     with phase("link"):
         scheduler.run(entries)
+        notes.note(graph, hosted=any(isinstance(piece, HostPiece) for piece in pieces(items)))
         plan = plan_of(graph, scheduler)
         data, arrays = to_manifest(plan)
     name = str(target.portable)
@@ -95,7 +98,7 @@ def compile_for(
         "entries": image.blob.entries,
         "crew_section": f"{name}/crew",
         "crew_entries": image.crew.entries,
-        "report": report_of(scheduler, plan, items, refusals),
+        "report": report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed()},
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Array, Op
+from tenfold.ir.recipe import sources
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant
 
@@ -26,10 +27,10 @@ class Weight:
 
 
 class WeightStore:
-    """Collects constants; equal contents are stored once."""
+    """Collects constants; those that are equal, and stay so whatever the user's weights become, are stored once."""
 
     def __init__(self) -> None:
-        self.weights: dict[tuple[str, tuple[Op, ...]], Weight] = {}
+        self.weights: dict[tuple[object, tuple[Op, ...]], Weight] = {}
         self.arrays: list[Array] = []
         self.nbytes = 0
 
@@ -44,7 +45,7 @@ class WeightStore:
 
     def stored(self, tensor: Tensor, recipe: tuple[Op, ...]) -> int:
         """The byte offset of a tensor after some one-input operations."""
-        key = (tensor.digest, recipe)
+        key = (_origin(tensor), recipe)
         if key not in self.weights:
             array = apply_recipe(tensor.array, recipe)
             self.weights[key] = Weight(self.nbytes, tensor, recipe, array.shape, array.nbytes)
@@ -58,6 +59,13 @@ class WeightStore:
         for weight, array in zip(self.weights.values(), self.arrays, strict=True):
             whole[weight.offset : weight.offset + weight.nbytes] = array.reshape(-1).view(np.uint8)
         return whole
+
+
+def _origin(tensor: Tensor) -> object:
+    """What decides a tensor's content, now and after a refit: its weights and folds, or the content itself."""
+    if tensor.recipe is None or not sources(tensor):
+        return (tensor.source, tensor.digest)
+    return (tensor.recipe.op, tensor.recipe.index, tuple(map(_origin, tensor.recipe.inputs)))
 
 
 def apply_recipe(array: Array, recipe: tuple[Op, ...]) -> Array:

@@ -16,6 +16,7 @@ from tenfold.ir.type import Type
 if TYPE_CHECKING:
     from tenfold.ir.op import Op
     from tenfold.ir.recipe import Decision
+    from tenfold.ir.tensor import Tensor
 
 
 class Value:
@@ -74,7 +75,8 @@ class Graph:
     """Inputs, nodes, outputs. `nodes` is always in an order in which each value is defined before its uses.
 
     `assumptions` are conditions on the call's sizes that must not be zero, each with the operator that needs it.
-    `decisions` are what rewrites took for granted of the values of the user's weights.
+    `decisions` are what rewrites took for granted of the values of the user's weights; `weights` are those that the
+    model has, by name, None for one that nothing uses.
     """
 
     def __init__(self, inputs: Iterable[Value] = (), *, name: str = "") -> None:
@@ -85,6 +87,7 @@ class Graph:
         self.assumptions: tuple[tuple[Size, str], ...] = ()
         self.metadata: dict[str, Any] = {}
         self.decisions: tuple[Decision, ...] = ()
+        self.weights: dict[str, Tensor | None] = {}
         self._nodes: dict[Node, None] = {}
         self._order: list[Node] | None = []
 
@@ -212,5 +215,6 @@ def copy(graph: Graph) -> Graph:
     """The same graph of new nodes; edits of one do not show in the other, nor in each other's subgraphs."""
     made = Graph((Value(value.type, name=value.name) for value in graph.inputs), name=graph.name)
     made.set_outputs(inline(graph, made.inputs, lambda op: op.with_graphs(copy)), graph.output_names)
-    made.assumptions, made.decisions, made.metadata = graph.assumptions, graph.decisions, graph.metadata
+    made.assumptions, made.decisions = graph.assumptions, graph.decisions
+    made.metadata, made.weights = graph.metadata, graph.weights
     return made

@@ -21,6 +21,7 @@ from tenfold.runtime.format import File
 from tenfold.runtime.frame import Frames
 from tenfold.runtime.host import HostStep
 from tenfold.runtime.plan import FIRST_INPUT, Plan, Spec, from_manifest
+from tenfold.runtime.refit import refit
 from tenfold.target import Target
 
 Array = NDArray[Any]
@@ -137,6 +138,18 @@ class Engine:
             raise EngineError(
                 f"{path}: {error.strerror or error}", remedy="choose a folder that can be written"
             ) from error
+
+    def refit(self, weights: Mapping[str, Array]) -> Engine:
+        """An engine with these weights of the user's model, by name, replaced; the rest is as it was.
+
+        No compiler is needed. Raises InputError naming a weight that is unknown, of another type, folded together with
+        one that must be given too, or whose value the engine was built round (the report lists what was taken for
+        granted).
+        """
+        image = refit(self.file, weights)
+        return from_image(
+            image, self.file.name, threads=self._threads, memory_limit=self.memory_limit, foreign=self._program is None
+        )
 
     def memory(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes for inputs of these shapes: weights, each context's arena, and all its buffers if none shared memory.

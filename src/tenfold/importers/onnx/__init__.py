@@ -111,7 +111,7 @@ def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequenc
     if walk.missing:
         raise report(list(walk.missing))
     graph.assumptions = tuple(walk.assumptions)
-    graph.metadata = _metadata(message)
+    graph.metadata, graph.weights = _metadata(message), walk.weights
     graph.set_outputs([value for value in values if value is not None], wanted)
     return graph
 

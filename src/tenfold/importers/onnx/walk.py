@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from onnx import FunctionProto, GraphProto, NodeProto
+from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
 from onnx.defs import onnx_opset_version
 
 from tenfold.errors import LimitError, ModelError, TenfoldError, UnsupportedError
@@ -56,6 +56,8 @@ class Walk:
     decisions: Mapping[tuple[str, Size], bool] = field(default_factory=dict)
     assumptions: dict[tuple[Size, str], None] = field(default_factory=dict)
     """Conditions that every call must meet, and the operators that need them."""
+    weights: dict[str, Tensor | None] = field(default_factory=dict)
+    """The initializers by name, None until one is used."""
     missing: dict[Missing, None] = field(default_factory=dict)
     converted: int = 0
     depth: int = 0
@@ -68,12 +70,17 @@ class Walk:
         """The values of the wanted names of a graph whose inputs `scope` holds already; None for a poisoned one."""
         for tensor in graph.initializer:
             if not scope.defines(tensor.name):
-                scope.bind_weight(tensor.name, partial(read_tensor, tensor, self.root, tensor.name))
+                self.weights.setdefault(tensor.name, None)
+                scope.bind_weight(tensor.name, partial(self._weight, tensor))
         for sparse in graph.sparse_initializer:
             name = sparse.values.name
             scope.bind_weight(name, partial(read_sparse, sparse, self.root, name))
         self.nodes(graph.node, scope, opsets, wanted)
         return self.values(scope, wanted)
+
+    def _weight(self, message: TensorProto) -> Tensor:
+        found = self.weights[message.name] = read_tensor(message, self.root, message.name)
+        return found
 
     def nodes(self, nodes: Iterable[NodeProto], scope: Scope, opsets: Mapping[str, int], wanted: Sequence[str]) -> None:
         """Convert the nodes that the wanted names depend on."""
