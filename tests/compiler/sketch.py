@@ -59,9 +59,11 @@ class Sketch:
         self.bindings = [{name: chooser.integer(1, 9) for name in SYMBOLS} for _ in range(2)]
         self.pool: list[Value] = []
         self.weights = np.random.default_rng(chooser.integer(0, 99))
+        self.symbols: list[Size] = list(SYMBOLS.values())
         for number in range(chooser.integer(1, 3)):
             self._input(f"x{number}")
-        for _ in range(chooser.integer(1, 9)):
+        self.symbols = [one for one in SYMBOLS.values() if any(one in v.type.shape for v in self.graph.inputs)]
+        for _ in range(chooser.integer(1, 18)):
             self.step()
         free = [value for value in self.pool if not value.uses and value.producer is not None]
         results = free or self.pool[-1:]
@@ -80,7 +82,7 @@ class Sketch:
 
     def size(self) -> Size:
         """A plain size, or a symbol."""
-        return self.pick.one_of((*SIZES, *SYMBOLS.values()))
+        return self.pick.one_of((*SIZES, *self.symbols))
 
     def points(self, shape: Sequence[Size]) -> int:
         """The most elements that a shape has in any binding; far too many if it is none."""
@@ -101,7 +103,7 @@ class Sketch:
     def step(self) -> None:
         """Apply one operation, if it fits what there is."""
         name = self.pick.one_of(tuple(STEPS))
-        x = self.pick.one_of(self.pool)
+        x = self.pick.one_of((*self.pool, *self.pool[-2:], *self.pool[-2:]))
         try:
             made = STEPS[name](self, x)
         except (ValueError, InputError):
@@ -422,6 +424,46 @@ def _top(s: Sketch, x: Value) -> Any:
     return ops.TopK(s.pick.integer(1, size), axis, bool(s.pick.integer(0, 1)), True)(x)
 
 
+def _attention(s: Sketch, x: Value) -> Value:
+    x = s.of_rank(s.floating(x), 4)
+    if not x.type.dtype.is_float or not isinstance(x.type.shape[1], int):
+        raise ValueError("no attention")
+    keys, values = s.alike(x), s.alike(x)
+    return ops.Attention(scale=0.3, causal=bool(s.pick.integer(0, 1)))(x, keys, values)
+
+
+def _scatter(s: Sketch, x: Value) -> Value:
+    axis = s.axis(x)
+    if not x.type.is_static:
+        raise ValueError("no such scatter")
+    shape = tuple(int(size) for size in x.type.shape)  # type: ignore[arg-type]
+    places = s.weights.permutation(shape[axis])[: s.pick.integer(1, shape[axis])]
+    lying = (1,) * axis + (len(places),) + (1,) * (len(shape) - axis - 1)
+    wide = np.broadcast_to(places.reshape(lying), (*shape[:axis], len(places), *shape[axis + 1 :]))
+    index = ops.Constant(Tensor(np.ascontiguousarray(wide)))()
+    reduction = "none" if x.type.dtype is dt.boolean else s.pick.one_of(("none", "add", "max"))
+    return ops.ScatterElements(axis, reduction)(x, index, s.constant(wide.shape, x.type.dtype))
+
+
+def _if(s: Sketch, x: Value) -> Any:
+    """Two branches of a few steps on x, chosen by an input."""
+    branches = []
+    for number in range(2):
+        inner = Sketch.__new__(Sketch)
+        inner.pick, inner.bindings, inner.weights, inner.symbols = s.pick, s.bindings, s.weights, s.symbols
+        inner.graph = Graph(name=f"branch{number}")
+        first = inner.graph.input("x", x.type)
+        inner.pool = [first]
+        inner.step()
+        inner.step()
+        same = [v for v in inner.pool if v.type.shape == x.type.shape and v.type.dtype is x.type.dtype]
+        inner.graph.set_outputs([same[-1], inner.pick.one_of(same)], ["a", "b"])
+        branches.append(inner.graph)
+    name = f"c{len(s.graph.inputs)}"
+    known = (symbol(f"{name}[0]", None),) if s.pick.integer(0, 1) else None
+    return ops.If(*branches)(s.graph.input(name, Type(dt.boolean, (), known)), x)
+
+
 STEPS: dict[str, Callable[[Sketch, Value], Any]] = {
     "unary": _unary,
     "binary": _binary,
@@ -450,6 +492,9 @@ STEPS: dict[str, Callable[[Sketch, Value], Any]] = {
     "gather_elements": _gather_elements,
     "resize": _resize,
     "top": _top,
+    "attention": _attention,
+    "scatter": _scatter,
+    "if": _if,
 }
 
 

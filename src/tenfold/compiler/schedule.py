@@ -7,9 +7,11 @@ for element.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -110,13 +112,23 @@ def kernels(items: Iterable[Item]) -> Iterator[Piece]:
     return (item for item in pieces(items) if isinstance(item, Piece))
 
 
+Guards = tuple[Size, ...]
+"""Conditions known before the call, outermost first, that must all hold for something to run."""
+
+
 @dataclass(eq=False)
 class Life:
-    """The bytes of one buffer and the steps of its life."""
+    """The bytes of one buffer, the steps of its life, and the conditions that all who touch it share."""
 
-    size: Size
+    needed: Size
     first: int
     last: int
+    guards: Guards
+
+    @property
+    def size(self) -> Size:
+        """The bytes; 0 where nothing touches it."""
+        return if_run(self.guards, self.needed)
 
 
 class Scheduler:
@@ -138,7 +150,7 @@ class Scheduler:
         self.labels: list[Label] = []
         self.arguments: list[Slot] = []
         self.parts: list[tuple[Any, Any]] = []
-        self.guard: Size = 1
+        self.guards: Guards = ()
         self.costs: dict[int, tuple[Slot, Slot]] = {}
         self.begin = 0
         self.buffers: list[Buffer] = []
@@ -173,7 +185,8 @@ class Scheduler:
                 for operand in (*writes, *reads):
                     self._touch(operand.value, clock)
                 if item.kernel.workspace != 0:
-                    self.workspaces[item] = Buffer("workspace", item.kernel.workspace, clock, clock)
+                    size = if_run(self.guards, item.kernel.workspace)
+                    self.workspaces[item] = Buffer("workspace", size, clock, clock)
             clock += 1
         return clock
 
@@ -229,16 +242,13 @@ class Scheduler:
     @contextmanager
     def _within(self, guard: Size) -> Iterator[None]:
         """Within it, sizes matter only where `guard` is not 0."""
-        outer = self.guard
-        self.guard = dim.logical_and(outer, guard)
+        outer = self.guards
+        self.guards = outer if guard == 1 else (*outer, guard)
         yield
-        self.guard = outer
-
-    def _if_run(self, size: Size) -> Size:
-        return size if isinstance(size, int) or self.guard == 1 else dim.select(self.guard, size, 0)
+        self.guards = outer
 
     def _size(self, size: Size) -> Slot:
-        return self.frame.size(self._if_run(size))
+        return self.frame.size(if_run(self.guards, size))
 
     def _touch(self, root: Value, clock: int) -> None:
         if root in self.layout.elements:
@@ -247,8 +257,10 @@ class Scheduler:
         if root in self.inputs or isinstance(root.op, Constant):
             return
         lives = self.results if root in self.outputs else self.lives
-        life = lives.setdefault(root, Life(self._if_run(bytes_of(root)), clock, clock))
+        life = lives.setdefault(root, Life(bytes_of(root), clock, clock, self.guards))
         life.last = max(life.last, clock)
+        both = takewhile(lambda pair: pair[0] is pair[1], zip(life.guards, self.guards, strict=False))
+        life.guards = tuple(guard for guard, _ in both)
 
     def _share(self, items: Sequence[Item]) -> None:
         """In-place results: the output of a piece takes over the buffer of a dying input walked alike."""
@@ -470,6 +482,12 @@ class Scheduler:
 
 def _numbers(slots: Sequence[Slot], numbers: dict[Slot, int]) -> tuple[int, ...]:
     return tuple(numbers[slot] for slot in slots)
+
+
+def if_run(guards: Guards, size: Size) -> Size:
+    """A size that matters only where the conditions hold; 0 elsewhere."""
+    guard = functools.reduce(dim.logical_and, guards, 1)
+    return size if isinstance(size, int) or guard == 1 else dim.select(guard, size, 0)
 
 
 def bytes_of(root: Value) -> Size:

@@ -172,6 +172,8 @@ class Pad(Movement):
 
     def evaluate(self, x: Array) -> Array:
         """NumPy's pad, after what negative counts take away."""
+        if x.ndim == 0:
+            return x
         before, after = known(self.before), known(self.after)
         kept = zip(x.shape, before, after, strict=True)
         x = x[tuple(slice(max(0, -low), size - max(0, -high)) for size, low, high in kept)]

@@ -80,8 +80,8 @@ def exactly(value: Value, expected: float) -> bool:
 def nearly(value: Value, expected: float) -> bool:
     """Whether it is a constant all of whose elements are `expected` as its element type can say it."""
     found = _number(value)
-    if found is None:
-        return False
+    if found is None or not value.type.dtype.is_float:
+        return found == expected and _taken(value, expected)
     wide = np.float32(0) if value.type.dtype.itemsize >= 4 else value.type.dtype.numpy.type(0)
     step = float(np.abs(np.nextafter(wide.dtype.type(expected), wide.dtype.type(np.inf)) - wide.dtype.type(expected)))
     return abs(found - expected) <= 2 * step and _taken(value, found)
