@@ -16,7 +16,7 @@ import pytest
 from onnx import ModelProto, parser
 
 from tenfold import build
-from tenfold.errors import Cancelled, InputError, UnsupportedError
+from tenfold.errors import Cancelled, InputError
 from tenfold.importers.onnx import import_onnx
 from tenfold.ir.interpret import Interpreter
 
@@ -109,7 +109,9 @@ def test_scans_of_every_kind() -> None:
     check(SCANS, *({"n": np.array(n), "x": floats(size)} for n in (0, 1, 6) for size in (1, 5, 40)))
 
 
-FIBONACCI = """fibonacci (int64 n, float[N] x) => (float[N] a, float[N] b, float[N] c, float[T, N] all, float[T, N] again) {
+FIBONACCI = """fibonacci (int64 n, float[N] x) => (
+    float[N] a, float[N] b, float[N] c, float[T, N] all, float[T, N] again
+) {
     yes = Constant <value = bool {1}> ()
     a, b, c, all, again = Loop (n, yes, x, x, x) <body = turn (int64 i, bool g, float[N] p, float[N] q, float[N] r)
             => (bool d, float[N] u, float[N] v, float[N] w, float[N] e, float[N] f) {
@@ -131,7 +133,8 @@ DECODE = """decode (int64 n, float[B, 8] x) => (float[B, 8] last, float[T, B, 8]
     yes = Constant <value = bool {1}> ()
     w = Constant <value = float[8, 8] {WEIGHTS}> ()
     bias = Constant <value = float[8] {1, 2, 3, 4, 5, 6, 7, 8}> ()
-    last, all = Loop (n, yes, x) <body = turn (int64 i, bool c, float[B, 8] s) => (bool d, float[B, 8] t, float[B, 8] row) {
+    last, all = Loop (n, yes, x) <body = turn (int64 i, bool c, float[B, 8] s)
+            => (bool d, float[B, 8] t, float[B, 8] row) {
         d = Identity (c)
         y = MatMul (s, w)
         z = Add (y, bias)
@@ -198,7 +201,9 @@ INSIDE = """inside (bool which, int64 n, float[N] x) => (float[N] last) {
 
 
 def test_a_loop_in_a_branch() -> None:
-    check(INSIDE, *({"which": np.array(w), "n": np.array(3), "x": floats(size)} for w in (True, False) for size in (1, 9)))
+    check(
+        INSIDE, *({"which": np.array(w), "n": np.array(3), "x": floats(size)} for w in (True, False) for size in (1, 9))
+    )
 
 
 SCAN = """scan (float[B] h, float[T, B] xs, float[B, T] ys) => (float[B] last, float[T, B] all, float[B, T] back) {
@@ -280,41 +285,51 @@ def test_no_turn_fails_where_none_is_taken() -> None:
         context.run({"n": np.array(1), "x": x, "y": floats(4)})
 
 
-GROWING = """growing (int64 n, float[N] x) => (float[M] last) {
+COUNTING = """counting (int64 n, float[N] x) => (float[N] last) {
     yes = Constant <value = bool {1}> ()
-    last = Loop (n, yes, x) <body = turn (int64 i, bool c, float[K] s) => (bool d, float[L] t) {
+    last = Loop (n, yes, x) <body = turn (int64 i, bool c, float[N] s) => (bool d, float[N] t) {
         d = Identity (c)
-        t = Concat <axis = 0> (s, x)
+        places = NonZero (s)
+        many = Size (places)
+        more = Cast <to = 1> (many)
+        t = Sub (s, more)
     }>
-    size = Shape (last)
 }"""
 
 
-@pytest.mark.parametrize("text", [GROWING])
-def test_what_grows_stays_whole_with_its_reason(text: str) -> None:
-    with pytest.raises(UnsupportedError, match="data decide"):
-        build(model(text), cache=False)
+def test_sizes_that_follow_from_data_keep_the_loop_on_the_host() -> None:
+    check(COUNTING, *({"n": np.array(n), "x": floats(size)} for n in (0, 3) for size in (1, 9)), native=False)
+    hosted = [one for one in build(model(COUNTING), cache=False).report["regions"] if one["tier"] == "host"]
+    assert [one["kind"] for one in hosted] == ["Loop"]
+    assert hosted[0]["refused"] == [["loop", "sizes in it follow from the data"]]
 
 
-HOSTED = """hosted (int64 n, float[N] x, float[N] y) => (float[N] a, float[N] b) {
+SWAPPED = """hosted (int64 n, float[1, 1, 4, 4] x, float[1, 1, 4, 4] y, float[1, 4, 4, 2] grid)
+        => (float[1, 1, 4, 4] a, float[1, 1, 4, 4] b) {
     yes = Constant <value = bool {1}> ()
-    a, b = Loop (n, yes, x, y) <body = turn (int64 i, bool c, float[N] p, float[N] q)
-            => (bool d, float[N] u, float[N] v) {
+    a, b = Loop (n, yes, x, y) <body = turn (int64 i, bool c, float[1, 1, 4, 4] p, float[1, 1, 4, 4] q)
+            => (bool d, float[1, 1, 4, 4] u, float[1, 1, 4, 4] v) {
         d = Identity (c)
-        words = Constant <value = string[2] {"3", "4"}> ()
-        numbers = Cast <to = 1> (words)
-        more = ReduceSum <keepdims = 0> (numbers)
         u = Identity (q)
-        v = Add (p, more)
+        SAMPLE
     }>
 }"""
 
+SAMPLES = (
+    ("steps", "GridSample", "v = GridSample (p, grid)"),
+    ("loop", "strings", "words = Cast <to = 8> (p) v = Cast <to = 1> (words)"),
+)
 
-def test_a_host_step_inside_keeps_the_loop_on_the_host() -> None:
-    check(HOSTED, *({"n": np.array(n), "x": floats(3), "y": -floats(3)} for n in (0, 1, 2, 3)), native=False)
-    engine = build(model(HOSTED), cache=False)
-    refused = [region["refused"] for region in engine.report["regions"] if region["tier"] == "host"]
-    assert refused, engine.report["regions"]
+
+@pytest.mark.parametrize(("kind", "reason", "sample"), SAMPLES)
+def test_a_host_step_inside_keeps_the_loop_on_the_host(kind: str, reason: str, sample: str) -> None:
+    text = SWAPPED.replace("SAMPLE", sample)
+    images, grid = floats(2, 1, 1, 4, 4), np.tanh(floats(1, 4, 4, 2))
+    check(text, *({"n": np.array(n), "x": images[0], "y": images[1], "grid": grid} for n in range(4)), native=False)
+    engine = build(model(text), cache=False)
+    hosted = [region for region in engine.report["regions"] if region["tier"] == "host"]
+    assert [region["kind"] for region in hosted] == ["Loop"]
+    assert hosted[0]["refused"][0][0] == kind and reason in hosted[0]["refused"][0][1]
 
 
 ENDLESS = """endless (float[N] x) => (float[N] last) {

@@ -24,10 +24,10 @@ LOOPS = (Loop, Scan)
 class Turns:
     """A loop in the step table.
 
-    `limit` is the most turns, a formula or an i64 in memory; `condition` a bool that must hold before each turn; `number`
-    is where the body reads the turn's number; `moves` are the states with the buffers that hold their next
-    values at the end of a turn; `elements` stand for one element of a sequence outside; `lasting` are the buffers
-    that the loop fills, or reads at each turn; `guard` is 0 where no turn is taken for certain.
+    `limit` is the most turns, a formula or an i64 in memory; `condition` a bool that must hold before each turn;
+    `number` is where the body reads the turn's number; `moves` are the states with the buffers that hold their next
+    values at the end of a turn; `elements` stand for one element of a sequence outside; `lasting` are the
+    buffers that the loop fills, or reads at each turn; `guard` is 0 where no turn is taken for certain.
     """
 
     body: Graph

@@ -61,9 +61,15 @@ class Loop(Op):
         scans = (value.type for value in self.body.outputs[1 + self.carried :])
         return (*state, *(Type(t.dtype, (turns, *escaped(t.shape, outer))) for t in scans))
 
+    @property
+    def keeps_condition(self) -> bool:
+        """True if the body never ends the loop: its condition is the one it was given, or always true."""
+        end = self.body.outputs[0]
+        return end is self.body.inputs[1] or end.type.entries == (1,)
+
     def _turns(self, trips: Type, condition: Type) -> Size:
         endless = trips.entries is None or trips.entries[0] == dt.i64.limits[1]
-        always = condition.entries == (1,) and self.body.outputs[0].type.entries == (1,)
+        always = condition.entries == (1,) and self.keeps_condition
         return unknown_size() if endless or not always or not trips.entries else dim.maximum(trips.entries[0], 0)
 
     def run(self, interpreter: Interpreter, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -79,7 +85,7 @@ class Loop(Op):
                 rows.append(row)
             turn += 1
         ends = zip(scans, self.body.outputs[1 + self.carried :], strict=True)
-        return (*state, *(_stacked(rows, value.type) for rows, value in ends))
+        return (*state, *(_stacked(rows, value.type, interpreter) for rows, value in ends))
 
 
 class Scan(Op):
@@ -117,7 +123,7 @@ class Scan(Op):
             for rows, row in zip(scans, found[self.carried :], strict=True):
                 rows.append(row)
         ends = zip(scans, self.body.outputs[self.carried :], strict=True)
-        return (*state, *(_stacked(rows, value.type) for rows, value in ends))
+        return (*state, *(_stacked(rows, value.type, interpreter) for rows, value in ends))
 
 
 def settled(inner: Type, outer: Type) -> Type:
@@ -164,7 +170,8 @@ def _check_arity(graph: Graph, count: int, what: str) -> None:
         raise ValueError(f"{what} takes {len(graph.inputs)} inputs, and {count} are given")
 
 
-def _stacked(rows: list[Array], row: Type) -> Array:
+def _stacked(rows: list[Array], row: Type, interpreter: Interpreter) -> Array:
     if rows:
         return np.stack(rows)
-    return np.zeros((0, *(size if isinstance(size, int) else 0 for size in row.shape)), row.dtype.numpy)
+    known = (dim.substitute(size, interpreter.bindings) for size in row.shape)
+    return np.zeros((0, *(size if isinstance(size, int) else 0 for size in known)), row.dtype.numpy)

@@ -43,7 +43,8 @@ class HostStep:
             self._graph = parse(self.span.host, ops.ALL, tensors)
         arrays = [view(window, slots, address) for window in self.span.reads]
         results = Cancellable(sizes, cancel).call(self._graph, arrays)
-        for window, result in zip(self.span.writes, results, strict=True):
+        apart = [one.copy() if any(np.may_share_memory(one, array) for array in arrays) else one for one in results]
+        for window, result in zip(self.span.writes, apart, strict=True):
             view(window, slots, address)[...] = result
 
 
