@@ -27,6 +27,11 @@ class Arch:
     tensor_copy: bool = False
     warpgroups: bool = False
 
+    @property
+    def early(self) -> bool:
+        """Whether a kernel may start before the one ahead of it has ended, and wait inside."""
+        return self.sm >= 90
+
 
 ARCHES = (
     Arch(80, 108, 163 << 10, (16, 8, 16)),

@@ -129,6 +129,14 @@ TEMPLATES: Mapping[type[Op], Template] = {
 }
 """Of each primitive, its text; `{0}` is its first argument. The element type is that of the first argument."""
 
+COARSE: Mapping[type[Op], str] = {
+    ops.Erf: "vmath.coarse_erf({0})",
+    ops.Div: "{0} / {1}",
+    ops.Reciprocal: "1.0 / {0}",
+    ops.Sqrt: "tl.sqrt({0})",
+}
+"""Cheaper texts where every result is a float rounded to 16 bits."""
+
 IDENTITIES: Mapping[str, Callable[[DType], object]] = {
     "sum": lambda dtype: 0,
     "prod": lambda dtype: 1,
@@ -150,10 +158,12 @@ COMBINED: Mapping[str, str] = {
 
 
 class TileWriter:
-    """The text of a hole being written. `places` says which of the hole's positions is the domain's axis (None: 0)."""
+    """The text of a hole being written. `places` says which of the hole's positions is the domain's axis (None: 0);
+    `coarse` that all it gives is rounded to 16 bits.
+    """
 
-    def __init__(self, places: Sequence[int | None]) -> None:
-        self.places = places
+    def __init__(self, places: Sequence[int | None], coarse: bool = False) -> None:
+        self.places, self.coarse = places, coarse
         self.lines: list[str] = []
         self._known: dict[str, str] = {}
 
@@ -205,11 +215,16 @@ class TileWriter:
     def _operation(self, op: Op, args: Sequence[str], dtypes: Sequence[DType]) -> str:
         expand: Callable[..., Value] | None = getattr(op, "expand", None)
         if expand is None:
-            template = TEMPLATES[type(op)]
+            template = self._template(op, dtypes[0])
             text = template if isinstance(template, str) else template(op, dtypes[0])
             return self.name(text.format(*args))
         values = [Value(Type(dtype, ())) for dtype in dtypes]
         return self._expanded(expand(*values), dict(zip(values, args, strict=True)))
+
+    def _template(self, op: Op, dtype: DType) -> Template:
+        if self.coarse and dtype.is_float and dtype is not dt.f64:
+            return COARSE.get(type(op)) or TEMPLATES[type(op)]
+        return TEMPLATES[type(op)]
 
     def _expanded(self, value: Value, known: dict[Value, str]) -> str:
         if value not in known:
@@ -233,7 +248,8 @@ def literal(number: object, dtype: DType) -> str:
 
 def hole_text(body: Body, places: Sequence[int | None] = ()) -> str:
     """The text of the hole that computes a body."""
-    writer = TileWriter(places)
+    results = [body.dtype(output) for output in body.outputs]
+    writer = TileWriter(places, coarse=all(one in (dt.f16, dt.bf16) for one in results))
     inputs = [writer.value(number, dtype) for number, dtype in enumerate(body.inputs)]
     return writer.text(writer.body(body, inputs))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import triton
@@ -41,13 +41,22 @@ def finish(
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr,
 ):  # fmt: skip
     """The out site of a tile: the body on the sums and what lies beside them, stored element by element."""
+    results = finished(acc, row, column, m, n, extra, gathered, uniforms, row_sizes, body, extra_kinds)
+    row, column = row.to(tl.int64)[:, None], column[None, :]
+    inside = (row < m) & (column < n)
+    grid.store(outputs, results, grid.positions(row, row_sizes), (column,), inside, output_kinds)
+
+
+@triton.jit
+def finished(
+    acc, row, column, m, n, extra, gathered, uniforms, row_sizes, body: tl.constexpr, extra_kinds: tl.constexpr
+):  # fmt: skip
+    """What the out site of a tile gives."""
     row, column = row.to(tl.int64)[:, None], column[None, :]
     row_inside, column_inside = row < m, column < n
     down, along = grid.positions(row, row_sizes), (column,)
-    inside = row_inside & column_inside
     beside = grid.load(extra, down, along, row_inside, column_inside, extra_kinds)
-    results = body((acc,) + beside, down + along, uniforms, gathered, inside)
-    grid.store(outputs, results, down, along, inside, output_kinds)
+    return body((acc,) + beside, down + along, uniforms, gathered, row_inside & column_inside)
 
 
 @triton.jit
@@ -64,62 +73,72 @@ def tile_of(number, m, n, M: tl.constexpr, N: tl.constexpr, GROUP: tl.constexpr)
 def persistent(
     a, b, target, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr, turned: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr, HALVES: tl.constexpr,
-    SPECIALISED: tl.constexpr,
+    M: tl.constexpr, WIDTHS: tl.constexpr, LEFTS: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
+    GROUP: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """Each block takes every so-manieth tile. `a` and `b` are descriptors, b's of [N, K] tiles if `turned`; `target` is
-    the only output's descriptor, for tiles of N / HALVES columns, or nothing.
+    """Each block takes every so-manieth tile of M rows and N columns, which are stretches of WIDTHS columns from LEFTS:
+    so a tile may be as wide as no power of two. `a` is a descriptor; `b` and `target` have one for each stretch, b's of
+    [columns, K] tiles if `turned`. `target` may be empty: then results are stored element by element.
     """
+    grid.begin(EARLY)
     tiles = tl.cdiv(m, M) * tl.cdiv(n, N)
-    for number in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True, warp_specialize=SPECIALISED):
+    for number in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
         first, left = tile_of(number, m, n, M, N, GROUP)
-        acc = tl.zeros((M, N), tl.float32)
+        sums = ()
+        for part in tl.static_range(len(WIDTHS)):
+            sums = sums + (tl.zeros((M, WIDTHS[part]), tl.float32),)
         for step in range(tl.cdiv(k, K)):
             x = a.load([first, step * K])
-            y = b.load([left, step * K]).T if turned else b.load([step * K, left])
-            acc = tl.dot(x, y, acc)
+            grown = ()
+            for part in tl.static_range(len(WIDTHS)):
+                if turned:
+                    y = b[part].load([left + LEFTS[part], step * K]).T
+                else:
+                    y = b[part].load([step * K, left + LEFTS[part]])
+                grown = grown + (tl.dot(x, y, sums[part]),)
+            sums = grown
         row = first + tl.arange(0, M)
-        if len(target) == 0:
-            column = left + tl.arange(0, N)
-            finish(
-                acc, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds
-            )
-        else:
-            down = grid.positions(row.to(tl.int64)[:, None], row_sizes)
-            row_inside = (row < m)[:, None]
-            if HALVES == 2:
-                parts = tl.split(tl.permute(tl.reshape(acc, (M, 2, N // 2)), (0, 2, 1)))
+        for part in tl.static_range(len(WIDTHS)):
+            column = left + LEFTS[part] + tl.arange(0, WIDTHS[part])
+            if len(target) == 0:
+                finish(
+                    sums[part], row, column, m, n,
+                    outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds,
+                )  # fmt: skip
             else:
-                parts = (acc,)
-            for half in tl.static_range(HALVES):
-                column = left + half * (N // HALVES) + tl.arange(0, N // HALVES)[None, :]
-                column_inside = column < n
-                beside = grid.load(extra, down, (column,), row_inside, column_inside, extra_kinds)
-                inside = row_inside & column_inside
-                results = body((parts[half],) + beside, down + (column,), uniforms, gathered, inside)
-                target[0].store([first, left + half * (N // HALVES)], results[0].to(target[0].dtype))
+                results = finished(
+                    sums[part], row, column, m, n, extra, gathered, uniforms, row_sizes, body, extra_kinds
+                )
+                target[part].store([first, left + LEFTS[part]], results[0].to(target[part].dtype))
 
 
 @triton.jit
 def sliced(
     a, b, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr, COPIED: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
-    """A block sums one slice of the terms of one tile; the last to arrive adds the slices in order and goes on."""
+    """`a` and `b` are descriptors if COPIED, else addresses with strides. A block sums one slice of the terms of one tile; the last to arrive adds the slices in order and goes on."""
+    grid.begin(EARLY)
     tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
     across = tl.cdiv(n, N)
     row = (tile // across) * M + tl.arange(0, M)
     column = (tile % across) * N + tl.arange(0, N)
     steps = tl.cdiv(tl.cdiv(k, K), SLICES)
-    a_rows = a[0] + grid.distance(grid.positions(row.to(tl.int64)[:, None], row_sizes), a[1], True)
     acc = tl.zeros((M, N), tl.float32)
+    if not COPIED:
+        a_rows = a[0] + grid.distance(grid.positions(row.to(tl.int64)[:, None], row_sizes), a[1], True)
     for step in range(part * steps, tl.minimum(part * steps + steps, tl.cdiv(k, K))):
-        term = step * K + tl.arange(0, K)
-        x_inside = (row < m)[:, None] & (term < k)[None, :]
-        x = tl.load(a_rows + term[None, :] * a[2][0], mask=x_inside, other=0)
-        place = b[0] + term.to(tl.int64)[:, None] * b[1][0] + column[None, :] * b[2][0]
-        y = tl.load(place, mask=(term < k)[:, None] & (column < n)[None, :], other=0)
+        if COPIED:
+            x = a.load([(tile // across) * M, step * K])
+            y = b.load([step * K, (tile % across) * N])
+        else:
+            term = step * K + tl.arange(0, K)
+            x_inside = (row < m)[:, None] & (term < k)[None, :]
+            x = tl.load(a_rows + term[None, :] * a[2][0], mask=x_inside, other=0)
+            place = b[0] + term.to(tl.int64)[:, None] * b[1][0] + column[None, :] * b[2][0]
+            y = tl.load(place, mask=(term < k)[:, None] & (column < n)[None, :], other=0)
         acc = tl.dot(x, y, acc, input_precision="ieee")
     if SLICES == 1:
         finish(acc, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds)
@@ -208,6 +227,19 @@ def _refusal(region: Anchored) -> Refusal | None:
     return None
 
 
+def _by_copy(region: Anchored) -> Refusal | None:
+    """Why the operands cannot move by descriptor, or None."""
+    a, b = region.inputs
+    problem = _problem(region)
+    if a.dtype is dt.f32:
+        return Refusal("tensor cores round f32 to TF32, which the model does not ask for")
+    if len(problem.rows.sizes) != 1 or problem.m == 1:
+        return Refusal("the rows of A are one, or lie along several axes")
+    if not (_copied(a, problem.rows.strides[0][0], 1) and (_copied(b, b.strides[-2], 1) or _turned(b))):
+        return Refusal("rows that are no multiple of 16 bytes do not move by descriptor")
+    return None
+
+
 class Persistent:
     """Tiles by descriptor, a block a multiprocessor: for machines with TMA and rows of 16-byte multiples."""
 
@@ -220,14 +252,13 @@ class Persistent:
         refused = _refusal(region)
         if refused:
             return refused
-        arch, problem = arch_of(target), _problem(region)
+        arch = arch_of(target)
         if not arch.tensor_copy:
             return Refusal(f"sm_{arch.sm} does not copy tiles by descriptor")
-        a, b = region.inputs
-        if len(problem.rows.sizes) != 1 or a.dtype is dt.f32:
-            return Refusal("the rows of A lie along several axes" if a.dtype is not dt.f32 else "f32 sums want no TF32")
-        if not (_copied(a, problem.rows.strides[0][0], 1) and (_copied(b, b.strides[-2], 1) or _turned(b))):
-            return Refusal("rows that are no multiple of 16 bytes do not move by descriptor")
+        refused = _by_copy(region)
+        if refused:
+            return refused
+        a = region.inputs[0]
         return [one for one in _shapes(self.name) if _fits(one, arch, a.dtype.itemsize)]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
@@ -235,60 +266,61 @@ class Persistent:
         assert isinstance(region, Anchored)
         problem = _problem(region)
         a, b = region.inputs
-        M, N, K, halves = (int(tactic[name]) for name in ("m", "n", "k", "halves"))
+        M, K = int(tactic["m"]), int(tactic["k"])
+        widths = tuple(map(int, str(tactic["n"]).split("+")))
+        lefts = tuple(sum(widths[:part]) for part in range(len(widths)))
         turned = not _copied(b, b.strides[-2], 1)
         step = b.strides[-1] if turned else b.strides[-2]
-        shape, block = ((problem.n, problem.k), (N, K)) if turned else ((problem.k, problem.n), (K, N))
+        shape = (problem.n, problem.k) if turned else (problem.k, problem.n)
         out, out_step = region.outputs[0], problem.rows.strides[-1][0]
-        by_copy = halves > 0 and len(region.outputs) == 1 and _copied(out, out_step, problem.columns.strides[-1][0])
-        target_tile = descriptor(out, (M, N // max(halves, 1)), (problem.m, problem.n), (out_step, 1))
+        by_copy = len(region.outputs) == 1 and _copied(out, out_step, problem.columns.strides[-1][0])
         beside = problem.beside()
         names = ("outputs", "extra", "gathered", "uniforms", "row_sizes", "m", "n", "k")
         fillings: dict[str, Filling] = {
             "a": descriptor(a, (M, K), (problem.m, problem.k), (problem.rows.strides[0][0], 1)),
-            "b": descriptor(b, block, shape, (step, 1)),
-            "target": (target_tile,) if by_copy else (),
+            "b": tuple(descriptor(b, (one, K) if turned else (K, one), shape, (step, 1)) for one in widths),
+            "target": tuple(descriptor(out, (M, one), (problem.m, problem.n), (out_step, 1)) for one in widths)
+            if by_copy
+            else (),
             **{name: beside[name] for name in names},
             **{name: beside[name] for name in ("body", "output_kinds", "extra_kinds")},
             "turned": int(turned),
-            **{"M": M, "N": N, "K": K, "GROUP": 8, "HALVES": max(halves, 1)},
-            "SPECIALISED": int(tactic["specialised"]),
+            **{"M": M, "WIDTHS": widths, "LEFTS": lefts, "N": sum(widths), "K": K, "GROUP": 8},
+            "EARLY": int(arch_of(target).early),
         }
-        tiles = dim.ceildiv(problem.m, M) * dim.ceildiv(problem.n, N)
+        tiles = dim.ceildiv(problem.m, M) * dim.ceildiv(problem.n, sum(widths))
         blocks = dim.minimum(tiles, PROCESSORS * int(tactic["blocks"]))
         warps, stages = int(tactic["warps"]), int(tactic["stages"])
         return CudaKernel((launch(f"{__name__}:persistent", blocks, fillings, warps, stages),))
 
 
-def _shapes(name: str) -> Iterator[Tactic]:
+def _shapes(name: str) -> list[Tactic]:
+    names = ("m", "n", "k", "warps", "stages", "blocks")
     rows = (
-        (128, 256, 64, 8, 3, 2, 1),
-        (128, 256, 64, 8, 4, 2, 1),
-        (128, 256, 64, 8, 3, 0, 1),
-        (128, 128, 64, 8, 4, 1, 1),
-        (128, 128, 64, 4, 4, 1, 1),
-        (128, 128, 64, 4, 3, 1, 2),
-        (128, 128, 128, 8, 3, 1, 1),
-        (256, 128, 64, 8, 3, 1, 1),
-        (128, 192, 64, 8, 4, 0, 1),
-        (128, 64, 64, 4, 4, 1, 2),
-        (64, 128, 64, 4, 4, 1, 2),
-        (64, 64, 64, 4, 5, 1, 2),
-        (64, 64, 128, 4, 4, 1, 1),
-        (64, 32, 128, 4, 5, 1, 2),
+        (128, "256", 64, 8, 3, 1),
+        (128, "128+128", 64, 8, 3, 1),
+        (128, "128+128", 64, 8, 4, 1),
+        (128, "128+64", 64, 8, 4, 1),
+        (128, "128+64", 64, 8, 3, 1),
+        (128, "128+64", 128, 8, 2, 1),
+        (128, "128", 64, 8, 4, 1),
+        (128, "128", 64, 4, 4, 1),
+        (128, "128", 128, 8, 3, 1),
+        (64, "256", 64, 4, 4, 1),
+        (64, "128+64", 64, 4, 3, 2),
+        (128, "64+32", 64, 4, 4, 2),
+        (64, "128", 64, 4, 4, 2),
+        (128, "64", 64, 4, 4, 2),
+        (64, "64", 128, 4, 4, 1),
+        (64, "64", 64, 4, 5, 2),
     )
-    for specialised in (0, 1):
-        for m, n, k, warps, stages, halves, blocks in rows:
-            if n == 192:
-                continue
-            pairs = (("m", m), ("n", n), ("k", k), ("warps", warps), ("stages", stages), ("halves", halves))
-            yield Tactic(name, (*pairs, ("blocks", blocks), ("specialised", specialised)))
+    return [Tactic(name, tuple(zip(names, row, strict=True))) for row in rows]
 
 
 def _fits(tactic: Tactic, arch: Arch, itemsize: int) -> bool:
-    m, n, k, stages, halves, blocks = (int(tactic[one]) for one in ("m", "n", "k", "stages", "halves", "blocks"))
-    staged = stages * (m + n) * k * itemsize
-    return (staged + m * n * itemsize // max(halves, 1)) * blocks <= arch.shared
+    m, k, stages, blocks = (int(tactic[one]) for one in ("m", "k", "stages", "blocks"))
+    widths = tuple(map(int, str(tactic["n"]).split("+")))
+    return (stages * (m + sum(widths)) * k + m * max(widths)) * itemsize * blocks <= arch.shared
 
 
 def _copied(operand: Operand, step: Size, unit: Size) -> bool:
@@ -318,37 +350,61 @@ class Sliced:
         most = dim.bounds(_problem(region).m)[1]
         if most is not None and most <= FEW_ROWS:
             m = max(16, grid.power_of_two(most))
-            shapes = [(m, n, k, s, stages) for n, k in _NARROW for s in (8, 4, 2, 16, 1) for stages in (3, 5)]
+            shapes = [(m, *one, copied) for one in _NARROW for copied in (1, 0)]
         else:
-            shapes = [(64, 64, 32, 1, 3), (128, 128, 32, 1, 3), (32, 32, 32, 1, 3)]
-        names = ("m", "n", "k", "slices", "stages")
-        return [Tactic(self.name, (*zip(names, one, strict=True), ("warps", 4))) for one in shapes]
+            shapes = [(64, 64, 32, 1, 3, 4, 0), (128, 128, 32, 1, 3, 8, 0), (32, 32, 32, 1, 3, 4, 0)]
+        arch = arch_of(target)
+        room = arch.shared // region.inputs[0].dtype.itemsize
+        copied = arch.tensor_copy and _by_copy(region) is None and not _turned(region.inputs[1])
+        names = ("m", "n", "k", "slices", "stages", "warps", "copied")
+        found = [one for one in shapes if (one[0] + one[1]) * one[2] * one[4] <= room and copied >= one[-1]]
+        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch; a workspace of counters, which it leaves zero, then of partial sums."""
         assert isinstance(region, Anchored)
         problem = _problem(region)
         a, b = region.inputs
-        M, N, K, slices = (int(tactic[name]) for name in ("m", "n", "k", "slices"))
+        M, N, K, slices, copied = (int(tactic[name]) for name in ("m", "n", "k", "slices", "copied"))
         tiles = dim.ceildiv(problem.m, M) * dim.ceildiv(problem.n, N)
         counters = dim.ceildiv(tiles * 4, 256) * 256 if slices > 1 else 0
         sums = tiles * slices * M * N * 4 if slices > 1 else 0
         beside = problem.beside()
         names = ("outputs", "extra", "gathered", "uniforms", "row_sizes", "m", "n", "k")
         fillings: dict[str, Filling] = {
-            "a": (place(a), numbers(problem.rows.strides[0]), numbers(a.strides[-1:])),
-            "b": (place(b), numbers(b.strides[-2:-1]), numbers(b.strides[-1:])),
+            "a": descriptor(a, (M, K), (problem.m, problem.k), (problem.rows.strides[0][0], 1))
+            if copied
+            else (place(a), numbers(problem.rows.strides[0]), numbers(a.strides[-1:])),
+            "b": descriptor(b, (K, N), (problem.k, problem.n), (b.strides[-2], 1))
+            if copied
+            else (place(b), numbers(b.strides[-2:-1]), numbers(b.strides[-1:])),
             "partial": workspace("*fp32", counters) if slices > 1 else 0,
             "counters": workspace("*i32") if slices > 1 else 0,
             **{name: beside[name] for name in names},
             **{name: beside[name] for name in ("body", "output_kinds", "extra_kinds")},
-            **{"M": M, "N": N, "K": K, "SLICES": slices},
+            **{"M": M, "N": N, "K": K, "SLICES": slices, "COPIED": copied, "EARLY": int(arch_of(target).early)},
         }
         warps, stages = int(tactic["warps"]), int(tactic["stages"])
         made = launch(f"{__name__}:sliced", tiles * slices, fillings, warps, stages)
         return CudaKernel((made,), workspace=counters + sums, zeroed=counters)
 
 
-_NARROW = ((64, 128), (32, 128), (128, 64), (64, 64), (32, 256))
+_NARROW = (
+    (64, 128, 2, 5, 4),
+    (64, 128, 2, 6, 4),
+    (32, 256, 1, 5, 4),
+    (32, 256, 1, 3, 8),
+    (64, 64, 4, 5, 4),
+    (64, 64, 2, 8, 4),
+    (32, 128, 2, 5, 4),
+    (32, 128, 1, 8, 4),
+    (128, 64, 4, 5, 4),
+    (128, 128, 4, 4, 4),
+    (128, 128, 4, 4, 8),
+    (64, 256, 2, 3, 8),
+    (64, 128, 4, 3, 4),
+    (64, 64, 8, 4, 4),
+)
+"""Tiles for few rows: columns, terms, slices, stages, warps."""
 
 STRATEGIES = (Persistent(), Sliced())

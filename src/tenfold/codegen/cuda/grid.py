@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc
 
 from tenfold.codegen.cuda.launch import Filling, numbers, place
 from tenfold.codegen.region import Body, Index, Operand
@@ -30,8 +31,8 @@ def merged(
 ) -> tuple[Merged, Merged]:
     """The fewest axes that reach the same elements: those of the rows, those of the columns.
 
-    The columns are the domain's last `cut` axes, or if that is 0, the last of the fewest; there is always one.
-    Axes in `kept` are merged with no other.
+    The columns are the domain's last `cut` axes, or if that is 0, the last of the fewest. Both have an axis at least,
+    of size 1 where there is no other. Axes in `kept` are merged with no other.
     """
     first = len(domain) - cut
     groups: list[list[int]] = []
@@ -45,11 +46,10 @@ def merged(
         else:
             groups.append([axis])
     inner = sum(group[0] >= first for group in groups) if cut else min(1, len(groups))
-    places = tuple(next((k for k, group in enumerate(groups) if group == [axis]), None) for axis in range(len(domain)))
-    return (
-        _axes(groups[: len(groups) - inner], domain, operands, places),
-        _axes(groups[len(groups) - inner :] or [[]], domain, operands, places),
-    )
+    rows, columns = groups[: len(groups) - inner] or [[]], groups[len(groups) - inner :] or [[]]
+    order = [*rows, *columns]
+    places = tuple(order.index([axis]) if [axis] in order else None for axis in range(len(domain)))
+    return _axes(rows, domain, operands, places), _axes(columns, domain, operands, places)
 
 
 def _axes(
@@ -82,6 +82,14 @@ def kinds(rows: Merged, columns: Merged) -> tuple[int, ...]:
 def power_of_two(size: int) -> int:
     """The least power of two that is not below `size`."""
     return 1 << max(size - 1, 0).bit_length()
+
+
+@triton.jit
+def begin(EARLY: tl.constexpr):
+    """What a kernel starts with: the next one may be brought up now; what the one before wrote is there."""
+    if EARLY:
+        gdc.gdc_launch_dependents()
+        gdc.gdc_wait()
 
 
 @triton.jit

@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, gathered, launch, number, numbers, uniforms
 from tenfold.codegen.cuda.triton import Hole
 from tenfold.codegen.region import Operand, Pointwise, Region
@@ -34,8 +35,10 @@ def tiles(
     output_kinds: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
     """One tile a block: load, the body, store."""
+    grid.begin(EARLY)
     across = tl.cdiv(columns, COLUMNS)
     row = (tl.program_id(0) // across).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = (tl.program_id(0) % across) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -91,6 +94,7 @@ class PointwiseStrategy:
                         "output_kinds": every[count:],
                         "ROWS": high,
                         "COLUMNS": wide,
+                        "EARLY": int(arch_of(target).early),
                     },
                     warps=int(tactic["warps"]),
                 ),

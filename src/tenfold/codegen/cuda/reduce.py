@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, gathered, launch, number, numbers, uniforms
 from tenfold.codegen.cuda.triton import Hole
 from tenfold.codegen.region import Body, Phase, Region, Row, identity
@@ -18,6 +19,8 @@ from tenfold.target import Target
 
 LONGEST = 1 << 14
 """Elements of the longest row that stays in registers."""
+
+_TILES = ((4, 4096), (8, 8192), (4, 2048), (1, 1024), (2, 1024), (2, 2048), (4, 1024), (1, 2048), (4, 8192), (8, 4096))
 
 
 @triton.jit
@@ -41,8 +44,10 @@ def rows_in_registers(
     finish_output_kinds: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
     """Load whole rows, run the phases, store what follows."""
+    grid.begin(EARLY)
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
     row_inside, column_inside = row < rows, column < columns
@@ -78,8 +83,9 @@ class RowStrategy:
         if longest is None or longest > LONGEST:
             return Refusal(f"rows of {longest or 'unbounded'} elements; {LONGEST} stay in registers")
         width = grid.power_of_two(longest)
-        shapes = ((4, 4096), (8, 8192), (4, 2048), (4, 8192), (8, 16384), (16, 16384), (1, 1024))
-        found = dict.fromkeys((max(1, tile // width), warps) for warps, tile in shapes if tile >= width)
+        found = dict.fromkeys(
+            (max(1, tile // width), warps) for warps, tile in _TILES if tile >= width or warps * 1024 >= width
+        )
         tactics = [Tactic(self.name, (("rows", rows), ("warps", warps))) for rows, warps in found]
         return tactics or [Tactic(self.name, (("rows", 1), ("warps", 16)))]
 
@@ -95,7 +101,7 @@ class RowStrategy:
         streams, kinds = grid.streams(operands, outer, inner), grid.kinds(outer, inner)
         ends = [sum(map(len, groups[: k + 1])) for k in range(4)]
         cuts = [slice(end - len(group), end) for end, group in zip(ends, groups, strict=True)]
-        rows = int(tactic["rows"])
+        rows, columns = int(tactic["rows"]), dim.product(inner.sizes)
         names = ("inputs", "outputs", "finish_inputs", "finish_outputs")
         nothing = identity()
         fillings = {
@@ -105,13 +111,14 @@ class RowStrategy:
             "row_sizes": numbers(outer.sizes),
             "column_sizes": numbers(inner.sizes),
             "rows": number(dim.product(outer.sizes)),
-            "columns": number(dim.product(inner.sizes)),
+            "columns": columns if isinstance(columns, int) else number(columns),
             "scalars": Hole(_scalars(region, inner.places)),
             "finish": Hole(emit.hole_text(region.finish or nothing, inner.places)),
             "body": Hole(emit.hole_text(region.body or nothing, inner.places)),
             **{f"{name[:-1]}_kinds": kinds[cut] for name, cut in zip(names, cuts, strict=True)},
             "ROWS": rows,
             "COLUMNS": grid.power_of_two(longest),
+            "EARLY": int(arch_of(target).early),
         }
         blocks = dim.ceildiv(dim.product(outer.sizes), rows)
         return CudaKernel((launch(f"{__name__}:rows_in_registers", blocks, fillings, warps=int(tactic["warps"])),))

@@ -135,10 +135,16 @@ def compile_program(program: Program, sm: int) -> Binary:
     return _binary(made)
 
 
+_DRIVERS = {8: 10, 9: 8, 10: 9}
+"""PTX numbers three element types of tile descriptors otherwise than the driver does."""
+
+
 def _binary(made: Any) -> Binary:
     data = made.metadata
     maps = tuple(
-        TensorMap(tuple(one["block_size"]), one["elem_type"], one["elem_size"], one["swizzle"])
+        TensorMap(
+            tuple(one["block_size"]), _DRIVERS.get(one["elem_type"], one["elem_type"]), one["elem_size"], one["swizzle"]
+        )
         for one in getattr(data, "tensordesc_meta", None) or ()
     )
     return Binary(

@@ -17,6 +17,17 @@ def tanh(x):
 
 
 @triton.jit
+def coarse_erf(x):
+    """The error function within 2e-7 of it (Abramowitz and Stegun 7.1.26): enough for results rounded to 16 bits."""
+    size = tl.abs(x)
+    u = 1.0 + 0.3275911 * size
+    t = tl.rsqrt(u * u)
+    p = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t
+    y = 1.0 - p * tl.exp2(size * size * -1.4426950408889634)
+    return tl.where(x < 0, -y, y)
+
+
+@triton.jit
 def expm1(x):
     """exp(x) - 1, within 4 ulp: a series near zero, else the difference."""
     near = (((((x / 5040 + 1 / 720) * x + 1 / 120) * x + 1 / 24) * x + 1 / 6) * x + 1 / 2) * x * x + x
