@@ -290,7 +290,7 @@ COUNTING = """counting (int64 n, float[N] x) => (float[N] last) {
     last = Loop (n, yes, x) <body = turn (int64 i, bool c, float[N] s) => (bool d, float[N] t) {
         d = Identity (c)
         places = NonZero (s)
-        many = Size (places)
+        many = ReduceSum <keepdims = 0> (places)
         more = Cast <to = 1> (many)
         t = Sub (s, more)
     }>
