@@ -10,8 +10,9 @@ from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
 from tenfold.codegen.region import THREADS
 from tenfold.compiler.frame import Slot
+from tenfold.compiler.items import Item, kernels
 from tenfold.compiler.layout import Assumption
-from tenfold.compiler.schedule import Item, Scheduler, kernels
+from tenfold.compiler.schedule import Scheduler
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim

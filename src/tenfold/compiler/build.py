@@ -13,11 +13,12 @@ from tenfold.compiler.cache import EngineCache, cache_folder
 from tenfold.compiler.cover import cover
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.grow import NotFused
+from tenfold.compiler.items import HostPiece, pieces
 from tenfold.compiler.layout import arrange
 from tenfold.compiler.phases import Phases, Progress
 from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
-from tenfold.compiler.schedule import HostPiece, Scheduler, pieces
+from tenfold.compiler.schedule import Scheduler
 from tenfold.compiler.weights import WeightStore
 from tenfold.errors import OptionError
 from tenfold.importers import open_model

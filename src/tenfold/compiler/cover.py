@@ -9,9 +9,9 @@ from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
+from tenfold.compiler.items import Branch, HostPiece, Item, Repeat, pieces
 from tenfold.compiler.layout import Layout
 from tenfold.compiler.loops import LOOPS, refusal
-from tenfold.compiler.schedule import Branch, HostPiece, Item, Repeat, pieces
 from tenfold.compiler.tune import choose
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Node

@@ -7,7 +7,8 @@ from typing import Any
 
 from tenfold.compiler import memory
 from tenfold.compiler.fuse.grow import NotFused
-from tenfold.compiler.schedule import HostPiece, Item, Scheduler, pieces
+from tenfold.compiler.items import HostPiece, Item, pieces
+from tenfold.compiler.schedule import Scheduler
 from tenfold.compiler.typical import typical
 from tenfold.runtime.plan import Plan
 

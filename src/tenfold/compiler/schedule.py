@@ -1,14 +1,13 @@
 """From kernels in order to a plan: steps, lifetimes, addresses.
 
 Buffers live from the first step that writes them to the last that reads them; branches overlay each other because
-their steps do not overlap; what a loop uses and does not make itself lives throughout the loop. A kernel's output takes over the buffer of an input that it reads for the last time, element
-for element.
+their steps do not overlap; what a loop uses and does not make itself lives throughout the loop. A kernel's output takes
+over the buffer of an input that it reads for the last time, element for element.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -16,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.region import Anchored, Operand, Pointwise, Region, Row
-from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Stage, Workspace
+from tenfold.codegen.region import Operand, Pointwise, Region, Row
+from tenfold.codegen.strategy import Address, Argument, Packed, Stage, Workspace
 from tenfold.compiler import memory
 from tenfold.compiler.cost import cost_of
 from tenfold.compiler.frame import FrameBuilder, Slot
+from tenfold.compiler.items import Branch, HostPiece, Item, Piece, Repeat, kernels, operands
 from tenfold.compiler.layout import Layout
-from tenfold.compiler.loops import Turns
 from tenfold.compiler.memory import Buffer
 from tenfold.compiler.typical import typical
 from tenfold.compiler.views import row_major
@@ -34,83 +33,6 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Window
-
-
-@dataclass(eq=False)
-class Piece:
-    """A region with the kernel that was chosen for it; `entries` are its stages' offsets in the code."""
-
-    region: Region
-    kernel: Kernel
-    tactic: str
-    label: Label
-    refused: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(eq=False)
-class Branch:
-    """An If: the pieces of either branch, chosen by a bool byte at run time."""
-
-    condition: Value
-    then: list[Item]
-    otherwise: list[Item]
-
-
-@dataclass(eq=False)
-class Repeat:
-    """A Loop or Scan: the pieces of its body, turn after turn."""
-
-    turns: Turns
-    body: list[Item]
-    label: Label
-
-
-@dataclass(eq=False)
-class HostPiece:
-    """Work for the interpreter: a graph in textual form, and the values it reads and writes."""
-
-    text: str
-    reads: list[Value]
-    writes: list[Value]
-    tensors: dict[str, Tensor]
-    label: Label
-    refused: tuple[tuple[str, str], ...] = ()
-
-
-Item = Piece | Branch | Repeat | HostPiece
-
-
-def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
-    """What a region reads, and what it writes."""
-    writes = list(region.outputs)
-    reads = list(region.gathered)
-    match region:
-        case Pointwise():
-            reads += region.inputs
-        case Row():
-            reads += [*region.inputs, *region.finish_inputs]
-            writes += region.finish_outputs
-        case Anchored():
-            reads += [*region.inputs, *region.extra]
-    return reads, writes
-
-
-def pieces(items: Iterable[Item]) -> Iterator[Piece | HostPiece]:
-    """Every piece in the order of the step table, branches one after the other."""
-    for item in items:
-        if isinstance(item, Branch):
-            yield from pieces(item.then)
-            yield from pieces(item.otherwise)
-        elif isinstance(item, Repeat):
-            yield from pieces(item.body)
-        else:
-            yield item
-
-
-def kernels(items: Iterable[Item]) -> Iterator[Piece]:
-    """The pieces that run as kernels."""
-    return (item for item in pieces(items) if isinstance(item, Piece))
-
 
 Guards = tuple[Size, ...]
 """Conditions known before the call, outermost first, that must all hold for something to run."""
@@ -486,7 +408,9 @@ def _numbers(slots: Sequence[Slot], numbers: dict[Slot, int]) -> tuple[int, ...]
 
 def if_run(guards: Guards, size: Size) -> Size:
     """A size that matters only where the conditions hold; 0 elsewhere."""
-    guard = functools.reduce(dim.logical_and, guards, 1)
+    guard: Size = 1
+    for one in guards:
+        guard = dim.logical_and(guard, one)
     return size if isinstance(size, int) or guard == 1 else dim.select(guard, size, 0)
 
 

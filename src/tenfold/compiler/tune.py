@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from tenfold.codegen.region import Anchored, Pointwise, Region, Row
 from tenfold.codegen.strategy import Refusal, Strategy
-from tenfold.compiler.schedule import Piece
+from tenfold.compiler.items import Piece
 from tenfold.runtime.plan import Label
 from tenfold.target import Target
 

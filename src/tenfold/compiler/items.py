@@ -1,0 +1,89 @@
+"""What a graph comes down to: kernels, branches, loops and host steps, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tenfold.codegen.region import Anchored, Operand, Pointwise, Region, Row
+from tenfold.codegen.strategy import Kernel
+from tenfold.compiler.loops import Turns
+from tenfold.ir.graph import Value
+from tenfold.ir.tensor import Tensor
+from tenfold.runtime.plan import Label
+
+
+@dataclass(eq=False)
+class Piece:
+    """A region with the kernel that was chosen for it; `entries` are its stages' offsets in the code."""
+
+    region: Region
+    kernel: Kernel
+    tactic: str
+    label: Label
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(eq=False)
+class Branch:
+    """An If: the pieces of either branch, chosen by a bool byte at run time."""
+
+    condition: Value
+    then: list[Item]
+    otherwise: list[Item]
+
+
+@dataclass(eq=False)
+class Repeat:
+    """A Loop or Scan: the pieces of its body, turn after turn."""
+
+    turns: Turns
+    body: list[Item]
+    label: Label
+
+
+@dataclass(eq=False)
+class HostPiece:
+    """Work for the interpreter: a graph in textual form, and the values it reads and writes."""
+
+    text: str
+    reads: list[Value]
+    writes: list[Value]
+    tensors: dict[str, Tensor]
+    label: Label
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+Item = Piece | Branch | Repeat | HostPiece
+
+
+def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
+    """What a region reads, and what it writes."""
+    writes = list(region.outputs)
+    reads = list(region.gathered)
+    match region:
+        case Pointwise():
+            reads += region.inputs
+        case Row():
+            reads += [*region.inputs, *region.finish_inputs]
+            writes += region.finish_outputs
+        case Anchored():
+            reads += [*region.inputs, *region.extra]
+    return reads, writes
+
+
+def pieces(items: Iterable[Item]) -> Iterator[Piece | HostPiece]:
+    """Every piece in the order of the step table, branches one after the other."""
+    for item in items:
+        if isinstance(item, Branch):
+            yield from pieces(item.then)
+            yield from pieces(item.otherwise)
+        elif isinstance(item, Repeat):
+            yield from pieces(item.body)
+        else:
+            yield item
+
+
+def kernels(items: Iterable[Item]) -> Iterator[Piece]:
+    """The pieces that run as kernels."""
+    return (item for item in pieces(items) if isinstance(item, Piece))
