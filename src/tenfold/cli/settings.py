@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +23,8 @@ def verb(json: arguments.Json = False) -> None:
         "cpus": list(share.cpus),
         "threads": share.threads,
     }
-    machine |= {"pinned": share.pinned, "why_not_pinned": share.reason or None}
+    reason = share.reason or _affinity_refusal()
+    machine |= {"pinned": not reason, "why_not_pinned": reason or None}
     variables = [
         {"variable": s.variable, "value": _plain(s.value()), "default": _plain(s.default()), "meaning": s.meaning}
         for s in environment.TABLE
@@ -37,3 +39,12 @@ def verb(json: arguments.Json = False) -> None:
 
 def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _affinity_refusal() -> str:
+    """Why the system lets no thread be pinned; nothing if it lets them."""
+    try:
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+    except OSError as error:
+        return f"the system refused: {error.strerror}"
+    return ""

@@ -19,7 +19,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import INLINE_ELEMENTS, Weights, show
 from tenfold.ops.constant import Constant
 
-KEPT_BYTES = 1 << 16
+KEPT_BYTES = 1 << 13
 """The largest weight of the user's that is kept beside what was folded from it."""
 
 LITERAL = "written into the code as a number"

@@ -56,6 +56,7 @@ class Context:
         self._names = tuple(self._outputs)
         self._bound_inputs: dict[str, Any] = {}
         self._bound_outputs: dict[str, Array] = {}
+        self._standing: Sequence[Any] = ()
         self._lock, self._turn = Lock(), Lock()
         self._epoch = 0
         self._current: object = None
@@ -94,6 +95,8 @@ class Context:
     def _in_order(self, inputs: Inputs) -> Sequence[Any]:
         """The arrays of a call as they were given, in the model's order; nothing if it does not name each once."""
         if self._bound_inputs:
+            if not inputs:
+                return self._standing
             inputs = self._by_name(inputs)
             if not inputs.keys() <= self._inputs.keys():
                 return ()
@@ -234,6 +237,7 @@ class Context:
             self._forget()
 
     def _forget(self) -> None:
+        self._standing = [self._bound_inputs.get(name) for name in self._inputs]
         self._frame = self._replay = self._replayed = None
 
     # asynchronous
