@@ -362,7 +362,7 @@ def _applied(op: Op, operands: list[Value | None]) -> Value | None:
 def reshape_through(value: Value) -> Replacement:
     """reshape(f(reshape(x), scalar)) -> f(x, scalar), where the outer one undoes the inner one"""
     match value:
-        case Value(Reshape(shape), (inner,)) if isinstance(inner.op, Elementwise):
+        case Value(Reshape(shape), (inner,)) if isinstance(inner.op, Elementwise) and inner.type.rank:
             return _reshaped(inner, shape)
     return None
 
