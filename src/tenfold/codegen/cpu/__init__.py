@@ -1,0 +1,1 @@
+"""CPU kernels as LLVM IR; `strategies` lists them, best first."""
