@@ -1,0 +1,1 @@
+"""The road from graph to engine: layout, fusion, choice, schedule, memory."""

@@ -1,0 +1,1 @@
+"""How graphs are changed: rules, the driver that applies them, and passes in order."""

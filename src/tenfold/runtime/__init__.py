@@ -1,0 +1,1 @@
+"""How an engine runs: it imports no compiler, so it deploys alone."""
