@@ -294,7 +294,7 @@ def measure(device: Device, work: Work, variants: list[tuple[str, CudaKernel]], 
         times[name] = device.time(run, len(sets), work)
         emit(work, name, times[name], errors[name], "swept")
         runs[name] = run
-    best = sorted(times, key=lambda name: times[name])[:3]
+    best = sorted(times, key=lambda name: times[name])[:4]
     for name in best:
         early = f"{name} early"
         runs[early] = lambda place, run=runs[name]: run(place, early=True)  # type: ignore[call-arg]

@@ -73,43 +73,39 @@ def tile_of(number, m, n, M: tl.constexpr, N: tl.constexpr, GROUP: tl.constexpr)
 def persistent(
     a, b, target, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr, turned: tl.constexpr,
-    M: tl.constexpr, WIDTHS: tl.constexpr, LEFTS: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
-    GROUP: tl.constexpr, EARLY: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, HALVES: tl.constexpr, GROUP: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """Each block takes every so-manieth tile of M rows and N columns, which are stretches of WIDTHS columns from LEFTS:
-    so a tile may be as wide as no power of two. `a` is a descriptor; `b` and `target` have one for each stretch, b's of
-    [columns, K] tiles if `turned`. `target` may be empty: then results are stored element by element.
+    """Each block takes every so-manieth tile. `a` and `b` are descriptors, b's of [N, K] tiles if `turned`; `target` is
+    the only output's, for tiles of N / HALVES columns, or nothing: then results are stored element by element.
     """
-    grid.begin(EARLY)
+    grid.wait(EARLY)
     tiles = tl.cdiv(m, M) * tl.cdiv(n, N)
     for number in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
         first, left = tile_of(number, m, n, M, N, GROUP)
-        sums = ()
-        for part in tl.static_range(len(WIDTHS)):
-            sums = sums + (tl.zeros((M, WIDTHS[part]), tl.float32),)
+        acc = tl.zeros((M, N), tl.float32)
         for step in range(tl.cdiv(k, K)):
             x = a.load([first, step * K])
-            grown = ()
-            for part in tl.static_range(len(WIDTHS)):
-                if turned:
-                    y = b[part].load([left + LEFTS[part], step * K]).T
-                else:
-                    y = b[part].load([step * K, left + LEFTS[part]])
-                grown = grown + (tl.dot(x, y, sums[part]),)
-            sums = grown
+            y = b.load([left, step * K]).T if turned else b.load([step * K, left])
+            acc = tl.dot(x, y, acc)
         row = first + tl.arange(0, M)
-        for part in tl.static_range(len(WIDTHS)):
-            column = left + LEFTS[part] + tl.arange(0, WIDTHS[part])
-            if len(target) == 0:
-                finish(
-                    sums[part], row, column, m, n,
-                    outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds,
-                )  # fmt: skip
+        if len(target) == 0:
+            column = left + tl.arange(0, N)
+            finish(
+                acc, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds
+            )
+        else:
+            if HALVES == 2:
+                parts = tl.split(tl.permute(tl.reshape(acc, (M, 2, N // 2)), (0, 2, 1)))
             else:
+                parts = (acc,)
+            for half in tl.static_range(HALVES):
+                begin = left + half * (N // HALVES)
+                column = begin + tl.arange(0, N // HALVES)
                 results = finished(
-                    sums[part], row, column, m, n, extra, gathered, uniforms, row_sizes, body, extra_kinds
+                    parts[half], row, column, m, n, extra, gathered, uniforms, row_sizes, body, extra_kinds
                 )
-                target[part].store([first, left + LEFTS[part]], results[0].to(target[part].dtype))
+                target[0].store([first, begin], results[0].to(target[0].dtype))
+    grid.release(EARLY)
 
 
 @triton.jit
@@ -120,7 +116,7 @@ def sliced(
     EARLY: tl.constexpr,
 ):  # fmt: skip
     """`a` and `b` are descriptors if COPIED, else addresses with strides. A block sums one slice of the terms of one tile; the last to arrive adds the slices in order and goes on."""
-    grid.begin(EARLY)
+    grid.wait(EARLY)
     tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
     across = tl.cdiv(n, N)
     row = (tile // across) * M + tl.arange(0, M)
@@ -140,6 +136,7 @@ def sliced(
             place = b[0] + term.to(tl.int64)[:, None] * b[1][0] + column[None, :] * b[2][0]
             y = tl.load(place, mask=(term < k)[:, None] & (column < n)[None, :], other=0)
         acc = tl.dot(x, y, acc, input_precision="ieee")
+    grid.release(EARLY)
     if SLICES == 1:
         finish(acc, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds)
     else:
@@ -266,61 +263,54 @@ class Persistent:
         assert isinstance(region, Anchored)
         problem = _problem(region)
         a, b = region.inputs
-        M, K = int(tactic["m"]), int(tactic["k"])
-        widths = tuple(map(int, str(tactic["n"]).split("+")))
-        lefts = tuple(sum(widths[:part]) for part in range(len(widths)))
+        M, N, K, halves = (int(tactic[name]) for name in ("m", "n", "k", "halves"))
         turned = not _copied(b, b.strides[-2], 1)
         step = b.strides[-1] if turned else b.strides[-2]
-        shape = (problem.n, problem.k) if turned else (problem.k, problem.n)
+        shape, block = ((problem.n, problem.k), (N, K)) if turned else ((problem.k, problem.n), (K, N))
         out, out_step = region.outputs[0], problem.rows.strides[-1][0]
         by_copy = len(region.outputs) == 1 and _copied(out, out_step, problem.columns.strides[-1][0])
         beside = problem.beside()
         names = ("outputs", "extra", "gathered", "uniforms", "row_sizes", "m", "n", "k")
         fillings: dict[str, Filling] = {
             "a": descriptor(a, (M, K), (problem.m, problem.k), (problem.rows.strides[0][0], 1)),
-            "b": tuple(descriptor(b, (one, K) if turned else (K, one), shape, (step, 1)) for one in widths),
-            "target": tuple(descriptor(out, (M, one), (problem.m, problem.n), (out_step, 1)) for one in widths)
-            if by_copy
-            else (),
+            "b": descriptor(b, block, shape, (step, 1)),
+            "target": (descriptor(out, (M, N // halves), (problem.m, problem.n), (out_step, 1)),) if by_copy else (),
             **{name: beside[name] for name in names},
             **{name: beside[name] for name in ("body", "output_kinds", "extra_kinds")},
             "turned": int(turned),
-            **{"M": M, "WIDTHS": widths, "LEFTS": lefts, "N": sum(widths), "K": K, "GROUP": 8},
+            **{"M": M, "N": N, "K": K, "HALVES": halves, "GROUP": 8},
             "EARLY": int(arch_of(target).early),
         }
-        tiles = dim.ceildiv(problem.m, M) * dim.ceildiv(problem.n, sum(widths))
+        tiles = dim.ceildiv(problem.m, M) * dim.ceildiv(problem.n, N)
         blocks = dim.minimum(tiles, PROCESSORS * int(tactic["blocks"]))
         warps, stages = int(tactic["warps"]), int(tactic["stages"])
         return CudaKernel((launch(f"{__name__}:persistent", blocks, fillings, warps, stages),))
 
 
 def _shapes(name: str) -> list[Tactic]:
-    names = ("m", "n", "k", "warps", "stages", "blocks")
+    names = ("m", "n", "k", "warps", "stages", "halves", "blocks")
     rows = (
-        (128, "256", 64, 8, 3, 1),
-        (128, "128+128", 64, 8, 3, 1),
-        (128, "128+128", 64, 8, 4, 1),
-        (128, "128+64", 64, 8, 4, 1),
-        (128, "128+64", 64, 8, 3, 1),
-        (128, "128+64", 128, 8, 2, 1),
-        (128, "128", 64, 8, 4, 1),
-        (128, "128", 64, 4, 4, 1),
-        (128, "128", 128, 8, 3, 1),
-        (64, "256", 64, 4, 4, 1),
-        (64, "128+64", 64, 4, 3, 2),
-        (128, "64+32", 64, 4, 4, 2),
-        (64, "128", 64, 4, 4, 2),
-        (128, "64", 64, 4, 4, 2),
-        (64, "64", 128, 4, 4, 1),
-        (64, "64", 64, 4, 5, 2),
+        (128, 256, 64, 8, 3, 2, 1),
+        (128, 256, 64, 8, 4, 2, 1),
+        (128, 128, 64, 8, 4, 1, 1),
+        (128, 128, 64, 4, 4, 1, 1),
+        (128, 128, 64, 8, 3, 2, 2),
+        (128, 128, 128, 8, 3, 1, 1),
+        (256, 128, 64, 8, 3, 1, 1),
+        (256, 128, 64, 8, 4, 2, 1),
+        (64, 256, 64, 4, 4, 2, 1),
+        (64, 256, 64, 4, 2, 2, 2),
+        (64, 128, 64, 4, 4, 1, 2),
+        (128, 64, 64, 4, 4, 1, 2),
+        (64, 64, 128, 4, 4, 1, 1),
+        (64, 64, 64, 4, 5, 1, 2),
     )
     return [Tactic(name, tuple(zip(names, row, strict=True))) for row in rows]
 
 
 def _fits(tactic: Tactic, arch: Arch, itemsize: int) -> bool:
-    m, k, stages, blocks = (int(tactic[one]) for one in ("m", "k", "stages", "blocks"))
-    widths = tuple(map(int, str(tactic["n"]).split("+")))
-    return (stages * (m + sum(widths)) * k + m * max(widths)) * itemsize * blocks <= arch.shared
+    m, n, k, stages, halves, blocks = (int(tactic[one]) for one in ("m", "n", "k", "stages", "halves", "blocks"))
+    return (stages * (m + n) * k + m * n // halves) * itemsize * blocks <= arch.shared
 
 
 def _copied(operand: Operand, step: Size, unit: Size) -> bool:
@@ -392,6 +382,8 @@ class Sliced:
 _NARROW = (
     (64, 128, 2, 5, 4),
     (64, 128, 2, 6, 4),
+    (32, 128, 1, 10, 4),
+    (32, 256, 1, 4, 4),
     (32, 256, 1, 5, 4),
     (32, 256, 1, 3, 8),
     (64, 64, 4, 5, 4),

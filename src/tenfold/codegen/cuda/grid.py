@@ -85,11 +85,17 @@ def power_of_two(size: int) -> int:
 
 
 @triton.jit
-def begin(EARLY: tl.constexpr):
-    """What a kernel starts with: the next one may be brought up now; what the one before wrote is there."""
+def wait(EARLY: tl.constexpr):
+    """What a kernel that may start early begins with: what the one ahead wrote is there from here on."""
+    if EARLY:
+        gdc.gdc_wait()
+
+
+@triton.jit
+def release(EARLY: tl.constexpr):
+    """The next kernel may start from here on: it takes room that this one no longer needs."""
     if EARLY:
         gdc.gdc_launch_dependents()
-        gdc.gdc_wait()
 
 
 @triton.jit

@@ -38,7 +38,7 @@ def tiles(
     EARLY: tl.constexpr,
 ):
     """One tile a block: load, the body, store."""
-    grid.begin(EARLY)
+    grid.wait(EARLY)
     across = tl.cdiv(columns, COLUMNS)
     row = (tl.program_id(0) // across).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = (tl.program_id(0) % across) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -47,6 +47,7 @@ def tiles(
     values = grid.load(inputs, down, along, row_inside, column_inside, input_kinds)
     inside = row_inside & column_inside
     results = body(values, down + along, uniforms, gathered, inside)
+    grid.release(EARLY)
     grid.store(outputs, results, down, along, inside, output_kinds)
 
 
