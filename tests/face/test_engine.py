@@ -139,13 +139,6 @@ def test_results_are_of_the_first_inputs_kind(pair: Engine, x: np.ndarray, monke
     assert isinstance(pair(x, Foreign(x))[0], np.ndarray)
 
 
-def test_torch_tensors(pair: Engine, x: np.ndarray) -> None:
-    torch = pytest.importorskip("torch")
-    total, _ = pair(torch.from_numpy(x).requires_grad_(), x)
-    assert isinstance(total, torch.Tensor)
-    np.testing.assert_array_equal(total.numpy(), 2 * x)
-
-
 def test_memory(perceptron: Engine) -> None:
     small, large = (perceptron.memory({"x": (n, 8)}) for n in (1, 4096))
     assert small["weights"] == large["weights"] > 0
