@@ -124,8 +124,8 @@ class Scheduler:
             end = self._live(item.body, begin + 1)
         for state, result in turns.moves:
             if not self._takes_over(item, state, result):
-                self._touch(state, end)
                 self._touch(result, end)
+            self._touch(state, end)
         for life in (*self.lives.values(), *self.results.values()):
             if life.first <= begin < life.last:
                 life.last = end
