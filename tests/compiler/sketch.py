@@ -380,9 +380,9 @@ def _pool(s: Sketch, x: Value) -> Value:
     axes, settings = _window(s, x)
     kernel = tuple(s.pick.one_of((2, 3)) for _ in range(axes))
     kind = s.pick.one_of(("max", "average", "lp"))
-    return ops.Pool(kind, kernel, ceil=bool(s.pick.integer(0, 1)), count_padding=bool(s.pick.integer(0, 1)), **settings)(
-        x
-    )
+    return ops.Pool(
+        kind, kernel, ceil=bool(s.pick.integer(0, 1)), count_padding=bool(s.pick.integer(0, 1)), **settings
+    )(x)
 
 
 def _gather(s: Sketch, x: Value) -> Value:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.compiler.fuse.windows import cropped
+from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Node, Value
@@ -117,8 +119,9 @@ def pad(op: Pad, node: Node) -> Value | None:
     """Mirrored, repeated or wrapped ends: places folded back into the data, axis by axis"""
     if op.mode == "constant":
         return None
-    (x,) = node.inputs
-    for axis, (before, after) in enumerate(zip(op.before, op.after, strict=True)):
+    x = cropped(node.inputs[0], op.before, op.after)
+    for axis, counts in enumerate(zip(op.before, op.after, strict=True)):
+        before, after = (dim.maximum(count, 0) for count in counts)
         if before != 0 or after != 0:
             size = x.type.shape[axis]
             x = pick_along(x, axis, _folded(op.mode, Iota(-before, 1, size + before + after)(), size))

@@ -110,19 +110,20 @@ def pad(op: Pad, node: Node) -> Value | None:
     if op.mode != "constant":
         return None
     (x,) = node.inputs
-    x = _cropped(x, op.before, op.after)
+    x = cropped(x, op.before, op.after)
     positive = [dim.maximum(count, 0) for count in op.before], [dim.maximum(count, 0) for count in op.after]
     return surrounded(x, *positive, op.value)
 
 
-def _cropped(x: Value, before: Sequence[Size], after: Sequence[Size]) -> Value:
+def cropped(x: Value, before: Sequence[Size], after: Sequence[Size]) -> Value:
+    """x without the elements that negative counts take away at the ends of each axis."""
     starts = tuple(dim.maximum(-count, 0) for count in before)
     ends = tuple(dim.maximum(-count, 0) for count in after)
     if all(count == 0 for count in (*starts, *ends)):
         return x
     sizes = tuple(s - a - b for s, a, b in zip(x.type.shape, starts, ends, strict=True))
-    cropped: Value = Slice(starts, sizes, (1,) * len(sizes))(x)
-    return cropped
+    kept: Value = Slice(starts, sizes, (1,) * len(sizes))(x)
+    return kept
 
 
 def surrounded(x: Value, before: Sequence[Size], after: Sequence[Size], value: float | int) -> Value:

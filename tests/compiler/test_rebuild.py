@@ -1,0 +1,42 @@
+"""The same model and options give the same bytes: in other processes, folders, hash seeds, with other worker counts."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.models.catalogue import BY_NAME
+
+ROOT = Path(__file__).parents[2]
+BUILD = """
+import sys, tenfold
+import tenfold.compiler.build as road
+road._workers = lambda: int(sys.argv[3])
+tenfold.build(sys.argv[1], target="cpu:x86-64-v3,cpu:x86-64-v4,cpu:aarch64", cache=False).save(sys.argv[2])
+"""
+
+
+def built(model: Path, folder: Path, seed: str, workers: int) -> str:
+    """The SHA-256 of the engine that a process of its own builds."""
+    folder.mkdir()
+    path = folder / "model.tenfold"
+    subprocess.run(
+        [sys.executable, "-c", BUILD, str(model), str(path), str(workers)],
+        env={"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "HOME": str(folder)},
+        cwd=folder,
+        check=True,
+    )
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["silero-vad-op15", "ppocr-v2-cls"])
+def test_bytes_repeat(name: str, tmp_path: Path) -> None:
+    model = BY_NAME[name].load()
+    twin = tmp_path / "copy of the model.onnx"
+    twin.write_bytes(model.read_bytes())
+    found = {built(model, tmp_path / "a", "0", 1), built(twin, tmp_path / "b", "1234", 2)}
+    assert len(found) == 1
