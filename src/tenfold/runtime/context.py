@@ -64,7 +64,9 @@ class Context:
         self._queue: ThreadPoolExecutor | None = None
         self._closed = False
         self.native_calls = 0
-        """How often the last call entered native code: once a native span, and once more for each yield."""
+        """How many native calls the last call made: one for each native span."""
+        self.reentries = 0
+        """How often they went on after a look at signals, which they take every 50 ms."""
 
     # running
 
@@ -86,7 +88,7 @@ class Context:
         if self._replay is not None:
             results = self._replay.run(self._in_order(inputs))
             if results is not None:
-                self.native_calls = self._invocation.entries
+                self.native_calls, self.reentries = 1, self._invocation.entries - 1
                 if self._replay.status:
                     self._finish(self._replay.status)
                 return dict(zip(self._names, results, strict=True))
@@ -129,11 +131,12 @@ class Context:
 
     def _walk(self, frame: Frame) -> None:
         self._invocation.frame[:] = frame.slots
-        self.native_calls = 0
+        self.native_calls = self.reentries = 0
         for span, step in self.engine.spans:
             if step is None:
                 self._finish(self._invocation.run(brief=frame.arena < BRIEF_ARENA, start=span.begin))
-                self.native_calls += self._invocation.entries
+                self.native_calls += 1
+                self.reentries += self._invocation.entries - 1
                 continue
             start = time.perf_counter()
             step.run(frame.slots, self._address, self._frames.sizes(frame), self._cancel)
