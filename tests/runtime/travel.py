@@ -13,16 +13,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-BLOCKED = (
-    "llvmlite",
-    "onnx",
-    "onnxruntime",
-    "torch",
-    "triton",
-    "tenfold.compiler",
-    "tenfold.codegen",
-    "tenfold.passes",
-)
+COMPILERS = ("llvmlite", "triton", "tenfold.compiler", "tenfold.codegen", "tenfold.passes", "tenfold.importers")
+FRAMEWORKS = ("onnx", "onnxruntime", "torch")
 
 
 class Blocker(importlib.abc.MetaPathFinder):
