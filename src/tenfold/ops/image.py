@@ -33,8 +33,8 @@ class Resize(Op):
     0 stands for the ratio of the sizes. `rounding` chooses the element for mode "nearest"; "cubic" is the
     convolution of Keys (1981) with parameter `cubic_a`. Beyond the ends the last element repeats, or with
     `exclude_outside` the weights of what is there are scaled up to 1. `antialias` widens the filter when it
-    shrinks. `region` (starts, then ends, as shares of each axis) and `extrapolation` belong to "tf_crop_and_resize".
-    Places are computed in f32.
+    shrinks. `region` (starts, then ends, as shares of each axis) and `extrapolation` belong to "tf_crop_and_resize";
+    else an axis whose size stays is left as it is. Places are computed in f32.
     """
 
     sizes: tuple[Size, ...]
@@ -59,10 +59,9 @@ class Resize(Op):
         result, outside = x if self.mode == "nearest" else widen(x), np.zeros((1,) * x.ndim, bool)
         for axis, size in enumerate(known(self.sizes)):
             places, weights, beyond = self.taps(axis, x.shape[axis], size)
-            if places.shape[1] == 1:
-                result = np.take(result, places[:, 0], axis)
-            elif size != x.shape[axis] or self.scales[axis] not in (0.0, 1.0) or self.region:
-                result = _weigh(result, places, weights, axis)
+            if size != x.shape[axis] or self.scales[axis] not in (0.0, 1.0) or self.region:
+                nearest = self.mode == "nearest"
+                result = np.take(result, places[:, 0], axis) if nearest else _weigh(result, places, weights, axis)
             outside = outside | np.expand_dims(beyond, tuple(a for a in range(x.ndim) if a != axis))
         if outside.any():
             result = np.where(outside, np.asarray(self.extrapolation, result.dtype), result)

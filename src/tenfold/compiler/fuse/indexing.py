@@ -172,7 +172,7 @@ def resize(op: Resize, node: Node) -> Value | None:
     (given,) = node.inputs
     x = Cast(dt.f32)(given) if op.mode != "nearest" and given.type.dtype is not dt.f32 else given
     for axis, (before, after) in enumerate(zip(given.type.shape, op.sizes, strict=True)):
-        if before is not after or op.scales[axis] not in (0.0, 1.0):
+        if before != after or op.scales[axis] not in (0.0, 1.0):
             taps = _taps(op, axis, before, after)
             if taps is None:
                 return None
