@@ -144,6 +144,11 @@ def test_compare_beyond_the_tolerance(folder: Path, ask: Ask) -> None:
     assert ask(*words, "--no-layers", code=shell.DIFFERS)["layers"] == []
 
 
+def test_compare_an_engine_with_its_model(folder: Path, ask: Ask) -> None:
+    about = ask("compare", folder / "one.tenfold", "--model", folder / "model.onnx", "--against", "reference")
+    assert about["agrees"] and len(about["layers"]) == 4
+
+
 def test_settings(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENFOLD_THREADS", "1")
     about = ask("settings")
@@ -266,6 +271,19 @@ def test_exit_codes_of_calls_that_fail(
 def test_every_error_has_a_code() -> None:
     assert [shell.OK, shell.DIFFERS, shell.USAGE, shell.MODEL, shell.UNSUPPORTED] == [0, 1, 2, 3, 4]
     assert [shell.ENGINE, shell.INPUT, shell.DEVICE, shell.LIMIT, shell.INTERRUPTED] == [5, 6, 7, 8, 130]
+
+
+def test_control_c_ends_a_call(tmp_path: Path) -> None:
+    model = models.saved(models.endless(), tmp_path)
+    np.savez(tmp_path / "in.npz", turns=np.array(2**40, np.int64), x=np.zeros(4, np.float32))
+    words = ["run", str(model), "--inputs", str(tmp_path / "in.npz"), "--outputs", str(tmp_path / "out.npz")]
+    command = [sys.executable, "-c", f"import sys; from tenfold.cli import main; sys.exit(main({words!r}))"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
+    running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(4)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(20) == shell.INTERRUPTED
+    assert not list(tmp_path.glob("*out.npz*"))
 
 
 @pytest.mark.parametrize("after", [0.0, 0.3, 0.8])

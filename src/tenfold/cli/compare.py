@@ -1,7 +1,8 @@
-"""tenfold compare MODEL --against onnxruntime|reference"""
+"""tenfold compare ENGINE|MODEL --against onnxruntime|reference"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,10 @@ from tenfold.errors import OptionError
 
 
 def verb(
-    path: arguments.Model,
+    path: arguments.EngineOrModel,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="The model an engine was built from, for the other runtime.")
+    ] = None,
     against: Annotated[str, typer.Option("--against", help="onnxruntime or reference.")] = "onnxruntime",
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="The greatest norm of a difference by the peer's norm.")
@@ -35,15 +39,18 @@ def verb(
 ) -> None:
     """Compare a model's outputs and layers with another runtime's; exit code 1 if they differ."""
     set_logging(verbose)
-    if is_engine(path):
-        raise OptionError(
-            f"{path} is an engine, which no other runtime reads", argument="MODEL", remedy="give the model it came from"
-        )
     recipe = Recipe(target, shape, dim, precision, effort, threads, cache)
-    engine = recipe.build(path)
+    source = model or path
+    if is_engine(source):
+        raise OptionError(
+            f"{path} is an engine, which no other runtime reads",
+            argument="--model",
+            remedy="give the model that it was built from",
+        )
+    engine = recipe.open(path)
     asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
     found = compare.compare(
-        path, engine, asked, against=against, options=recipe.options, tolerance=tolerance, layers=layers
+        source, engine, asked, against=against, options=recipe.options, tolerance=tolerance, layers=layers
     )
     data: dict[str, Any] = {"model": str(path), "target": engine.target, **compare.as_data(found)}
 
