@@ -85,16 +85,28 @@ NORMS = [
 FLOAT_KINDS = ("sum", "mean", "max", "min", "prod", "sum_square", "l1", "l2", "log_sum", "log_sum_exp")
 WHOLE_KINDS = ("sum", "mean", "max", "min", "prod", "sum_square", "l1")
 
+FLOAT_ROWS = [
+    ((1,), True, f32(N, H, W)),
+    ((0, 2), False, f32(N, H, W)),
+    ((0, 1, 2), False, f16(3, 4, W)),
+    ((2,), True, f64(2, 3, 4)),
+    ((), False, f32(N, 2)),
+]
+WHOLE_ROWS = [((1,), True, i32(N, H)), ((1,), False, i64(3, W))]
+FLAG_ROWS = [((0, 1), keep, flags(N, H, 3)) for keep in (True, False)]
+
 REDUCTIONS = [
-    *(Case(ops.Reduce(k, a, keep), (t,)) for k in FLOAT_KINDS for a, keep, t in (
-        ((1,), True, f32(N, H, W)), ((0, 2), False, f32(N, H, W)), ((0, 1, 2), False, f16(3, 4, W)), ((2,), True, f64(2, 3, 4)),
-        ((), False, f32(N, 2)),
-    )),
-    *(Case(ops.Reduce(k, (1,), keep), (t,)) for k in WHOLE_KINDS for keep, t in ((True, i32(N, H)), (False, i64(3, W)))),
-    *(Case(ops.Reduce(k, (0, 1), keep), (flags(N, H, 3),)) for k in ("any", "all") for keep in (True, False)),
-    *(Case(ops.ArgReduce(k, 1, keep, last), (t,)) for k in ("max", "min") for keep in (True, False) for last in (True, False)
-      for t in (f32(N, H, 3), i32(2, W, T))),
-]  # fmt: skip
+    Case(ops.Reduce(kind, axes, keep), (type,))
+    for kinds, rows in ((FLOAT_KINDS, FLOAT_ROWS), (WHOLE_KINDS, WHOLE_ROWS), (("any", "all"), FLAG_ROWS))
+    for kind in kinds
+    for axes, keep, type in rows
+] + [
+    Case(ops.ArgReduce(kind, 1, keep, last), (type,))
+    for kind in ("max", "min")
+    for keep in (True, False)
+    for last in (True, False)
+    for type in (f32(N, H, 3), i32(2, W, T))
+]
 
 ATTENTION = [
     Case(ops.Attention(0.5), (f32(N, 2, H, 4), f32(N, 2, W, 4), f32(N, 2, W, 3))),

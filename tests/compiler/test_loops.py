@@ -109,6 +109,21 @@ def test_scans_of_every_kind() -> None:
     check(SCANS, *({"n": np.array(n), "x": floats(size)} for n in (0, 1, 6) for size in (1, 5, 40)))
 
 
+GATED = """gated (int64 n, bool go, float[N] x) => (float[N] last, float[T, N] all) {
+    last, all = Loop (n, go, x) <body = turn (int64 i, bool c, float[N] s) => (bool d, float[N] t, float[N] row) {
+        d = Identity (c)
+        t = Add (s, x)
+        row = Identity (s)
+    }>
+}"""
+
+
+def test_a_loop_that_may_not_begin() -> None:
+    check(
+        GATED, *({"n": np.array(3), "go": np.array(go), "x": floats(size)} for go in (True, False) for size in (1, 9))
+    )
+
+
 FIBONACCI = """fibonacci (int64 n, float[N] x) => (
     float[N] a, float[N] b, float[N] c, float[T, N] all, float[T, N] again
 ) {
@@ -129,6 +144,8 @@ def test_states_that_change_places() -> None:
     check(FIBONACCI, *({"n": np.array(n), "x": floats(size)} for n in (0, 1, 2, 9) for size in (1, 33)))
 
 
+NUMBERS = ", ".join(str(round(float(one), 3)) for one in floats(64))
+
 DECODE = """decode (int64 n, float[B, 8] x) => (float[B, 8] last, float[T, B, 8] all) {
     yes = Constant <value = bool {1}> ()
     w = Constant <value = float[8, 8] {WEIGHTS}> ()
@@ -141,7 +158,7 @@ DECODE = """decode (int64 n, float[B, 8] x) => (float[B, 8] last, float[T, B, 8]
         t = Softmax <axis = -1> (z)
         row = Identity (t)
     }>
-}""".replace("WEIGHTS", ", ".join(str(round(float(one), 3)) for one in floats(64)))
+}""".replace("WEIGHTS", NUMBERS)
 
 
 def test_a_product_and_a_softmax_each_turn() -> None:
@@ -330,6 +347,26 @@ def test_a_host_step_inside_keeps_the_loop_on_the_host(kind: str, reason: str, s
     hosted = [region for region in engine.report["regions"] if region["tier"] == "host"]
     assert [region["kind"] for region in hosted] == ["Loop"]
     assert hosted[0]["refused"][0][0] == kind and reason in hosted[0]["refused"][0][1]
+
+
+UNREAD = """unread (int64 n, float[N, 8] x) => (float[N, 8] last, float[T, N, 8] all) {
+    yes = Constant <value = bool {1}> ()
+    square = Constant <value = float[8, 8] {WEIGHTS}> ()
+    zero = Constant <value = float {0.0}> ()
+    start = Mul (x, zero)
+    last, all = Loop (n, yes, start) <body = turn (int64 i, bool c, float[N, 8] s)
+            => (bool d, float[N, 8] t, float[N, 8] row) {
+        d = Identity (c)
+        k = Cast <to = 1> (i)
+        t = Add (x, k)
+        w = MatMul (t, square)
+        row = Tanh (w)
+    }>
+}""".replace("WEIGHTS", NUMBERS)
+
+
+def test_a_state_that_its_loop_never_reads() -> None:
+    check(UNREAD, *({"n": np.array(n), "x": floats(size, 8)} for n in (0, 1, 4) for size in (1, 20)))
 
 
 ENDLESS = """endless (float[N] x) => (float[N] last) {
