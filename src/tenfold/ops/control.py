@@ -69,8 +69,9 @@ class Loop(Op):
 
     def _turns(self, trips: Type, condition: Type) -> Size:
         endless = trips.entries is None or trips.entries[0] == dt.i64.limits[1]
-        always = condition.entries == (1,) and self.keeps_condition
-        return unknown_size() if endless or not always or not trips.entries else dim.maximum(trips.entries[0], 0)
+        if endless or not trips.entries or not condition.entries or not self.keeps_condition:
+            return unknown_size()
+        return dim.select(condition.entries[0], dim.maximum(trips.entries[0], 0), 0)
 
     def run(self, interpreter: Interpreter, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """Turn after turn."""
