@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tenfold.codegen.cpu import gemm, pointwise, recurrent, reduce, scan, scatter, sort
-from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
+from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, transposed
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -14,6 +14,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     scan.STRATEGY,
     sort.STRATEGY,
     scatter.STRATEGY,
+    narrow.STRATEGY,
     depthwise.STRATEGY,
     direct.STRATEGY,
     transposed.STRATEGY,

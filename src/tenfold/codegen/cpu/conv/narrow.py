@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenfold.codegen.cpu.conv.direct import weights_of
 from tenfold.codegen.cpu.conv.strip import Block, Down, Form, source
@@ -26,8 +27,18 @@ _GRAIN = 1 << 19
 _MOST_COLUMNS = 512
 _MOST_ROWS = 16
 _MOST_VECTORS = 8
-_ROWS = {1: 4, 2: 2}
-"""Rows of a block, by output channels: so that few of them still find several uses for what they load."""
+_BROADCAST, _LOADED, _PIXEL = 1.0, 2.0, 10.0
+"""Cycles where channels are lanes, about: of a term whose element of the image is broadcast, of one that is loaded, and
+what each pixel costs beside.
+"""
+_COPIED, _LINE, _STORED, _TURN = 0.5, 8.0, 0.7, 1.0
+"""Cycles where pixels are lanes, about: of copying an element, and a line beside its elements; of storing an element
+apart from others; of a turn of the innermost loop.
+"""
+_PRODUCT, _UNALIGNED, _SPREAD = 1.0, 1.5, 0.5
+"""Cycles of 64 bytes multiplied and added, about, and of as many loaded at any place; of one element loaded into all
+lanes.
+"""
 
 
 class Narrow:
@@ -93,11 +104,14 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Tile:
-    """What is worked on at a time: pixels of the result, and the bytes of scratch that the copied lines take."""
+    """What is worked on at a time: pixels of the result; bytes of scratch for a remainder of a copied line, for a line
+    of one channel, of all channels, and for all lines.
+    """
 
     rows: int
     columns: int
     phase: int
+    channel: int
     pitch: int
     lines: int
 
@@ -152,22 +166,53 @@ class _Problem:
 
     @property
     def narrow(self) -> bool:
-        """Whether channels would leave more lanes idle than pixels do."""
+        """Whether this takes fewer cycles than channels as lanes would."""
         groups, outputs, channels = self.weights[:3]
-        useful = groups if outputs == channels == 1 else outputs
-        width = self.along.size
-        return 2 * useful <= self.lanes and (not isinstance(width, int) or width >= useful * 2)
+        apart = groups > 1 and outputs == channels == 1
+        useful = groups if apart else outputs
+        terms = self.down.taps * self.along.taps * (1 if apart else groups * channels)
+        return 2 * useful <= self.lanes and self._cycles < terms * (_LOADED if apart else _BROADCAST) + _PIXEL
+
+    @property
+    def _cycles(self) -> float:
+        """About what a pixel costs: sums, copy of what it sees first, results stored."""
+        groups, outputs, channels = self.weights[:3]
+        width = self.along.size if isinstance(self.along.size, int) else _MOST_COLUMNS
+        seen = self.down.stride * channels * (self.along.stride * _COPIED + _LINE / max(1, width))
+        apart = sum(one.strides[2 + self.axes[1]] != 1 for one in self.region.outputs)
+        sums = self._sums(self.block) * channels * self.along.taps
+        return groups * (sums + seen + outputs * apart * _STORED)
 
     @functools.cached_property
     def block(self) -> Block:
-        """The block of sums: three quarters of the registers, cut so that the fewest vectors of a line are idle."""
-        outputs, down, width = self.weights[1], self.down, self.along.size
-        rows = 1 if down.size == 1 or down.taps == 1 else _ROWS.get(outputs, 1)
-        most = max(1, min(_MOST_VECTORS, self.isa.vector_registers * 3 // 4 // (rows * outputs)))
-        if isinstance(width, int):
-            needed = -(-width // self.lanes)
-            most = min(range(most, 0, -1), key=lambda one: needed // one * (one + 1) + needed % one * 2)
-        return Block(outputs, rows, most)
+        """The block of sums for which a pixel takes the fewest cycles, of those that leave registers for factors."""
+        outputs, taps, registers = self.weights[1], self.down.taps, self.isa.vector_registers
+        found = [Block(outputs, 1, 1)]
+        needed = -(-columns // self.lanes) if isinstance(columns := self.along.size, int) else _MOST_VECTORS
+        for rows, vectors in itertools.product(range(1, 5), range(min(needed, _MOST_VECTORS), 0, -1)):
+            factors = vectors + (taps * outputs if rows > 1 else 1)
+            if rows * vectors * outputs + factors <= registers:
+                found.append(Block(outputs, rows, vectors))
+        return min(found, key=self._sums)
+
+    def _sums(self, block: Block) -> float:
+        """About the cycles that a pixel takes for one tap along the line."""
+        rows, columns = self.down.size, self.along.size
+        whole, part = self._tap(block), self._tap(replace(block, vectors=1))
+        high = -(-rows // block.rows) / rows if isinstance(rows, int) and rows else 1 / block.rows
+        if not isinstance(columns, int) or not columns:
+            return high * whole / (block.vectors * self.lanes)
+        full, rest = divmod(-(-columns // self.lanes), block.vectors)
+        return high * (full * whole + rest * part) / columns
+
+    def _tap(self, block: Block) -> float:
+        """About the cycles of a block for one tap along the line."""
+        places = itertools.product(range(block.rows), range(self.down.taps))
+        lines = {row * self.down.stride + tap * self.down.dilation for row, tap in places}
+        width = block.vectors * self.isa.vector_bytes / 64
+        products = _PRODUCT * width * block.rows * block.outputs * self.down.taps
+        loads = _UNALIGNED * width * len(lines) + _SPREAD * self.down.taps * block.outputs
+        return max(products, loads) + _TURN
 
     @functools.cached_property
     def tile(self) -> _Tile | None:
@@ -188,9 +233,11 @@ class _Problem:
         along, size = self.along, f32.itemsize
         phase = columns + along.reach // along.stride + 1
         phase = (phase + -phase % self.lanes + self.lanes) * size
-        pitch = phase * self.phases
+        channel = phase * self.phases
+        channel += 64 * (channel % 1024 == 0)
+        pitch = channel * self.weights[2]
         pitch += 64 * (pitch % 1024 == 0)
-        return _Tile(rows, columns, phase, pitch, pitch * self._down.lines(rows) * self.weights[2])
+        return _Tile(rows, columns, phase, channel, pitch, pitch * self._down.lines(rows))
 
     @property
     def phases(self) -> int:
@@ -217,7 +264,7 @@ class _Problem:
             pitch=tile.pitch,
             phase=tile.phase,
             x=stream(f32, step),
-            square=_square(x, self.weights[2], self.lanes) if step != 1 else 0,
+            square=self._square(),
             body=region.body,
             extra=tuple(stream(one.dtype, one.strides[column]) for one in region.extra),
             outputs=tuple(stream(one.dtype, one.strides[column]) for one in region.outputs),
@@ -229,6 +276,17 @@ class _Problem:
         parts = values["parts"]
         assert isinstance(parts, int | dim.Dim)
         return Kernel((Stage(source(form), ordered(form.names, values), parts),), scratch)
+
+    def _square(self) -> int:
+        """The side of the squares in which adjacent channels are transposed; 0 if pixels are adjacent, or too few
+        channels.
+        """
+        x, along, channels = self.region.inputs[0], self.along, self.weights[2]
+        if x.strides[1] != 1 or x.strides[2 + self.axes[1]] * along.stride == 1:
+            return 0
+        extent = along.extent // along.stride if isinstance(along.extent, int) else self.lanes
+        side = 1 << max(0, min(self.lanes, channels, extent).bit_length() - 1)
+        return side if side >= 4 else 0
 
     def _operands(self) -> dict[str, Operand]:
         region = self.region
@@ -274,13 +332,14 @@ class _Problem:
             "at.sums": table,
             "at.lines": lines,
             "sums.step": sums,
-            "channel.step": tile.pitch * form.down.lines(tile.rows),
+            "channel.step": tile.channel,
             "@w": self._packed(),
             "w.group": outputs * channels * down.taps * along.taps * f32.itemsize,
             "x.height": down.extent,
             "x.width": along.extent,
             "x.above": down.before,
             "x.left": along.before,
+            "squared": channels - rest if 4 * (rest := channels % (form.square or 1)) <= form.square else channels,
         }
         return values, lines + tile.lines
 
@@ -298,10 +357,3 @@ def _share(size: Size, most: int, of: int) -> int:
         return max(of, most // of * of)
     each = -(-size // max(1, -(-size // most)))
     return max(of, -(-each // of) * of)
-
-
-def _square(x: Operand, channels: int, lanes: int) -> int:
-    """The side of the squares in which adjacent channels are transposed; 0 if there are too few."""
-    if x.strides[1] != 1 or channels < 4:
-        return 0
-    return min(lanes, 1 << (channels.bit_length() - 1))

@@ -1,7 +1,7 @@
-"""The code of convolutions whose lanes are pixels: a tile of the result at a time, for all channels of a group.
+"""The code of convolutions whose lanes are pixels: a tile of the result at a time.
 
-The lines of the image that a tile's taps see are copied into scratch with the zeros of the border, its channels one
-after the other and, for a stride along the line, elements of the same remainder together. So every tap is a load of
+The lines of the image that a tile's taps see are copied into scratch with the zeros of the border, channel after
+channel and, for a stride along the line, elements of the same remainder together. So every tap is a load of
 adjacent elements, and no load or store needs a mask. Sums are kept in registers for a block of pixels and all output
 channels; the body follows line by line.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.flow import define, load_size, repeat, step
+from tenfold.codegen.cpu.flow import choose, define, load_size, repeat, step
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Cursor, Inputs, LineBody, Spot, Stream, Surroundings, lanes_for, outputs_of, walk
 from tenfold.codegen.cpu.memory import load, load_one, store
@@ -90,7 +90,7 @@ class Form:
         found = ["tiles", "parts", "groups", "row.tiles", "column.tiles", "tile.rows", "tile.columns"]
         found += ["height", "width", "channels", "taps", "dilation"]
         found += ["at.sums", "at.lines", "sums.step", "channel.step"]
-        found += ["@w", "w.group", "x.height", "x.width", "x.above", "x.left", "x.step"]
+        found += ["@w", "w.group", "x.height", "x.width", "x.above", "x.left", "x.step", "squared"]
         for name in ("x", *self.streams):
             found += [f"@{name}", *(f"{name}.{word}" for word in ("image", "group", "channel", "row", "column"))]
         return tuple(found)
@@ -128,7 +128,7 @@ class _Writer(StageWriter):
         super().__init__(form.isa, "strip", form.names)
         self.form = form
         self.pixels = self.vectors(form.lanes)
-        self.blocks = {count: self._define(count) for count in (form.block.vectors, 1)}
+        self.blocks = {count: self._define(count) for count in dict.fromkeys((form.block.vectors, 1))}
         steps = [1, *(one.step for one in form.extra)]
         self.body = LineBody(self, Surroundings((), (), 0), form.body, steps, 0)
         self.lines = self.step(self.scratch, self.arg("at.lines"))
@@ -203,11 +203,6 @@ class _Writer(StageWriter):
         """One line of all channels."""
         channels, pitch = self.arg("channels"), self.arg("channel.step")
         zero = self.pixels.zero(F32)
-        line = Spot(self.pixels, 0, segment.low, {})
-        even, until = self.number(0), segment.low
-        if self.form.square:
-            side = self.form.square
-            even, until = channels & -side, segment.low + ((segment.high - segment.low) & -side)
 
         def clear(line: ir.Value, first: Vector | int, end: Vector) -> None:
             def some(at: Vector) -> None:
@@ -215,26 +210,49 @@ class _Writer(StageWriter):
 
             repeat(self.scalar, first, end, some, by=self.pixels.lanes)
 
-        def channel(number: Vector) -> None:
-            here = self.step(target, number * pitch)
-            reader = Cursor(self.form.x, self.step(source, number * self.arg("x.channel")), self.arg("x.column"))
-            writer = Cursor(_PLAIN, here)
-            begin = (number < even).where(until, segment.low)
-            masked = self.form.isa.masks and self.form.x.step == 1
-            walk(line, self.scalar, begin, segment.high, masked, lambda at: writer.write(at, reader.read(at)))
-            clear(here, segment.high, segment.count)
-
         repeat(self.scalar, 0, channels, lambda number: clear(self.step(target, number * pitch), 0, segment.low))
-        if self.form.square:
-            self._squares(source, target, even, segment.low, until)
-        repeat(self.scalar, 0, channels, channel)
+        self._image(source, target, segment)
+        repeat(
+            self.scalar,
+            0,
+            channels,
+            lambda number: clear(self.step(target, number * pitch), segment.high, segment.count),
+        )
 
-    def _squares(self, source: ir.Value, target: ir.Value, channels: Vector, first: Vector, end: Vector) -> None:
-        """Adjacent channels become lines: squares of as many pixels as channels, transposed in registers."""
+    def _image(self, source: ir.Value, target: ir.Value, segment: _Segment) -> None:
+        """What of the line comes from the image: by squares where they fit, else channel by channel."""
+
+        def channel(number: Vector) -> None:
+            here = self.step(source, number * self.arg("x.channel"))
+            reader = Cursor(self.form.x, here, self.arg("x.column"))
+            writer = Cursor(_PLAIN, self.step(target, number * self.arg("channel.step")))
+            line = Spot(self.pixels, 0, segment.low, {})
+            masked = self.form.isa.masks and self.form.x.step == 1
+            walk(
+                line,
+                self.scalar,
+                segment.low,
+                segment.high,
+                masked,
+                lambda at: writer.write(at, reader.read(at)),
+            )
+
+        first = self.number(0)
+        if self.form.square:
+            fits = segment.high - segment.low >= self.form.square
+            first = fits.where(self.arg("squared"), 0)
+            choose(self.scalar, fits, lambda: self._squares(source, target, segment), lambda: None)
+        repeat(self.scalar, first, self.arg("channels"), channel)
+
+    def _squares(self, source: ir.Value, target: ir.Value, segment: _Segment) -> None:
+        """The first `squared` of adjacent channels become lines: squares of as many pixels as channels, transposed in
+        registers. The last square of a line, and the last of the channels, overlaps the one before it.
+        """
         side, code = self.form.square, self.vectors(self.form.square)
         pitch, column = self.arg("channel.step"), self.arg("x.column")
 
         def square(channel: Vector, pixel: Vector) -> None:
+            channel, pixel = least(channel, self.arg("squared") - side), least(pixel, segment.high - side)
             start = self.step(source, pixel * column + channel * _SIZE)
             rows = transposed([load(code, f32, self.step(start, column * k)) for k in range(side)])
             place = self.step(target, channel * pitch + pixel * _SIZE)
@@ -242,9 +260,9 @@ class _Writer(StageWriter):
                 store(code, f32, self.step(place, pitch * k), row)
 
         def band(channel: Vector) -> None:
-            repeat(self.scalar, first, end, lambda pixel: square(channel, pixel), by=side)
+            repeat(self.scalar, segment.low, segment.high, functools.partial(square, channel), by=side)
 
-        repeat(self.scalar, 0, channels, band, by=side)
+        repeat(self.scalar, 0, self.arg("squared"), band, by=side)
 
     def _rows(self, tile: _Tile, row: Vector) -> None:
         """A block's rows of the tile: their sums, then the body."""
