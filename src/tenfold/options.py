@@ -14,9 +14,9 @@ BUILT_PRECISIONS = ("model", "f32")
 
 @dataclass(frozen=True)
 class Options:
-    """How to build. `targets` are machines, `precision` element types of the arithmetic, `effort` 0 (cost model only) to
-    3 (until every tactic is timed), `threads` the most threads a call uses (None: all usable CPUs; a
-    default kept in the engine, never part of a kernel), `memory_limit` the most bytes that weights and arena may take.
+    """How to build. `targets` are machines, `precision` element types of the arithmetic, `effort` 0 (cost model only)
+    to 3 (until every tactic is timed), `threads` the most threads a call uses (None: all usable CPUs; a default kept
+    in the engine, never part of a kernel), `memory_limit` the most bytes that weights and arena may take.
     """
 
     targets: tuple[Target, ...]

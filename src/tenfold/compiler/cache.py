@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import tenfold
 from tenfold import settings
 from tenfold.errors import TenfoldError
 from tenfold.options import Options
@@ -47,8 +49,9 @@ class EngineCache:
         digest = _content(model) if self._folder else None
         if digest is None:
             return None
-        said = [digest, [str(t) for t in options.targets], options.precision, options.effort, options.threads]
-        said += [options.memory_limit, repr(sorted(opening.items())), __version__, version("llvmlite")]
+        machines = [f"{t.portable} {t.native}" for t in options.targets]
+        said = [digest, machines, options.precision, options.effort, options.threads]
+        said += [options.memory_limit, repr(sorted(opening.items())), __version__, _code(), version("llvmlite")]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def find(self, key: str | None, **loading: Any) -> Engine | None:
@@ -73,6 +76,15 @@ class EngineCache:
 
     def _path(self, key: str | None) -> Path | None:
         return self._folder / f"{key}.tenfold" if self._folder and key else None
+
+
+@functools.cache
+def _code() -> str:
+    """What identifies this compiler beside its version: the state of its source files."""
+    root = Path(tenfold.__file__).parent
+    files = ((path, path.stat()) for path in sorted(root.rglob("*.py")))
+    about = [(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in files]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def _content(model: Any) -> str | None:
