@@ -93,17 +93,31 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(BY_NAME))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--markdown", action="store_true", help="rows for a page instead of a table")
     arguments = parser.parse_args()
-    heads = ("model", "build s", "ours ms", "onnxruntime ms", "ratio", "distance", "host", "native", "arena MiB", "sum MiB")
+    heads = (
+        "model",
+        "build s",
+        "ours ms",
+        "onnxruntime ms",
+        "ratio",
+        "distance",
+        "host",
+        "native",
+        "arena MiB",
+        "sum MiB",
+    )
     table = Table(*heads)
+    if arguments.markdown:
+        print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for name in arguments.names:
         try:
             found = row(BY_NAME[name], arguments.threads, arguments.rounds)
         except Exception as error:
             found = (name, "", "", "", "", f"{type(error).__name__}: {str(error)[:150]}")
         table.add_row(*found)
-        print(" | ".join(found), flush=True)
-    if len(arguments.names) > 1:
+        print("| " + " | ".join(found) + " |", flush=True)
+    if not arguments.markdown:
         Console(width=160).print(table)
 
 
