@@ -48,7 +48,9 @@ def seen(view: View, shape: Shape, known: Mapping[str, int]) -> Array:
     if 0 in extents:
         return np.zeros(extents, np.int32)
     start = dim.evaluate(view.offset, known)
-    reach = [start + sum((n - 1) * s for n, s in zip(extents, strides, strict=True) if s * sign > 0) for sign in (1, -1)]
+    reach = [
+        start + sum((n - 1) * s for n, s in zip(extents, strides, strict=True) if s * sign > 0) for sign in (1, -1)
+    ]
     assert all(0 <= place < buffer.size for place in reach), "the view leaves its buffer"
     found: Array = np.lib.stride_tricks.as_strided(buffer[start:], extents, tuple(4 * stride for stride in strides))
     return found

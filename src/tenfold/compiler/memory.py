@@ -54,14 +54,18 @@ def solve(sizes: Sequence[int], buffers: Sequence[Buffer]) -> list[int]:
 
 def order(buffers: Sequence[Buffer]) -> list[tuple[int, ...]]:
     """For each buffer, those directly below it, every one of them earlier in `stacking(order)`."""
-    solved = solve([typical(aligned(buffer.size)) for buffer in buffers], buffers)
-    below: list[set[int]] = [set() for _ in buffers]
+    sizes = [typical(aligned(buffer.size)) for buffer in buffers]
+    solved = solve(sizes, buffers)
+    below = [0] * len(buffers)
     direct: list[tuple[int, ...]] = [()] * len(buffers)
     done: list[int] = []
-    for one in sorted(range(len(buffers)), key=lambda i: (solved[i], i)):
-        under = [other for other in done if buffers[one].meets(buffers[other])]
-        direct[one] = tuple(a for a in under if not any(a in below[b] for b in under))
-        below[one].update(under, *(below[other] for other in under))
+    for one in sorted(range(len(buffers)), key=lambda i: (solved[i], sizes[i] > 0, i)):
+        found: list[int] = []
+        for other in reversed(done):
+            if not below[one] >> other & 1 and buffers[one].meets(buffers[other]):
+                found.append(other)
+                below[one] |= below[other] | 1 << other
+        direct[one] = tuple(reversed(found))
         done.append(one)
     return direct
 
@@ -69,15 +73,15 @@ def order(buffers: Sequence[Buffer]) -> list[tuple[int, ...]]:
 def stacking(direct: Sequence[tuple[int, ...]]) -> list[int]:
     """The buffers, each after those directly below it."""
     found: dict[int, None] = {}
-
-    def visit(one: int) -> None:
-        if one not in found:
-            for other in direct[one]:
-                visit(other)
-            found[one] = None
-
-    for one in range(len(direct)):
-        visit(one)
+    waiting = list(reversed(range(len(direct))))
+    while waiting:
+        one = waiting[-1]
+        missing = [other for other in direct[one] if other not in found]
+        if missing:
+            waiting.extend(reversed(missing))
+            continue
+        waiting.pop()
+        found.setdefault(one)
     return list(found)
 
 
