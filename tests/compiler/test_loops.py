@@ -37,7 +37,7 @@ def engine_of(text: str) -> Any:
     return engine
 
 
-def check(text: str, *calls: Arrays, native: bool = True) -> None:
+def check(text: str, *calls: Arrays, native: bool = True, relative: float = 1e-5) -> None:
     """Each call's results agree with the interpreter's and with ONNX Runtime's."""
     engine = engine_of(text) if native else build(model(text), cache=False)
     session = onnxruntime.InferenceSession(model(text).SerializeToString(), providers=["CPUExecutionProvider"])
@@ -48,9 +48,9 @@ def check(text: str, *calls: Arrays, native: bool = True) -> None:
             found = context.run(feeds)
             for name, theirs in zip(found, session.run(None, feeds), strict=True):
                 if theirs.size or found[name].size:  # ONNX Runtime gives other sizes to what no turn made
-                    np.testing.assert_allclose(found[name], theirs, 1e-5, 1e-6, err_msg=name)
+                    np.testing.assert_allclose(found[name], theirs, relative, relative / 10, err_msg=name)
         for name, theirs in Interpreter().run(graph, feeds).items():
-            np.testing.assert_allclose(found[name], theirs, 1e-5, 1e-6, err_msg=name)
+            np.testing.assert_allclose(found[name], theirs, relative, relative / 10, err_msg=name)
 
 
 def floats(*shape: int) -> Any:
@@ -369,6 +369,53 @@ def test_a_state_that_its_loop_never_reads() -> None:
     check(UNREAD, *({"n": np.array(n), "x": floats(size, 8)} for n in (0, 1, 4) for size in (1, 20)))
 
 
+IMAGES = """conv (int64 n, float[B, 8, H, W] x) => (
+    float[B, 8, H, W] last, float[T, B, 8, H, W] all, float[B, 8, H, W] deep
+) {
+    yes = Constant <value = bool {1}> ()
+    w = Constant <value = float[8, 8, 1, 1] {WEIGHTS}> ()
+    x1 = Conv <kernel_shape = [1, 1]> (x, w)
+    last, all = Loop (n, yes, x1) <body = turn (int64 i, bool c, float[B, 8, H, W] s)
+            => (bool d, float[B, 8, H, W] t, float[B, 8, H, W] row) {
+        d = Identity (c)
+        y = Conv <kernel_shape = [1, 1]> (s, w)
+        t = Relu (y)
+        row = Add (t, s)
+    }>
+    deep = Conv <kernel_shape = [1, 1]> (last, w)
+}""".replace("WEIGHTS", NUMBERS)
+
+
+def test_a_state_of_images() -> None:
+    sizes = ((1, 1, 1), (2, 5, 7))
+    calls = ({"n": np.array(n), "x": floats(b, 8, h, w)} for n in (0, 1, 4) for b, h, w in sizes)
+    check(IMAGES, *calls, relative=1e-3)
+
+
+KINDS = """konst (int64 n, int64[N] x, bool b, float16[N] h) => (
+    int64[N] a, bool e, float[2] k, float16[N] hh, float[T, 2] r
+) {
+    yes = Constant <value = bool {1}> ()
+    z = Constant <value = float[2] {7.0, 8.0}> ()
+    a, e, k, hh, r = Loop (n, yes, x, b, z, h) <body = turn (
+            int64 i, bool c, int64[N] s, bool f, float[2] g, float16[N] p)
+            => (bool d, int64[N] t, bool m, float[2] q, float16[N] o, float[2] row) {
+        d = Identity (c)
+        t = Add (s, i)
+        m = Not (f)
+        q = Constant <value = float[2] {1.0, 2.0}> ()
+        row = Constant <value = float[2] {3.0, 4.0}> ()
+        o = Add (p, p)
+    }>
+}"""
+
+
+def test_states_of_every_kind() -> None:
+    sizes = ((n, size) for n in (0, 1, 4) for size in (1, 9))
+    yes = np.array(True)
+    check(KINDS, *({"n": np.array(n), "x": np.arange(s), "b": yes, "h": np.ones(s, np.float16)} for n, s in sizes))
+
+
 ENDLESS = """endless (float[N] x) => (float[N] last) {
     yes = Constant <value = bool {1}> ()
     last = Loop ("", yes, x) <body = turn (int64 i, bool c, float[N] s) => (bool d, float[N] t) {
@@ -381,11 +428,9 @@ ENDLESS = """endless (float[N] x) => (float[N] last) {
 def test_an_endless_loop_ends_when_it_is_cancelled() -> None:
     context = engine_of(ENDLESS).context()
     for _ in range(3):
-        begin = time.monotonic()
         threading.Timer(0.2, context.cancel).start()
         with pytest.raises(Cancelled):
             context.run({"x": floats(5)})
-        assert time.monotonic() - begin < 60
 
 
 INTERRUPTED = """
