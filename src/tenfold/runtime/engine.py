@@ -152,15 +152,18 @@ class Engine:
         )
 
     def memory(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-        """Bytes for inputs of these shapes: weights, each context's arena, and all its buffers if none shared memory.
+        """Bytes for inputs of these shapes: weights; each context's arena; all its buffers if none shared memory; and
+        the most that lives at one step, which no arena can go below.
 
         Inputs whose sizes are all fixed may be left out; integers that sizes depend on are taken as 0. Raises
         InputError for a shape that is missing or does not fit.
         """
         arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), _shape(s, shapes)) for s in self.plan.inputs]
         frame = self.frames(None).find(arrays)
-        total = sum(int(frame.slots[size]) for _, _, size, _, _ in self.plan.buffers)
-        return {"weights": self.weights.nbytes, "arena": frame.arena, "buffers": total}
+        sizes = [(int(frame.slots[size]), first, last) for _, _, size, first, last in self.plan.buffers]
+        alive = (sum(n for n, first, last in sizes if first <= step <= last) for _, step, _ in sizes)
+        found = {"weights": self.weights.nbytes, "arena": frame.arena, "buffers": sum(n for n, _, _ in sizes)}
+        return found | {"alive": max(alive, default=0)}
 
 
 def load(
