@@ -78,7 +78,7 @@ def row(model: Model, threads: int, rounds: int) -> tuple[str, ...]:
         f"{far:.1e}",
         str(sum(not span.is_native for span in engine.plan.spans)),
         str(context.native_calls),
-        *(f"{memory[key] / 2**20:.2f}" if key in memory else "" for key in ("arena", "buffers")),
+        *(f"{memory[key] / 2**20:.2f}" if key in memory else "" for key in ("arena", "alive", "buffers")),
     )
 
 
@@ -95,18 +95,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--markdown", action="store_true", help="rows for a page instead of a table")
     arguments = parser.parse_args()
-    heads = (
-        "model",
-        "build s",
-        "ours ms",
-        "onnxruntime ms",
-        "ratio",
-        "distance",
-        "host",
-        "native",
-        "arena MiB",
-        "sum MiB",
-    )
+    times = ("model", "build s", "ours ms", "onnxruntime ms", "ratio", "distance", "host steps", "native calls")
+    heads = (*times, "arena MiB", "alive MiB", "all MiB")
     table = Table(*heads)
     if arguments.markdown:
         print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
