@@ -92,8 +92,8 @@ def refusal(node: Node) -> str | None:
     for position in carried(node.op):
         before, inside = node.inputs[position].type, body.inputs[position].type
         after = body.outputs[position - first_result(node.op)].type
-        if not before.shape == inside.shape == after.shape:
-            return "its state's sizes change from turn to turn"
+        if len({(one.dtype, one.shape) for one in (before, inside, after)}) > 1:
+            return "its state's type changes from turn to turn"
     return None
 
 
