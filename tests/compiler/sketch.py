@@ -14,8 +14,7 @@ from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size, symbol
 from tenfold.ir.dtype import DType
-from tenfold.ir.graph import Graph, Node, Value
-from tenfold.ir.interpret import Interpreter
+from tenfold.ir.graph import Graph, Value
 from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
@@ -506,36 +505,3 @@ def sample(type: Type, random: np.random.Generator, bindings: dict[str, int] | N
     if type.dtype is dt.boolean:
         return np.asarray(random.random(shape) < 0.5)
     return np.asarray(random.integers(0, 7, shape).astype(type.dtype.numpy))
-
-
-class Shaken(Interpreter):
-    """An interpreter whose every float is a little off: how far a result may be from the exact one."""
-
-    RATIO = 2e-6
-
-    def node(self, node: Node, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        random = np.random.default_rng(len(inputs))
-        return tuple(self._shaken(array, random) for array in super().node(node, inputs))
-
-    def _shaken(self, array: Array, random: np.random.Generator) -> Array:
-        if array.dtype.kind != "f":
-            return array
-        ratio = max(self.RATIO, float(np.finfo(array.dtype).eps))
-        with np.errstate(all="ignore"):
-            return np.asarray(array * (1 + random.choice([-ratio, ratio], array.shape))).astype(array.dtype)
-
-
-def assert_near(found: Array, expected: Array, shaken: Array, name: str) -> None:
-    """Equal integers; floats that differ by no more than rounding explains."""
-    assert found.dtype == expected.dtype and found.shape == expected.shape, (name, found.shape, expected.shape)
-    if expected.dtype.kind != "f":
-        np.testing.assert_array_equal(found, expected, err_msg=name)
-        return
-    wide, wanted, off = (np.asarray(a, np.float64) for a in (found, expected, shaken))
-    np.testing.assert_array_equal(np.isnan(wide), np.isnan(wanted), err_msg=name)
-    finite = np.isfinite(wanted) & np.isfinite(off)
-    scale = np.abs(wanted[finite]).max(initial=0)
-    slack = np.abs(off[finite] - wanted[finite]).max(initial=0)
-    ratio = 1e-5 if expected.dtype.itemsize > 2 else 4e-3
-    distance = np.abs(wide[finite] - wanted[finite]).max(initial=0)
-    assert distance <= ratio * scale + 30 * slack, (name, distance, scale, slack)
