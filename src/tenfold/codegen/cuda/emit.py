@@ -207,7 +207,8 @@ class TileWriter:
             case Load(number):
                 terms = (f"{arg} * gathered[{number}][1][{axis}]" for axis, arg in enumerate(args))
                 place = " + ".join((f"gathered[{number}][0]", *terms))
-                return self.name(f"tl.load({place}, mask=inside, other=0).to({register(one.dtype)})")
+                loaded = f"tl.load(tl.broadcast_to({place}, inside.shape), mask=inside, other=0)"
+                return self.name(f"{loaded}.to({register(one.dtype)})")
             case Constant(tensor):
                 return self.name(literal(tensor.array.item(), one.dtype))
         return self._operation(one.op, args, [body.dtype(arg) for arg in one.args])

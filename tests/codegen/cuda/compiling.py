@@ -1,0 +1,55 @@
+"""Compiles sampled tactics for sm_90 with no GPU; prints a line for each. A process of its own, as tests interpret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tenfold.codegen.cuda import gemm, pointwise, reduce
+from tenfold.codegen.cuda.arch import arch_of
+from tenfold.codegen.cuda.launch import CudaKernel
+from tenfold.codegen.cuda.triton import compile_program
+from tenfold.codegen.region import Anchored, Region, identity
+from tenfold.codegen.strategy import Refusal
+from tenfold.ir import dtype as dt
+from tenfold.ops.matmul import MatMul
+from tenfold.target import Target
+from tests.codegen.cpu import cases
+from tests.codegen.cpu.cases import tensor
+
+TARGET = Target("cuda", "sm_90")
+
+
+def product(m: int, n: int, k: int) -> Region:
+    """A plain product in f16."""
+    a, b, c = (tensor(dt.f16, shape) for shape in ((m, k), (k, n), (m, n)))
+    return Anchored((m, n), (c,), MatMul(), (a, b), identity(dt.f16))
+
+
+def sampled() -> Iterator[tuple[str, CudaKernel]]:
+    """A few kernels of each strategy."""
+    some = {"add", "mixed", "causal", "gather-rows", "transpose-f32"}
+    regions: list[tuple[object, Region, tuple[int, ...]]] = [
+        *((pointwise.STRATEGY, case.region(), (0,)) for case in cases.POINTWISE if case.name in some),
+        *((reduce.STRATEGY, case.region(), (0,)) for case in cases.ROW if case.name == "softmax-static"),
+        (gemm.STRATEGIES[0], product(1024, 3072, 768), (0, 4)),
+        (gemm.STRATEGIES[1], product(16, 4096, 4096), (0, 1, -1)),
+        (gemm.STRATEGIES[1], product(1, 4096, 4096), (0,)),
+    ]
+    for strategy, region, which in regions:
+        tactics = strategy.tactics(region, TARGET)  # type: ignore[attr-defined]
+        assert not isinstance(tactics, Refusal), tactics.reason
+        for one in which:
+            yield str(tactics[one]), strategy.build(region, tactics[one], TARGET)  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    arch = arch_of(TARGET)
+    for name, kernel in sampled():
+        for one in kernel.launches:
+            binary = compile_program(one.program, arch.sm)
+            assert binary.code.startswith(b"\x7fELF") and binary.shared <= arch.shared
+            print(len(binary.code), binary.shared, len(binary.maps), name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Kernels in Triton's interpreter: every block one after the other on this machine's memory, buffers between guard pages.
+
+Importing this decides for the whole process that Triton's functions are interpreted, not compiled.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tenfold.codegen.region import Anchored, Operand, Pointwise, Region, Row
+from tenfold.codegen.strategy import Address, Refusal, Tactic, Workspace
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import DType
+from tenfold.ir.graph import Value
+from tenfold.target import Target
+from tests.codegen.cpu.cases import Case
+from tests.codegen.cpu.checking import _agree as agree
+from tests.codegen.cpu.checking import fill
+from tests.codegen.cpu.memory import Guarded
+from tests.codegen.cpu.reference import evaluate, extent, operands
+from tests.codegen.cpu.running import number
+
+os.environ["TRITON_INTERPRET"] = "1"
+pytest.importorskip("triton", reason="the CUDA back end needs triton: pip install tenfold[cuda]")
+
+from triton.runtime import interpreter  # noqa: E402
+from triton.tools.tensor_descriptor import TensorDescriptor  # noqa: E402
+
+from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, GpuArgument, Launch  # noqa: E402
+from tenfold.codegen.cuda.triton import Parameter, Word, constant, kernel_of, words  # noqa: E402
+
+_patch_tensor = interpreter._patch_lang_tensor
+
+
+def _patch_tensor_and_index(tensor: Any, scope: Any) -> None:
+    _patch_tensor(tensor, scope)
+    # NumPy 2.4 makes no int of an array of one element, which Triton 3.6 still asks for.
+    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+
+interpreter._patch_lang_tensor = _patch_tensor_and_index
+
+TARGET = Target("cuda", "sm_90")
+_HERE = {"multiprocessors": 3}
+
+
+class Buffer:
+    """Memory as the interpreter takes it: what it asks of a PyTorch tensor."""
+
+    def __init__(self, address: int, dtype: np.dtype) -> None:
+        self.address, self.dtype = address, dtype
+
+    def data_ptr(self) -> int:
+        return self.address
+
+    def _itself(self, *_: Any, **__: Any) -> Buffer:
+        return self
+
+    untyped_storage = cpu = new_empty = set_ = copy_ = _itself
+    size = stride = storage_offset = _itself
+
+
+def run(kernel: CudaKernel, buffers: Mapping[Value, Guarded], kinds: Mapping[Value, DType]) -> None:
+    """All launches, on a workspace whose counters must end as zeros."""
+    room = Guarded(int(number(kernel.workspace, _HERE)) + 15 & -16)
+    zeroed = int(number(kernel.zeroed, _HERE))
+    room.bytes()[:zeroed] = 0
+    for one in kernel.launches:
+        _launch(one, buffers, room, kinds)
+    assert not room.bytes()[:zeroed].any()
+    room.close()
+
+
+def _launch(one: Launch, buffers: Mapping[Value, Guarded], room: Guarded, kinds: Mapping[Value, DType]) -> None:
+    given = [word for _, parameter in one.program.parameters for word in words(parameter)]
+    assert len(given) == len(one.arguments)
+    arguments = iter(one.arguments)
+
+    def value(word: Word) -> Any:
+        argument: GpuArgument = next(arguments)
+        if isinstance(argument, Descriptor):
+            block = [int(size) for size in word.type.partition("[")[2].rstrip("]>").split(",")]
+            shape, strides = ([number(size, _HERE) for size in sizes] for sizes in (argument.shape, argument.strides))
+            return TensorDescriptor(_buffer(argument.address), shape, strides, block)
+        if isinstance(argument, Address):
+            return _buffer(argument)
+        if isinstance(argument, Workspace):
+            return Buffer(room.address + number(argument.offset, _HERE), _WORKSPACE[word.type])
+        return number(argument, _HERE)
+
+    def _buffer(address: Address) -> Buffer:
+        start = buffers[address.value].address + number(address.offset, _HERE)
+        return Buffer(start, kinds[address.value].numpy)
+
+    def filled(parameter: Parameter) -> Any:
+        if isinstance(parameter, tuple):
+            return tuple(filled(part) for part in parameter)
+        return value(parameter) if isinstance(parameter, Word) else constant(parameter)
+
+    fillings = {name: filled(parameter) for name, parameter in one.program.parameters}
+    blocks = number(one.grid, _HERE)
+    if blocks:
+        kernel_of(one.program)[(blocks,)](**{**fillings, "EARLY": 0})
+
+
+_WORKSPACE = {"*fp32": np.dtype(np.float32), "*i32": np.dtype(np.int32)}
+
+
+def bound(region: Region, bindings: Mapping[str, int]) -> Region:
+    """The region at these sizes."""
+
+    def size(one: Size) -> Size:
+        return number(one, bindings) if dim.symbols(one) else one
+
+    def moved(one: Operand) -> Operand:
+        shape, strides = tuple(map(size, one.shape)), tuple(map(size, one.strides))
+        return Operand(one.value, one.dtype, shape, strides, size(one.offset))
+
+    def all_moved(some: Sequence[Operand]) -> tuple[Operand, ...]:
+        return tuple(map(moved, some))
+
+    changes: dict[str, Any] = {
+        "domain": tuple(map(size, region.domain)),
+        "uniforms": tuple(map(size, region.uniforms)),
+        **{name: all_moved(getattr(region, name)) for name in ("outputs", "gathered")},
+    }
+    if isinstance(region, Pointwise | Row | Anchored):
+        changes["inputs"] = all_moved(region.inputs)
+    if isinstance(region, Row):
+        changes |= {name: all_moved(getattr(region, name)) for name in ("finish_inputs", "finish_outputs")}
+    if isinstance(region, Anchored):
+        changes["extra"] = all_moved(region.extra)
+    return replace(region, **changes)  # type: ignore[type-var]
+
+
+def tactics(strategy: Any, region: Region) -> Sequence[Tactic]:
+    """The strategy's tactics, which it must have."""
+    found = strategy.tactics(region, TARGET)
+    assert not isinstance(found, Refusal), found.reason
+    return list(found)
+
+
+def check(strategy: Any, case: Case, which: int = 0) -> None:
+    """Run a case at one of its smaller sizes, with poisoned outputs, and hold every byte against the reference."""
+    regions = [bound(case.region(), bindings) for bindings in case.bindings]
+    sized = [(math.prod(number(size, {}) for size in region.domain), region) for region in regions]
+    small = [region for elements, region in sized if 0 < elements <= _MOST]
+    region = small[-1] if small else min(sized, key=lambda one: one[0])[1]
+    found = tactics(strategy, region)
+    compare(region, strategy.build(region, found[which % len(found)], TARGET), case)
+
+
+_MOST = 600
+"""Elements of a domain: the interpreter takes a millisecond for a few."""
+
+
+def compare(region: Region, kernel: CudaKernel, case: Case) -> None:
+    """Run a kernel on random data; its results and all other bytes of its buffers must be the reference's."""
+    rng = np.random.default_rng(7)
+    reads, writes = operands(region)
+    kinds = {one.value: one.dtype for one in (*reads, *writes)}
+    sizes = {value: max(extent(one, {}) for one in (*reads, *writes) if one.value is value) for value in kinds}
+    with _guarded({value: (sizes[value] + 15 & -16) * kinds[value].itemsize for value in kinds}) as buffers:
+        memory: dict[Value, np.ndarray] = {}
+        for value, dtype in kinds.items():
+            flat = buffers[value].bytes().view(dtype.numpy)
+            if any(one.value is value for one in reads):
+                flat[...] = fill(dtype, flat.size, case, rng)
+            memory[value] = flat.copy()
+        with np.errstate(all="ignore"):
+            evaluate(region, memory, {})
+            run(kernel, buffers, kinds)
+        for value, dtype in kinds.items():
+            agree(case.name, dtype, buffers[value].bytes().view(dtype.numpy), memory[value], case.tolerance)
+
+
+class _guarded:
+    def __init__(self, sizes: Mapping[Value, int]) -> None:
+        self.buffers = {value: Guarded(size) for value, size in sizes.items()}
+
+    def __enter__(self) -> Mapping[Value, Guarded]:
+        return self.buffers
+
+    def __exit__(self, *_: object) -> None:
+        for buffer in self.buffers.values():
+            buffer.close()
+
+
+def supported(strategy: Any, cases: Sequence[Case]) -> Iterator[Case]:
+    """The cases that the strategy does not refuse."""
+    for case in cases:
+        if not isinstance(strategy.tactics(bound(case.region(), case.bindings[0]), TARGET), Refusal):
+            yield case
