@@ -100,11 +100,11 @@ class Growth:
         self._start(node, needed)
 
     def _candidates(self, node: Node) -> list[Group]:
-        """Groups of the node's direct producers: anchors before plain work, later ones first."""
+        """Groups of the node's producers, views aside: anchors before plain work, later ones first."""
         if isinstance(node.op, ALONE):
             return []
-        direct = {self.of[v.producer] for v in node.inputs if v.producer in self.of}
-        return sorted(direct | self._beside(node), key=lambda group: (group.anchor is None, -group.number))
+        producers = {self.of[behind] for behind in map(_behind_views, node.inputs) if behind in self.of}
+        return sorted(producers | self._beside(node), key=lambda group: (group.anchor is None, -group.number))
 
     def _beside(self, node: Node) -> set[Group]:
         """Rows that read the one value that this node is computed from."""
@@ -240,6 +240,14 @@ def is_pointwise(node: Node) -> bool:
 def same_shape(a: Shape, b: Shape) -> bool:
     """True if two shapes are provably equal."""
     return len(a) == len(b) and all(dim.known_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _behind_views(value: Value) -> Node | None:
+    """The node that computes what a value shows."""
+    node = value.producer
+    while node is not None and isinstance(node.op, VIEW_OPS):
+        node = node.inputs[0].producer
+    return node
 
 
 def _name(node: Node) -> str:
