@@ -76,6 +76,7 @@ def test_large_tensors_stand_beside_the_text() -> None:
 
 
 @given(st.data())
+@np.errstate(invalid="ignore")
 def test_every_element_type_reads_back(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from([one for one in dt.ALL if one is not dt.string]))
     raw = data.draw(st.binary(min_size=4 * dtype.itemsize, max_size=4 * dtype.itemsize))
