@@ -23,6 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+import triton
+
 from benchmarks.launching import Call, Function
 from tenfold.codegen.cuda import gemm, pointwise, reduce
 from tenfold.codegen.cuda.launch import CudaKernel
@@ -74,8 +77,6 @@ class Work:
 
 
 def product(m: int, n: int, k: int, select: Callable[[Any], bool], bias: bool = False) -> Work:
-    import torch
-
     a, b, c = dense(dt.f16, (m, k)), dense(dt.f16, (k, n)), dense(dt.f16, (m, n))
     extra = (dense(dt.f16, (n,), (m, n)),) if bias else ()
     what = body([dt.f16] * 2, (arithmetic.Add(), (0, 1), dt.f16), (activation.Gelu(), (2,), dt.f16)) if bias else None
@@ -95,7 +96,9 @@ def product(m: int, n: int, k: int, select: Callable[[Any], bool], bias: bool = 
         "cublas-nt": transposed,
     }
     if bias:
-        fused = torch.compile(lambda x, y, z: torch.nn.functional.gelu(x @ y + z), mode="max-autotune-no-cudagraphs", dynamic=False)
+        fused = torch.compile(
+            lambda x, y, z: torch.nn.functional.gelu(x @ y + z), mode="max-autotune-no-cudagraphs", dynamic=False
+        )
         peers = {
             "cublas+eager": lambda x, y, z, out: torch.nn.functional.gelu(torch.addmm(z, x, y, out=out)),
             "torch.compile": lambda x, y, z, out: fused(x, y, z),
@@ -110,8 +113,6 @@ def plain(tactic: Any) -> bool:
 
 
 def softmax(rows: int, columns: int) -> Work:
-    import torch
-
     shape, wide = (rows, columns), dt.f32
     x, y = dense(dt.f16, shape), dense(dt.f16, shape)
     top = body([dt.f16], (logic.Cast(wide), (0,), wide))
@@ -127,8 +128,6 @@ def softmax(rows: int, columns: int) -> Work:
 
 
 def layer_norm(rows: int, columns: int) -> Work:
-    import torch
-
     shape, wide = (rows, columns), dt.f32
     x, y = dense(dt.f16, shape), dense(dt.f16, shape)
     scale, shift = dense(dt.f16, (columns,), shape), dense(dt.f16, (columns,), shape)
@@ -148,7 +147,9 @@ def layer_norm(rows: int, columns: int) -> Work:
     )  # fmt: skip
     region = Row(shape, (y,), 1, (x, scale, shift), phases, body([*inputs, wide, wide], *code))
     norm = torch.nn.functional.layer_norm
-    compiled = torch.compile(lambda x, g, b: norm(x, (columns,), g, b), mode="max-autotune-no-cudagraphs", dynamic=False)
+    compiled = torch.compile(
+        lambda x, g, b: norm(x, (columns,), g, b), mode="max-autotune-no-cudagraphs", dynamic=False
+    )
     peers = {
         "eager": lambda x, g, b, out: norm(x, (columns,), g, b),
         "torch.compile": lambda x, g, b, out: compiled(x, g, b),
@@ -159,8 +160,6 @@ def layer_norm(rows: int, columns: int) -> Work:
 
 
 def add_gelu(rows: int, columns: int, bias: bool) -> Work:
-    import torch
-
     shape = (rows, columns)
     x, y = dense(dt.f16, shape), dense(dt.f16, (columns,), shape) if bias else dense(dt.f16, shape)
     what = body([dt.f16] * 2, (arithmetic.Add(), (0, 1), dt.f16), (activation.Gelu(), (2,), dt.f16))
@@ -191,16 +190,12 @@ class Device:
     """Clocks and buffers."""
 
     def __init__(self) -> None:
-        import torch
-
-        self.torch = torch
         torch.zeros(1, device="cuda")
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
         self.processors = torch.cuda.get_device_properties(0).multi_processor_count
 
     def sets(self, work: Work) -> list[list[Any]]:
         """Several sets of random inputs, each with its output behind them."""
-        torch = self.torch
         count = int(min(max(SPREAD // max(work.bytes, 1), 2), 24))
         torch.manual_seed(7)
 
@@ -217,7 +212,6 @@ class Device:
 
     def clock(self, run: Callable[[int], object], count: int, work: Work) -> Callable[[], float]:
         """What replays a graph of runs on `count` sets and gives the microseconds of one."""
-        torch = self.torch
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
             for place in range(min(count, 3)):
@@ -261,7 +255,7 @@ def built(work: Work) -> Iterator[tuple[str, CudaKernel]]:
 def _compiled(program: Program) -> Binary | str:
     try:
         return compile_program(program, 90)
-    except Exception as failure:  # noqa: BLE001
+    except Exception as failure:
         return f"{type(failure).__name__}: {failure}"[:300]
 
 
@@ -300,7 +294,8 @@ def measure(device: Device, work: Work, variants: list[tuple[str, CudaKernel]], 
         runs[early] = lambda place, run=runs[name]: run(place, early=True)  # type: ignore[call-arg]
         errors[early] = max(tested(device, work, runs[early], sets, place) for place in (0, len(sets) - 1, 0))
     clocks = {
-        name: device.clock(runs[name], len(sets), work) for name in (*work.peers, *best, *(f"{one} early" for one in best))
+        name: device.clock(runs[name], len(sets), work)
+        for name in (*work.peers, *best, *(f"{one} early" for one in best))
     }
     turns = [{name: replay() for name, replay in clocks.items()} for _ in range(11)]
     for name in clocks:
@@ -308,7 +303,6 @@ def measure(device: Device, work: Work, variants: list[tuple[str, CudaKernel]], 
 
 
 def prepared(device: Device, work: Work, kernel: CudaKernel, functions: dict, sets: Sequence[Any]) -> Any:
-    torch = device.torch
     operands = (*work.inputs, *work.region.outputs)
     size = kernel.workspace if isinstance(kernel.workspace, int) else 0
     workspace = torch.zeros(size + 256, dtype=torch.uint8, device="cuda")
@@ -333,10 +327,11 @@ def tested(device: Device, work: Work, run: Callable[[int], object], sets: Seque
 
 
 def ceilings(device: Device) -> dict[str, float]:
-    torch = device.torch
     x, y = (torch.randn(1 << 30, dtype=torch.float16, device="cuda") for _ in range(2))
     work = product(8192, 8192, 8192, plain)
-    copy = device.time(lambda _: torch.neg(x, out=y), 1, Work("", work.region, (), (), work.exact, {}, 0, 4.0 * (1 << 30)))
+    copy = device.time(
+        lambda _: torch.neg(x, out=y), 1, Work("", work.region, (), (), work.exact, {}, 0, 4.0 * (1 << 30))
+    )
     return {"copy_gb_s": 4.0 * (1 << 30) / copy / 1e3}
 
 
@@ -410,9 +405,6 @@ def main() -> None:
         ceiling |= {f"{key} ({name})": line[key] for line in lines if "work" not in line for key in line}
         if code:
             print(f"# {name} ended with {code}", flush=True)
-    import torch
-    import triton
-
     about = {
         "gpu": torch.cuda.get_device_name(),
         "date": datetime.date.today().isoformat(),

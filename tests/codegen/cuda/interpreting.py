@@ -1,4 +1,4 @@
-"""Kernels in Triton's interpreter: every block one after the other on this machine's memory, buffers between guard pages.
+"""Kernels in Triton's interpreter: block after block on this machine's memory, buffers between guard pages.
 
 Importing this decides for the whole process that Triton's functions are interpreted, not compiled.
 """
@@ -31,11 +31,11 @@ from tests.codegen.cpu.running import number
 os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="the CUDA back end needs triton: pip install tenfold[cuda]")
 
-from triton.runtime import interpreter  # noqa: E402
-from triton.tools.tensor_descriptor import TensorDescriptor  # noqa: E402
+from triton.runtime import interpreter
+from triton.tools.tensor_descriptor import TensorDescriptor
 
-from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, GpuArgument, Launch  # noqa: E402
-from tenfold.codegen.cuda.triton import Parameter, Word, constant, kernel_of, words  # noqa: E402
+from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, GpuArgument, Launch
+from tenfold.codegen.cuda.triton import Parameter, Word, constant, kernel_of, words
 
 _patch_tensor = interpreter._patch_lang_tensor
 

@@ -1,0 +1,1 @@
+"""Kernels for NVIDIA GPUs: Triton functions with holes for the fused bodies."""

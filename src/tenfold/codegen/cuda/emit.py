@@ -206,8 +206,8 @@ class TileWriter:
                 return self.name(f"uniforms[{number}].to(tl.int64)")
             case Load(number):
                 terms = (f"{arg} * gathered[{number}][1][{axis}]" for axis, arg in enumerate(args))
-                place = " + ".join((f"gathered[{number}][0]", *terms))
-                loaded = f"tl.load(tl.broadcast_to({place}, inside.shape), mask=inside, other=0)"
+                address = " + ".join((f"gathered[{number}][0]", *terms))
+                loaded = f"tl.load(tl.broadcast_to({address}, inside.shape), mask=inside, other=0)"
                 return self.name(f"{loaded}.to({register(one.dtype)})")
             case Constant(tensor):
                 return self.name(literal(tensor.array.item(), one.dtype))

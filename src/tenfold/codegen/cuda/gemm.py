@@ -60,12 +60,12 @@ def finished(
 
 
 @triton.jit
-def tile_of(number, m, n, M: tl.constexpr, N: tl.constexpr, GROUP: tl.constexpr):
+def tile_of(tile, m, n, M: tl.constexpr, N: tl.constexpr, GROUP: tl.constexpr):
     """The first row and column of a tile: groups of tile rows walk the columns together, so that both stay in L2."""
     across, down = tl.cdiv(n, N), tl.cdiv(m, M)
-    group = number // (GROUP * across)
+    group = tile // (GROUP * across)
     high = tl.minimum(down - group * GROUP, GROUP)
-    within = number % (GROUP * across)
+    within = tile % (GROUP * across)
     return (group * GROUP + within % high) * M, (within // high) * N
 
 
@@ -80,8 +80,8 @@ def persistent(
     """
     grid.wait(EARLY)
     tiles = tl.cdiv(m, M) * tl.cdiv(n, N)
-    for number in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
-        first, left = tile_of(number, m, n, M, N, GROUP)
+    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
+        first, left = tile_of(tile, m, n, M, N, GROUP)
         acc = tl.zeros((M, N), tl.float32)
         for step in range(tl.cdiv(k, K)):
             x = a.load([first, step * K])
@@ -115,7 +115,9 @@ def sliced(
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr, COPIED: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
-    """`a` and `b` are descriptors if COPIED, else addresses with strides. A block sums one slice of the terms of one tile; the last to arrive adds the slices in order and goes on."""
+    """A block sums one slice of the terms of one tile; the last to arrive adds the slices in order and goes on.
+    `a` and `b` are descriptors if COPIED, else addresses with strides.
+    """
     grid.wait(EARLY)
     tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
     across = tl.cdiv(n, N)
@@ -304,6 +306,8 @@ def _shapes(name: str) -> list[Tactic]:
         (128, 64, 64, 4, 4, 1, 2),
         (64, 64, 128, 4, 4, 1, 1),
         (64, 64, 64, 4, 5, 1, 2),
+        (128, 256, 128, 8, 2, 2, 1),
+        (64, 128, 128, 4, 2, 1, 2),
     )
     return [Tactic(name, tuple(zip(names, row, strict=True))) for row in rows]
 

@@ -62,9 +62,7 @@ Filling: TypeAlias = "Given | Hole | int | str | tuple[Filling, ...]"
 """What fills a kernel's parameter: a `Parameter` with the arguments still beside their words."""
 
 
-def launch(
-    kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3
-) -> Launch:
+def launch(kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3) -> Launch:
     """The launch of a kernel with its parameters filled, in the order of its parameters."""
     parameters = tuple((name, _parameter(one)) for name, one in fillings.items())
     arguments = tuple(given.argument for one in fillings.values() for given in _given(one))
@@ -74,7 +72,7 @@ def launch(
 def number(size: Size) -> Filling:
     """A size: a constant if it is 0 or 1, else an argument, 32 bits wide where it is known to fit."""
     if size in (0, 1):
-        return int(size)  # type: ignore[call-overload,no-any-return]
+        return int(size)
     high = dim.bounds(size)[1]
     wide = high is None or high > _WIDEST_I32
     return Given(Word("i64" if wide else "i32", dim.divisible(size, 16)), size)

@@ -14,7 +14,6 @@ from tenfold.codegen.cuda.triton import Hole
 from tenfold.codegen.region import Body, Phase, Region, Row, identity
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
-
 from tenfold.target import Target
 
 LONGEST = 1 << 14

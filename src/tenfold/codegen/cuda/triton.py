@@ -10,7 +10,7 @@ import functools
 import hashlib
 import importlib
 import linecache
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -174,5 +174,3 @@ def _collect(
         constants[path] = constant(parameter)
     elif parameter.aligned:
         attributes[path] = [["tt.divisibility", 16]]
-
-
