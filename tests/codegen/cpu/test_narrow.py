@@ -80,6 +80,7 @@ IMAGES = {
     "groups of several": Image(1, 8, (9, 37), 3, o=4, pad=1, groups=2, layouts=LAST),
     "border wider than the image": Image(1, 1, (3, 9), 7, pad=9),
     "several tiles": Image(1, 2, (37, 1100), 3, pad=1),
+    "many taps down": Image(1, 2, (90, 40), (70, 2)),
     "1x1": Image(1, 20, (9, 64), 1, layouts=("reversed", "dense")),
 }
 
@@ -156,6 +157,7 @@ def test_on_aarch64(name: str, tmp_path: Path) -> None:
         (Image(1, 40, (9, 64), 3, o=40, groups=40), "lanes"),
         (Image(1, 2, (5, 9, 64), 3), "axes"),
         (Image(1, 4000, (9, 64), 3), "cache"),
+        (Image(1, 1, (600, 64), (600, 1)), "taps"),
     ],
 )
 def test_refusals_say_why(image: Image, reason: str) -> None:

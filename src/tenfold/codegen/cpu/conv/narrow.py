@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tenfold.codegen.cpu.axes import at_least_one
 from tenfold.codegen.cpu.conv.direct import weights_of
 from tenfold.codegen.cpu.conv.strip import Block, Down, Form, source
 from tenfold.codegen.cpu.isa import Isa, isa_of
@@ -27,6 +28,8 @@ _GRAIN = 1 << 19
 _MOST_COLUMNS = 512
 _MOST_ROWS = 16
 _MOST_VECTORS = 8
+_UNROLLED = 512
+"""The most products written out."""
 _BROADCAST, _LOADED, _PIXEL = 1.0, 2.0, 10.0
 """Cycles where channels are lanes, about: of a term whose element of the image is broadcast, of one that is loaded, and
 what each pixel costs beside.
@@ -35,9 +38,9 @@ _COPIED, _LINE, _STORED, _TURN = 0.5, 8.0, 0.7, 1.0
 """Cycles where pixels are lanes, about: of copying an element, and a line beside its elements; of storing an element
 apart from others; of a turn of the innermost loop.
 """
-_PRODUCT, _UNALIGNED, _SPREAD = 1.0, 1.5, 0.5
-"""Cycles of 64 bytes multiplied and added, about, and of as many loaded at any place; of one element loaded into all
-lanes.
+_PRODUCT, _LATENCY, _UNALIGNED, _SPREAD = 1.0, 4.0, 1.5, 0.5
+"""Cycles of 64 bytes multiplied and added, about, and until their sum is known; of as many loaded at any place; of one
+element loaded into all lanes.
 """
 
 
@@ -56,11 +59,7 @@ class Narrow:
             return Refusal("not of f32")
         if _plane(region) is None:
             return Refusal("more than two spatial axes")
-        isa = isa_of(target)
-        problem = _Problem(region, isa)
-        if not problem.narrow:
-            return Refusal("channels fill the lanes better than pixels")
-        return (Tactic(self.name),) if problem.tile else Refusal("too many channels for a tile in the second cache")
+        return _Problem(region, isa_of(target)).refusal or (Tactic(self.name),)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """One stage."""
@@ -165,13 +164,17 @@ class _Problem:
         return self.isa.lanes(f32.itemsize)
 
     @property
-    def narrow(self) -> bool:
-        """Whether this takes fewer cycles than channels as lanes would."""
+    def refusal(self) -> Refusal | None:
+        """Why channels as lanes take fewer cycles, or no code is made; None if it is."""
         groups, outputs, channels = self.weights[:3]
         apart = groups > 1 and outputs == channels == 1
         useful = groups if apart else outputs
         terms = self.down.taps * self.along.taps * (1 if apart else groups * channels)
-        return 2 * useful <= self.lanes and self._cycles < terms * (_LOADED if apart else _BROADCAST) + _PIXEL
+        if 2 * useful > self.lanes or self._cycles > terms * (_LOADED if apart else _BROADCAST) + _PIXEL:
+            return Refusal("channels fill the lanes better than pixels")
+        if outputs * self.down.taps > _UNROLLED:
+            return Refusal("too many taps down the image to write them out")
+        return None if self.tile else Refusal("too many channels for a tile in the second cache")
 
     @property
     def _cycles(self) -> float:
@@ -191,7 +194,8 @@ class _Problem:
         needed = -(-columns // self.lanes) if isinstance(columns := self.along.size, int) else _MOST_VECTORS
         for rows, vectors in itertools.product(range(1, 5), range(min(needed, _MOST_VECTORS), 0, -1)):
             factors = vectors + (taps * outputs if rows > 1 else 1)
-            if rows * vectors * outputs + factors <= registers:
+            sums = rows * vectors * outputs
+            if sums + factors <= registers and sums * taps <= _UNROLLED:
                 found.append(Block(outputs, rows, vectors))
         return min(found, key=self._sums)
 
@@ -212,7 +216,7 @@ class _Problem:
         width = block.vectors * self.isa.vector_bytes / 64
         products = _PRODUCT * width * block.rows * block.outputs * self.down.taps
         loads = _UNALIGNED * width * len(lines) + _SPREAD * self.down.taps * block.outputs
-        return max(products, loads) + _TURN
+        return max(products, loads, _LATENCY * self.down.taps) + _TURN
 
     @functools.cached_property
     def tile(self) -> _Tile | None:
@@ -249,7 +253,7 @@ class _Problem:
         return Down(self.down.taps, self.down.stride, self.down.dilation)
 
     def kernel(self) -> Kernel:
-        """The kernel: one stage whose parts share the tiles."""
+        """The kernel: one stage."""
         region, tile, block = self.region, self.tile, self.block
         assert tile
         along, x = self.along, region.inputs[0]
@@ -310,19 +314,19 @@ class _Problem:
         """The other arguments, and the bytes of scratch."""
         region, down, along = self.region, self.down, self.along
         groups, outputs, channels = self.weights[:3]
-        rows, columns = dim.ceildiv(down.size, tile.rows), dim.ceildiv(along.size, tile.columns)
-        tiles = region.domain[0] * groups * rows * columns
+        blocks, columns = dim.ceildiv(down.size, form.block.rows), dim.ceildiv(along.size, tile.columns)
+        every = region.domain[0] * groups * columns * blocks
         work = 2 * dim.product(region.domain) * (channels * down.taps * along.taps)
         table = 8 * along.taps + -8 * along.taps % 64
         sums = tile.columns * f32.itemsize
         lines = table + sums * form.block.rows * outputs
         values: dict[str, Argument] = {
-            "tiles": tiles,
-            "parts": dim.maximum(1, dim.minimum(dim.minimum(tiles, 4 * THREADS), work // _GRAIN)),
+            "all.blocks": every,
+            "parts": dim.maximum(1, dim.minimum(dim.minimum(every, 4 * THREADS), work // _GRAIN)),
             "groups": groups,
-            "row.tiles": rows,
-            "column.tiles": columns,
-            "tile.rows": tile.rows,
+            "columns": columns,
+            "blocks": at_least_one(blocks),
+            "tile.blocks": tile.rows // form.block.rows,
             "tile.columns": tile.columns,
             "height": down.size,
             "width": along.size,

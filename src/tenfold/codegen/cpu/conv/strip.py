@@ -87,7 +87,7 @@ class Form:
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The stage's arguments in order; steps and places in scratch in bytes."""
-        found = ["tiles", "parts", "groups", "row.tiles", "column.tiles", "tile.rows", "tile.columns"]
+        found = ["all.blocks", "parts", "groups", "columns", "blocks", "tile.blocks", "tile.columns"]
         found += ["height", "width", "channels", "taps", "dilation"]
         found += ["at.sums", "at.lines", "sums.step", "channel.step"]
         found += ["@w", "w.group", "x.height", "x.width", "x.above", "x.left", "x.step", "squared"]
@@ -98,7 +98,7 @@ class Form:
 
 @functools.cache
 def source(form: Form) -> str:
-    """The module of such a convolution: a part is an even share of the tiles."""
+    """The module of such a convolution, in textual form."""
     return _Writer(form).text()
 
 
@@ -134,11 +134,19 @@ class _Writer(StageWriter):
         self.lines = self.step(self.scratch, self.arg("at.lines"))
 
     def text(self) -> str:
-        """The whole stage."""
+        """The whole stage. A strip is a column of tiles; a part is an even share of the blocks of all strips."""
         self._list_taps()
-        tiles, parts = self.arg("tiles"), self.arg("parts")
-        first, end = (divided(tiles * part, parts)[0] for part in (self.part, self.part + 1))
-        repeat(self.scalar, first, end, self._tile)
+        blocks, parts = self.arg("blocks"), self.arg("parts")
+        first, end = (divided(self.arg("all.blocks") * part, parts)[0] for part in (self.part, self.part + 1))
+
+        def strip(number: Vector) -> None:
+            low, high = most(first - number * blocks, self.number(0)), least(end - number * blocks, blocks)
+            tiles = divided(high - low + (self.arg("tile.blocks") - 1), self.arg("tile.blocks"))[0]
+            each = divided(high - low + (tiles - 1), tiles)[0]
+            repeat(self.scalar, low, high, lambda at: self._tile(number, at, least(each, high - at)), by=each)
+
+        until = (first < end).where(divided(end + (blocks - 1), blocks)[0], 0)
+        repeat(self.scalar, divided(first, blocks)[0], until, strip)
         return self.finish()
 
     def _list_taps(self) -> None:
@@ -151,16 +159,16 @@ class _Writer(StageWriter):
 
         repeat(self.scalar, 0, self.arg("taps"), tap)
 
-    def _tile(self, number: Vector) -> None:
-        rest, column = divided(number, self.arg("column.tiles"))
-        rest, row = divided(rest, self.arg("row.tiles"))
+    def _tile(self, strip: Vector, block: Vector, blocks: Vector) -> None:
+        """`blocks` blocks of a strip, from `block` on."""
+        by = self.form.block.rows
+        rest, column = divided(strip, self.arg("columns"))
         image, group = divided(rest, self.arg("groups"))
-        row, column = row * self.arg("tile.rows"), column * self.arg("tile.columns")
-        rows = least(self.arg("tile.rows"), self.arg("height") - row)
+        row, column = block * by, column * self.arg("tile.columns")
+        rows = least(blocks * by, self.arg("height") - row)
         columns = least(self.arg("tile.columns"), self.arg("width") - column)
         tile = _Tile(image, group, row, rows, column, columns)
         self._copy(tile)
-        by = self.form.block.rows
         repeat(self.scalar, 0, rows, lambda row: self._rows(tile, row), by=by)
 
     def _start(self, name: str, tile: _Tile) -> ir.Value:
