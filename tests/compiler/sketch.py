@@ -230,7 +230,7 @@ def _softmax(s: Sketch, x: Value) -> Value:
 def _norm(s: Sketch, x: Value) -> Value:
     x = s.floating(x)
     kind = s.pick.integer(0, 2)
-    if kind == 0 and x.type.rank >= 3 and isinstance(x.type.shape[1], int):
+    if kind == 0 and x.type.rank >= 3 and isinstance(x.type.shape[1], int) and x.type.shape[1]:
         channels = x.type.shape[1]
         groups = s.pick.one_of([g for g in (1, 2, 4, channels) if channels % g == 0])
         weights = (s.constant((channels,), x.type.dtype), s.constant((channels,), x.type.dtype))
@@ -352,7 +352,7 @@ def _window(s: Sketch, x: Value) -> tuple[int, dict[str, tuple[int, ...]]]:
 def _conv(s: Sketch, x: Value) -> Value:
     x = s.of_rank(s.floating(x), 3, 4)
     channels = x.type.shape[1]
-    if not isinstance(channels, int) or not x.type.dtype.is_float:
+    if not isinstance(channels, int) or not channels or not x.type.dtype.is_float:
         raise ValueError("no convolution")
     axes, settings = _window(s, x)
     groups = s.pick.one_of([g for g in (1, 1, 2, channels) if channels % g == 0])
@@ -365,7 +365,7 @@ def _conv(s: Sketch, x: Value) -> Value:
 def _conv_transpose(s: Sketch, x: Value) -> Value:
     x = s.of_rank(s.floating(x), 3, 4)
     channels = x.type.shape[1]
-    if not isinstance(channels, int) or not x.type.dtype.is_float:
+    if not isinstance(channels, int) or not channels or not x.type.dtype.is_float:
         raise ValueError("no convolution")
     axes, settings = _window(s, x)
     weight = s.constant((channels, 3, *(s.pick.one_of((1, 3, 2)) for _ in range(axes))), x.type.dtype)
