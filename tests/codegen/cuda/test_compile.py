@@ -3,14 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton", reason="the CUDA back end needs triton: pip install tenfold[cuda]")
-
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("triton") is None, reason="the CUDA back end needs triton: pip install tenfold[cuda]")
 def test_sampled_tactics_compile_without_a_gpu(tmp_path: Path) -> None:
     project = Path(__file__).parents[3]
     paths = os.pathsep.join([str(project / "src"), str(project)])
