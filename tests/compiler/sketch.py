@@ -21,7 +21,7 @@ from tenfold.ir.type import Type
 
 T = TypeVar("T")
 
-SIZES = (1, 2, 3, 4, 5, 8, 9, 16, 17)
+SIZES = (1, 2, 3, 4, 5, 8, 9, 16, 17, 33)
 SYMBOLS = {name: symbol(name, 1, 64) for name in "nhwt"}
 MOST_ELEMENTS = 20000
 FLOATS = (dt.f32, dt.f32, dt.f32, dt.f16, dt.f64)
@@ -55,7 +55,9 @@ class Sketch:
     def __init__(self, chooser: Chooser) -> None:
         self.pick = chooser
         self.graph = Graph(name="sketch")
-        self.bindings = [{name: chooser.integer(1, 9) for name in SYMBOLS} for _ in range(2)]
+        self.bindings = [
+            {name: chooser.one_of((1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 31)) for name in SYMBOLS} for _ in range(2)
+        ]
         self.pool: list[Value] = []
         self.weights = np.random.default_rng(chooser.integer(0, 99))
         self.symbols: list[Size] = list(SYMBOLS.values())
@@ -161,14 +163,23 @@ def _unary(s: Sketch, x: Value) -> Value:
         return ops.Not()(x)
     if not x.type.dtype.is_float:
         return ops.Add()(x, s.constant((), x.type.dtype))
-    kinds = (ops.Relu(), ops.Sigmoid(), ops.Tanh(), ops.Neg(), ops.Abs(), ops.Silu(), ops.HardSwish(), ops.Sin())
-    return s.pick.one_of(kinds)(x)
+    return s.pick.one_of(SMOOTH)(x)
+
+
+SMOOTH = (
+    ops.Relu(), ops.Sigmoid(), ops.Tanh(), ops.Neg(), ops.Abs(), ops.Silu(), ops.HardSwish(), ops.Sin(), ops.Cos(),
+    ops.Gelu(), ops.Gelu(True), ops.Elu(), ops.Selu(), ops.Softplus(), ops.Softsign(), ops.Mish(), ops.LeakyRelu(0.1),
+    ops.HardSigmoid(), ops.LogSigmoid(), ops.Swish(0.5), ops.Affine(0.5, 1.0), ops.Erf(), ops.Atan(), ops.Asinh(),
+)  # fmt: skip
+"""Functions that a small change of x changes little."""
 
 
 def _binary(s: Sketch, x: Value) -> Value:
     other = s.alike(x) if s.pick.integer(0, 1) else _broadcastable(s, x)
     if x.type.dtype is dt.boolean:
-        return s.pick.one_of((ops.And(), ops.Or(), ops.Xor()))(x, other)
+        return s.pick.one_of((ops.And(), ops.Or(), ops.Xor(), ops.Equal()))(x, other)
+    if not x.type.dtype.is_float and s.pick.integer(0, 2) == 0:
+        return s.pick.one_of((ops.BitAnd(), ops.BitOr(), ops.BitXor(), ops.Less(), ops.Equal(), ops.Mod()))(x, other)
     return s.pick.one_of((ops.Add(), ops.Sub(), ops.Mul(), ops.Maximum(), ops.Minimum()))(x, other)
 
 
@@ -463,6 +474,40 @@ def _if(s: Sketch, x: Value) -> Any:
     return ops.If(*branches)(s.graph.input(name, Type(dt.boolean, (), known)), x)
 
 
+def _hosted(s: Sketch, x: Value) -> Value:
+    """What no kernel computes."""
+    x = s.floating(x)
+    axis = s.axis(x)
+    size = x.type.shape[axis]
+    if not isinstance(size, int) or x.type.dtype is dt.f16:
+        raise ValueError("no transform")
+    moved = ops.DFT(axis, size)(ops.Reshape((*x.type.shape, 1))(x))
+    return ops.Reduce("sum", (x.type.rank,), False)(moved)
+
+
+def _quantize(s: Sketch, x: Value) -> Value:
+    x = s.floating(x)
+    scale = ops.Constant(Tensor(np.array(0.05, np.float32)))()
+    zero = ops.Constant(Tensor(np.array(3, np.uint8)))()
+    exact = x.producer is None and x.type.dtype is dt.f32
+    if not exact:
+        raise ValueError("ties")
+    return ops.Dequantize(0, dt.f32)(ops.Quantize(0, dt.u8)(x, scale, zero), scale, zero)
+
+
+def _recurrent(s: Sketch, x: Value) -> Any:
+    x = s.of_rank(s.floating(x), 3)
+    length, batch, width = x.type.shape
+    if x.type.dtype is not dt.f32 or not isinstance(width, int) or not width:
+        raise ValueError("no cell")
+    hidden = s.pick.one_of((1, 4, 5))
+    kind = s.pick.one_of((ops.LSTM, ops.GRU, ops.RNN))
+    gates = kind.gates * hidden
+    weights = [s.constant(shape) for shape in ((gates, width), (gates, hidden), *((gates,),) * kind.biases)]
+    state = ops.Fill((batch, hidden), Tensor(np.array(0.5, np.float32)))()
+    return kind(hidden, bool(s.pick.integer(0, 1)))(x, *weights, *(state,) * kind.states)
+
+
 STEPS: dict[str, Callable[[Sketch, Value], Any]] = {
     "unary": _unary,
     "binary": _binary,
@@ -494,6 +539,9 @@ STEPS: dict[str, Callable[[Sketch, Value], Any]] = {
     "attention": _attention,
     "scatter": _scatter,
     "if": _if,
+    "hosted": _hosted,
+    "quantize": _quantize,
+    "recurrent": _recurrent,
 }
 
 

@@ -93,5 +93,3 @@ def _known(size: Size) -> int:
     if isinstance(size, Dim):
         raise ValueError(f"size {size} is not bound yet")
     return int(size)
-
-
