@@ -497,7 +497,7 @@ def _quantize(s: Sketch, x: Value) -> Value:
 
 def _recurrent(s: Sketch, x: Value) -> Any:
     x = s.of_rank(s.floating(x), 3)
-    length, batch, width = x.type.shape
+    _, batch, width = x.type.shape
     if x.type.dtype is not dt.f32 or not isinstance(width, int) or not width:
         raise ValueError("no cell")
     hidden = s.pick.one_of((1, 4, 5))
