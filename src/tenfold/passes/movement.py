@@ -230,6 +230,8 @@ def gather_run(value: Value) -> Replacement:
             start = entries[0] + size if isinstance(entries[0], int) and entries[0] < 0 else entries[0]
             if any(later != entries[0] + at for at, later in enumerate(entries)):
                 return None
+            if not (known_le(0, start) and known_le(start + len(entries), size)):
+                return None
             if positions.type.rank == 0:
                 return Reshape(value.type.shape)(_window(axis, start, 1, x.type.shape)(x))
             return _window(axis, start, len(entries), x.type.shape)(x)
