@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tenfold.compiler.fuse.legality import Site, joins_row, row_axes
+from tenfold.compiler.fuse.legality import Site, joins_row, row_axes, same_shape
 from tenfold.compiler.layout import SOURCES, VIEW_OPS, Layout
 from tenfold.compiler.views import Shape
-from tenfold.ir import dim
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
 from tenfold.ops.control import If, Loop, Scan
@@ -235,11 +234,6 @@ def is_number(value: Value) -> bool:
 def is_pointwise(node: Node) -> bool:
     """True for work done point by point of its result."""
     return node.op.elementwise or isinstance(node.op, Pick)
-
-
-def same_shape(a: Shape, b: Shape) -> bool:
-    """True if two shapes are provably equal."""
-    return len(a) == len(b) and all(dim.known_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _behind_views(value: Value) -> Node | None:

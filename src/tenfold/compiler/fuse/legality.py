@@ -41,7 +41,7 @@ def joins_row(site: Site, *, pointwise: bool) -> str | None:
     node = site.node
     if isinstance(node.op, (Reduce, ArgReduce)):
         given = node.inputs[0].type.shape
-        if not _same(given, site.domain):
+        if not same_shape(given, site.domain):
             return "the reduction walks another domain"
         if not pointwise and row_axes(node) != site.axes:
             return "the reduction runs along other axes"
@@ -49,10 +49,11 @@ def joins_row(site: Site, *, pointwise: bool) -> str | None:
     if not node.op.elementwise:
         return f"{node.op.name} is an anchor of its own"
     shape = node.outputs[0].type.shape
-    if _same(shape, site.domain) or _same(shape, row_shape(site.domain, site.axes)):
+    if same_shape(shape, site.domain) or same_shape(shape, row_shape(site.domain, site.axes)):
         return None
     return "it walks another domain than the rows"
 
 
-def _same(a: Shape, b: Shape) -> bool:
+def same_shape(a: Shape, b: Shape) -> bool:
+    """True if two shapes are provably equal."""
     return len(a) == len(b) and all(dim.known_equal(x, y) for x, y in zip(a, b, strict=True))
