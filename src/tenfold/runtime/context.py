@@ -76,11 +76,15 @@ class Context:
         Bound inputs may be left out; bound outputs are written in place. Results are arrays of the kind of the first
         input. Raises InputError for an array that does not fit, Cancelled, ExecutionError.
         """
+        return dict(zip(self._names, self.call(inputs), strict=True))
+
+    def call(self, inputs: Inputs = ()) -> Sequence[Any]:
+        """As `run`: the outputs in the model's order."""
         epoch = self._epoch
         with self._lock:
             return self._call(inputs, epoch)
 
-    def _call(self, inputs: Inputs, epoch: int) -> dict[str, Any]:
+    def _call(self, inputs: Inputs, epoch: int) -> Sequence[Any]:
         """A call that `cancel` ends if it comes after `epoch` was read."""
         self._cancel[0] = 0
         if self._epoch != epoch:
@@ -91,7 +95,7 @@ class Context:
                 self.native_calls, self.reentries = 1, self._invocation.entries - 1
                 if self._replay.status:
                     self._finish(self._replay.status)
-                return dict(zip(self._names, results, strict=True))
+                return results
         return self._run(inputs)
 
     def _in_order(self, inputs: Inputs) -> Sequence[Any]:
@@ -103,7 +107,7 @@ class Context:
             if not inputs.keys() <= self._inputs.keys():
                 return ()
             inputs = self._bound_inputs | inputs
-        elif not isinstance(inputs, Mapping):
+        elif type(inputs) is tuple or not isinstance(inputs, Mapping):
             return inputs
         return [inputs.get(name) for name in self._inputs] if len(inputs) == len(self._inputs) else ()
 
@@ -114,7 +118,7 @@ class Context:
             raise InputError(f"{len(inputs)} arrays given; the model takes {len(self._inputs)}", remedy=self._takes())
         return dict(zip(self._inputs, inputs, strict=False))
 
-    def _run(self, inputs: Inputs) -> dict[str, Any]:
+    def _run(self, inputs: Inputs) -> Sequence[Any]:
         if self._closed:
             raise EngineError("the context is closed", remedy="make another with engine.context()")
         given = self._by_name(inputs)
@@ -127,7 +131,7 @@ class Context:
         self._remember(frame, arrays, results)
         self._walk(frame)
         returned = returning(given.values())
-        return dict(zip(self._names, map(returned, results) if returned else results, strict=True))
+        return [*map(returned, results)] if returned else results
 
     def _walk(self, frame: Frame) -> None:
         self._invocation.frame[:] = frame.slots
@@ -259,7 +263,7 @@ class Context:
         with self._lock:
             self._take_turn(token)
             try:
-                return self._call(inputs, epoch)
+                return dict(zip(self._names, self._call(inputs, epoch), strict=True))
             finally:
                 self._take_turn(None)
 
@@ -298,7 +302,7 @@ class Context:
             self._host_steps = host_steps
             origin = time.perf_counter()
             try:
-                outputs = self._run(inputs)
+                outputs = dict(zip(self._names, self._run(inputs), strict=True))
             finally:
                 timings, lost = self._invocation.stop_profile()
                 self._host_steps = None

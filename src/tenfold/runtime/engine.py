@@ -91,8 +91,12 @@ class Engine:
 
         Raises InputError for an array that is missing, unknown, given twice, or does not fit.
         """
-        results = tuple(self.run(self._named(arrays, named) if named else arrays).values())
-        return results[0] if len(results) == 1 else results
+        context = self._borrowed()
+        try:
+            results = context.call(self._named(arrays, named) if named else arrays)
+        finally:
+            self._idle.append(context)
+        return results[0] if len(results) == 1 else tuple(results)
 
     def _named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         names = [spec.name for spec in self.plan.inputs]
@@ -105,14 +109,17 @@ class Engine:
 
     def run(self, inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Array]:
         """The outputs by name, in the model's order, as arrays of the kind of the first input."""
-        try:
-            context = self._idle.pop()
-        except IndexError:
-            context = self.context()
+        context = self._borrowed()
         try:
             return context.run(inputs)
         finally:
             self._idle.append(context)
+
+    def _borrowed(self) -> Context:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.context()
 
     def context(self, *, threads: int | None = None) -> Context:
         """A new running instance; `threads` is the most threads that a call on it uses."""
