@@ -1,6 +1,6 @@
 """What the native bottom costs by itself: a step, a barrier, an empty call from Python. Prints one JSON object.
 
-Run as `PYTHONPATH=src:. python benchmarks/floor.py`; each figure is the best of nine runs.
+Run as `PYTHONPATH=src:. python -m bench floor`; each figure is the best of nine runs.
 """
 
 from __future__ import annotations

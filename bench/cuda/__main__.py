@@ -1,6 +1,6 @@
 """Generated GPU kernels against cuBLAS, PyTorch and torch.compile on this machine's GPU, all in one run.
 
-    PYTHONPATH=src:. python benchmarks/cuda.py [--only gemm,few,rows,pointwise] [--out FOLDER]
+    PYTHONPATH=src:. python -m bench cuda [--only gemm,few,rows,pointwise] [--out FOLDER]
 
 Every variant is checked against float64 with poisoned outputs, then timed: CUDA-graph replays between events, inputs
 rotating through sets that do not fit the L2 cache together, the median of the replays. Each group of work runs in a
@@ -26,7 +26,7 @@ from typing import Any
 import torch
 import triton
 
-from benchmarks.launching import Call, Function
+from bench.cuda.launching import Call, Function
 from tenfold.codegen.cuda import gemm, pointwise, reduce
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.triton import Binary, Program, compile_program

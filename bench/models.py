@@ -1,6 +1,6 @@
 """The catalogue's real models in Tenfold beside ONNX Runtime, in one process by turns: times, answers, memory.
 
-    python benchmarks/models.py [NAME …] [--threads 2] [--rounds 15] [--markdown]
+    python -m bench models [NAME …] [--threads 2] [--rounds 15] [--markdown]
 
 A row a model: the medians of both, their ratio, the distance of the answers (norm-wise relative), host steps, native
 calls, and the arena's bytes beside the sum of all tensors and the lower bound, for the sizes of the sample.

@@ -1,6 +1,6 @@
 """How long loading an engine of about 100 MB takes, with its checks.
 
-    python benchmarks/load.py [--megabytes 100] [--rounds 9]
+    python -m bench load [--megabytes 100] [--rounds 9]
 
 The file is in the page cache. Each round maps it, checks manifest, plan and code by SHA-256 and the weights by their
 sums, and is ready to run; "first call" adds the call itself. The last line is the full check of `verify="sha256"`.
