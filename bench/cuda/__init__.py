@@ -1,0 +1,3 @@
+"""Generated GPU kernels against PyTorch and cuBLAS."""
+
+from __future__ import annotations
