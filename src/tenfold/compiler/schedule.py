@@ -74,6 +74,8 @@ class Scheduler:
         self.parts: list[tuple[Any, Any]] = []
         self.guards: Guards = ()
         self.costs: dict[int, tuple[Slot, Slot]] = {}
+        self.written: dict[Value, int] = {}
+        """The last step that writes to each buffer; -1 - n for the n-th span, a host step."""
         self.begin = 0
         self.buffers: list[Buffer] = []
 
@@ -277,6 +279,7 @@ class Scheduler:
             else:
                 for stage in item.kernel.stages:
                     self._emit_stage(item, stage, entries[stage.source, stage.optimise])
+                self.written |= {operand.value: len(self.rows) - 1 for operand in operands(item.region)[1]}
 
     def _emit_branch(self, item: Branch, entries: dict[tuple[str, bool], int]) -> None:
         pointer = self._start(item.condition)
@@ -338,6 +341,7 @@ class Scheduler:
         self._end_span()
         windows = [[self._window(value) for value in values] for values in (item.reads, item.writes)]
         windows.append([self._tensor_window(name, tensor) for name, tensor in item.tensors.items()])
+        self.written |= {self.layout.view(value).root: -1 - len(self.parts) for value in item.writes}
         self.parts.append((item, windows))
 
     def _end_span(self) -> None:
