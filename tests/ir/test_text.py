@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -156,3 +158,21 @@ def test_mistakes_are_named(source: str, said: str) -> None:
 def test_narrow_floats_are_written_exactly() -> None:
     array = np.array([0.1, 3.5, 448], ml_dtypes.float8_e4m3fn)
     assert _read_back(Tensor(array)) == Tensor(array)
+
+
+def test_object_types_read_back() -> None:
+    source = """graph "objects" (%s: seq<f32["?", N]>[], %o: opt<seq<string[2]>[]>[]) where "?" in data, N in 1..8 {
+  return %s as "a", %o as "b"
+}
+"""
+    graph = parse(source)
+    assert text.show(graph) == source
+    sequence = graph.inputs[0].type.dtype
+    assert sequence.is_object and sequence.element is not None and sequence.element.shape[0] is dt.ANY
+    assert text.element_type(str(sequence)).element.shape[0] is dt.ANY
+    assert pickle.loads(pickle.dumps(sequence)) is sequence
+
+
+def test_a_type_as_an_attribute_reads_back() -> None:
+    parser = text.parse("graph (%x: f32[seq]) { return Reshape<shape=(seq, 1)>(%x) }", ops.ALL)
+    assert str(parser.outputs[0].type) == "f32[seq, 1]"

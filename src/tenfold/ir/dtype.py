@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import DTypeLike
+
+from tenfold.ir import dim
+from tenfold.ir.dim import Dim
+
+if TYPE_CHECKING:
+    from tenfold.ir.type import Type
 
 
 class Kind(Enum):
@@ -21,18 +27,22 @@ class Kind(Enum):
     BOOL = "bool"
     COMPLEX = "complex"
     STRING = "string"
+    SEQUENCE = "sequence"
+    OPTIONAL = "optional"
 
 
 @dataclass(frozen=True)
 class DType:
     """An element type. `bits` is the width of one element as a model states it (4 for int4);
     `itemsize` the bytes one element takes in our buffers, where every element is byte-addressable.
+    `element` is what a sequence or an optional holds.
     """
 
     name: str
     kind: Kind
     bits: int
     numpy: np.dtype
+    element: Type | None = None
 
     @property
     def itemsize(self) -> int:
@@ -48,6 +58,15 @@ class DType:
     def is_integer(self) -> bool:
         """True for signed and unsigned integers, not for bool."""
         return self.kind in (Kind.INT, Kind.UINT)
+
+    @property
+    def is_object(self) -> bool:
+        """True for what is no number: strings, sequences and optionals. Only host steps touch them."""
+        return self.numpy.hasobject
+
+    def fits(self, array: np.ndarray[Any, Any]) -> bool:
+        """Whether a NumPy array holds elements of this type, as far as its own dtype says."""
+        return array.dtype.kind in "OSUT" if self.is_object else of(array.dtype) is self
 
     @cached_property
     def limits(self) -> tuple[float, float] | tuple[int, int]:
@@ -67,7 +86,8 @@ class DType:
         return self.name
 
     def __reduce__(self) -> tuple[object, ...]:
-        return parse, (self.name,)
+        made: Any = {Kind.SEQUENCE: sequence, Kind.OPTIONAL: optional}.get(self.kind)
+        return (made, (self.element,)) if made else (parse, (self.name,))
 
 
 def _make(name: str, kind: Kind, bits: int, numpy: DTypeLike) -> DType:
@@ -110,8 +130,35 @@ _BY_NAME = {dtype.name: dtype for dtype in ALL}
 _BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
 
 
+ANY = dim.unknown("?")
+"""A size of the values in a sequence or an optional that may be another in each of them."""
+
+
+def sequence(element: Type) -> DType:
+    """The type of lists of values of one type; sizes that only data decide may differ from value to value.
+
+    A tensor of it has rank 0: an object array that holds a list of arrays, or of arrays that hold lists again.
+    """
+    return _holding(Kind.SEQUENCE, "seq", _each(element))
+
+
+def optional(element: Type) -> DType:
+    """The type of values that may be missing: tensors of rank 0, object arrays that hold None or an array."""
+    return _holding(Kind.OPTIONAL, "opt", _each(element))
+
+
+@cache
+def _holding(kind: Kind, name: str, element: Type) -> DType:
+    return DType(f"{name}<{element}>", kind, 64, np.dtype(np.object_), element)
+
+
+def _each(element: Type) -> Type:
+    shape = tuple(ANY if isinstance(size, Dim) and size.data_dependent else size for size in element.shape)
+    return replace(element, shape=shape, entries=None)
+
+
 def parse(name: str) -> DType:
-    """The element type of that name; KeyError if there is none."""
+    """The element type of that name, of those in `ALL`; KeyError if there is none."""
     return _BY_NAME[name]
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from tenfold.errors import ExecutionError, InputError, TenfoldError
 from tenfold.ir import dim
-from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.objects import pack
 from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type
 
@@ -68,7 +68,7 @@ class Interpreter:
         for name in names:
             if name not in inputs:
                 raise InputError(f"input {name!r} is missing", argument=name)
-        arrays = [np.asarray(inputs[name]) for name in names]
+        arrays = [_as_value(value, inputs[value.name]) for value in graph.inputs]
         return dict(zip(graph.output_names, self.call(graph, arrays), strict=True))
 
     def call(self, graph: Graph, arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -123,14 +123,23 @@ class Interpreter:
 
     def _learn(self, node: Node, found: tuple[Array, ...]) -> None:
         for value, array in zip(node.outputs, found, strict=True):
-            if dt.of(array.dtype) != value.type.dtype or array.ndim != value.type.rank:
-                raise TypeError(f"it gave {dt.of(array.dtype)}{list(array.shape)}, not {value.type}")
+            if not value.type.dtype.fits(array) or array.ndim != value.type.rank:
+                raise TypeError(f"it gave {array.dtype}{list(array.shape)}, not {value.type}")
             for size, actual in zip(value.type.shape, array.shape, strict=True):
                 known = dim.substitute(size, self.bindings)
                 if isinstance(known, Dim) and known.symbol:
                     self.bindings[known.symbol.name] = actual
                 elif isinstance(known, int) and known != actual:
                     raise ValueError(f"it gave the shape {list(array.shape)}, not {value.type}: {size} is {known}")
+
+
+def _as_value(value: Value, given: Any) -> Array:
+    if not value.type.dtype.is_object:
+        return np.asarray(given)
+    try:
+        return pack(value.type, given)
+    except TypeError as error:
+        raise InputError(f"input {value.name!r}: {error}", argument=value.name) from error
 
 
 def bindings_of(inputs: Sequence[Value], arrays: Sequence[Array], known: Mapping[str, int]) -> Bindings:
@@ -140,7 +149,7 @@ def bindings_of(inputs: Sequence[Value], arrays: Sequence[Array], known: Mapping
     """
     found: Bindings = {}
     for value, array in zip(inputs, arrays, strict=True):
-        if dt.of(array.dtype) != value.type.dtype:
+        if not value.type.dtype.fits(array):
             raise InputError(
                 f"input {value.name!r} takes {value.type.dtype}, not {array.dtype}",
                 argument=value.name,

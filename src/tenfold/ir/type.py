@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
-from tenfold.ir.dtype import DType
+from tenfold.ir.dtype import ANY, DType
 
 ENTRIES_LIMIT = 64
 
@@ -72,3 +72,8 @@ def unknown_size() -> Dim:
         counter = itertools.count()
         _counter.set(counter)
     return dim.unknown(f"u{next(counter)}")
+
+
+def taken_out(element: Type) -> Type:
+    """The type of one value out of a sequence or optional of `element`: each size that may be any is a new unknown."""
+    return Type(element.dtype, tuple(unknown_size() if size is ANY else size for size in element.shape))

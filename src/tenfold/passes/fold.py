@@ -38,6 +38,8 @@ def _foldable(node: Node) -> bool:
         return False
     if any(isinstance(size, Dim) for value in node.outputs for size in value.type.shape):
         return False
+    if any(value.type.dtype.element is not None for value in node.outputs):
+        return False
     made = sum(nbytes(value.type) for value in node.outputs)
     return made <= max(SMALL_BYTES, GROWTH * sum(nbytes(value.type) for value in node.inputs))
 

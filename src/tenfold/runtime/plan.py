@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ir.program import Program
+from tenfold.ir.text import element_type
 
 ARENA, WEIGHTS = 0, 1
 FIRST_INPUT = 2
@@ -191,7 +191,7 @@ def _spec_out(spec: Spec) -> list[Any]:
 
 
 def _spec_in(data: list[Any]) -> Spec:
-    return Spec(data[0], dt.parse(data[1]), tuple(data[2]))
+    return Spec(data[0], element_type(data[1]), tuple(data[2]))
 
 
 def _window_out(window: Window) -> list[Any]:
@@ -199,7 +199,7 @@ def _window_out(window: Window) -> list[Any]:
 
 
 def _window_in(data: list[Any]) -> Window:
-    return Window(data[0], dt.parse(data[1]), data[2], data[3], tuple(data[4]), tuple(data[5]))
+    return Window(data[0], element_type(data[1]), data[2], data[3], tuple(data[4]), tuple(data[5]))
 
 
 def _span_out(span: Span) -> dict[str, Any]:
