@@ -7,7 +7,7 @@ over the buffer of an input that it reads for the last time, element for element
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -74,8 +74,8 @@ class Scheduler:
         self.parts: list[tuple[Any, Any]] = []
         self.guards: Guards = ()
         self.costs: dict[int, tuple[Slot, Slot]] = {}
-        self.written: dict[Value, int] = {}
-        """The last step that writes to each buffer; -1 - n for the n-th span, a host step."""
+        self.written: dict[Value, list[int]] = {}
+        """The steps after which each buffer, or a part of it, is complete; -1 - n for the n-th span, a host step."""
         self.begin = 0
         self.buffers: list[Buffer] = []
 
@@ -279,7 +279,7 @@ class Scheduler:
             else:
                 for stage in item.kernel.stages:
                     self._emit_stage(item, stage, entries[stage.source, stage.optimise])
-                self.written |= {operand.value: len(self.rows) - 1 for operand in operands(item.region)[1]}
+                self._complete(operand.value for operand in operands(item.region)[1])
 
     def _emit_branch(self, item: Branch, entries: dict[tuple[str, bool], int]) -> None:
         pointer = self._start(item.condition)
@@ -301,6 +301,8 @@ class Scheduler:
         with self._within(turns.guard):
             self._emit(item.body, entries)
             self._emit_moves(item)
+            for state, result in turns.moves:
+                self.written.setdefault(state, []).extend(self.written.get(result, []))
             cells = [(cell, *key) for key, cell in self.cells.items() if key[0] in turns.elements]
             for cell, element, _ in cells:
                 whole = turns.elements[element]
@@ -331,6 +333,12 @@ class Scheduler:
                 self._label(item.label)
                 places = (self._address(one, self.frame.size(0)) for one in (state, result))
                 self._step(steps.Opcode.COPY, *places, self._size(bytes_of(state)))
+                self._complete([state])
+
+    def _complete(self, roots: Iterable[Value], step: int | None = None) -> None:
+        """Note that these buffers are complete after the last step, or after `step`."""
+        for root in roots:
+            self.written.setdefault(root, []).append(len(self.rows) - 1 if step is None else step)
 
     def _label(self, label: Label) -> None:
         """Say what the next step stands for."""
@@ -341,7 +349,7 @@ class Scheduler:
         self._end_span()
         windows = [[self._window(value) for value in values] for values in (item.reads, item.writes)]
         windows.append([self._tensor_window(name, tensor) for name, tensor in item.tensors.items()])
-        self.written |= {self.layout.view(value).root: -1 - len(self.parts) for value in item.writes}
+        self._complete((self.layout.view(value).root for value in item.writes), -1 - len(self.parts))
         self.parts.append((item, windows))
 
     def _end_span(self) -> None:
