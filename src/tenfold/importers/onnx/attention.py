@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tenfold.importers.convert import Operator, Results, Table
-from tenfold.importers.onnx.shorthand import apply, cast, number, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, number, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size

@@ -12,7 +12,7 @@ from tenfold.importers.onnx.conv import conv, pool
 from tenfold.importers.onnx.nn import gemm, global_pool, plain, rms_normalization, with_numbers
 from tenfold.importers.onnx.quant import dequantized, integer_matmul, quantized_by_range, single
 from tenfold.importers.onnx.recurrent import recurrent
-from tenfold.importers.onnx.shorthand import apply, axis_of, cast, filled, number, part, reshaped, transposed
+from tenfold.importers.shorthand import apply, axis_of, cast, filled, number, part, reshaped, transposed
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Subgraph, Table
-from tenfold.importers.onnx.shorthand import reshaped, transposed
+from tenfold.importers.shorthand import reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tenfold.importers.convert import Converter, Operator, Results, Table
-from tenfold.importers.onnx.shorthand import apply, filled, per_channel, reshaped
+from tenfold.importers.shorthand import apply, filled, per_channel, reshaped
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tenfold.importers.convert import Operator, Results, Table
-from tenfold.importers.onnx.shorthand import apply, reshaped, transposed
+from tenfold.importers.shorthand import apply, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value

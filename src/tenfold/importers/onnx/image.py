@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Table
-from tenfold.importers.onnx.shorthand import apply, axis_of, filled, measure, reshaped, transposed
+from tenfold.importers.shorthand import apply, axis_of, filled, measure, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Table, after, input_from_attribute
-from tenfold.importers.onnx.shorthand import apply, cast, number, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, number, reshaped, transposed
 from tenfold.importers.onnx.tensor import element_type
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
@@ -14,7 +16,7 @@ from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops import dynamic, index, movement
 from tenfold.ops.arithmetic import Add, Sub
-from tenfold.ops.constant import Constant, Iota, Sizes
+from tenfold.ops.constant import Constant, Iota, Sizes, scalar
 from tenfold.ops.index import Reduction
 from tenfold.ops.logic import Equal, GreaterOrEqual, Less, LessOrEqual, Where
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
@@ -75,22 +77,27 @@ def non_zero(node: Operator) -> Results:
 def one_hot(node: Operator) -> Results:
     """values[1] where the position along the new axis equals the index, else values[0]."""
     positions, values = cast(node.input(0), dt.i64), node.input(2)
-    depth = _scalar(node, 1)
+    counts = _counted(node)
+    depth = counts.type.shape[0]
     axis = node.axis(node.integer("axis", -1), positions.type.rank + 1)
     counted_back = apply(Add(), positions, Sizes((depth,), ())())
     wrapped = Where()(apply(Less(), positions, 0), counted_back, positions)
     places = reshaped(wrapped, (*positions.type.shape[:axis], 1, *positions.type.shape[axis:]))
-    counted = reshaped(Iota(0, 1, depth)(), (depth, *(1,) * (positions.type.rank - axis)))
+    counted = reshaped(counts, (depth, *(1,) * (positions.type.rank - axis)))
     off, on = (reshaped(_piece(values, at), ()) for at in (0, 1))
     result: Value = Where()(Equal()(places, counted), on, off)
     return result
 
 
-def _scalar(node: Operator, at: int) -> Size:
-    found = node.sizes(at)
-    if found is None or len(found) != 1:
-        raise node.unsupported(f"input {at} must follow from constants and sizes")
-    return found[0]
+def _counted(node: Operator) -> Value:
+    """0, 1, … to before the number in input 1."""
+    known = followed(node.input(1)) or node.sizes(1)
+    if known is not None and len(known) == 1:
+        result: Value = Iota(0, 1, known[0])()
+        return result
+    zero, one = (scalar(number, dt.i64)() for number in (0, 1))
+    result = dynamic.DynamicRange()(zero, cast(reshaped(node.input(1), ()), dt.i64), one)
+    return result
 
 
 def _piece(x: Value, at: int) -> Value:
@@ -120,16 +127,20 @@ def unique(node: Operator) -> Results:
 def slices(node: Operator) -> Results:
     """Along each of `axes` from start to before end, counted from the end where negative, and clamped."""
     x = node.input(0)
-    starts, ends, named, steps = (node.sizes(at) if at < 3 else node.integers_of(at) for at in (1, 2, 3, 4))
-    if starts is None or ends is None:
-        return _sliced_by_data(node, x)
-    axes = tuple(range(len(starts))) if named is None else tuple(node.axis(_fixed(a), x.type.rank) for a in named)
-    strides = (1,) * len(starts) if steps is None else tuple(map(_fixed, steps))
+    starts, ends = node.sizes(1), node.sizes(2)
+    axes, steps = node.axes(3, x.type.rank), node.contents(4)
+    if (starts is None or ends is None) and (axes is None or all_known(axes)):
+        return _sliced_by_data(node, x, axes)
+    starts, ends = node.contents(1) or (), node.contents(2) or ()
+    axes = tuple(range(len(starts))) if axes is None else axes
+    strides = (1,) * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(strides) or 0 in strides:
         raise node.invalid(f"{len(starts)} starts, {len(ends)} ends, {len(axes)} axes, steps {list(strides)}")
+    if not all_known((*axes, *strides)):
+        return _sliced(node, x, (placed(axes, given, (0,) * x.type.rank) for given in (starts, ends, strides)))
     froms: list[Size] = [0] * x.type.rank
     counts, by = list(x.type.shape), [1] * x.type.rank
-    for axis, start, end, step in zip(axes, starts, ends, strides, strict=True):
+    for axis, start, end, step in zip(map(int, axes), starts, ends, map(int, strides), strict=True):
         froms[axis], counts[axis] = span(x.type.shape[axis], start, end, step)
         by[axis] = step
     if by == [1] * x.type.rank and tuple(counts) == x.type.shape:
@@ -137,24 +148,31 @@ def slices(node: Operator) -> Results:
     return apply(movement.Slice(tuple(froms), tuple(counts), tuple(by)), x)
 
 
-def _sliced_by_data(node: Operator, x: Value) -> Value:
+def _sliced(node: Operator, x: Value, rows: Iterable[tuple[Size, ...]]) -> Value:
+    """Where only the call tells axes or steps: one gather an axis; a step of 0 marks an axis that is left whole."""
+    for axis, (start, end, step) in enumerate(zip(*rows, strict=True)):
+        size = x.type.shape[axis]
+        up, down = span(size, start, end, dim.maximum(step, 1)), span(size, start, end, dim.minimum(step, -1))
+        if step != 0:
+            pairs = [dim.select(dim.less(step, 0), back, on) for on, back in zip(up, down, strict=True)]
+            whole = dim.equal(step, 0)
+            first, count, by = (dim.select(whole, a, b) for a, b in zip((0, size, 1), (*pairs, step), strict=True))
+            x = index.Gather(axis)(x, Iota(first, by, count)())
+    return x
+
+
+def _sliced_by_data(node: Operator, x: Value, axes: tuple[Size, ...] | None) -> Value:
     count = node.input(1).type.size
     if not isinstance(count, int):
         raise node.unsupported("the number of its starts depends on data")
-    named = node.integers_of(3)
-    axes = tuple(range(count)) if named is None else tuple(node.axis(axis, x.type.rank) for axis in named)
+    named = tuple(range(count)) if axes is None else tuple(map(int, axes))
     steps = node.optional(4) or Constant(Tensor(np.ones(count, np.int64)))()
-    return apply(dynamic.DynamicSlice(axes), x, node.input(1), node.input(2), steps)
+    return apply(dynamic.DynamicSlice(named), x, node.input(1), node.input(2), steps)
 
 
-def _fixed(size: Size) -> int:
-    assert isinstance(size, int)
-    return size
-
-
-def span(size: Size, start: Size, end: Size, step: int) -> tuple[Size, Size]:
-    """First position and count of Python's slice start:end:step of an axis of that size."""
-    if step > 0:
+def span(size: Size, start: Size, end: Size, step: Size) -> tuple[Size, Size]:
+    """First position and count of Python's slice start:end:step of an axis of that size; the step's sign is known."""
+    if dim.known_positive(step):
         first = 0 if start == 0 else _clamped(size, start, 0, size)
         last = size if isinstance(end, int) and end >= ENDLESS else _clamped(size, end, 0, size)
         count = dim.ceildiv(last - first, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tenfold.importers.convert import Converter, Operator, Results, Table
-from tenfold.importers.onnx.shorthand import (
+from tenfold.importers.shorthand import (
     apply,
     axis_of,
     cast,

@@ -7,7 +7,7 @@ import numpy as np
 from tenfold.importers.convert import Operator, Results, Table
 from tenfold.importers.onnx.conv import convolution
 from tenfold.importers.onnx.proto import element_type
-from tenfold.importers.onnx.shorthand import apply, axis_of, cast, filled, number, per_channel, reshaped
+from tenfold.importers.shorthand import apply, axis_of, cast, filled, number, per_channel, reshaped
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value

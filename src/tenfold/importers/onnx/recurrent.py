@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from tenfold.importers.convert import Converter, Operator, Results, Table
-from tenfold.importers.onnx.shorthand import apply, filled, part, reshaped, transposed
+from tenfold.importers.shorthand import apply, filled, part, reshaped, transposed
 from tenfold.ir.graph import Value
 from tenfold.ops.arithmetic import Add
 from tenfold.ops.movement import Concat

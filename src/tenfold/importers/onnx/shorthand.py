@@ -1,84 +1,18 @@
-"""What converters say often: a number beside a value, a view that may be the value itself."""
+"""The shorthand of all importers, under its first address."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from tenfold.importers.shorthand import (
+    apply,
+    axis_of,
+    cast,
+    filled,
+    measure,
+    number,
+    part,
+    per_channel,
+    reshaped,
+    transposed,
+)
 
-import numpy as np
-
-from tenfold.ir import dim
-from tenfold.ir.dim import Size
-from tenfold.ir.dtype import DType
-from tenfold.ir.graph import Value
-from tenfold.ir.op import Op
-from tenfold.ir.tensor import Tensor
-from tenfold.ops.constant import Constant, Fill, Sizes, scalar
-from tenfold.ops.logic import Cast
-from tenfold.ops.movement import Reshape, Slice, Transpose
-
-
-def number(value: float | int, like: Value) -> Value:
-    """A constant of rank 0 and the element type of `like`."""
-    constant: Value = scalar(value, like.type.dtype)()
-    return constant
-
-
-def apply(op: Op, x: Value, *others: Value | float | int) -> Value:
-    """A binary operation in which plain numbers take x's element type."""
-    result: Value = op(x, *(other if isinstance(other, Value) else number(other, x) for other in others))
-    return result
-
-
-def cast(x: Value, dtype: DType) -> Value:
-    """`x` as `dtype`; itself if it is that already."""
-    result: Value = x if x.type.dtype == dtype else Cast(dtype)(x)
-    return result
-
-
-def reshaped(x: Value, shape: Sequence[Size]) -> Value:
-    """`x` under another shape; itself if it has that already."""
-    result: Value = x if x.type.shape == tuple(shape) else Reshape(tuple(shape))(x)
-    return result
-
-
-def transposed(x: Value, permutation: Sequence[int]) -> Value:
-    """`x` with its axes permuted; itself if the order stays."""
-    result: Value = x if tuple(permutation) == tuple(range(x.type.rank)) else Transpose(tuple(permutation))(x)
-    return result
-
-
-def per_channel(parameter: Value, rank: int) -> Value:
-    """A parameter [C] as [1, C, 1, …] of that rank."""
-    return reshaped(parameter, (1, parameter.type.size, *(1,) * (rank - 2)))
-
-
-def part(x: Value, axis: int, start: Size, size: Size) -> Value:
-    """`size` places of one axis from `start` on; `x` itself if that is all of them."""
-    if start == 0 and dim.known_equal(size, x.type.shape[axis]):
-        return x
-    starts = tuple(start if at == axis else 0 for at in range(x.type.rank))
-    sizes = tuple(size if at == axis else whole for at, whole in enumerate(x.type.shape))
-    result: Value = Slice(starts, sizes, (1,) * x.type.rank)(x)
-    return result
-
-
-def filled(value: float | int, shape: Sequence[Size], dtype: DType) -> Value:
-    """One number everywhere: a constant where the sizes are known."""
-    content = Tensor(np.array(value).astype(dtype.numpy))
-    if all(isinstance(size, int) for size in shape):
-        array = np.full([int(size) for size in shape if isinstance(size, int)], value).astype(dtype.numpy)
-        constant: Value = Constant(Tensor(array))()
-        return constant
-    fill: Value = Fill(tuple(shape), content)()
-    return fill
-
-
-def measure(size: Size, dtype: DType) -> Value:
-    """A size as a tensor of rank 0."""
-    found: Value = Sizes((size,), ())()
-    return cast(found, dtype)
-
-
-def axis_of(axis: int, rank: int) -> int:
-    """An axis counted from the end if negative, as one counted from the start."""
-    return axis + rank if axis < 0 else axis
+__all__ = ("apply", "axis_of", "cast", "filled", "measure", "number", "part", "per_channel", "reshaped", "transposed")
