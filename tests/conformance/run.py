@@ -20,9 +20,11 @@ import tenfold
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler import build as road
 from tenfold.errors import TenfoldError, UnsupportedError
+from tenfold.importers.onnx import TABLE
 from tests.conformance.compare import difference, improbable, is_chance
 from tests.conformance.suite import Case, cases
 
+assert TABLE, "the importer is loaded before children are forked"
 REPEATS = 3
 """Calls of each engine: the third takes the replayed road."""
 
