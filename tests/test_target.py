@@ -60,7 +60,6 @@ def test_what_this_machine_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         Target("cpu", "x86-64-v3").refusal() == "target cpu:x86-64-v3 needs CPU features this machine lacks: abm, movbe"
     )
     assert "aarch64" in str(Target("cpu", "aarch64").refusal())
-    assert "CPU targets only" in str(Target("cuda", "").refusal())
     with pytest.raises(TargetError, match="none of the levels"):
         Target.host()
 
@@ -68,11 +67,30 @@ def test_what_this_machine_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_cannot_be_built_yet_is_refused() -> None:
     for name in NAMES:
         (target,) = Target.parse(name)
-        if target.kind == "cuda":
-            with pytest.raises(TargetError, match="not built yet"):
+        if target.kind == "cuda" and not target.level:
+            with pytest.raises(TargetError, match="no NVIDIA GPU"):
                 target.require_buildable()
         elif target.extras:
             with pytest.raises(OptionError, match="amx"):
                 target.require_buildable()
         else:
             target.require_buildable()
+
+
+@pytest.mark.parametrize(
+    ("here", "wanted", "runs"),
+    [(90, "sm_90", True), (90, "sm_80", False), (89, "sm_80", True), (80, "sm_89", False), (None, "sm_90", False)],
+)
+def test_code_runs_on_its_own_capability_and_later_minor_ones(
+    monkeypatch: pytest.MonkeyPatch, here: int | None, wanted: str, runs: bool
+) -> None:
+    monkeypatch.setattr(target_module, "machine_gpu", lambda: here)
+    assert Target("cuda", wanted).runs_here() == runs
+
+
+def test_a_gpu_without_a_generator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TargetError, match="no code is generated for sm_70"):
+        Target.parse("cuda:sm_70")[0].require_buildable()
+    monkeypatch.setattr(target_module, "machine_gpu", lambda: 90)
+    (target,) = Target.parse("cuda")
+    assert (str(target), str(target.portable)) == ("cuda", "cuda:sm_90")

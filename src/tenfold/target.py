@@ -5,11 +5,13 @@ cpu:x86-64-v3              AVX2 and FMA
 cpu:x86-64-v4              AVX-512 F, BW, CD, DQ, VL
 cpu:x86-64-v4+vnni, +amx   with an extension (parsed; not built yet)
 cpu:aarch64                Armv8-A with NEON
-cuda, cuda:sm_90           an NVIDIA GPU (parsed; not built yet)
+cuda                       this machine's NVIDIA GPU
+cuda:sm_90                 an NVIDIA GPU of compute capability 9.0 (sm_80, sm_86, sm_89, sm_90, sm_100, sm_120)
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import platform
 import sys
@@ -37,7 +39,15 @@ _EXTRAS = {
     },
     "aarch64": {},
 }
-_KNOWN = ("cpu", *(f"cpu:{level}" for level in _REQUIRED), "cpu:x86-64-v4+vnni", "cpu:x86-64-v4+amx", "cuda")
+GPUS = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+"""The NVIDIA GPUs that code is generated for, by compute capability."""
+
+_KNOWN = (
+    *("cpu", *(f"cpu:{level}" for level in _REQUIRED), "cpu:x86-64-v4+vnni", "cpu:x86-64-v4+amx"),
+    *("cuda", *(f"cuda:{level}" for level in GPUS)),
+)
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
 
 @functools.cache
@@ -53,12 +63,26 @@ def machine_flags() -> frozenset[str]:
     return frozenset()
 
 
+@functools.cache
+def machine_gpu() -> int | None:
+    """The compute capability of this machine's first NVIDIA GPU, as in sm_90; None where there is none to use."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0)
+    for attribute, number in ((_MAJOR, major), (_MINOR, minor)):
+        failed = failed or driver.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
+    return None if failed else major.value * 10 + minor.value
+
+
 @dataclass(frozen=True, order=True)
 class Target:
-    """One machine to build for. `native` marks "cpu": this machine's own level, with its own cache sizes.
+    """One machine to build for. `native` marks "cpu" and "cuda": this machine's own level.
 
-    `kind` is "cpu" or "cuda", `level` the instruction-set level ("" for a plain "cuda"), `extras` the extensions
-    asked for by name, sorted.
+    `kind` is "cpu" or "cuda", `level` the instruction-set level ("" for "cuda" where there is no GPU), `extras` the
+    extensions asked for by name, sorted.
     """
 
     kind: str
@@ -98,7 +122,7 @@ class Target:
 
     def __str__(self) -> str:
         if self.native:
-            return "cpu"
+            return self.kind
         return self.kind + (f":{self.level}" if self.level else "") + "".join(f"+{extra}" for extra in self.extras)
 
     @property
@@ -108,8 +132,8 @@ class Target:
 
     def refusal(self) -> str | None:
         """Why this machine cannot run code for this target, or None if it can."""
-        if self.kind != "cpu":
-            return f"target {self}: this version of Tenfold runs CPU targets only"
+        if self.kind == "cuda":
+            return _gpu_refusal(self)
         architecture = "aarch64" if self.level == "aarch64" else "x86_64"
         if sys.platform != "linux":
             return f"target {self}: CPU engines run on Linux; this system is {sys.platform}"
@@ -124,9 +148,12 @@ class Target:
         return self.refusal() is None
 
     def require_buildable(self) -> None:
-        """TargetError for a kind that this version cannot build, OptionError for an extension it cannot use yet."""
-        if self.kind != "cpu":
-            raise TargetError(f"target {self}: not built yet", remedy="use a CPU target: " + ", ".join(_KNOWN[:4]))
+        """TargetError for a machine that there is no code for, OptionError for an extension that is not used yet."""
+        if self.kind == "cuda" and self.level not in GPUS:
+            problem = f"no code is generated for {self.level}" if self.level else "this machine has no NVIDIA GPU"
+            raise TargetError(
+                f"target {self}: {problem}", remedy="name one of " + ", ".join(f"cuda:{level}" for level in GPUS)
+            )
         if self.extras:
             raise OptionError(
                 f"target {self}: the extension {'+'.join(self.extras)} is not used yet",
@@ -135,9 +162,23 @@ class Target:
             )
 
 
+def _gpu_refusal(target: Target) -> str | None:
+    """Why this machine's GPU cannot run code for `target`: code runs on its own capability and later minor ones."""
+    here = machine_gpu()
+    if here is None:
+        return f"target {target} needs an NVIDIA GPU and its driver; this machine has none"
+    needed = int(target.level.removeprefix("sm_") or 0)
+    if needed // 10 != here // 10 or needed > here:
+        return f"target {target} needs a GPU of that kind; this machine's is sm_{here}"
+    return None
+
+
 def _parse_one(word: str) -> Target:
     if word == "cpu":
         return Target.host()
+    if word == "cuda":
+        here = machine_gpu()
+        return Target("cuda", f"sm_{here}" if here else "", native=True)
     kind, _, rest = word.partition(":")
     if kind == "cuda" and (not rest or (rest.startswith("sm_") and rest[3:].isdigit())):
         return Target("cuda", rest)

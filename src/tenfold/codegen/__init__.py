@@ -15,4 +15,8 @@ def strategies_for(target: Target) -> Sequence[Strategy]:
         from tenfold.codegen.cpu.strategies import STRATEGIES
 
         return STRATEGIES
+    if target.kind == "cuda":
+        from tenfold.codegen.cuda.strategies import STRATEGIES as FOR_GPUS
+
+        return FOR_GPUS
     raise TargetError(f"target {target} has no code generator yet", remedy="use a CPU target")

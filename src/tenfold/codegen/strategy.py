@@ -83,7 +83,7 @@ class Stage:
 class Kernel:
     """What a region became: its stages, bytes of private scratch for each thread, bytes of shared workspace."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] = ()
     scratch: int = 0
     workspace: Size = 0
 

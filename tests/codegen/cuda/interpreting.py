@@ -34,7 +34,7 @@ pytest.importorskip("triton", reason="the CUDA back end needs triton: pip instal
 from triton.runtime import interpreter
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, GpuArgument, Launch
+from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArgument, Launch
 from tenfold.codegen.cuda.triton import Parameter, Word, constant, kernel_of, words
 
 _patch_tensor = interpreter._patch_lang_tensor
@@ -70,16 +70,18 @@ class Buffer:
 
 def run(kernel: CudaKernel, buffers: Mapping[Value, Guarded], kinds: Mapping[Value, DType]) -> None:
     """All launches, on a workspace whose counters must end as zeros."""
-    room = Guarded(int(number(kernel.workspace, _HERE)) + 15 & -16)
-    zeroed = int(number(kernel.zeroed, _HERE))
-    room.bytes()[:zeroed] = 0
+    room, counters = (Guarded(int(number(size, _HERE)) + 15 & -16) for size in (kernel.workspace, kernel.zeroed))
+    counters.bytes()[:] = 0
     for one in kernel.launches:
-        _launch(one, buffers, room, kinds)
-    assert not room.bytes()[:zeroed].any()
+        _launch(one, buffers, (room, counters), kinds)
+    assert not counters.bytes().any()
     room.close()
+    counters.close()
 
 
-def _launch(one: Launch, buffers: Mapping[Value, Guarded], room: Guarded, kinds: Mapping[Value, DType]) -> None:
+def _launch(
+    one: Launch, buffers: Mapping[Value, Guarded], rooms: tuple[Guarded, Guarded], kinds: Mapping[Value, DType]
+) -> None:
     given = [word for _, parameter in one.program.parameters for word in words(parameter)]
     assert len(given) == len(one.arguments)
     arguments = iter(one.arguments)
@@ -92,8 +94,10 @@ def _launch(one: Launch, buffers: Mapping[Value, Guarded], room: Guarded, kinds:
             return TensorDescriptor(_buffer(argument.address), shape, strides, block)
         if isinstance(argument, Address):
             return _buffer(argument)
+        if isinstance(argument, Counters):
+            return Buffer(rooms[1].address, np.dtype(np.int32))
         if isinstance(argument, Workspace):
-            return Buffer(room.address + number(argument.offset, _HERE), _WORKSPACE[word.type])
+            return Buffer(rooms[0].address + number(argument.offset, _HERE), _WORKSPACE[word.type])
         return number(argument, _HERE)
 
     def _buffer(address: Address) -> Buffer:

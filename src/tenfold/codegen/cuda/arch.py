@@ -35,6 +35,7 @@ class Arch:
 
 ARCHES = (
     Arch(80, 108, 163 << 10, (16, 8, 16)),
+    Arch(86, 84, 99 << 10, (16, 8, 16)),
     Arch(89, 142, 99 << 10, (16, 8, 16)),
     Arch(90, 132, 227 << 10, (64, 256, 16), tensor_copy=True, warpgroups=True),
     Arch(100, 148, 227 << 10, (128, 256, 16), tensor_copy=True, warpgroups=True),

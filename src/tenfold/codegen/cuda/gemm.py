@@ -3,70 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda import emit, grid, site
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
-from tenfold.codegen.cuda.launch import (
-    CudaKernel,
-    Filling,
-    descriptor,
-    gathered,
-    launch,
-    number,
-    numbers,
-    place,
-    uniforms,
-    workspace,
-)
-from tenfold.codegen.cuda.triton import Hole
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, descriptor, launch, number, numbers, place
+from tenfold.codegen.cuda.site import Site, site_of, slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
+from tenfold.ops.conv import Conv
 from tenfold.ops.matmul import MatMul
 from tenfold.target import Target
 
 FEW_ROWS = 64
 """Up to so many rows a product is as fast as its matrix is read."""
-
-
-@triton.jit
-def finish(
-    acc, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes,
-    body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr,
-):  # fmt: skip
-    """The out site of a tile: the body on the sums and what lies beside them, stored element by element."""
-    results = finished(acc, row, column, m, n, extra, gathered, uniforms, row_sizes, body, extra_kinds)
-    row, column = row.to(tl.int64)[:, None], column[None, :]
-    inside = (row < m) & (column < n)
-    grid.store(outputs, results, grid.positions(row, row_sizes), (column,), inside, output_kinds)
-
-
-@triton.jit
-def finished(
-    acc, row, column, m, n, extra, gathered, uniforms, row_sizes, body: tl.constexpr, extra_kinds: tl.constexpr
-):  # fmt: skip
-    """What the out site of a tile gives."""
-    row, column = row.to(tl.int64)[:, None], column[None, :]
-    row_inside, column_inside = row < m, column < n
-    down, along = grid.positions(row, row_sizes), (column,)
-    beside = grid.load(extra, down, along, row_inside, column_inside, extra_kinds)
-    return body((acc,) + beside, down + along, uniforms, gathered, row_inside & column_inside)
-
-
-@triton.jit
-def tile_of(tile, m, n, M: tl.constexpr, N: tl.constexpr, GROUP: tl.constexpr):
-    """The first row and column of a tile: groups of tile rows walk the columns together, so that both stay in L2."""
-    across, down = tl.cdiv(n, N), tl.cdiv(m, M)
-    group = tile // (GROUP * across)
-    high = tl.minimum(down - group * GROUP, GROUP)
-    within = tile % (GROUP * across)
-    return (group * GROUP + within % high) * M, (within // high) * N
 
 
 @triton.jit
@@ -81,7 +37,8 @@ def persistent(
     grid.wait(EARLY)
     tiles = tl.cdiv(m, M) * tl.cdiv(n, N)
     for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
-        first, left = tile_of(tile, m, n, M, N, GROUP)
+        high, wide = site.tile_of(tile, tl.cdiv(m, M), tl.cdiv(n, N), GROUP)
+        first, left = high * M, wide * N
         acc = tl.zeros((M, N), tl.float32)
         for step in range(tl.cdiv(k, K)):
             x = a.load([first, step * K])
@@ -90,7 +47,7 @@ def persistent(
         row = first + tl.arange(0, M)
         if len(target) == 0:
             column = left + tl.arange(0, N)
-            finish(
+            site.finish(
                 acc, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds
             )
         else:
@@ -101,7 +58,7 @@ def persistent(
             for half in tl.static_range(HALVES):
                 begin = left + half * (N // HALVES)
                 column = begin + tl.arange(0, N // HALVES)
-                results = finished(
+                results = site.finished(
                     parts[half], row, column, m, n, extra, gathered, uniforms, row_sizes, body, extra_kinds
                 )
                 target[0].store([first, begin], results[0].to(target[0].dtype))
@@ -110,133 +67,177 @@ def persistent(
 
 @triton.jit
 def sliced(
-    a, b, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
+    a, b, batch_sizes, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr, COPIED: tl.constexpr,
-    EARLY: tl.constexpr,
+    TF32: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """A block sums one slice of the terms of one tile; the last to arrive adds the slices in order and goes on.
-    `a` and `b` are descriptors if COPIED, else addresses with strides.
+    """A block sums one slice of the terms of one tile of one matrix of a stack. `a` and `b` are descriptors if COPIED
+    (3: of [N, K] tiles of b), else addresses with strides along the stack's axes and the matrix's.
     """
     grid.wait(EARLY)
-    tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
-    across = tl.cdiv(n, N)
-    row = (tile // across) * M + tl.arange(0, M)
-    column = (tile % across) * N + tl.arange(0, N)
+    number, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
+    across, down = tl.cdiv(n, N), tl.cdiv(m, M)
+    batch, tile = number // (across * down), number % (across * down)
+    high, left = site.tile_of(tile, down, across, 8)
+    row, column = high * M + tl.arange(0, M), left * N + tl.arange(0, N)
     steps = tl.cdiv(tl.cdiv(k, K), SLICES)
     acc = tl.zeros((M, N), tl.float32)
-    if not COPIED:
-        a_rows = a[0] + grid.distance(grid.positions(row.to(tl.int64)[:, None], row_sizes), a[1], True)
+    if COPIED == 0:
+        a_rows = a[0] + row.to(tl.int64)[:, None] * a[2][0]
+        b_columns = b[0] + column[None, :].to(tl.int64) * b[2][1]
+        if len(batch_sizes) > 0:
+            at = grid.positions(batch.to(tl.int64), batch_sizes)
+            a_rows += grid.distance(at, a[1], True)
+            b_columns += grid.distance(at, b[1], True)
     for step in range(part * steps, tl.minimum(part * steps + steps, tl.cdiv(k, K))):
         if COPIED:
-            x = a.load([(tile // across) * M, step * K])
-            y = b.load([step * K, (tile % across) * N])
+            x = a.load([high * M, step * K])
+            y = b.load([left * N, step * K]).T if COPIED == 3 else b.load([step * K, left * N])
         else:
             term = step * K + tl.arange(0, K)
             x_inside = (row < m)[:, None] & (term < k)[None, :]
-            x = tl.load(a_rows + term[None, :] * a[2][0], mask=x_inside, other=0)
-            place = b[0] + term.to(tl.int64)[:, None] * b[1][0] + column[None, :] * b[2][0]
-            y = tl.load(place, mask=(term < k)[:, None] & (column < n)[None, :], other=0)
-        acc = tl.dot(x, y, acc, input_precision="ieee")
+            x = tl.load(a_rows + term[None, :] * a[2][1], mask=x_inside, other=0)
+            y_inside = (term < k)[:, None] & (column < n)[None, :]
+            y = tl.load(b_columns + term.to(tl.int64)[:, None] * b[2][0], mask=y_inside, other=0)
+        acc = grid.dot(x, y, acc, TF32)
     grid.release(EARLY)
-    if SLICES == 1:
-        finish(acc, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds)
-    else:
-        element = tl.arange(0, M)[:, None] * N + tl.arange(0, N)[None, :]
-        own = partial + tile.to(tl.int64) * (SLICES * M * N) + element
-        tl.store(own + part * (M * N), acc)
-        tl.debug_barrier()
-        arrived = tl.atomic_add(counters + tile, 1, sem="acq_rel")
-        if arrived == SLICES - 1:
-            total = tl.zeros((M, N), tl.float32)
-            for each in range(SLICES):
-                total += tl.load(own + each * (M * N), cache_modifier=".cg")
-            tl.store(counters + tile, 0)
-            finish(
-                total, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds
-            )
+    begin = batch * m
+    site.conclude(
+        acc, number, part, partial, counters, begin + row, column, begin + m, n, outputs, extra, gathered, uniforms,
+        row_sizes, body, output_kinds, extra_kinds, M, N, SLICES,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """A product of two matrices: `rows` are those of A and of the streams, which may be several axes."""
+class Problem:
+    """A stack of products: `a` is [*batch, m, k], `b` [*batch, k, n], `site` where results go."""
 
-    region: Anchored
-    rows: grid.Merged
-    columns: grid.Merged
+    a: Operand
+    b: Operand
+    site: Site
+
+    @property
+    def batch(self) -> tuple[Size, ...]:
+        """The sizes of the stack's axes; none for one product."""
+        return self.a.shape[:-2]
 
     @property
     def m(self) -> Size:
         """Rows."""
-        return dim.product(self.rows.sizes)
+        return self.a.shape[-2]
 
     @property
     def n(self) -> Size:
         """Columns."""
-        return self.columns.sizes[0]
+        return self.b.shape[-1]
 
     @property
     def k(self) -> Size:
         """Terms of each sum."""
-        return self.region.inputs[0].shape[-1]
+        return self.a.shape[-1]
 
-    def beside(self) -> dict[str, Filling]:
-        """What the out site takes."""
-        region = self.region
-        operands = (region.inputs[0], *region.extra, *region.outputs)
-        streams, kinds = grid.streams(operands, self.rows, self.columns), grid.kinds(self.rows, self.columns)
-        cut = 1 + len(region.extra)
-        return {
-            "outputs": streams[cut:],
-            "extra": streams[1:cut],
-            "gathered": gathered(region.gathered),
-            "uniforms": uniforms(region.uniforms),
-            "row_sizes": numbers(self.rows.sizes),
-            "m": number(self.m),
-            "n": number(self.n),
-            "k": number(self.k),
-            "body": Hole(emit.hole_text(region.body, self.rows.places)),
-            "output_kinds": kinds[cut:],
-            "extra_kinds": kinds[1:cut],
-        }
+    def fillings(self) -> dict[str, Filling]:
+        """What the kernels take of sizes and site."""
+        beside = self.site.fillings()
+        bodies = ("body", "output_kinds", "extra_kinds")
+        sizes = {"m": number(self.m), "n": number(self.n), "k": number(self.k)}
+        return (
+            {name: one for name, one in beside.items() if name not in bodies} | sizes | {n: beside[n] for n in bodies}
+        )
 
 
-def _problem(region: Anchored) -> _Problem:
-    a = region.inputs[0]
-    rank = len(region.domain)
-    strides = (*(0,) * (rank - len(a.shape)), *a.strides[:-1], 0)
-    over = Operand(a.value, a.dtype, region.domain, strides, a.offset)
-    rows, columns = grid.merged(
-        region.domain, (over, *region.extra, *region.outputs), grid.asked(region.body), cut=1
-    )  # fmt: skip
-    return _Problem(region, rows, columns)
-
-
-def _refusal(region: Anchored) -> Refusal | None:
-    a, b = region.inputs
+def problem_of(region: Region) -> Problem | Refusal:
+    """The product that a region computes; or why there is none."""
+    if isinstance(region, Anchored) and isinstance(region.anchor, Conv):
+        return _of_pixels(region)
+    if not isinstance(region, Anchored) or not isinstance(region.anchor, MatMul):
+        return Refusal("no product of matrices")
     reason = emit.refusal(region.body)
     if reason:
         return Refusal(reason)
-    if a.dtype not in (dt.f16, dt.bf16, dt.f32) or a.dtype is not b.dtype:
-        return Refusal(f"products of {a.dtype} and {b.dtype} have no generated code for GPUs yet")
+    a, b = region.inputs
     if len(a.shape) < 2 or len(b.shape) < 2:
         return Refusal("products with vectors have no generated code for GPUs yet")
-    if any(size != 1 and step != 0 for size, step in zip(b.shape[:-2], b.strides[:-2], strict=True)):
-        return Refusal("batched products have no generated code for GPUs yet")
-    return None
+    return _typed(_stacked(a, b, region))
 
 
-def _by_copy(region: Anchored) -> Refusal | None:
+def _typed(problem: Problem) -> Problem | Refusal:
+    a, b = problem.a, problem.b
+    if a.dtype not in (dt.f16, dt.bf16, dt.f32) or a.dtype is not b.dtype:
+        return Refusal(f"products of {a.dtype} and {b.dtype} have no generated code for GPUs yet")
+    return problem
+
+
+def _stacked(a: Operand, b: Operand, region: Anchored) -> Problem:
+    """The axes before the last two as one stack; as rows of A, where B does not move along them and A is dense."""
+    batch = region.domain[:-2]
+    spread = [_spread(one, batch) for one in (a, b)]
+    place = site_of(region, range(len(region.domain)))
+    if all(step == 0 or size == 1 for step, size in zip(spread[1].strides[:-2], batch, strict=True)):
+        flat = _as_rows(a, spread[0].shape, spread[0].strides)
+        if flat is not None:
+            return Problem(flat, replace(b, shape=b.shape[-2:], strides=b.strides[-2:]), place)
+    return Problem(*spread, place)
+
+
+def _as_rows(one: Operand, shape: Sequence[Size], strides: Sequence[Size]) -> Operand | None:
+    """All axes but the last as one; None if they do not lie behind one another."""
+    step = grid.step_of(shape[:-1], strides[:-1])
+    if step is None:
+        return None
+    return replace(one, shape=(dim.product(shape[:-1]), shape[-1]), strides=(step, strides[-1]))
+
+
+def _spread(one: Operand, batch: tuple[Size, ...]) -> Operand:
+    missing = len(batch) + 2 - len(one.shape)
+    pairs = zip(one.shape[:-2], one.strides[:-2], batch[missing:], strict=True)
+    steps = (0,) * missing + tuple(0 if size == 1 and whole != 1 else step for size, step, whole in pairs)
+    return replace(one, shape=(*batch, *one.shape[-2:]), strides=(*steps, *one.strides[-2:]))
+
+
+def _of_pixels(region: Anchored) -> Problem | Refusal:
+    """A convolution of single pixels as a product: its rows are pixels, its columns output channels."""
+    op, (x, w) = region.anchor, region.inputs
+    assert isinstance(op, Conv)
+    plain = op.groups == 1 and all(size == 1 for size in (*w.shape[2:], *op.strides))
+    if not plain or any(pad != 0 for pad in (*op.pads_before, *op.pads_after)):
+        return Refusal("its windows are no single pixels")
+    reason = emit.refusal(region.body)
+    if reason:
+        return Refusal(reason)
+    rank = len(region.domain)
+    axes = (0, *range(2, rank), 1)
+    a = _as_rows(x, [x.shape[axis] for axis in axes], [x.strides[axis] for axis in axes])
+    if a is None:
+        return Refusal("its pixels do not lie behind one another")
+    b = Operand(w.value, w.dtype, (w.shape[1], w.shape[0]), (w.strides[1], w.strides[0]), w.offset)
+    return _typed(Problem(a, b, site_of(region, axes)))
+
+
+def _by_copy(problem: Problem) -> Refusal | None:
     """Why the operands cannot move by descriptor, or None."""
-    a, b = region.inputs
-    problem = _problem(region)
+    a, b = problem.a, problem.b
     if a.dtype is dt.f32:
         return Refusal("tensor cores round f32 to TF32, which the model does not ask for")
-    if len(problem.rows.sizes) != 1 or problem.m == 1:
-        return Refusal("the rows of A are one, or lie along several axes")
-    if not (_copied(a, problem.rows.strides[0][0], 1) and (_copied(b, b.strides[-2], 1) or _turned(b))):
+    if problem.batch or problem.m == 1:
+        return Refusal("the rows of A are one, or lie in several matrices")
+    if not (_copied(a, a.strides[0], 1) and (_copied(b, b.strides[0], 1) or _turned(b))):
         return Refusal("rows that are no multiple of 16 bytes do not move by descriptor")
     return None
+
+
+def _moved_a(problem: Problem, m: int, k: int) -> Filling:
+    a = problem.a
+    return descriptor(a, (m, k), a.shape, (a.strides[0], 1))
+
+
+def _moved_b(problem: Problem, k: int, n: int) -> tuple[Filling, bool]:
+    """B's descriptor; whether it is of [N, K] tiles."""
+    b = problem.b
+    if _copied(b, b.strides[0], 1):
+        return descriptor(b, (k, n), b.shape, (b.strides[0], 1)), False
+    return descriptor(b, (n, k), b.shape[::-1], (b.strides[1], 1)), True
 
 
 class Persistent:
@@ -245,40 +246,29 @@ class Persistent:
     name = "persistent"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Tile shapes, largest first."""
-        if not isinstance(region, Anchored) or not isinstance(region.anchor, MatMul):
-            return Refusal("no product of matrices")
-        refused = _refusal(region)
-        if refused:
-            return refused
+        """Tile shapes, the best guess first."""
+        problem = problem_of(region)
+        if isinstance(problem, Refusal):
+            return problem
         arch = arch_of(target)
         if not arch.tensor_copy:
             return Refusal(f"sm_{arch.sm} does not copy tiles by descriptor")
-        refused = _by_copy(region)
+        refused = _by_copy(problem)
         if refused:
             return refused
-        a = region.inputs[0]
-        return [one for one in _shapes(self.name) if _fits(one, arch, a.dtype.itemsize)]
+        return [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize)]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of at most a block a multiprocessor."""
-        assert isinstance(region, Anchored)
-        problem = _problem(region)
-        a, b = region.inputs
+        problem = problem_of(region)
+        assert isinstance(region, Anchored) and isinstance(problem, Problem)
         M, N, K, halves = (int(tactic[name]) for name in ("m", "n", "k", "halves"))
-        turned = not _copied(b, b.strides[-2], 1)
-        step = b.strides[-1] if turned else b.strides[-2]
-        shape, block = ((problem.n, problem.k), (N, K)) if turned else ((problem.k, problem.n), (K, N))
-        out, out_step = region.outputs[0], problem.rows.strides[-1][0]
-        by_copy = len(region.outputs) == 1 and _copied(out, out_step, problem.columns.strides[-1][0])
-        beside = problem.beside()
-        names = ("outputs", "extra", "gathered", "uniforms", "row_sizes", "m", "n", "k")
+        b, turned = _moved_b(problem, K, N)
         fillings: dict[str, Filling] = {
-            "a": descriptor(a, (M, K), (problem.m, problem.k), (problem.rows.strides[0][0], 1)),
-            "b": descriptor(b, block, shape, (step, 1)),
-            "target": (descriptor(out, (M, N // halves), (problem.m, problem.n), (out_step, 1)),) if by_copy else (),
-            **{name: beside[name] for name in names},
-            **{name: beside[name] for name in ("body", "output_kinds", "extra_kinds")},
+            "a": _moved_a(problem, M, K),
+            "b": b,
+            "target": _target(problem, M, N // halves),
+            **problem.fillings(),
             "turned": int(turned),
             **{"M": M, "N": N, "K": K, "HALVES": halves, "GROUP": 8},
             "EARLY": int(arch_of(target).early),
@@ -286,7 +276,18 @@ class Persistent:
         tiles = dim.ceildiv(problem.m, M) * dim.ceildiv(problem.n, N)
         blocks = dim.minimum(tiles, PROCESSORS * int(tactic["blocks"]))
         warps, stages = int(tactic["warps"]), int(tactic["stages"])
-        return CudaKernel((launch(f"{__name__}:persistent", blocks, fillings, warps, stages),))
+        return CudaKernel(launches=(launch(f"{__name__}:persistent", blocks, fillings, warps, stages),))
+
+
+def _target(problem: Problem, m: int, n: int) -> Filling:
+    """The descriptor of the only output, if it has one and its rows are one axis; else nothing."""
+    place, outputs = problem.site, problem.site.region.outputs
+    if len(outputs) != 1 or len(place.rows.sizes) != 1:
+        return ()
+    step = place.rows.strides[-1][0]
+    if place.columns.strides[-1][0] != 1 or not _aligned(outputs[0], step):
+        return ()
+    return (descriptor(outputs[0], (m, n), (problem.m, problem.n), (step, 1)),)
 
 
 def _shapes(name: str) -> list[Tactic]:
@@ -319,68 +320,70 @@ def _fits(tactic: Tactic, arch: Arch, itemsize: int) -> bool:
 
 def _copied(operand: Operand, step: Size, unit: Size) -> bool:
     """Whether the rows of a matrix move by descriptor: unit stride within, multiples of 16 bytes between."""
+    return operand.strides[-1] == 1 and unit == 1 and _aligned(operand, step)
+
+
+def _aligned(operand: Operand, step: Size) -> bool:
     size = operand.dtype.itemsize
-    aligned = dim.divisible(step * size, 16) and dim.divisible(operand.offset * size, 16)
-    return operand.strides[-1] == 1 and unit == 1 and aligned
+    return step != 0 and dim.divisible(step * size, 16) and dim.divisible(operand.offset * size, 16)
 
 
 def _turned(b: Operand) -> bool:
-    size = b.dtype.itemsize
-    return b.strides[-2] == 1 and dim.divisible(b.strides[-1] * size, 16) and dim.divisible(b.offset * size, 16)
+    return b.strides[-2] == 1 and _aligned(b, b.strides[-1])
 
 
 class Sliced:
-    """Tiles by address, the terms of a sum in slices: for few rows, and for any strides."""
+    """Tiles by address, the terms of a sum in slices: for few rows, few tiles, and for any strides."""
 
     name = "sliced"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Tile shapes and slices; without slices where rows are many."""
-        if not isinstance(region, Anchored) or not isinstance(region.anchor, MatMul):
-            return Refusal("no product of matrices")
-        refused = _refusal(region)
-        if refused:
-            return refused
-        most = dim.bounds(_problem(region).m)[1]
-        if most is not None and most <= FEW_ROWS:
-            m = max(16, grid.power_of_two(most))
-            shapes = [(m, *one, copied) for one in _NARROW for copied in (1, 0)]
-        else:
-            shapes = [(64, 64, 32, 1, 3, 4, 0), (128, 128, 32, 1, 3, 8, 0), (32, 32, 32, 1, 3, 4, 0)]
+        """Tile shapes and slices, the best guess first."""
+        problem = problem_of(region)
+        if isinstance(problem, Refusal):
+            return problem
         arch = arch_of(target)
-        room = arch.shared // region.inputs[0].dtype.itemsize
-        copied = arch.tensor_copy and _by_copy(region) is None and not _turned(region.inputs[1])
+        room = arch.shared // problem.a.dtype.itemsize
+        copied = arch.tensor_copy and _by_copy(problem) is None
         names = ("m", "n", "k", "slices", "stages", "warps", "copied")
-        found = [one for one in shapes if (one[0] + one[1]) * one[2] * one[4] <= room and copied >= one[-1]]
+        found = [one for one in _tiles(problem) if (one[0] + one[1]) * one[2] * one[4] <= room and copied >= one[-1]]
         return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
-        """One launch; a workspace of counters, which it leaves zero, then of partial sums."""
-        assert isinstance(region, Anchored)
-        problem = _problem(region)
-        a, b = region.inputs
+        """One launch; counters and a workspace of partial sums."""
+        problem = problem_of(region)
+        assert isinstance(problem, Problem)
+        a, b = problem.a, problem.b
         M, N, K, slices, copied = (int(tactic[name]) for name in ("m", "n", "k", "slices", "copied"))
-        tiles = dim.ceildiv(problem.m, M) * dim.ceildiv(problem.n, N)
-        counters = dim.ceildiv(tiles * 4, 256) * 256 if slices > 1 else 0
-        sums = tiles * slices * M * N * 4 if slices > 1 else 0
-        beside = problem.beside()
-        names = ("outputs", "extra", "gathered", "uniforms", "row_sizes", "m", "n", "k")
+        tiles = dim.product(problem.batch) * dim.ceildiv(problem.m, M) * dim.ceildiv(problem.n, N)
+        sums, room, zeroed = slices_of(tiles, M, N, slices)
+        moved, turned = _moved_b(problem, K, N) if copied else (0, False)
         fillings: dict[str, Filling] = {
-            "a": descriptor(a, (M, K), (problem.m, problem.k), (problem.rows.strides[0][0], 1))
-            if copied
-            else (place(a), numbers(problem.rows.strides[0]), numbers(a.strides[-1:])),
-            "b": descriptor(b, (K, N), (problem.k, problem.n), (b.strides[-2], 1))
-            if copied
-            else (place(b), numbers(b.strides[-2:-1]), numbers(b.strides[-1:])),
-            "partial": workspace("*fp32", counters) if slices > 1 else 0,
-            "counters": workspace("*i32") if slices > 1 else 0,
-            **{name: beside[name] for name in names},
-            **{name: beside[name] for name in ("body", "output_kinds", "extra_kinds")},
-            **{"M": M, "N": N, "K": K, "SLICES": slices, "COPIED": copied, "EARLY": int(arch_of(target).early)},
+            "a": _moved_a(problem, M, K) if copied else (place(a), numbers(a.strides[:-2]), numbers(a.strides[-2:])),
+            "b": moved if copied else (place(b), numbers(b.strides[:-2]), numbers(b.strides[-2:])),
+            "batch_sizes": numbers(problem.batch),
+            **sums,
+            **problem.fillings(),
+            **{"M": M, "N": N, "K": K, "SLICES": slices, "COPIED": copied * (3 if turned else 1)},
+            "TF32": int("tf32" in target.extras),
+            "EARLY": int(arch_of(target).early),
         }
         warps, stages = int(tactic["warps"]), int(tactic["stages"])
         made = launch(f"{__name__}:sliced", tiles * slices, fillings, warps, stages)
-        return CudaKernel((made,), workspace=counters + sums, zeroed=counters)
+        return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def _tiles(problem: Problem) -> list[tuple[int, ...]]:
+    """(m, n, k, slices, stages, warps, copied), the best guess first."""
+    most = dim.bounds(problem.m)[1]
+    if most is not None and most <= FEW_ROWS and not problem.batch:
+        m = max(16, grid.power_of_two(most))
+        return [(m, *one, copied) for one in _NARROW for copied in (1, 0)]
+    if problem.a.dtype is dt.f32:
+        return [(64, 64, 32, 1, 3, 4, 0), (128, 128, 32, 1, 3, 8, 0), (32, 32, 32, 1, 3, 4, 0)]
+    if problem.batch:
+        return [(64, 64, 32, 1, 3, 4, 0), (128, 64, 32, 1, 3, 4, 0), (128, 128, 32, 1, 3, 8, 0)]
+    return [(*one, copied) for one in _SQUARE for copied in (1, 0)]
 
 
 _NARROW = (
@@ -402,5 +405,25 @@ _NARROW = (
     (64, 64, 8, 4, 4),
 )
 """Tiles for few rows: columns, terms, slices, stages, warps."""
+
+_SQUARE = (
+    (64, 64, 64, 1, 4, 4),
+    (64, 64, 64, 2, 4, 4),
+    (64, 64, 64, 4, 4, 4),
+    (64, 64, 128, 2, 3, 4),
+    (64, 64, 128, 4, 3, 4),
+    (64, 32, 128, 1, 4, 4),
+    (64, 32, 128, 2, 4, 4),
+    (64, 128, 64, 1, 4, 4),
+    (64, 128, 64, 2, 4, 4),
+    (64, 128, 64, 4, 4, 4),
+    (128, 64, 64, 1, 4, 4),
+    (128, 64, 64, 2, 4, 4),
+    (128, 128, 64, 1, 4, 8),
+    (128, 128, 64, 2, 4, 8),
+    (128, 32, 128, 1, 3, 4),
+    (128, 32, 64, 2, 4, 4),
+)
+"""Tiles for more rows: rows, columns, terms, slices, stages, warps."""
 
 STRATEGIES = (Persistent(), Sliced())

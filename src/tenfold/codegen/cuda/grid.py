@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import triton
 import triton.language as tl
@@ -79,9 +80,27 @@ def kinds(rows: Merged, columns: Merged) -> tuple[int, ...]:
     return tuple(any(one != 0 for one in outer) + 2 * any(one != 0 for one in inner) for outer, inner in pairs)
 
 
+def step_of(sizes: Sequence[Size], strides: Sequence[Size]) -> Size | None:
+    """The stride of these axes as one; None if they do not lie behind one another."""
+    axes = [(size, stride) for size, stride in zip(sizes, strides, strict=True) if size != 1]
+    for (_, outer), (size, inner) in pairwise(axes):
+        if not dim.known_equal(outer, size * inner):
+            return None
+    return axes[-1][1] if axes else 0
+
+
 def power_of_two(size: int) -> int:
     """The least power of two that is not below `size`."""
     return 1 << max(size - 1, 0).bit_length()
+
+
+@triton.jit
+def dot(x, y, acc, TF32: tl.constexpr):
+    """acc + x @ y; f32 in full, or rounded to TF32."""
+    if TF32:
+        return tl.dot(x, y, acc, input_precision="tf32")
+    else:
+        return tl.dot(x, y, acc, input_precision="ieee")
 
 
 @triton.jit

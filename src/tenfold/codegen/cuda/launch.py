@@ -9,10 +9,11 @@ from typing import TypeAlias
 from tenfold.codegen.cuda.emit import NAMES, pointer
 from tenfold.codegen.cuda.triton import Hole, Parameter, Program, Word
 from tenfold.codegen.region import Operand
-from tenfold.codegen.strategy import Address, Argument, Workspace
+from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
+from tenfold.ir.op import Op
 
 _WIDEST_I32 = 2**31 - 1
 
@@ -21,13 +22,27 @@ _WIDEST_I32 = 2**31 - 1
 class Descriptor:
     """An argument: a tile descriptor (TMA) of the tensor at `address`, encoded when the sizes are known."""
 
-    address: Address
+    address: Address | Packed
     dtype: DType
     shape: tuple[Size, ...]
     strides: tuple[Size, ...]
 
 
-GpuArgument: TypeAlias = "Argument | Descriptor"
+@dataclass(frozen=True)
+class Counters:
+    """An argument: an address in memory that is zero before the first call, and that every kernel leaves zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recast(Operand):
+    """A constant as a kernel wants it: after the operations of `recipe`, which the build carries out. `value` is the
+    constant as it is; shape and strides are those of the result.
+    """
+
+    recipe: tuple[Op, ...] = ()
+
+
+GpuArgument: TypeAlias = "Argument | Descriptor | Counters"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +54,11 @@ class Launch:
     grid: Size
 
 
-@dataclass(frozen=True, eq=False)
-class CudaKernel:
-    """What a region became: launches in order, bytes of shared workspace, of which the first `zeroed` are zero before
-    the first call and are left zero by every call.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CudaKernel(Kernel):
+    """What a region became: launches in order, bytes of shared workspace, bytes of counters."""
 
     launches: tuple[Launch, ...]
-    workspace: Size = 0
     zeroed: Size = 0
 
 
@@ -70,9 +82,9 @@ def launch(kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int 
 
 
 def number(size: Size) -> Filling:
-    """A size: a constant if it is 0 or 1, else an argument, 32 bits wide where it is known to fit."""
-    if size in (0, 1):
-        return int(size)
+    """A size: a constant if it is known, else an argument, 32 bits wide where it is known to fit."""
+    if isinstance(size, int):
+        return size
     high = dim.bounds(size)[1]
     wide = high is None or high > _WIDEST_I32
     return Given(Word("i64" if wide else "i32", dim.divisible(size, 16)), size)
@@ -86,8 +98,13 @@ def numbers(sizes: Sequence[Size]) -> tuple[Filling, ...]:
 def place(operand: Operand) -> Given:
     """The address of an operand's first element; buffers are aligned to 16 bytes at least."""
     offset = operand.offset * operand.dtype.itemsize
-    word = Word(pointer(operand.dtype), dim.divisible(offset, 16))
-    return Given(word, Address(operand.value, offset))
+    return Given(Word(pointer(operand.dtype), dim.divisible(offset, 16)), _address(operand))
+
+
+def _address(operand: Operand) -> Address | Packed:
+    if isinstance(operand, Recast):
+        return Packed(operand.value, operand.recipe)
+    return Address(operand.value, operand.offset * operand.dtype.itemsize)
 
 
 def workspace(type_name: str, offset: Size = 0) -> Given:
@@ -95,11 +112,15 @@ def workspace(type_name: str, offset: Size = 0) -> Given:
     return Given(Word(type_name, dim.divisible(offset, 16)), Workspace(offset))
 
 
+def counters() -> Given:
+    """The address of the kernel's counters, which are i32."""
+    return Given(Word("*i32", True), Counters())
+
+
 def descriptor(operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size]) -> Given:
     """A tile descriptor of an operand seen with that shape and those strides, in tiles of `block` elements."""
     word = Word(f"tensordesc<{NAMES[operand.dtype][1]}[{', '.join(map(str, block))}]>")
-    address = Address(operand.value, operand.offset * operand.dtype.itemsize)
-    return Given(word, Descriptor(address, operand.dtype, tuple(shape), tuple(strides)))
+    return Given(word, Descriptor(_address(operand), operand.dtype, tuple(shape), tuple(strides)))
 
 
 def gathered(operands: Sequence[Operand]) -> tuple[Filling, ...]:

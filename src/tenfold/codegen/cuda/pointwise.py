@@ -77,7 +77,7 @@ class PointwiseStrategy:
         count, every = len(region.inputs), grid.kinds(outer, inner)
         streams = grid.streams(operands, outer, inner)
         return CudaKernel(
-            (
+            launches=(
                 launch(
                     f"{__name__}:tiles",
                     dim.ceildiv(rows, high) * dim.ceildiv(columns, wide),

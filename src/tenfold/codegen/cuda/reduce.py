@@ -111,7 +111,7 @@ class RowStrategy:
             "row_sizes": numbers(outer.sizes),
             "column_sizes": numbers(inner.sizes),
             "rows": number(dim.product(outer.sizes)),
-            "columns": columns if isinstance(columns, int) else number(columns),
+            "columns": number(columns),
             "scalars": Hole(_scalars(region, inner.places)),
             "finish": Hole(emit.hole_text(region.finish or nothing, inner.places)),
             "body": Hole(emit.hole_text(region.body or nothing, inner.places)),
@@ -121,7 +121,9 @@ class RowStrategy:
             "EARLY": int(arch_of(target).early),
         }
         blocks = dim.ceildiv(dim.product(outer.sizes), rows)
-        return CudaKernel((launch(f"{__name__}:rows_in_registers", blocks, fillings, warps=int(tactic["warps"])),))
+        return CudaKernel(
+            launches=(launch(f"{__name__}:rows_in_registers", blocks, fillings, warps=int(tactic["warps"])),)
+        )
 
 
 def _longest(region: Row) -> int | None:
