@@ -29,7 +29,8 @@ import triton
 from bench.cuda.launching import Call, Function
 from tenfold.codegen.cuda import gemm, pointwise, reduce
 from tenfold.codegen.cuda.launch import CudaKernel
-from tenfold.codegen.cuda.triton import Binary, Program, compile_program
+from tenfold.codegen.cuda.program import Binary, Program
+from tenfold.codegen.cuda.triton import compile_program
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, Phase, Pointwise, Region, Row, identity
 from tenfold.codegen.strategy import Refusal, Strategy
 from tenfold.ir import dtype as dt

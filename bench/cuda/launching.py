@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Iterator, Mapping
 
 from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, Launch
-from tenfold.codegen.cuda.triton import Binary, Program, TensorMap, words
+from tenfold.codegen.cuda.program import Binary, Program, TensorMap, words
 from tenfold.codegen.strategy import Address, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size

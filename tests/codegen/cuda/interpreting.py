@@ -35,7 +35,8 @@ from triton.runtime import interpreter
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArgument, Launch
-from tenfold.codegen.cuda.triton import Parameter, Word, constant, kernel_of, words
+from tenfold.codegen.cuda.program import Parameter, Word, words
+from tenfold.codegen.cuda.triton import constant, kernel_of
 
 _patch_tensor = interpreter._patch_lang_tensor
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tenfold.codegen.cuda.emit import NAMES, pointer
-from tenfold.codegen.cuda.triton import Hole, Parameter, Program, Word
+from tenfold.codegen.cuda.program import Hole, Parameter, Program, Word
 from tenfold.codegen.region import Operand
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Workspace
 from tenfold.ir import dim

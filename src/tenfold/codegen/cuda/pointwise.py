@@ -10,7 +10,7 @@ import triton.language as tl
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, gathered, launch, number, numbers, uniforms
-from tenfold.codegen.cuda.triton import Hole
+from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Operand, Pointwise, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim

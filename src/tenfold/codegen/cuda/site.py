@@ -10,7 +10,7 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.launch import Filling, counters, gathered, numbers, uniforms, workspace
-from tenfold.codegen.cuda.triton import Hole
+from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Anchored, Operand
 from tenfold.ir import dim
 from tenfold.ir.dim import Size

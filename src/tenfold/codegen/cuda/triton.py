@@ -1,8 +1,4 @@
-"""Triton programs to machine code, ahead of time: no GPU, no driver, no PyTorch.
-
-A `Program` is a kernel of ours with everything but its run-time arguments decided: element types, constants, and the
-functions that fill its holes. It is data, so it can be compared, hashed, and sent to a process that compiles.
-"""
+"""Triton programs to machine code, ahead of time: no GPU, no driver, no PyTorch."""
 
 from __future__ import annotations
 
@@ -10,9 +6,7 @@ import functools
 import hashlib
 import importlib
 import linecache
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -20,77 +14,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from tenfold.codegen.cuda import vmath
-
-
-@dataclass(frozen=True)
-class Word:
-    """A run-time argument: `type` in Triton's words ("*fp16", "i64", "tensordesc<fp16[128, 64]>"). `aligned` promises
-    a multiple of 16: of bytes for an address, else of the number itself.
-    """
-
-    type: str
-    aligned: bool = False
-
-
-@dataclass(frozen=True)
-class Hole:
-    """A Triton function that fills a hole of a kernel: its text, which defines `hole`."""
-
-    text: str
-
-
-Parameter: TypeAlias = "Word | Hole | int | str | tuple[Parameter, ...]"
-"""What a kernel's parameter holds: something given at run time, a function, a constant, a type's name, or several."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """`kernel` names a Triton function of this package as "module:function"; `parameters` fill its parameters in order.
-
-    `warps` a block, `stages` of software pipelining.
-    """
-
-    kernel: str
-    parameters: tuple[tuple[str, Parameter], ...]
-    warps: int = 4
-    stages: int = 3
-
-
-@dataclass(frozen=True)
-class TensorMap:
-    """How a tile descriptor that a binary takes must be encoded (cuTensorMapEncodeTiled)."""
-
-    block: tuple[int, ...]
-    element_type: int
-    element_size: int
-    swizzle: int
-
-
-@dataclass(frozen=True)
-class Binary:
-    """Machine code of a program. `shared` bytes of dynamic shared memory a block; `scratch` bytes of global scratch a
-    block, aligned to `scratch_align`, passed after the arguments and before the (null) profile scratch.
-
-    `maps` say of each descriptor argument how it is encoded; the kernel takes it by value, then its sizes (i32) and
-    its strides (i64).
-    """
-
-    code: bytes
-    name: str
-    threads: int
-    shared: int
-    scratch: int
-    scratch_align: int
-    maps: tuple[TensorMap, ...]
-
-
-def words(parameter: Parameter) -> Iterator[Word]:
-    """The run-time arguments within a parameter, in order."""
-    if isinstance(parameter, Word):
-        yield parameter
-    elif isinstance(parameter, tuple):
-        for one in parameter:
-            yield from words(one)
+from tenfold.codegen.cuda.program import Binary, Hole, Parameter, Program, TensorMap, Word
 
 
 @functools.cache

@@ -1,0 +1,145 @@
+"""The builder's side of the compile workers for GPUs: processes, and the cache of what they made."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import IO, Protocol, Self
+
+import tenfold.codegen.cuda
+from tenfold import settings
+from tenfold.codegen.cuda.program import Binary, Failure, Program
+
+Told = Callable[[int, int], None]
+_ROOT = Path(tenfold.codegen.cuda.__path__[0]).parents[2]
+_WORKER = "tenfold.codegen.cuda.worker"
+
+
+class Store(Protocol):
+    """Remembers bytes by key."""
+
+    def get(self, key: str) -> bytes | None:
+        """What was put under a key."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Remember."""
+
+
+class _Worker:
+    """One running compile worker."""
+
+    def __init__(self, sm: int, folder: str) -> None:
+        environment = settings.child_environment(_ROOT) | {"TRITON_CACHE_DIR": folder, "TRITON_INTERPRET": "0"}
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", _WORKER, str(sm)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def compile(self, program: Program) -> Binary | Failure | None:
+        """The answer to a program; None if the worker died of it."""
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests and answers
+        payload = pickle.dumps(program)
+        with suppress(BrokenPipeError):
+            requests.write(len(payload).to_bytes(4, "little") + payload)
+            requests.flush()
+        size = int.from_bytes(answers.read(4), "little")
+        data = answers.read(size)
+        found: Binary | Failure | None = pickle.loads(data) if data and len(data) == size else None
+        return found
+
+    def last_words(self) -> str:
+        """What the dead worker wrote last."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f"the compile worker ended with status {self._process.wait()}: {' '.join(lines[-1:]) or 'no message'}"
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+class GpuPool:
+    """Up to `size` compile workers for one compute capability, started when first needed. Use it as a context manager."""
+
+    def __init__(self, size: int, sm: int, store: Store) -> None:
+        self._size, self._sm, self._store = max(1, size), sm, store
+        self._folder = tempfile.TemporaryDirectory(prefix="tenfold-triton-")
+        self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
+        for _ in range(self._size):
+            self._idle.put(None)
+
+    def compile(self, programs: Sequence[Program], tell: Told | None = None) -> dict[Program, Binary | Failure]:
+        """The machine code of each program, or why Triton refused it; `tell(done, total)` hears of those made anew."""
+        wanted = list(dict.fromkeys(programs))
+        found = {program: made for program in wanted if (made := self._remembered(program)) is not None}
+        missing = [program for program in wanted if program not in found]
+        with ThreadPoolExecutor(self._size) as threads:
+            for done, made in enumerate(threads.map(self._compile, missing), 1):
+                program = missing[done - 1]
+                found[program] = made
+                if isinstance(made, Binary):
+                    self._store.put(self._key(program), pickle.dumps(made))
+                if tell:
+                    tell(done, len(missing))
+        return found
+
+    def _key(self, program: Program) -> str:
+        said = repr((version("triton"), self._sm, program, _sources()))
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def _remembered(self, program: Program) -> Binary | None:
+        data = self._store.get(self._key(program))
+        found: Binary | None = pickle.loads(data) if data else None
+        return found
+
+    def _compile(self, program: Program) -> Binary | Failure:
+        worker = self._idle.get() or _Worker(self._sm, self._folder.name)
+        made = worker.compile(program)
+        if made is None:
+            made = Failure(worker.last_words())
+            worker.close()
+            self._idle.put(None)
+        else:
+            self._idle.put(worker)
+        return made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while not self._idle.empty():
+            worker = self._idle.get()
+            if worker:
+                worker.close()
+        self._folder.cleanup()
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of the kernels' own sources, which a program names but does not hold."""
+    root = Path(tenfold.codegen.cuda.__path__[0])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(root.rglob("*.py")))).hexdigest()
