@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tenfold.ir.dim import Size
+from tenfold.ir import unknown
+from tenfold.ir.dim import Dim, Size
 from tenfold.ir.type import Type
 
 if TYPE_CHECKING:
@@ -48,15 +49,18 @@ class Value:
 
 
 class Node:
-    """An operation applied to values. `source` names the operators of the user's model that it stands for."""
+    """An operation applied to values. `source` names the operators of the user's model that it stands for, `after` the
+    nodes that decide sizes which it needs and does not see in its inputs: they are placed when it is.
+    """
 
-    __slots__ = ("graph", "inputs", "name", "op", "outputs", "source")
+    __slots__ = ("after", "graph", "inputs", "name", "op", "outputs", "source")
 
     def __init__(self, op: Op, inputs: Sequence[Value], *, name: str = "", source: tuple[str, ...] = ()) -> None:
         self.op = op
         self.inputs = tuple(inputs)
         self.name = name
         self.source = source
+        self.after: tuple[Node, ...] = ()
         self.graph: Graph | None = None
         types = op.types(tuple(value.type for value in inputs))
         self.outputs = tuple(Value(type, producer=self, index=index) for index, type in enumerate(types))
@@ -105,7 +109,8 @@ class Graph:
             if node.graph is not None:
                 stack.pop()
                 continue
-            floating = [v.producer for v in node.inputs if v.producer and v.producer.graph is None]
+            makers = (v.producer for v in node.inputs)
+            floating = [one for one in (*makers, *node.after) if one and one.graph is None]
             if floating:
                 stack.extend(reversed(floating))
                 continue
@@ -114,6 +119,8 @@ class Graph:
             self._nodes[node] = None
             if self._order is not None:
                 self._order.append(node)
+            if unknown.of_types(value.type for value in node.outputs):
+                self._order = None
             for used in node.inputs:
                 used.uses[node] = None
         return value
@@ -182,6 +189,7 @@ class Graph:
 
 def _topological(nodes: Iterable[Node]) -> Iterator[Node]:
     done: set[Node] = set()
+    before = _deciders(nodes)
     for root in nodes:
         stack = [root]
         while stack:
@@ -189,7 +197,8 @@ def _topological(nodes: Iterable[Node]) -> Iterator[Node]:
             if node in done:
                 stack.pop()
                 continue
-            needed = [v.producer for v in node.inputs if v.producer and v.producer not in done]
+            makers = (v.producer for v in node.inputs)
+            needed = [one for one in (*makers, *before.get(node, ())) if one and one not in done]
             if needed:
                 stack.extend(reversed(needed))
                 continue
@@ -198,23 +207,64 @@ def _topological(nodes: Iterable[Node]) -> Iterator[Node]:
             yield node
 
 
+def _deciders(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
+    """For each node, those that decide sizes it needs and does not see in its inputs."""
+    deciders = unknown.deciders(nodes)
+    if not deciders:
+        return {}
+    needs = {node: unknown.needed_by(node) for node in nodes}
+    return {node: [deciders[name] for name in sorted(names) if name in deciders] for node, names in needs.items()}
+
+
+def every_value(graph: Graph) -> Iterator[Value]:
+    """The inputs of a graph, then the outputs of each node and the values of its subgraphs: in an order of the text."""
+    yield from graph.inputs
+    for node in graph.nodes:
+        yield from node.outputs
+        for inner in node.op.graphs:
+            yield from every_value(inner)
+
+
+def again(node: Node, inputs: Sequence[Value]) -> Node:
+    """The same operation on other values of the same types; its results keep names, types and source."""
+    made = Node(node.op, inputs, name=node.name, source=node.source)
+    for old, new in zip(node.outputs, made.outputs, strict=True):
+        new.name, new.type = old.name, old.type
+    return made
+
+
 def inline(graph: Graph, inputs: Sequence[Value], change: Callable[[Op], Op] = lambda op: op) -> tuple[Value, ...]:
     """The outputs of `graph` on other values, as floating nodes that keep their names and sources, each operation
-    changed by `change`.
+    changed by `change`. Sizes that only data decide keep their names.
     """
     known = dict(zip(graph.inputs, inputs, strict=True))
+    before = _deciders(graph.nodes)
+    copies: dict[Node, Node] = {}
     for node in graph.nodes:
         copy = Node(change(node.op), [known[value] for value in node.inputs], name=node.name, source=node.source)
+        copy.after = tuple(copies[one] for one in before.get(node, ()))
+        copies[node] = copy
         for old, new in zip(node.outputs, copy.outputs, strict=True):
             new.name = old.name
+            new.type = _keeping(old.type, new.type)
             known[old] = new
     return tuple(known[value] for value in graph.outputs)
+
+
+def _keeping(old: Type, new: Type) -> Type:
+    """The new type, where it says no more of a size than that data decide it, with what the old one says."""
+    if not unknown.of_types((new,)) or len(old.shape) != len(new.shape):
+        return new
+    fresh = (isinstance(b, Dim) and b.symbol is not None and b.data_dependent for b in new.shape)
+    shape = tuple(a if vague else b for a, b, vague in zip(old.shape, new.shape, fresh, strict=True))
+    return Type(new.dtype, shape, new.entries)
 
 
 def copy(graph: Graph) -> Graph:
     """The same graph of new nodes; edits of one do not show in the other, nor in each other's subgraphs."""
     made = Graph((Value(value.type, name=value.name) for value in graph.inputs), name=graph.name)
-    made.set_outputs(inline(graph, made.inputs, lambda op: op.with_graphs(copy)), graph.output_names)
+    results = inline(graph, made.inputs, lambda op: op.with_graphs(copy))
+    made.set_outputs(results, graph.output_names)
     made.assumptions, made.decisions = graph.assumptions, graph.decisions
     made.metadata, made.weights = graph.metadata, graph.weights
     return made

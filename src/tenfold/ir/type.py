@@ -53,16 +53,24 @@ class Type:
 
 
 _counter: ContextVar[Iterator[int] | None] = ContextVar("unknown_sizes", default=None)
+_depth: ContextVar[int] = ContextVar("unknown_sizes_numbered", default=0)
 
 
 @contextmanager
 def numbered_unknowns() -> Iterator[None]:
-    """Within it, sizes that only the data decide are named u0, u1, … in order of creation: builds repeat exactly."""
-    token = _counter.set(itertools.count())
+    """Within it, sizes that only the data decide are named u0, u1, … in order of creation: builds repeat exactly.
+
+    Another one inside goes on counting.
+    """
+    if _depth.get():
+        yield
+        return
+    depth, token = _depth.set(1), _counter.set(itertools.count())
     try:
         yield
     finally:
         _counter.reset(token)
+        _depth.reset(depth)
 
 
 def unknown_size() -> Dim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.op import Op
 from tenfold.ir.recipe import sources
@@ -18,7 +19,7 @@ from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Expand, Pad, Reshape, Slice, Split, Tile, Transpose
 from tenfold.rewrite.pattern import exactly, never_negative, same_type
 from tenfold.rewrite.pipeline import Pass
-from tenfold.rewrite.rule import Replacement, Steps, rule, sweep_dead
+from tenfold.rewrite.rule import Replacement, Steps, check_replacement, rule, specialise, sweep_dead
 
 
 @rule("graph (%x: f32[2]) { return Add(%x, f32{-0.0}) }", "graph (%x: f32[2]) { return Add(%x, f32{0.0}) }")
@@ -199,9 +200,13 @@ class CommonSubexpressions(Pass):
                 steps.count("merged")
 
     def _merge(self, graph: Graph, kept: Node, node: Node) -> None:
+        learned: dict[str, Size] = {}
         for new, old in zip(kept.outputs, node.outputs, strict=True):
+            learned |= check_replacement(old, new)
             graph.replace_uses(old, new)
         graph.remove(node)
+        if learned:
+            specialise(graph, learned)
         kept.source = tuple(dict.fromkeys((*kept.source, *node.source)))
 
     def _key(self, op: Op) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tenfold.errors import LimitError
+from tenfold.ir import unknown
 from tenfold.ir.dim import Dim, Size, substitute
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.interpret import bind
@@ -209,7 +210,21 @@ def sweep_dead(graph: Graph, candidates: Iterable[Node]) -> list[Node]:
         node = stack.pop()
         if node.graph is not graph or any(value.uses or value in graph.outputs for value in node.outputs):
             continue
+        if _decides(graph, node):
+            continue
+        freed = unknown.needed_by(node)
         graph.remove(node)
         removed.append(node)
         stack.extend(value.producer for value in node.inputs if value.producer)
+        if freed:
+            stack.extend(one for one in graph.nodes if not freed.isdisjoint(unknown.decided_by(one)))
     return removed
+
+
+def _decides(graph: Graph, node: Node) -> bool:
+    """True if a node decides a size that something else needs."""
+    names = unknown.decided_by(node)
+    if not names:
+        return False
+    needed = unknown.of_sizes(size for size, _ in graph.assumptions)
+    return not names.isdisjoint(needed.union(*(unknown.needed_by(one) for one in graph.nodes if one is not node)))

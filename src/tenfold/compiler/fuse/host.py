@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tenfold.compiler.fuse.grow import is_number
-from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.graph import Graph, Node, Value, again
 from tenfold.ir.text import Weights, show
 
 
@@ -17,7 +17,7 @@ def fragment(nodes: Sequence[Node], results: Sequence[Value]) -> tuple[str, list
     graph = Graph(name="host")
     known = {value: graph.input(f"in{number}", value.type) for number, value in enumerate(reads)}
     for node in nodes:
-        copy = Node(node.op, [known[value] for value in node.inputs], name=node.name, source=node.source)
+        copy = again(node, [known[value] for value in node.inputs])
         known.update(zip(node.outputs, copy.outputs, strict=True))
     graph.set_outputs([known[value] for value in results], [f"out{number}" for number in range(len(results))])
     weights: Weights = {}
