@@ -24,7 +24,8 @@ class Peer(Protocol):
 def open_peer(
     name: str, model: Path | bytes, *, outputs: Sequence[str] | None = None, threads: int | None = None, **opening: Any
 ) -> Peer:
-    """A model in another runtime: "onnxruntime", or "reference" (the interpreter on the graph as it was imported).
+    """A model in another runtime: "onnxruntime", "openvino" (in f32), or "reference" (the interpreter on the graph as
+    it was imported).
 
     `outputs` names any values of the model to return instead of its own outputs, `threads` is how many it may use,
     `opening` is passed on to the importer. OptionError if it is unknown or not installed.
@@ -33,10 +34,16 @@ def open_peer(
         from tenfold.diagnose.reference import Reference
 
         return Reference(model, outputs, opening)
-    if name != "onnxruntime":
-        raise OptionError(f"there is no peer {name!r}", argument="against", remedy="use onnxruntime or reference")
+    if name not in ("onnxruntime", "openvino"):
+        raise OptionError(
+            f"there is no peer {name!r}", argument="against", remedy="use onnxruntime, openvino or reference"
+        )
     if not is_installed(name):
-        raise OptionError("onnxruntime is not installed", argument="against", remedy="pip install 'tenfold[bench]'")
+        raise OptionError(f"{name} is not installed", argument="against", remedy="pip install 'tenfold[bench]'")
+    if name == "openvino":
+        from tenfold.diagnose.openvino_peer import OpenVino
+
+        return OpenVino(model, outputs, threads)
     from tenfold.diagnose.onnxruntime_peer import OnnxRuntime
 
     return OnnxRuntime(model, outputs, threads)

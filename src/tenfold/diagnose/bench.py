@@ -19,7 +19,7 @@ from tenfold.runtime.engine import Engine
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 Work = Callable[[Inputs], object]
-BUFFERS, ROUNDS, WARM_UP, PAUSE = 4, 15, 3, 0.02
+BUFFERS, ROUNDS, LEAST_ROUNDS, WARM_UP, PAUSE = 4, 15, 3, 3, 0.02
 BURST = 0.02
 """The least time, in seconds, that the calls of one turn take together."""
 
@@ -32,11 +32,13 @@ def measure(
     threads: int | None = None,
     top: Ceiling | None = None,
     rounds: int = ROUNDS,
+    seconds: float | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Times of an engine and its peers in milliseconds, as `tenfold bench --json` gives them.
 
     Each turn runs one of them on each of `inputs`, after a pause that lets the threads of the one before fall asleep.
+    After `seconds` no new round is begun, but there are LEAST_ROUNDS of them.
     `roofline_ms` is the least time that `top` allows the first of `inputs`, and `share` the part of that speed which
     the engine reaches; both are null without `top`, and where the engine does not say what its regions do.
     """
@@ -44,7 +46,10 @@ def measure(
         works: dict[str, Work] = {"tenfold": context.run} | {name: peer.run for name, peer in peers.items()}
         bursts = {name: _warmed_up(work, inputs) for name, work in works.items()}
         times: dict[str, list[float]] = {name: [] for name in works}
+        start = time.perf_counter()
         for turn in range(rounds):
+            if seconds and turn >= LEAST_ROUNDS and time.perf_counter() - start > seconds:
+                break
             for name, work in works.items():
                 time.sleep(PAUSE)
                 times[name] += _timed(work, inputs, bursts[name])

@@ -23,7 +23,7 @@ class OnnxRuntime:
         options.log_severity_level = _ERRORS_ONLY
         source = str(model) if isinstance(model, Path) else model
         if outputs is not None:
-            source = _with_outputs(model, outputs)
+            source = with_outputs(model, outputs)
         self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
 
@@ -32,8 +32,8 @@ class OnnxRuntime:
         return dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True))
 
 
-def _with_outputs(model: Path | bytes, outputs: Sequence[str]) -> bytes:
-    """The model with other outputs; weights that lie beside it are read in."""
+def with_outputs(model: Path | bytes, outputs: Sequence[str]) -> bytes:
+    """The ONNX file of a model with other outputs; weights that lie beside it are read in."""
     message = onnx.load(model) if isinstance(model, Path) else onnx.load_from_string(model)
     del message.graph.output[:]
     message.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)

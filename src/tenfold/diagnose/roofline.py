@@ -41,12 +41,31 @@ def ceiling(threads: int) -> Ceiling | None:
     return Ceiling(**json.loads(ran.stdout))
 
 
-def ideal_seconds(engine: Engine, inputs: Mapping[str, Array], top: Ceiling) -> float | None:
-    """The least time of a call, over the regions that it runs; None if one of them does not say what work it does."""
+@dataclass(frozen=True)
+class Demand:
+    """What the regions of a call must do at least: operations, bytes read and written, and the seconds that these take
+    one region after the other, each bound by the greater of the two.
+    """
+
+    flops: float
+    bytes: float
+    seconds: float
+
+
+def demand(engine: Engine, inputs: Mapping[str, Array], top: Ceiling) -> Demand | None:
+    """The demand of a call, over the regions that it runs; None if one of them does not say what work it does."""
     with engine.context() as context:
         steps = context.profile(inputs).steps
     slots = engine.frames(None).find([as_input(spec, inputs[spec.name]) for spec in engine.inputs]).slots
     if any(step.number < 0 for step in steps):
         return None
     labels = [step.label for step in steps if step.label.flops >= 0]
-    return float(sum(max(slots[one.flops] / top.flops, slots[one.bytes] / top.bandwidth) for one in labels))
+    work = [(float(slots[one.flops]), float(slots[one.bytes])) for one in labels]
+    seconds = sum(max(flops / top.flops, moved / top.bandwidth) for flops, moved in work)
+    return Demand(sum(flops for flops, _ in work), sum(moved for _, moved in work), seconds)
+
+
+def ideal_seconds(engine: Engine, inputs: Mapping[str, Array], top: Ceiling) -> float | None:
+    """The least time of a call; None if a region does not say what work it does."""
+    found = demand(engine, inputs, top)
+    return found.seconds if found else None
