@@ -65,7 +65,7 @@ from tenfold.ops.arithmetic import (
 )
 from tenfold.ops.attention import Attention, RotaryEmbedding
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
-from tenfold.ops.control import If, Loop, Scan
+from tenfold.ops.control import If, Loop, Require, Scan
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.dynamic import (
     DynamicExpand,
@@ -110,22 +110,26 @@ from tenfold.ops.recurrent import GRU, LSTM, RNN
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce
 from tenfold.ops.signal import DFT, STFT
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
+from tenfold.ops.text import CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit
 
 # fmt: off
 __all__ = (
     "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "ArgReduce",
     "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitNot", "BitOr", "BitXor", "Cast", "Ceil", "Celu",
-    "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh", "Cumulative",
+    "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh",
+    "CountGrams", "Cumulative",
     "DepthToSpace", "Dequantize", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange",
     "DynamicReshape", "DynamicSlice", "DynamicTile", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill",
     "Floor", "Gather", "GatherElements", "GatherND", "Gelu", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm",
     "HardSigmoid", "HardSwish", "If", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual",
-    "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Loop", "LpNormalize", "MatMul", "MaxPoolIndices", "Maximum",
+    "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MatMul", "MaxPoolIndices", "Maximum",
     "Minimum", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "Or", "PRelu", "Pad",
-    "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "Relu", "Reshape", "Resize",
+    "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require",
+    "Reshape", "Resize",
     "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "ShiftLeft",
     "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
-    "Softsign", "SpaceToDepth", "Split", "Sqrt", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
+    "Softsign", "SpaceToDepth", "Split", "Sqrt", "StringConcat", "StringNormalizer",
+    "StringSplit", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
     "Transpose", "Trunc", "Unique", "Where", "Windows", "Xor", "scalar",
 )
 
@@ -133,7 +137,8 @@ ALL: tuple[type[Op], ...] = (
     Add, Sub, Mul, Div, Mod, Pow, Minimum, Maximum, Neg, Abs, Sign, Floor, Ceil, Trunc, Round, Sqrt, Rsqrt,
     Reciprocal, Exp, Log, Log1p, Expm1, Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh,
     Constant, Sizes, Fill, Iota, Copy, Pick, Windows,
-    If, Loop, Scan,
+    If, Loop, Scan, Require,
+    CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit,
     DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
     Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,
     Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Not, BitAnd, BitOr, BitXor, BitNot,

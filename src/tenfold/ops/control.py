@@ -127,6 +127,24 @@ class Scan(Op):
         return (*state, *(_stacked(rows, value.type, interpreter) for rows, value in ends))
 
 
+class Require(Op):
+    """x, where every element of a bool tensor holds; an error that says `message` where one does not."""
+
+    message: str
+
+    def infer(self, x: Type, condition: Type) -> Type:
+        """The input's type."""
+        if condition.dtype is not dt.boolean:
+            raise ValueError(f"Require takes a bool condition, not {condition}")
+        return x
+
+    def evaluate(self, x: Array, condition: Array) -> Array:
+        """The input itself."""
+        if not condition.all():
+            raise ValueError(self.message)
+        return x
+
+
 def settled(inner: Type, outer: Type) -> Type:
     """The type of a loop's state after the loop: sizes that every turn keeps stay, the others only the data decide."""
     if inner.dtype != outer.dtype or inner.rank != outer.rank:

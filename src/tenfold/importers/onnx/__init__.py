@@ -20,11 +20,13 @@ from tenfold.importers.onnx import (
     image,
     index,
     math,
+    ml,
     nn,
     quant,
     recurrent,
     signal,
     tensor,
+    text,
 )
 from tenfold.importers.onnx.functions import model_functions, versions
 from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
@@ -39,6 +41,7 @@ MOST_ATTEMPTS = 32
 MODULES = (
     *(math, tensor, index, control),
     *(nn, conv, recurrent, attention, einsum, image, signal, quant, contrib),
+    *(text, ml),
 )
 
 TABLE: Table = {key: rows for module in MODULES for key, rows in module.TABLE.items()}
