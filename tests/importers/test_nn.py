@@ -436,7 +436,6 @@ def test_with_symbolic_sizes(case: Case) -> None:
             UnsupportedError,
             "training mode drops elements at random",
         ),
-        (Case("Resize", [IMAGE, None, random(4)]), UnsupportedError, "the scales must be known"),
     ],
     ids=str,
 )

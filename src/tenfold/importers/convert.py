@@ -29,7 +29,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
-from tenfold.ir.type import Type
+from tenfold.ir.type import ENTRIES_LIMIT, Type
 from tenfold.ops.constant import Constant, Fill, Sizes
 
 T = TypeVar("T")
@@ -59,6 +59,17 @@ class Context(Protocol):
 
     def given(self, condition: Size) -> AbstractContextManager[None]:
         """Within it, what is converted runs only where the condition holds."""
+
+    def require(self, label: str, condition: Size) -> None:
+        """Every call that reaches the operator must meet the condition."""
+
+
+class Unfollowed(Exception):
+    """Raised where a converter needs the contents of input `index` as formulas and only the data decide them."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
 
 
 Attribute = int | float | str | Tensor | Subgraph | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
@@ -116,6 +127,38 @@ class Operator:
             return value.type.entries
         array = constant(value)
         return None if array is None else tuple(int(x) for x in array.ravel())
+
+    def contents(self, index: int) -> tuple[Size, ...] | None:
+        """The integer contents of input `index` as formulas; None if absent.
+
+        Where only the data decide them, the operator is converted as a graph of its own that sees them as symbols.
+        """
+        value, found = self.optional(index), self.sizes(index)
+        if value is None or found is not None:
+            return found
+        if not isinstance(value.type.size, int) or value.type.size > ENTRIES_LIMIT or value.type.dtype.is_float:
+            raise self.unsupported(f"input {index}, {value.type}, must hold few integers, of a known number")
+        raise Unfollowed(index)
+
+    def require(self, condition: Size, otherwise: str) -> None:
+        """Every call must meet the condition: ModelError at once with `otherwise` if none can."""
+        if isinstance(condition, int):
+            if not condition:
+                raise self.invalid(otherwise)
+        elif self.context is not None:
+            self.context.require(self.label, condition)
+
+    def axes(self, index: int, rank: int) -> tuple[Size, ...] | None:
+        """The axes that input `index` names in a tensor of that rank, as formulas counted from the start."""
+        found = self.contents(index)
+        return None if found is None else tuple(self.place(axis, rank) for axis in found)
+
+    def place(self, axis: Size, rank: int) -> Size:
+        """An axis of a tensor of that rank counted from the start; a call that names no axis of it is refused."""
+        if isinstance(axis, int):
+            return self.axis(axis, rank)
+        self.require(dim.logical_and(dim.less(axis, rank), dim.less(-rank - 1, axis)), "there is no such axis")
+        return dim.select(dim.less(axis, 0), axis + rank, axis)
 
     def integers_of(self, index: int) -> tuple[int, ...] | None:
         """The contents of integer input `index` where they must be known at build time (axes, kernel shapes).

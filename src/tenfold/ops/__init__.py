@@ -68,6 +68,7 @@ from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
 from tenfold.ops.control import If, Loop, Require, Scan
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.dynamic import (
+    Deferred,
     DynamicExpand,
     DynamicFill,
     DynamicPad,
@@ -104,13 +105,14 @@ from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, DepthToSpace, Expand, Pad, Reshape, Slice, SpaceToDepth, Split, Tile, Transpose
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import MaxPoolIndices, Pool
-from tenfold.ops.primitive import Copy, Pick, Windows
+from tenfold.ops.primitive import Copy, Pick, Windows, Within
 from tenfold.ops.quantize import Dequantize, Quantize
 from tenfold.ops.recurrent import GRU, LSTM, RNN
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce
 from tenfold.ops.signal import DFT, STFT
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
 from tenfold.ops.text import CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit
+from tenfold.ops.winograd import WinogradFilter
 
 # fmt: off
 __all__ = (
@@ -118,7 +120,7 @@ __all__ = (
     "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitNot", "BitOr", "BitXor", "Cast", "Ceil", "Celu",
     "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh",
     "CountGrams", "Cumulative",
-    "DepthToSpace", "Dequantize", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange",
+    "Deferred", "DepthToSpace", "Dequantize", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange",
     "DynamicReshape", "DynamicSlice", "DynamicTile", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill",
     "Floor", "Gather", "GatherElements", "GatherND", "Gelu", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm",
     "HardSigmoid", "HardSwish", "If", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual",
@@ -130,16 +132,16 @@ __all__ = (
     "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
     "Softsign", "SpaceToDepth", "Split", "Sqrt", "StringConcat", "StringNormalizer",
     "StringSplit", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
-    "Transpose", "Trunc", "Unique", "Where", "Windows", "Xor", "scalar",
+    "Transpose", "Trunc", "Unique", "Where", "Windows", "WinogradFilter", "Within", "Xor", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
     Add, Sub, Mul, Div, Mod, Pow, Minimum, Maximum, Neg, Abs, Sign, Floor, Ceil, Trunc, Round, Sqrt, Rsqrt,
     Reciprocal, Exp, Log, Log1p, Expm1, Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh,
-    Constant, Sizes, Fill, Iota, Copy, Pick, Windows,
+    Constant, Sizes, Fill, Iota, Copy, Pick, Windows, Within,
     If, Loop, Scan, Require,
     CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit,
-    DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
+    Deferred, DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
     Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,
     Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Not, BitAnd, BitOr, BitXor, BitNot,
     ShiftLeft, ShiftRight, IsNan, IsInf, Where, Cast,
@@ -149,7 +151,7 @@ ALL: tuple[type[Op], ...] = (
     Affine, Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, LogSigmoid, Mish, PRelu, Relu, ScaledTanh,
     Selu, Shrink, Sigmoid, Silu, Softplus, Softsign, Swish, ThresholdedRelu,
     Attention, RotaryEmbedding,
-    Conv, ConvTranspose,
+    Conv, ConvTranspose, WinogradFilter,
     GridSample, Resize,
     MatMul,
     GroupNorm, LayerNorm, LogSoftmax, LpNormalize, LRN, RMSNorm, Softmax,

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tenfold.ir.dim import Size
+from tenfold.ir.graph import Graph
 from tenfold.ir.op import Array, Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type, unknown_size
+from tenfold.ops.control import escaped, visible_symbols
 from tenfold.ops.movement import Pad
+
+if TYPE_CHECKING:
+    from tenfold.ir.interpret import Interpreter
+
+
+class Deferred(Op):
+    """A graph whose sizes follow from the contents of its small integer inputs, run once these are known.
+
+    Their entries in the graph are symbols of its own; a size that depends on one is unknown outside.
+    """
+
+    body: Graph
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        """The body's types as seen from outside."""
+        if len(self.body.inputs) != len(inputs):
+            raise ValueError(f"its graph takes {len(self.body.inputs)} inputs, and {len(inputs)} are given")
+        outer = visible_symbols(*inputs)
+        types = (value.type for value in self.body.outputs)
+        return tuple(Type(one.dtype, escaped(one.shape, outer)) for one in types)
+
+    def run(self, interpreter: Interpreter, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Run the body."""
+        return interpreter.call(self.body, inputs)
 
 
 class DynamicReshape(Op):

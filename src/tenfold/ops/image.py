@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Literal
 
 import numpy as np
 
+from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type
@@ -35,6 +37,7 @@ class Resize(Op):
     `exclude_outside` the weights of what is there are scaled up to 1. `antialias` widens the filter when it
     shrinks. `region` (starts, then ends, as shares of each axis) and `extrapolation` belong to "tf_crop_and_resize";
     else an axis whose size stays is left as it is. Places are computed in f32.
+    What only the data decide comes as operands f32 in place of the attributes: the scales, then the region.
     """
 
     sizes: tuple[Size, ...]
@@ -48,14 +51,18 @@ class Resize(Op):
     region: tuple[float, ...] = ()
     extrapolation: float = 0.0
 
-    def infer(self, x: Type) -> Type:
+    def infer(self, x: Type, *operands: Type) -> Type:
         """x's element type, the stated sizes; ValueError if they are not one an axis."""
-        if not len(self.sizes) == len(self.scales) == x.rank:
+        stated = [(one.size if one.dtype is dt.f32 else 0) for one in operands] or [len(self.scales)]
+        if len(self.sizes) != x.rank or any(differ(count, x.rank * n) for n, count in enumerate(stated, 1)):
             raise ValueError(f"Resize takes one size and one scale for each axis of {x}")
         return Type(x.dtype, self.sizes)
 
-    def evaluate(self, x: Array) -> Array:
+    def evaluate(self, x: Array, *operands: Array) -> Array:
         """Gather and weigh along each axis that changes."""
+        if operands:
+            scales, region = (tuple(one.tolist()) for one in (*operands, np.zeros(0))[:2])
+            return dataclasses.replace(self, scales=scales, region=region).evaluate(x)
         result, outside = x if self.mode == "nearest" else widen(x), np.zeros((1,) * x.ndim, bool)
         for axis, size in enumerate(known(self.sizes)):
             places, weights, beyond = self.taps(axis, x.shape[axis], size)

@@ -52,7 +52,7 @@ class STFT(Op):
     The window [n] is real; y [B, frames, n // 2 + 1 if `onesided` else n, 2].
     """
 
-    step: int
+    step: Size
     onesided: bool = True
 
     def infer(self, x: Type, window: Type) -> Type:
@@ -67,7 +67,7 @@ class STFT(Op):
     def evaluate(self, x: Array, window: Array) -> Array:
         """One frame after another, in f64."""
         numbers, size = complex_of(x), len(window)
-        starts = range(0, x.shape[1] - size + 1, self.step)
+        starts = range(0, x.shape[1] - size + 1, *known((self.step,)))
         frames = np.stack([numbers[:, start : start + size] for start in starts], axis=1)
         found = np.fft.fft(frames * window.astype(np.float64), axis=2)
         return pairs_of(found[:, :, : size // 2 + 1] if self.onesided else found, x)

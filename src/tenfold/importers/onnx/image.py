@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from tenfold.importers.convert import Operator, Results, Table
-from tenfold.importers.shorthand import apply, axis_of, filled, measure, reshaped, transposed
+from tenfold.importers.convert import Operator, Results, Table, constant
+from tenfold.importers.deferred import deferred
+from tenfold.importers.shorthand import apply, cast, filled, measure, part, reshaped, transposed
 from tenfold.ir import dim
+from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
-from tenfold.ops.arithmetic import Add, Div, Mul, Sub
-from tenfold.ops.constant import Iota
+from tenfold.ir.tensor import Tensor
+from tenfold.ops.arithmetic import Add, Div, Floor, Maximum, Minimum, Mul, Sub
+from tenfold.ops.constant import Constant, Iota, Sizes
 from tenfold.ops.image import GridSample, Resize
+from tenfold.ops.index import Gather
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Expand
 
@@ -27,76 +32,89 @@ COORDINATES = (
 )
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic", "bicubic": "cubic"}
-SIMPLE: dict[str, Any] = {"coordinates": "asymmetric", "rounding": "floor"}
+POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
 def upsample_by_two(node: Operator) -> Results:
     """Upsample of opset 1: a scale for the height and one for the width."""
-    scales = (1.0, 1.0, node.number("height_scale"), node.number("width_scale"))
-    return _resize(node, Resize((), scales, _mode(node), **SIMPLE))
+    return _scaled(node, (1.0, 1.0, node.number("height_scale"), node.number("width_scale")))
 
 
 def upsample_by_attribute(node: Operator) -> Results:
     """Upsample of opset 7."""
-    return _resize(node, Resize((), node.numbers("scales"), _mode(node), **SIMPLE))
+    return _scaled(node, node.numbers("scales"))
+
+
+def _scaled(node: Operator, scales: Sequence[float]) -> Results:
+    given: Value = Constant(Tensor(np.array(scales, np.float32)))()
+    return upsample(dataclasses.replace(node, inputs=(node.input(0), given)))
 
 
 def upsample(node: Operator) -> Results:
     """Upsample of opset 9 and Resize of opset 10: the scales are an input."""
-    return _resize(node, Resize((), _numbers(node, 1), _mode(node), **SIMPLE))
+    op = Resize((), (), _mode(node), coordinates="asymmetric", rounding="floor")
+    return _by_scales(dataclasses.replace(node, inputs=(node.input(0), None, node.input(1))), op)
 
 
 def resize(node: Operator) -> Results:
     """Resize from opset 11 on."""
-    x = node.input(0)
-    axes = tuple(axis_of(axis, x.type.rank) for axis in node.integers("axes", tuple(range(x.type.rank))))
-    coordinates = node.text("coordinate_transformation_mode", "half_pixel", COORDINATES)
     op = Resize(
         sizes=(),
         scales=(),
         mode=_mode(node),
-        coordinates=coordinates,  # type: ignore[arg-type]
+        coordinates=node.text("coordinate_transformation_mode", "half_pixel", COORDINATES),  # type: ignore[arg-type]
         rounding=node.text("nearest_mode", "round_prefer_floor", ROUNDINGS),  # type: ignore[arg-type]
         cubic_a=node.number("cubic_coeff_a", -0.75),
         exclude_outside=node.flag("exclude_outside", False),
         antialias=node.flag("antialias", False),
-        region=_region(node, axes) if coordinates == "tf_crop_and_resize" else (),
         extrapolation=node.number("extrapolation_value", 0.0),
     )
-    sizes = node.sizes(3)
-    if sizes:
-        return _to_sizes(node, op, axes, sizes)
-    given = dict(zip(axes, _numbers(node, 2), strict=True))
-    scales = tuple(given.get(axis, 1.0) for axis in range(x.type.rank))
-    return _resize(node, dataclasses.replace(op, scales=scales))
+    return _to_sizes(node, op) if node.contents(3) else _by_scales(node, op)
 
 
-def _to_sizes(node: Operator, op: Resize, axes: Sequence[int], sizes: Sequence[Size]) -> Results:
-    x = node.input(0)
-    policy = node.text("keep_aspect_ratio_policy", "stretch", ("stretch", "not_larger", "not_smaller"))
-    wanted = dict(zip(axes, sizes, strict=True))
-    scale = 0.0
-    if policy != "stretch":
-        ratios = [_known(node, wanted[axis]) / _known(node, x.type.shape[axis]) for axis in axes]
-        scale = min(ratios) if policy == "not_larger" else max(ratios)
-        wanted = {axis: int(scale * _known(node, x.type.shape[axis]) + 0.5) for axis in axes}
-    final = tuple(wanted.get(axis, size) for axis, size in enumerate(x.type.shape))
-    scales = tuple(scale if axis in wanted else 1.0 for axis in range(x.type.rank))
-    result: Value = dataclasses.replace(op, sizes=final, scales=scales)(x)
-    return result
+def _mode(node: Operator) -> Any:
+    return MODES[node.text("mode", "nearest", MODES)]
 
 
-def _resize(node: Operator, op: Resize) -> Value:
-    x = node.input(0)
-    if len(op.scales) != x.type.rank or min(op.scales, default=1) <= 0:
-        raise node.invalid(f"scales {list(op.scales)} should be one positive number for each axis of {x.type}")
-    pairs = zip(x.type.shape, op.scales, _spans(op, x.type.rank), strict=True)
-    result: Value = dataclasses.replace(op, sizes=tuple(_times(size, scale * span) for size, scale, span in pairs))(x)
-    return result
+def _axes(node: Operator) -> tuple[int, ...]:
+    rank = node.input(0).type.rank
+    return tuple(node.axis(axis, rank) for axis in node.integers("axes", tuple(range(rank))))
 
 
-def _spans(op: Resize, rank: int) -> list[float]:
-    return [op.region[axis + rank] - op.region[axis] if op.region else 1.0 for axis in range(rank)]
+def _to_sizes(node: Operator, op: Resize) -> Value:
+    """A policy other than stretch scales all axes alike: by the least or the greatest of the ratios asked for."""
+    asked, policy = node.contents(3) or (), node.text("keep_aspect_ratio_policy", "stretch", POLICIES)
+    before = [node.input(0).type.shape[axis] for axis in _axes(node)]
+    if policy == "stretch":
+        return _resampled(node, op, asked, filled(0, (len(asked),), dt.f32))
+    least, lesser = (dim.minimum, Minimum()) if policy == "not_larger" else (dim.maximum, Maximum())
+    wanted = [*zip(asked, before, strict=True)]
+    alike = [least(*((2 * want * size + had) // (2 * had) for want, had in wanted)) for size in before]
+    scale = reduce(lesser, (apply(Div(), measure(want, dt.f32), measure(had, dt.f32)) for want, had in wanted))
+    return _resampled(node, op, alike, Expand((len(asked),))(scale))
+
+
+def _by_scales(node: Operator, op: Resize) -> Results:
+    """floor(size * scale), or in a region floor(size * share of it * scale); once the data are known if they decide."""
+    sizes, scales = [node.input(0).type.shape[axis] for axis in _axes(node)], node.input(2)
+    asked = cast(scales, dt.f32)
+    if op.coordinates == "tf_crop_and_resize":
+        ends, starts = (part(node.input(1), 0, at, len(sizes)) for at in (len(sizes), 0))
+        asked = apply(Mul(), asked, cast(apply(Sub(), ends, starts), dt.f32))
+    factors = constant(asked)
+    if factors is not None:
+        if factors.size != len(sizes) or np.min(factors, initial=1) <= 0:
+            raise node.invalid(f"scales {factors.tolist()} should be one positive number for each of {len(sizes)} axes")
+        pairs = zip(sizes, factors.ravel(), strict=True)
+        return _resampled(node, op, [_times(size, float(factor)) for size, factor in pairs], scales)
+    whole = cast(Sizes(tuple(sizes), (len(sizes),))(), dt.f32)
+    found = cast(Floor()(apply(Mul(), whole, asked)), dt.i64)
+    inputs = (node.input(0), node.optional(1), scales, found)
+    return deferred(
+        lambda inner: _resampled(inner, op, inner.contents(3) or (), inner.input(2)),
+        dataclasses.replace(node, inputs=inputs),
+        3,
+    )
 
 
 def _times(size: Size, scale: float) -> Size:
@@ -108,29 +126,34 @@ def _times(size: Size, scale: float) -> Size:
     return size * ratio.numerator // ratio.denominator
 
 
-def _mode(node: Operator) -> Any:
-    return MODES[node.text("mode", "nearest", MODES)]
+def _resampled(node: Operator, op: Resize, sizes: Sequence[Size], scales: Value) -> Value:
+    """The operation with what the node gives for its axes: attributes where it is known, else operands."""
+    x, axes = node.input(0), _axes(node)
+    rank = x.type.rank
+    given = dict(zip(axes, sizes, strict=True))
+    op = dataclasses.replace(op, sizes=tuple(given.get(axis, size) for axis, size in enumerate(x.type.shape)))
+    operands = [_every_axis(scales, axes, rank, 1)]
+    if op.coordinates == "tf_crop_and_resize":
+        starts, ends = (part(node.input(1), 0, at, len(axes)) for at in (0, len(axes)))
+        operands.append(Concat(0)(_every_axis(starts, axes, rank, 0), _every_axis(ends, axes, rank, 1)))
+    known = [constant(one) for one in operands]
+    settings = [tuple(float(number) for number in one.ravel()) for one in known if one is not None]
+    if len(settings) < len(operands):
+        result: Value = op(x, *operands)
+    else:
+        result = dataclasses.replace(op, scales=settings[0], region=settings[1] if settings[1:] else ())(x)
+    return result
 
 
-def _numbers(node: Operator, index: int) -> tuple[float, ...]:
-    found = node.constant(index)
-    if found is None:
-        raise node.unsupported("the scales must be known when the engine is built", "export it with sizes instead")
-    return tuple(float(one) for one in found.ravel())
-
-
-def _region(node: Operator, axes: Sequence[int]) -> tuple[float, ...]:
-    given, rank = _numbers(node, 1), node.input(0).type.rank
-    starts, ends = [0.0] * rank, [1.0] * rank
-    for place, axis in enumerate(axes):
-        starts[axis], ends[axis] = given[place], given[place + len(axes)]
-    return (*starts, *ends)
-
-
-def _known(node: Operator, size: Size) -> int:
-    if not isinstance(size, int):
-        raise node.unsupported("keep_aspect_ratio_policy needs sizes that are known when the engine is built")
-    return size
+def _every_axis(given: Value, axes: Sequence[int], rank: int, default: float) -> Value:
+    """What is given for some axes as f32 for every axis, `default` for the others."""
+    numbers = cast(given, dt.f32)
+    if tuple(axes) == tuple(range(rank)):
+        return numbers
+    places = [axes.index(axis) if axis in axes else len(axes) for axis in range(rank)]
+    pool = Concat(0)(numbers, filled(default, (1,), dt.f32))
+    result: Value = Gather(0)(pool, Constant(Tensor(np.array(places)))())
+    return result
 
 
 def grid_sample(node: Operator) -> Results:
@@ -145,9 +168,9 @@ def grid_sample(node: Operator) -> Results:
 
 def affine_grid(node: Operator) -> Results:
     """The places theta [N, d, d + 1] puts the elements of a tensor of the stated sizes [N, C, *S]: [N, *S, d]."""
-    theta, sizes = node.input(0), node.sizes(1)
+    theta, sizes = node.input(0), node.contents(1)
     if sizes is None:
-        raise node.unsupported("its sizes must follow from the sizes of the inputs")
+        raise node.invalid("it needs sizes")
     spatial, kind = sizes[2:], theta.type.dtype
     axes = [_centres(size, kind, align=node.flag("align_corners", False)) for size in spatial]
     columns = []

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Table, after, input_from_attribute
-from tenfold.importers.shorthand import apply, cast, number, reshaped, transposed
+from tenfold.importers.follow import followed
+from tenfold.importers.onnx.axes import integers, placed
 from tenfold.importers.onnx.tensor import element_type
+from tenfold.importers.shorthand import apply, cast, number, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -16,7 +18,7 @@ from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops import dynamic, index, movement
 from tenfold.ops.arithmetic import Add, Sub
-from tenfold.ops.constant import Constant, Iota, Sizes, scalar
+from tenfold.ops.constant import Constant, Iota, scalar
 from tenfold.ops.index import Reduction
 from tenfold.ops.logic import Equal, GreaterOrEqual, Less, LessOrEqual, Where
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
@@ -80,7 +82,7 @@ def one_hot(node: Operator) -> Results:
     counts = _counted(node)
     depth = counts.type.shape[0]
     axis = node.axis(node.integer("axis", -1), positions.type.rank + 1)
-    counted_back = apply(Add(), positions, Sizes((depth,), ())())
+    counted_back = apply(Add(), positions, cast(reshaped(node.input(1), ()), dt.i64))
     wrapped = Where()(apply(Less(), positions, 0), counted_back, positions)
     places = reshaped(wrapped, (*positions.type.shape[:axis], 1, *positions.type.shape[axis:]))
     counted = reshaped(counts, (depth, *(1,) * (positions.type.rank - axis)))
@@ -129,23 +131,25 @@ def slices(node: Operator) -> Results:
     x = node.input(0)
     starts, ends = node.sizes(1), node.sizes(2)
     axes, steps = node.axes(3, x.type.rank), node.contents(4)
-    if (starts is None or ends is None) and (axes is None or all_known(axes)):
-        return _sliced_by_data(node, x, axes)
+    known = None if axes is None else integers(axes)
+    if (starts is None or ends is None) and (axes is None or known is not None):
+        return _sliced_by_data(node, x, known)
     starts, ends = node.contents(1) or (), node.contents(2) or ()
     axes = tuple(range(len(starts))) if axes is None else axes
     strides = (1,) * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(strides) or 0 in strides:
         raise node.invalid(f"{len(starts)} starts, {len(ends)} ends, {len(axes)} axes, steps {list(strides)}")
-    if not all_known((*axes, *strides)):
+    known, by = integers(axes), integers(strides)
+    if known is None or by is None:
         return _sliced(node, x, (placed(axes, given, (0,) * x.type.rank) for given in (starts, ends, strides)))
-    froms: list[Size] = [0] * x.type.rank
-    counts, by = list(x.type.shape), [1] * x.type.rank
-    for axis, start, end, step in zip(map(int, axes), starts, ends, map(int, strides), strict=True):
-        froms[axis], counts[axis] = span(x.type.shape[axis], start, end, step)
-        by[axis] = step
-    if by == [1] * x.type.rank and tuple(counts) == x.type.shape:
+    steps_of = dict(zip(known, by, strict=True))
+    froms, counts = [*placed(known, starts, (0,) * x.type.rank)], [*placed(known, ends, x.type.shape)]
+    for axis, step in steps_of.items():
+        froms[axis], counts[axis] = span(x.type.shape[axis], froms[axis], counts[axis], step)
+    every = tuple(steps_of.get(axis, 1) for axis in range(x.type.rank))
+    if set(every) <= {1} and tuple(counts) == x.type.shape:
         return x
-    return apply(movement.Slice(tuple(froms), tuple(counts), tuple(by)), x)
+    return apply(movement.Slice(tuple(froms), tuple(counts), every), x)
 
 
 def _sliced(node: Operator, x: Value, rows: Iterable[tuple[Size, ...]]) -> Value:
@@ -161,13 +165,14 @@ def _sliced(node: Operator, x: Value, rows: Iterable[tuple[Size, ...]]) -> Value
     return x
 
 
-def _sliced_by_data(node: Operator, x: Value, axes: tuple[Size, ...] | None) -> Value:
+def _sliced_by_data(node: Operator, x: Value, axes: tuple[int, ...] | None) -> Value:
     count = node.input(1).type.size
     if not isinstance(count, int):
         raise node.unsupported("the number of its starts depends on data")
-    named = tuple(range(count)) if axes is None else tuple(map(int, axes))
     steps = node.optional(4) or Constant(Tensor(np.ones(count, np.int64)))()
-    return apply(dynamic.DynamicSlice(named), x, node.input(1), node.input(2), steps)
+    return apply(
+        dynamic.DynamicSlice(tuple(range(count)) if axes is None else axes), x, node.input(1), node.input(2), steps
+    )
 
 
 def span(size: Size, start: Size, end: Size, step: Size) -> tuple[Size, Size]:

@@ -8,8 +8,10 @@ from functools import reduce
 from typing import Literal
 
 from tenfold.importers.convert import Converter, Operator, Results, Table, after, input_from_attribute
-from tenfold.importers.onnx.shorthand import apply, cast, reshaped
+from tenfold.importers.onnx.axes import along, integers, reduced
+from tenfold.importers.shorthand import apply, cast, reshaped
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
 from tenfold.ops import arithmetic, logic
@@ -87,14 +89,8 @@ def is_inf(node: Operator) -> Results:
     return apply(IsInf(node.flag("detect_positive", True), node.flag("detect_negative", True)), node.input(0))
 
 
-def axes_of(node: Operator, x: Value, index: int) -> tuple[int, ...] | None:
-    """The axes that input `index` names, counted from the start; None where it is absent."""
-    found = node.integers_of(index)
-    return None if found is None else tuple(node.axis(axis, x.type.rank) for axis in found)
-
-
 _ON_BOOLS: Mapping[ReduceKind, ReduceKind] = {"max": "any", "min": "all"}
-_CHANGES_SCALARS = frozenset({"sum_square", "l1", "l2", "log_sum", "log_sum_exp"})
+_CHANGES_SCALARS: tuple[ReduceKind, ...] = ("sum_square", "l1", "l2", "log_sum", "log_sum_exp")
 
 
 def reduction(kind: ReduceKind) -> Converter:
@@ -102,13 +98,17 @@ def reduction(kind: ReduceKind) -> Converter:
 
     def convert(node: Operator) -> Results:
         x = node.input(0)
-        axes = axes_of(node, x, 1)
+        axes: tuple[Size, ...] | None = node.axes(1, x.type.rank)
         if not axes:
             axes = () if node.flag("noop_with_empty_axes", False) else tuple(range(x.type.rank))
-        if not axes and not _CHANGES_SCALARS.intersection((kind,)):
+        if not axes and kind not in _CHANGES_SCALARS:
             return x
         chosen = _ON_BOOLS.get(kind, kind) if x.type.dtype is dt.boolean else kind
-        return apply(Reduce(chosen, tuple(sorted(set(axes))), node.flag("keepdims", True)), x)
+        keepdims = node.flag("keepdims", True)
+        known = integers(axes)
+        if known is None:
+            return reduced(x, chosen, axes, keepdims)
+        return apply(Reduce(chosen, tuple(sorted(set(known))), keepdims), x)
 
     return convert
 
@@ -125,15 +125,17 @@ def arg_reduction(kind: Literal["max", "min"]) -> Converter:
 
 
 def cumulative(kind: Literal["sum", "prod"]) -> Converter:
-    """A converter to `Cumulative`; the axis must be known at build time."""
+    """A converter to `Cumulative`."""
 
     def convert(node: Operator) -> Results:
         x = node.input(0)
-        found = node.integers_of(1)
+        found = node.axes(1, x.type.rank)
         if found is None or len(found) != 1:
             raise node.invalid("it needs one axis")
-        axis = node.axis(found[0], x.type.rank)
-        return apply(Cumulative(kind, axis, node.flag("exclusive", False), node.flag("reverse", False)), x)
+        exclusive, reverse = node.flag("exclusive", False), node.flag("reverse", False)
+        if isinstance(found[0], int):
+            return apply(Cumulative(kind, found[0], exclusive, reverse), x)
+        return along(x, found[0], Cumulative(kind, 1, exclusive, reverse))
 
     return convert
 

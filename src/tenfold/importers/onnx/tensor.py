@@ -18,8 +18,9 @@ from tenfold.importers.convert import (
     input_from_attribute,
 )
 from tenfold.importers.follow import followed
+from tenfold.importers.onnx.axes import chosen, different, integers, placed, with_ones, without
 from tenfold.importers.onnx.proto import DTYPES
-from tenfold.importers.onnx.shorthand import apply, cast, filled, number, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, filled, number, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -121,8 +122,10 @@ def reshape(node: Operator) -> Results:
     """0 keeps a size (unless `allowzero`), one -1 stands for what is left."""
     x, asked = node.input(0), node.sizes(1)
     keep = not node.flag("allowzero", False)
-    if asked is None or any(depends_on_contents(one) for one in asked):
+    if asked is None:
         return apply(dynamic.DynamicReshape(not keep), x, node.input(1))
+    if any(depends_on_contents(one) for one in asked):
+        return reshaped(x, _by_contents(node, x, asked, keep=keep))
     if len([one for one in asked if one == -1]) > 1:
         raise node.invalid(f"the shape {list(asked)} holds -1 twice")
     found = [_kept(node, x, axis, one) if keep and one == 0 else one for axis, one in enumerate(asked)]
@@ -130,6 +133,21 @@ def reshape(node: Operator) -> Results:
         at = found.index(-1)
         found[at] = _rest(node, x, [*found[:at], *found[at + 1 :]])
     return reshaped(x, found)
+
+
+def _by_contents(node: Operator, x: Value, asked: Sequence[Size], *, keep: bool) -> list[Size]:
+    """The shape where only the call tells which sizes are 0 or -1."""
+    own = (*x.type.shape, *(0,) * (len(asked) - x.type.rank))
+    found = [dim.select(dim.equal(one, 0), had, one) if keep else one for one, had in zip(asked, own, strict=False)]
+    left = [dim.equal(one, -1) for one in asked]
+    known = dim.product(dim.select(free, 1, one) for free, one in zip(left, found, strict=True))
+    rest = x.type.size // dim.maximum(known, 1)
+    shape = [dim.select(free, rest, one) for free, one in zip(left, found, strict=True)]
+    node.require(dim.less(dim.total(left), 2), "the shape holds -1 twice")
+    node.require(dim.equal(dim.product(shape), x.type.size), f"{x.type} does not fit the shape")
+    for one in shape:
+        node.require(dim.less(-1, one), "the shape holds a negative size")
+    return shape
 
 
 def _kept(node: Operator, x: Value, axis: int, asked: Size) -> Size:
@@ -159,31 +177,27 @@ def flatten(node: Operator) -> Results:
 
 
 def squeeze(node: Operator) -> Results:
-    """Drop the named axes, which have size 1; without names all that have."""
-    x, named = node.input(0), node.integers_of(1)
-    sizes = x.type.shape
-    if named is not None:
-        axes = {node.axis(axis, x.type.rank) for axis in named}
-    elif any(not isinstance(one, int) and not dim.known_positive(one - 1) for one in sizes):
-        raise node.unsupported(f"without axes, on sizes {x.type} that may or may not be 1", "fix them by shapes=")
-    else:
-        axes = {axis for axis, one in enumerate(sizes) if one == 1}
-    if any(isinstance(sizes[axis], int) and sizes[axis] != 1 for axis in axes):
-        raise node.invalid(f"axes {sorted(axes)} of {x.type} do not all have size 1")
-    return reshaped(x, [one for axis, one in enumerate(sizes) if axis not in axes])
+    """Drop the named axes, which have size 1; without names all that are known to have it, and no others may."""
+    x = node.input(0)
+    sizes, axes = x.type.shape, node.axes(1, x.type.rank)
+    if axes is None:
+        for one in sizes:
+            node.require(1 if isinstance(one, int) else dim.logical_not(dim.equal(one, 1)), "no size may be 1")
+        axes = tuple(axis for axis, one in enumerate(sizes) if one == 1)
+    for axis in axes:
+        node.require(dim.equal(chosen(axis, sizes), 1), f"axes {list(axes)} of {x.type} do not all have size 1")
+    node.require(different(axes), "the axes name one twice")
+    return reshaped(x, without(sizes, axes))
 
 
 def unsqueeze(node: Operator) -> Results:
     """New axes of size 1 at the named places of the result."""
-    x, named = node.input(0), node.integers_of(1)
+    x, named = node.input(0), node.contents(1)
     if named is None:
         raise node.invalid("it needs axes")
-    rank = x.type.rank + len(named)
-    axes = {node.axis(axis, rank) for axis in named}
-    if len(axes) != len(named):
-        raise node.invalid(f"axes {list(named)} name one twice")
-    old = iter(x.type.shape)
-    return reshaped(x, [1 if axis in axes else next(old) for axis in range(rank)])
+    axes = tuple(node.place(axis, x.type.rank + len(named)) for axis in named)
+    node.require(different(axes), f"axes {list(named)} name one twice")
+    return reshaped(x, with_ones(x.type.shape, axes))
 
 
 def transpose(node: Operator) -> Results:
@@ -207,9 +221,7 @@ def split(node: Operator) -> Results:
     """Pieces of the sizes of input 1, or equal ones (the last may be smaller from version 18 on)."""
     x = node.input(0)
     axis = node.axis(node.integer("axis", 0), x.type.rank)
-    sizes = node.sizes(1)
-    if sizes is None and node.optional(1) is not None:
-        raise node.unsupported("its sizes depend on data")
+    sizes = node.contents(1)
     whole, count = x.type.shape[axis], len(node.outputs)
     if sizes is None:
         count = node.integer("num_outputs", count)
@@ -230,11 +242,11 @@ def tile(node: Operator) -> Results:
 
 def tile_one_axis(node: Operator) -> Results:
     """Before version 6: `tiles` copies along one axis, both rank-0 inputs."""
-    x, tiles, axis = node.input(0), node.sizes(1), node.integers_of(2)
-    if not tiles or not axis:
-        raise node.unsupported("its tiles depend on data")
-    at = node.axis(axis[0], x.type.rank)
-    return apply(movement.Tile(tuple(tiles[0] if one == at else 1 for one in range(x.type.rank))), x)
+    x = node.input(0)
+    tiles, axes = node.contents(1), node.axes(2, x.type.rank)
+    if not tiles or not axes:
+        raise node.invalid("it needs tiles and an axis")
+    return apply(movement.Tile(placed(axes, tiles, (1,) * x.type.rank)), x)
 
 
 def expand(node: Operator) -> Results:
@@ -294,8 +306,7 @@ def _padded_with(node: Operator, value: Value) -> Value:
 def pad(node: Operator) -> Results:
     """Counts before all axes, then after all axes; a value that is not constant fills what the counts add."""
     x, counts = node.input(0), node.sizes(1)
-    named = node.integers_of(3)
-    axes = tuple(range(x.type.rank)) if named is None else tuple(node.axis(axis, x.type.rank) for axis in named)
+    axes: Sequence[Size] = node.axes(3, x.type.rank) or tuple(range(x.type.rank))
     mode = node.text("mode", "constant", ("constant", "reflect", "edge", "wrap"))
     given = node.optional(2)
     value = constant(given) if given is not None else np.zeros(1, x.type.dtype.numpy)
@@ -304,16 +315,16 @@ def pad(node: Operator) -> Results:
     if value is None or value.size != 1:
         raise node.invalid("its value must be a single number")
     plain = value.item() if x.type.dtype.is_float else int(value.item())
-    if counts is None:
-        return apply(dynamic.DynamicPad(axes, mode, plain), x, node.input(1))
+    known = integers(axes)
+    if counts is None and known is not None:
+        return apply(dynamic.DynamicPad(known, mode, plain), x, node.input(1))
+    counts = counts or node.contents(1) or ()
     if len(counts) != 2 * len(axes):
         raise node.invalid(f"{len(counts)} counts for {len(axes)} axes")
-    before, after = ([0] * x.type.rank, [0] * x.type.rank)  # type: tuple[list[Size], list[Size]]
-    for position, axis in enumerate(axes):
-        before[axis], after[axis] = counts[position], counts[position + len(axes)]
     if all(one == 0 for one in counts):
         return x
-    return apply(movement.Pad(tuple(before), tuple(after), mode, plain), x)  # type: ignore[arg-type]
+    starts, ends = (placed(axes, half, (0,) * x.type.rank) for half in (counts[: len(axes)], counts[len(axes) :]))
+    return apply(movement.Pad(starts, ends, mode, plain), x)  # type: ignore[arg-type]
 
 
 def space_to_depth(node: Operator) -> Results:

@@ -13,7 +13,17 @@ from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
 from onnx.defs import onnx_opset_version
 
 from tenfold.errors import LimitError, ModelError, TenfoldError, UnsupportedError
-from tenfold.importers.convert import Attribute, Missing, Operator, Results, Table, choose
+from tenfold.importers.convert import (
+    Attribute,
+    Converter,
+    Missing,
+    Operator,
+    Results,
+    Table,
+    Unfollowed,
+    choose,
+)
+from tenfold.importers.deferred import deferred
 from tenfold.importers.onnx.functions import (
     FunctionKey,
     domain_of,
@@ -105,10 +115,16 @@ class Walk:
         key = (label, condition)
         if key not in self.decisions:
             raise Undecided(*key)
-        met = condition if self.decisions[key] else dim.logical_not(condition)
-        unreached = dim.logical_not(dim.product(self.guards))
-        self.assumptions[dim.logical_or(unreached, met), label] = None
+        self.require(label, condition if self.decisions[key] else dim.logical_not(condition))
         return self.decisions[key]
+
+    def require(self, label: str, condition: Size) -> None:
+        """Every call that reaches the operator must meet the condition, if that shows before the data are known."""
+        if condition in self.guards or (isinstance(condition, Dim) and condition.data_dependent):
+            return
+        met = dim.logical_or(dim.logical_not(dim.product(self.guards)), condition)
+        if met not in {known for known, _ in self.assumptions}:
+            self.assumptions[met, label] = None
 
     @contextmanager
     def given(self, condition: Size) -> Iterator[None]:
@@ -144,7 +160,7 @@ class Walk:
         if not least <= len(node.input) <= most:
             raise operator.invalid(f"it takes {least} to {most} inputs, and {len(node.input)} are given")
         try:
-            results = converter(operator)
+            results = _converted(converter, operator)
         except UnsupportedError as error:
             self.missing[Missing(domain, node.op_type, version, operator.label, _reason(error, operator))] = None
             raise Poisoned(operator.label) from error
@@ -283,6 +299,13 @@ class Branch:
         if any(value is None for value in found):
             raise Poisoned(self.message.name)
         return tuple(value for value in found if value is not None)
+
+
+def _converted(convert: Converter, operator: Operator) -> Results:
+    try:
+        return convert(operator)
+    except Unfollowed as unfollowed:
+        return deferred(convert, operator, unfollowed.index)
 
 
 def _constant(entries: list[int], shape: tuple[int, ...], type: Type) -> Value:
