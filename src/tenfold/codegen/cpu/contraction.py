@@ -18,7 +18,7 @@ from tenfold.codegen.cpu.flow import choose, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.microkernel import Block, Tile
+from tenfold.codegen.cpu.microkernel import Block, Tile, call_tile
 from tenfold.codegen.cpu.outsite import OutSite, Stream
 from tenfold.codegen.cpu.stage import StageWriter, divided, least
 from tenfold.codegen.cpu.storage import cast, widen
@@ -209,14 +209,10 @@ class _Writer(StageWriter):
     def _sum(self, rows: Vector, left: Vector, arguments: Sequence[ir.Value]) -> None:
         """Call the micro-kernel of the least height that holds `rows`."""
 
-        def call(tiles: Mapping[int, ir.Function], heights: Sequence[int]) -> None:
-            if len(heights) == 1:
-                self.builder.call(tiles[heights[0]], arguments)
-                return
-            high, low = heights[:1], heights[1:]
-            choose(self.scalar, rows > low[0], lambda: call(tiles, high), lambda: call(tiles, low))
+        def call(masked: bool) -> None:
+            call_tile(self.scalar, self.tiles[masked], self.block, rows, arguments)
 
-        branches = [functools.partial(call, tiles, self.block.heights) for tiles in self.tiles.values()]
+        branches = [functools.partial(call, masked) for masked in self.tiles]
         if self.form.separate:
             choose(self.scalar, left.equals(self.block.columns), *branches)
         else:

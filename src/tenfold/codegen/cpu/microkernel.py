@@ -8,7 +8,7 @@ and terms whatever the block's shape, so a result never depends on which block c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -48,18 +48,22 @@ class Block:
         return tuple(found)
 
 
-def block_of(isa: Isa, total: DType, columns: Size) -> Block:
-    """The block for sums of type `total`: as many vectors to a row as leave the fewest lanes of the last panel idle,
-    and rows for all registers but those for a row of B and for an element of A.
+def blocks_of(isa: Isa, total: DType) -> list[Block]:
+    """The blocks for sums of type `total`, the usual best first: so many vectors to a row, and rows for all registers
+    but those for a row of B and for an element of A.
     """
-    lanes = isa.lanes(total.itemsize)
     choices = (2, 3, 4, 1) if isa.architecture == "x86_64" else (3, 2, 4, 1)
-    vectors = choices[0]
-    if isinstance(columns, int):
-        needed = -(-columns // lanes)
-        vectors = min(choices, key=lambda one: -(-needed // one) * one)
-    rows = min(_ROWS, (isa.vector_registers - vectors - 1) // vectors)
-    return Block(rows - rows % 2, vectors, lanes)
+    heights = ((vectors, min(_ROWS, (isa.vector_registers - vectors - 1) // vectors)) for vectors in choices)
+    return [Block(max(1, rows - rows % 2), vectors, isa.lanes(total.itemsize)) for vectors, rows in heights]
+
+
+def block_of(isa: Isa, total: DType, columns: Size) -> Block:
+    """Of those the one that leaves the fewest lanes of the last panel idle."""
+    found = blocks_of(isa, total)
+    if not isinstance(columns, int):
+        return found[0]
+    needed = -(-columns // found[0].lanes)
+    return min(found, key=lambda one: -(-needed // one.vectors) * one.vectors)
 
 
 def sum_of(*dtypes: DType) -> DType:
@@ -191,6 +195,21 @@ class Tile:
         else:
             loaded = masked_load(mask, address, kind)
         return cast(dtype, self.total, widen(dtype, vector.wrap(loaded)))
+
+
+def call_tile(
+    code: Vectors, tiles: Mapping[int, ir.Function], block: Block, rows: Vector, arguments: Sequence[ir.Value]
+) -> None:
+    """Call the micro-kernel of the least height that holds `rows`; `tiles` are those of a block's heights."""
+
+    def call(heights: Sequence[int]) -> None:
+        if len(heights) == 1:
+            code.builder.call(tiles[heights[0]], arguments)
+            return
+        high, low = heights[:1], heights[1:]
+        choose(code, rows > low[0], lambda: call(high), lambda: call(low))
+
+    call(block.heights)
 
 
 def masked_load(mask: Vector, address: ir.Value, kind: ir.Type) -> ir.Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tenfold.codegen.cpu import gemm, pointwise, recurrent, reduce, scan, scatter, sort
-from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, transposed
+from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, transposed, winograd
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -16,6 +16,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     scatter.STRATEGY,
     narrow.STRATEGY,
     depthwise.STRATEGY,
+    winograd.STRATEGY,
     direct.STRATEGY,
     transposed.STRATEGY,
     generic.STRATEGY,

@@ -1,0 +1,341 @@
+"""Winograd's convolution: 3x3 with fewer products than its definition, for rounding errors a little greater.
+
+The results differ from the exact ones by at most `ops.winograd.error_bound`; in trained networks about twice as much as
+sums in f32 do anyway. An infinity or NaN in the image spreads to the results of its tile.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenfold.codegen.cpu.conv.direct import weights_of
+from tenfold.codegen.cpu.conv.tiles import Form, source
+from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.lines import surrounding_arguments, surroundings
+from tenfold.codegen.cpu.microkernel import Block, blocks_of
+from tenfold.codegen.cpu.outsite import Stream
+from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
+from tenfold.codegen.cpu.product import asked, moving
+from tenfold.codegen.cpu.stage import address, ordered
+from tenfold.codegen.region import THREADS, Anchored, Operand, Region
+from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import f32
+from tenfold.ops.conv import Conv
+from tenfold.ops.movement import Reshape
+from tenfold.ops.winograd import POINTS, TAPS, WinogradFilter
+from tenfold.target import Target
+
+_SIZE = f32.itemsize
+_GRAIN = 1 << 18
+"""Multiplications of about 5 µs: less is not worth a part of its own."""
+_MOST = 64
+"""The most tiles in a stretch."""
+_FEW = 8
+"""Blocks of tiles below which they are not worth sharing: all of them are gathered first."""
+_TYPICAL = 56
+"""Pixels along a side of an image of unknown size."""
+_GATHERED, _SCATTERED, _WRITTEN = 5.0, 4.0, 6.0
+"""Cycles a vector, about: of a point gathered, of a point scattered, of a result written."""
+_CALL, _LATENCY = 60, 4
+"""Cycles of a call of the micro-kernel beside its products, about; the fewest of a term."""
+_BANDWIDTH = 7
+"""Bytes of filters that come from memory in a cycle, about."""
+_GAIN = 0.9
+"""The share of the direct convolution's cycles that this one may take to be worth its errors."""
+
+
+class Winograd:
+    """Conv of 3x3 taps, stride 1, in f32 with constant weights and adjacent channels."""
+
+    name = "conv.winograd"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """Tiles of 4x4 and 2x2 results, gathered by the way or first, whichever seems faster first; a Refusal for what
+        is no such convolution, or seems faster without.
+        """
+        found = weights_of(region)
+        if isinstance(found, Refusal):
+            return found
+        assert isinstance(region, Anchored) and isinstance(region.anchor, Conv)
+        isa = isa_of(target)
+        reason = _refuse(region, isa)
+        if reason:
+            return Refusal(reason)
+        every = [_Problem(region, isa, *row) for row in itertools.product(POINTS, (False, True))]
+        cheap = [one for one in every if one.cycles < _GAIN * _direct(region, isa)]
+        cheap.sort(key=lambda one: (one.cycles, one.apart != one.few))
+        return [one.tactic for one in cheap] or Refusal("the products saved are not worth the transforms")
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
+        """One stage, or one that gathers and one that multiplies."""
+        assert isinstance(region, Anchored)
+        problem = _Problem(region, isa_of(target), int(tactic["results"]), tactic["gathered"] == "first")
+        return problem.kernel()
+
+
+STRATEGY = Winograd()
+
+
+def _refuse(region: Anchored, isa: Isa) -> str:
+    conv, (x, w) = region.anchor, region.inputs
+    assert isinstance(conv, Conv)
+    if any(one.dtype is not f32 for one in region.inputs) or region.body.inputs[0] is not f32:
+        return "not of f32"
+    if tuple(w.shape[2:]) != (TAPS, TAPS) or {*conv.strides, *conv.dilations} != {1}:
+        return "not 3x3 of stride 1"
+    if conv.groups != 1 or x.strides[1] != 1:
+        return "groups, or channels that are not adjacent"
+    channels = w.shape[1]
+    if not isinstance(channels, int) or channels < isa.lanes(_SIZE):
+        return "channels do not fill a vector"
+    return ""
+
+
+def _direct(region: Anchored, isa: Isa) -> float:
+    """Cycles of the convolution by its definition, about."""
+    outputs, channels = (int(size) for size in region.inputs[1].shape[:2])  # type: ignore[arg-type]
+    terms = TAPS * TAPS * channels
+    pixels = dim.product((_typical(region.domain[0], 1), *(_typical(size, _TYPICAL) for size in region.domain[2:])))
+    assert isinstance(pixels, int)
+    return max(pixels * terms * -(-outputs // isa.lanes(_SIZE)), terms * outputs * _SIZE / _BANDWIDTH)
+
+
+def _typical(size: Size, otherwise: int) -> int:
+    return size if isinstance(size, int) else otherwise
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A convolution to be done with tiles of `results` x `results`; `apart`: all tiles are gathered first."""
+
+    region: Anchored
+    isa: Isa
+    results: int
+    apart: bool
+
+    @property
+    def tactic(self) -> Tactic:
+        """What the strategy calls it."""
+        way = "first" if self.apart else "by the way"
+        return Tactic(STRATEGY.name, (("results", self.results), ("gathered", way)))
+
+    @property
+    def side(self) -> int:
+        """Pixels of the image along a tile."""
+        return self.results + TAPS - 1
+
+    @property
+    def channels(self) -> int:
+        """Channels of the image."""
+        channels = self.region.inputs[1].shape[1]
+        assert isinstance(channels, int)
+        return channels
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the result."""
+        outputs = self.region.domain[1]
+        assert isinstance(outputs, int)
+        return outputs
+
+    @property
+    def counts(self) -> tuple[Size, Size, Size]:
+        """Images, tiles down and tiles across."""
+        images, _, height, width = self.region.domain
+        return (images, dim.ceildiv(height, self.results), dim.ceildiv(width, self.results))
+
+    @functools.cached_property
+    def tiles(self) -> int:
+        """All tiles, of a typical size where it is not known."""
+        images, _, *sizes = self.region.domain
+        found = _typical(images, 1)
+        for size in sizes:
+            found *= -(-_typical(size, _TYPICAL) // self.results)
+        return found
+
+    @functools.cached_property
+    def block(self) -> Block:
+        """The micro-kernel that multiplies these tiles in the fewest cycles."""
+        return min(blocks_of(self.isa, f32), key=self._products)
+
+    @property
+    def few(self) -> bool:
+        """Whether tiles are too few to be shared by threads."""
+        return self.tiles <= _FEW * self.block.rows
+
+    def _products(self, block: Block) -> float:
+        """Cycles of all products, about."""
+        whole, rest = divmod(min(self.tiles, self._most(block)), block.rows)
+        heights = [block.rows] * whole + [min(one for one in block.heights if one >= rest)] * (rest > 0)
+        cycles = sum(self.channels * max(rows * block.vectors, _LATENCY) + _CALL for rows in heights)
+        panels = -(-self.outputs // block.columns)
+        return cycles * panels * self.side**2 * self.tiles / min(self.tiles, self._most(block))
+
+    @property
+    def cycles(self) -> float:
+        """Cycles on one thread, about."""
+        lanes, points = self.isa.lanes(_SIZE), self.side**2
+        gathered = self.tiles * -(-self.channels // lanes) * points * _GATHERED
+        written = points * _SCATTERED + self.results**2 * _WRITTEN
+        scattered = self.tiles * -(-self.outputs // lanes) * written
+        filters = points * self.channels * self.outputs * _SIZE / _BANDWIDTH
+        return max(self._products(self.block), filters) + gathered + scattered
+
+    def _most(self, block: Block) -> int:
+        """Tiles in a stretch: as many as share three quarters of the second cache with their products."""
+        each = self.side**2 * _SIZE * (self.channels + block.columns)
+        return max(1, min(_MOST, self.isa.l2 * 3 // 4 // each) // block.rows) * block.rows
+
+    @property
+    def pitch(self) -> int:
+        """Bytes from a tile's row to the next: rows of a block in different sets of the first cache."""
+        size = self.channels * _SIZE
+        size += -size % 64
+        return size + 64 * (size % 128 == 0)
+
+    def kernel(self) -> Kernel:
+        """The kernel."""
+        images, down, across = self.counts
+        tiles = images * down * across
+        if not self.apart:
+            form = self._form(gathers=True, multiplies=True)
+            values, scratch = self._numbers(form, self.pitch * self._most(self.block) + 64)
+            values |= self._parts(tiles, columns=False) | {"@seen": 0}
+            return Kernel((self._stage(form, values),), scratch)
+        point = dim.ceildiv(tiles, self.block.rows) * (self.block.rows * self.pitch) + 64
+        first, second = self._form(True, False), self._form(False, True)
+        ahead, little = self._numbers(first, point)
+        ahead |= self._gatherers(tiles) | {"@seen": Workspace()}
+        values, scratch = self._numbers(second, point)
+        values |= self._parts(tiles, columns=True) | {"@seen": Workspace()}
+        stages = (self._stage(first, ahead), self._stage(second, values))
+        return Kernel(stages, max(little, scratch), point * self.side**2)
+
+    def _stage(self, form: Form, values: dict[str, Argument]) -> Stage:
+        parts = [values["row_parts"], values["column_parts"]]
+        assert all(isinstance(one, int | dim.Dim) for one in parts)
+        return Stage(source(form), ordered(form.names, values), dim.product(parts))  # type: ignore[arg-type]
+
+    def _form(self, gathers: bool, multiplies: bool) -> Form:
+        region, streams = self.region, self._streams()
+        extras, ends = len(region.extra), len(region.extra) + len(region.outputs)
+        return Form(
+            isa=self.isa,
+            points=POINTS[self.results],
+            block=self.block if multiplies else Block(1, 1, self.isa.lanes(_SIZE)),
+            gathers=gathers,
+            multiplies=multiplies,
+            groups=len(self._groups) if multiplies else 0,
+            body=region.body,
+            extra=tuple(streams[:extras]) if multiplies else (),
+            outputs=tuple(streams[extras:ends]) if multiplies else (),
+            indices=tuple(zip(asked(region), streams[ends:], strict=True)) if multiplies else (),
+            around=surroundings(region, (), frozenset()),
+        )
+
+    @functools.cached_property
+    def _moving(self) -> tuple[Operand, ...]:
+        return moving(self.region)
+
+    @functools.cached_property
+    def _groups(self) -> list[tuple[Size, ...]]:
+        """The different ways, in bytes, in which operands of the body move along images, lines and columns."""
+        ways = [_steps(one) for one in self._moving]
+        return list(dict.fromkeys(way for way in ways if any(step != 0 for step in way)))
+
+    def _streams(self) -> list[Stream]:
+        found = []
+        for one in self._moving:
+            way, column = _steps(one), one.strides[1]
+            group = self._groups.index(way) if way in self._groups else None
+            known = column if isinstance(column, int) and column in (0, 1) else None
+            found.append(Stream(one.dtype, group, 1 if self.outputs == 1 else known))
+        return found
+
+    def _gatherers(self, tiles: Size) -> dict[str, Argument]:
+        """How many parts gather all tiles."""
+        work = tiles * (self.channels * self.side**2 * 8)
+        wanted = dim.maximum(1, dim.minimum(dim.minimum(tiles, 4 * THREADS), work // _GRAIN))
+        return {"row_parts": wanted, "column_parts": 1}
+
+    def _parts(self, tiles: Size, columns: bool) -> dict[str, Argument]:
+        """Into how many parts the tiles and, if allowed, the panels of filters are shared."""
+        most = dim.select(dim.less(THREADS, 2), 1, 4 * THREADS)
+        work = tiles * (self.side**2 * self.channels * self.outputs) // _GRAIN
+        wanted = dim.maximum(1, dim.minimum(most, work))
+        panels = min(-(-self.outputs // self.block.columns), 1 << 30 if columns else 1)
+        column_parts = dim.maximum(1, dim.minimum(panels, wanted))
+        rows = dim.minimum(dim.ceildiv(tiles, self.block.rows), dim.ceildiv(wanted, column_parts))
+        return {"row_parts": dim.maximum(1, rows), "column_parts": column_parts}
+
+    def _numbers(self, form: Form, point: Size) -> tuple[dict[str, Argument], int]:
+        """The arguments but for parts, and the bytes of scratch; a point's rows are `point` bytes after another's."""
+        region, (x, w) = self.region, self.region.inputs
+        images, down, across = self.counts
+        stretch = self._most(form.block)
+        values, scratch = self._places(form, point, stretch)
+        conv = region.anchor
+        assert isinstance(conv, Conv)
+        values |= {
+            "channels": self.channels,
+            "seen.tile": self.pitch,
+            "seen.point": point,
+            "tiles": images * down * across,
+            "across": across,
+            "down": down,
+            "stretch": stretch,
+            "@x": address(x),
+            **dict(zip(("x.image", "x.row", "x.column"), _steps(x), strict=True)),
+            "height": x.shape[2],
+            "width": x.shape[3],
+            "above": conv.pads_before[0],
+            "left": conv.pads_before[1],
+        }
+        if not form.multiplies:
+            return values, scratch
+        values |= {"@filters": self._filters(w), "columns": self.outputs}
+        values |= {"result.height": region.domain[2], "result.width": region.domain[3]}
+        for number, way in enumerate(self._groups):
+            values |= {f"group{number}.{word}": one for word, one in zip(("image", "row", "column"), way, strict=True)}
+        for (name, _), one in zip(form.streams.items(), self._moving, strict=True):
+            values[name] = one.offset if name.startswith("@index") else address(one)
+            values[f"column.{name}"] = one.strides[1] * one.dtype.itemsize
+        return values | surrounding_arguments(region, address), scratch
+
+    def _places(self, form: Form, point: Size, stretch: int) -> tuple[dict[str, Argument], int]:
+        """Where everything lies in scratch, and how much there is."""
+        points, wide, made = self.side**2, form.block.columns * _SIZE, self.results**2
+        line = self.channels * _SIZE
+        sizes: dict[str, Size] = {}
+        if form.gathers:
+            sizes |= {"at.places": self.side * 64, "at.zeros": line + -line % 64}
+        if form.multiplies:
+            product = stretch * wide + 64
+            sizes |= {"at.seen": point * points if form.gathers else 0, "at.lines": 8 * points * stretch}
+            sizes |= {"at.products": product * points, "at.made": made * wide}
+            sizes |= {"at.offsets": 8 * made * stretch * form.groups, "at.ends": 16 * stretch}
+        values: dict[str, Argument] = {}
+        end = 0
+        for name, size in sizes.items():
+            assert isinstance(size, int)
+            values[name] = end
+            end += size + -size % 64
+        return values | {"products.point": stretch * wide + 64}, end
+
+    def _filters(self, w: Operand) -> Packed:
+        """The weights at all points: [panel][point][channel][column]."""
+        width = self.block.columns
+        shape = (self.outputs, self.channels, self.side**2)
+        recipe = (*(view_recipe(w) or ()), WinogradFilter(POINTS[self.results]), Reshape(shape))
+        return Packed(w.value, (*recipe, *panel_recipe(shape, (-1, 2, 1, 0), width)))
+
+
+def _steps(operand: Operand) -> tuple[Size, ...]:
+    """Bytes from an image to the next, from a line to the next, from a column to the next."""
+    strides, size = operand.strides, operand.dtype.itemsize
+    return (strides[0] * size, strides[2] * size, strides[3] * size)
