@@ -10,13 +10,15 @@ from tenfold.target import Target
 
 PRECISIONS = ("model", "f32", "tf32", "bf16", "f16")
 BUILT_PRECISIONS = ("model", "f32")
+WINOGRAD = ("auto", "off")
 
 
 @dataclass(frozen=True)
 class Options:
     """How to build. `targets` are machines, `precision` element types of the arithmetic, `effort` 0 (cost model only)
     to 3 (until every tactic is timed), `threads` the most threads a call uses (None: all usable CPUs; a default kept
-    in the engine, never part of a kernel), `memory_limit` the most bytes that weights and arena may take.
+    in the engine, never part of a kernel), `memory_limit` the most bytes that weights and arena may take. `winograd`
+    "off" keeps convolutions to the sums that define them, "auto" allows fewer products for slightly greater errors.
     """
 
     targets: tuple[Target, ...]
@@ -24,6 +26,7 @@ class Options:
     effort: int = 1
     threads: int | None = None
     memory_limit: int | None = None
+    winograd: str = "auto"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -35,6 +38,10 @@ class Options:
                 f"precision {self.precision!r} is not built on CPUs yet",
                 argument="precision",
                 remedy="use 'model' (types as written) or 'f32'",
+            )
+        if self.winograd not in WINOGRAD:
+            raise OptionError(
+                f"winograd is 'auto' or 'off', not {self.winograd!r}", argument="winograd", remedy="use 'off'"
             )
         if self.effort not in range(4):
             raise OptionError(f"effort is 0, 1, 2 or 3, not {self.effort!r}", argument="effort", remedy="use 1")

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 from tenfold.codegen.strategy import Strategy
 from tenfold.errors import TargetError
+from tenfold.options import Options
 from tenfold.target import Target
 
 
-def strategies_for(target: Target) -> Sequence[Strategy]:
-    """The strategies of a target, best first; TargetError if there are none."""
+def strategies_for(target: Target, options: Options | None = None) -> Sequence[Strategy]:
+    """The strategies of a target that the options allow, best first; TargetError if there are none."""
     if target.kind == "cpu":
         from tenfold.codegen.cpu.strategies import STRATEGIES
 
-        return STRATEGIES
+        barred = {"conv.winograd"} if options and options.winograd == "off" else set()
+        return [one for one in STRATEGIES if one.name not in barred]
     if target.kind == "cuda":
         from tenfold.codegen.cuda.strategies import STRATEGIES as FOR_GPUS
 

@@ -79,7 +79,7 @@ def compile_for(
         said.append(f"{len(graph)} operations")
     with phase("kernels") as said:
         refusals: list[NotFused] = []
-        items = cover(graph, layout, codegen.strategies_for(target), target, refusals)
+        items = cover(graph, layout, codegen.strategies_for(target, options), target, refusals)
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("compile") as said:
         scheduler = Scheduler(graph, layout, items, weights)
@@ -113,6 +113,7 @@ def build(
     effort: int = 1,
     threads: int | None = None,
     memory_limit: int | None = None,
+    winograd: str = "auto",
     outputs: Sequence[str] | None = None,
     example_inputs: Any = None,
     data_root: str | os.PathLike[str] | None = None,
@@ -126,13 +127,14 @@ def build(
     ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
     most and multiple). `precision` is "model" (types as written) or "f32". `effort` 0 to 3 is how long to look for
     faster kernels, `threads` the most threads a call uses, `memory_limit` the most bytes of weights and arena.
+    `winograd` "off" keeps 3x3 convolutions to the sums that define them, at two to four times their cost.
     `outputs` names any values of the model to return instead of its own outputs; `data_root` is where external data
     lie. `cache` is True, False or a folder; `progress(phase, done, total)` is called as work goes on.
 
     Raises ModelError for a damaged model, UnsupportedError for one this version cannot build, OptionError for an
     argument that cannot hold, TargetError for a machine there is no code for.
     """
-    options = Options(Target.parse(target), precision, effort, threads, memory_limit)
+    options = Options(Target.parse(target), precision, effort, threads, memory_limit, winograd)
     if plugins:
         raise OptionError("this version takes no plugins", argument="plugins", remedy="leave it out")
     if example_inputs is not None:

@@ -50,7 +50,7 @@ class EngineCache:
         if digest is None:
             return None
         machines = [f"{t.portable} {t.native}" for t in options.targets]
-        said = [digest, machines, options.precision, options.effort, options.threads]
+        said = [digest, machines, options.precision, options.effort, options.threads, options.winograd]
         said += [options.memory_limit, repr(sorted(opening.items())), __version__, _code(), version("llvmlite")]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
