@@ -117,13 +117,13 @@ GOLDEN = {
         """graph (%x: f32[9, 4], %i: i64[N]) {
           return Neg(Gather<axis=0>(%x, %i))
         }""",
-        ["Constant Less Add Where Minimum Maximum [N, 1]", "Index Load Neg [N, 4]"],
+        ["Constant Within [N, 1]", "Index Load Neg [N, 4]"],
     ),
     "what is picked from is complete before": (
         """graph (%x: f32[9, 4], %i: i64[9, 4]) {
           return GatherElements<axis=0>(Exp(%x), %i)
         }""",
-        ["Exp [9, 4]", "Constant Less Add Where Minimum Maximum Index Load [9, 4]"],
+        ["Exp [9, 4]", "Constant Within Index Load [9, 4]"],
     ),
     "picks of picks are two sweeps": (
         """graph (%x: f32[9, 4]) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type
@@ -21,6 +22,21 @@ class Copy(Elementwise):
 
     def entry(self, x: Size) -> Size:
         return x
+
+
+class Within(Elementwise):
+    """An index into an axis of a size, counted from the start: index, or size + index if that is below 0.
+
+    IndexError for one that lies outside of the axis; in an engine the call fails with ExecutionError.
+    """
+
+    def compute(self, index: Array, size: Array) -> Array:
+        if ((index < -size) | (index >= size)).any():
+            raise IndexError(f"an index lies outside of an axis of {size.max()} elements")
+        return np.where(index < 0, index + size, index)
+
+    def entry(self, index: Size, size: Size) -> Size:
+        return dim.select(dim.less(index, 0), index + size, index)
 
 
 class Windows(Op):

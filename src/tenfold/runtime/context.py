@@ -42,12 +42,7 @@ class Context:
         self._plan = plan = engine.plan
         self._frames: Frames = engine.frames(threads)
         self._cancel = np.zeros(1, np.int64)
-        self._invocation = Invocation(
-            engine.program, threads=self._frames.threads, team=engine.team, cancel=self._cancel
-        )
-        self._arena = Arena(engine.arena_limit)
-        self._bases = self._invocation.bases
-        self._bases[WEIGHTS] = engine.weights.ctypes.data
+        self._open()
         self._frame: Frame | None = None
         self._replay: Replay | None = None
         self._replayed: Frame | None = None
@@ -67,6 +62,20 @@ class Context:
         """How many native calls the last call made: one for each native span."""
         self.reentries = 0
         """How often they went on after a look at signals, which they take every 50 ms."""
+
+    def _open(self) -> None:
+        """Take what the machine gives a running instance."""
+        self._invocation = Invocation(
+            self.engine.program, threads=self._frames.threads, team=self.engine.team, cancel=self._cancel
+        )
+        self._arena = Arena(self.engine.arena_limit)
+        self._bases = self._invocation.bases
+        self._bases[WEIGHTS] = self.engine.weights.ctypes.data
+
+    def _give_back(self) -> None:
+        """Give back what `_open` took."""
+        self._invocation.close()
+        self._arena.close()
 
     # running
 
@@ -174,7 +183,9 @@ class Context:
         if status >= KERNEL_ERROR:
             label = self._plan.labels[self._invocation.error_step]
             raise ExecutionError(
-                f"the kernel of {label.kind} failed with status {status}", operator=", ".join(label.source) or None
+                f"an index lies outside of the axis that it counts along (in the kernel of {label.kind})",
+                operator=", ".join(label.source) or None,
+                remedy="give indices from -n to n - 1 for an axis of n elements",
             )
 
     def _gather(self, given: Mapping[str, Any]) -> list[Array]:
@@ -317,8 +328,7 @@ class Context:
             if not self._closed:
                 self._closed = True
                 self._forget()
-                self._invocation.close()
-                self._arena.close()
+                self._give_back()
         if self._queue is not None:
             self._queue.shutdown(wait=True)
 

@@ -27,6 +27,7 @@ from tenfold.ir.op import Op
 from tenfold.ops import arithmetic as ops
 from tenfold.ops import logic
 from tenfold.ops.constant import Constant
+from tenfold.ops.primitive import Within
 
 
 def _nowhere(*_: Any) -> Vector:
@@ -35,13 +36,14 @@ def _nowhere(*_: Any) -> Vector:
 
 @dataclass(frozen=True)
 class Place:
-    """What bodies ask about where they run: the position along an axis and a uniform, both i64, and an element of a
-    gathered operand at positions, in register form.
+    """What bodies ask about where they run: the position along an axis and a uniform, both i64, an element of a
+    gathered operand at positions, in register form; and to end the stage with an error where a condition holds.
     """
 
     index: Callable[[int], Vector] = _nowhere
     uniform: Callable[[int], Vector] = _nowhere
     load: Callable[[int, Sequence[Vector]], Vector] = _nowhere
+    fail: Callable[[Vector], object] = _nowhere
 
 
 NOWHERE = Place()
@@ -202,7 +204,7 @@ EMITTERS: dict[type[Op], Emitter] = {
 }
 """What each primitive becomes: emitter(op, element type of the first argument, *arguments)."""
 
-_PLACED = (Constant, Index, Uniform, Load)
+_PLACED = (Constant, Index, Uniform, Load, Within)
 
 
 def refusal(body: Body) -> str | None:
@@ -239,6 +241,10 @@ def _emit(code: Vectors, body: Body, one: Instruction, args: list[Vector], place
             value = place.uniform(number)
         case Load(number):
             value = place.load(number, args)
+        case Within():
+            index, size = args
+            value = (index < 0).where(index + size, index)
+            place.fail(value.compare(">=", size, unsigned=True))
         case _:
             dtype = body.dtype(one.args[0]) if not isinstance(one.op, logic.Where) else one.dtype
             value = wrap(one.dtype, EMITTERS[type(one.op)](one.op, dtype, *args))

@@ -209,7 +209,7 @@ class LineBody:
 
     def settle(self, spot: Spot, registers: Sequence[Vector]) -> list[ir.Value]:
         """What stays the same along the line of a spot, as scalars, from scalar registers: `emit` takes it."""
-        spot = replace(spot, code=self.writer.scalar)
+        spot = replace(spot, code=self.writer.scalar, mask=None)
         return [one.value for one in emit_body(spot.code, self.fixed, registers, self._place(spot, iter(())))]
 
     def emit(self, spot: Spot, registers: Sequence[Vector], settled: Sequence[ir.Value]) -> list[Vector]:
@@ -221,7 +221,10 @@ class LineBody:
         def gather(number: int, positions: Sequence[Vector]) -> Vector:
             return self._gather(spot, next(follows, True), number, positions)
 
-        return Place(lambda axis: self._index(spot, axis), lambda number: self._uniform(spot, number), gather)
+        def fail(where: Vector) -> None:
+            self.writer.fail(where, spot.mask)
+
+        return Place(lambda axis: self._index(spot, axis), lambda number: self._uniform(spot, number), gather, fail)
 
     def _index(self, spot: Spot, axis: int) -> Vector:
         place = self.around.places[axis]

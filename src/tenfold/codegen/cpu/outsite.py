@@ -148,4 +148,4 @@ def place_in(
         base = stage.pointer(f"@gathered{number}")
         return widen(dtype, load_apart(code, dtype, base, lambda lane: stage.scalar.wrap(offsets.lane(lane)), mask))
 
-    return Place(index, uniform, gathered)
+    return Place(index, uniform, gathered, lambda where: stage.fail(where, mask))

@@ -11,6 +11,7 @@ from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import Operand
 from tenfold.codegen.strategy import Address, Argument
+from tenfold.runtime.cpu.block import KERNEL_ERROR
 
 
 class StageWriter:
@@ -54,6 +55,15 @@ class StageWriter:
     def step(self, pointer: ir.Value, offset: Vector | int) -> ir.Value:
         """The address `offset` bytes after `pointer`."""
         return step(self.builder, pointer, offset)
+
+    def fail(self, where: Vector, mask: Vector | None = None) -> None:
+        """End this part of the stage with an error if the condition holds in a lane, one of the mask's if there is one."""
+        held = where if mask is None else where & mask
+        broken, behind = (self.builder.function.append_basic_block(name) for name in ("broken", "sound"))
+        self.builder.cbranch(held.any(), broken, behind)
+        self.builder.position_at_end(broken)
+        self.builder.ret(ir.Constant(I32, KERNEL_ERROR))
+        self.builder.position_at_end(behind)
 
     def finish(self) -> str:
         """Return 0; the module in textual form."""

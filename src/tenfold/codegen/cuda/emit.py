@@ -24,6 +24,7 @@ from tenfold.ir.type import Type
 from tenfold.ops import arithmetic as ops
 from tenfold.ops import logic
 from tenfold.ops.constant import Constant
+from tenfold.ops.primitive import Within
 
 NAMES = {
     dt.f64: ("float64", "fp64"),
@@ -126,6 +127,7 @@ TEMPLATES: Mapping[type[Op], Template] = {
     logic.IsInf: _is_inf,
     logic.Where: "tl.where({0}, {1}, {2})",
     logic.Cast: _cast,
+    Within: "tl.maximum(tl.minimum(tl.where({0} < 0, {0} + {1}, {0}), {1} - 1), 0)",
 }
 """Of each primitive, its text; `{0}` is its first argument. The element type is that of the first argument."""
 

@@ -22,9 +22,9 @@ from tenfold.ops.arithmetic import Abs, Add, Ceil, Div, Floor, Maximum, Minimum,
 from tenfold.ops.constant import Constant, Iota, Sizes, scalar
 from tenfold.ops.image import Resize
 from tenfold.ops.index import Gather, GatherElements, GatherND
-from tenfold.ops.logic import Cast, Greater, GreaterOrEqual, Less, Where
+from tenfold.ops.logic import Cast, Greater, GreaterOrEqual, Where
 from tenfold.ops.movement import DepthToSpace, Pad, Reshape, Slice, SpaceToDepth, Tile, Transpose
-from tenfold.ops.primitive import Pick
+from tenfold.ops.primitive import Pick, Within
 
 
 def gather(op: Gather, node: Node) -> Value:
@@ -68,11 +68,10 @@ def gather_nd(op: GatherND, node: Node) -> Value | None:
 
 
 def within(index: Value, size: Size) -> Value:
-    """Places that may count from the end, as i64 from 0 to below `size`; what lies outside is moved to the nearest."""
+    """Places that may count from the end, as i64 from 0 to below `size`; a call with one that lies outside fails."""
     index = Cast(dt.i64)(index) if index.type.dtype is not dt.i64 else index
-    whole = whole_number(size)
-    positive = Where()(Less()(index, whole_number(0)), Add()(index, whole), index)
-    return clamped(positive, size)
+    found: Value = Within()(index, whole_number(size))
+    return found
 
 
 def clamped(index: Value, size: Size) -> Value:
