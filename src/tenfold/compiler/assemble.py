@@ -52,7 +52,7 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
     named = _symbols(graph, scheduler)
     numbering = frame.finish([symbol.name for symbol in named])
-    numbers = numbering.numbers
+    scheduler.numbers = numbers = numbering.numbers
     table, arguments = scheduler.numbered(numbers)
     buffers = tuple(
         (buffer.name, numbers[scheduler.offsets[key]], numbers[size], buffer.first, buffer.last)

@@ -10,6 +10,7 @@ from tenfold import codegen, passes
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler.assemble import machine_code, plan_of
 from tenfold.compiler.cache import EngineCache, cache_folder
+from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import cover
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.grow import NotFused
@@ -19,11 +20,12 @@ from tenfold.compiler.phases import Phases, Progress
 from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
 from tenfold.compiler.schedule import Scheduler
+from tenfold.compiler.taps import taps_section
 from tenfold.compiler.weights import WeightStore
 from tenfold.errors import OptionError
 from tenfold.importers import open_model
 from tenfold.ir.graph import Graph, copy
-from tenfold.ir.text import show
+from tenfold.ir.text import Weights, show
 from tenfold.ir.type import numbered_unknowns
 from tenfold.options import Options
 from tenfold.passes.clean import CommonSubexpressions, DeadCode
@@ -47,13 +49,16 @@ def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases
         passes.for_precision(options)(graph)
         passes.PORTABLE(graph)
         said.append(f"{before} operations became {len(graph)}")
-    sections: Sections = {"graph": show(graph).encode()}
+    tensors: Weights = {}
+    sections: Sections = {"graph": show(graph, tensors).encode()}
     targets: dict[str, Any] = {}
     weights, notes = WeightStore(), RefitNotes(graph.weights)
     for number, target in enumerate(options.targets):
         target.require_buildable()
         own = copy(graph) if number + 1 < len(options.targets) else graph
-        targets[str(target.portable)] = compile_for(own, target, options, pool, phase, weights, notes, sections)
+        name = str(target.portable)
+        targets[name] = compile_for(own, target, options, pool, phase, weights, notes, sections, tensors)
+    sections["constants"] = constants_section(tensors, weights)
     sections |= {"weights": weights.contents(), **notes.sections(weights)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
@@ -69,8 +74,11 @@ def compile_for(
     weights: WeightStore,
     notes: RefitNotes,
     sections: Sections,
+    tensors: Weights,
 ) -> dict[str, Any]:
-    """One target's part of an engine: its sections are added, its entry of the manifest returned."""
+    """One target's part of an engine: its sections are added, and to `tensors` what their graphs refer to; its entry
+    of the manifest is returned.
+    """
     with phase("fuse") as said:
         passes.for_target(target, options)(graph)
         decompose(graph)
@@ -91,6 +99,7 @@ def compile_for(
         plan = plan_of(graph, scheduler)
         data, arrays = to_manifest(plan)
     name = str(target.portable)
+    sections[f"{name}/taps"] = taps_section(graph, scheduler, scheduler.numbers, tensors)
     sections |= {f"{name}/plan": arrays, f"{name}/code": image.blob.code, f"{name}/crew": image.crew.code}
     return {
         "plan": data,
@@ -99,6 +108,7 @@ def compile_for(
         "entries": image.blob.entries,
         "crew_section": f"{name}/crew",
         "crew_entries": image.crew.entries,
+        "taps_section": f"{name}/taps",
         "report": report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed()},
     }
 

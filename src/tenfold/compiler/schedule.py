@@ -78,6 +78,7 @@ class Scheduler:
         """The steps after which each buffer, or a part of it, is complete; -1 - n for the n-th span, a host step."""
         self.begin = 0
         self.buffers: list[Buffer] = []
+        self.numbers: dict[Slot, int] = {}
 
     def run(self, entries: dict[tuple[str, bool], int]) -> None:
         """Lifetimes, offsets, then the steps; `entries` are the offsets of compiled stages by source."""

@@ -45,7 +45,7 @@ class WeightStore:
 
     def stored(self, tensor: Tensor, recipe: tuple[Op, ...]) -> int:
         """The byte offset of a tensor after some one-input operations."""
-        key = (_origin(tensor), recipe)
+        key = (origin(tensor), recipe)
         if key not in self.weights:
             array = apply_recipe(tensor.array, recipe)
             self.weights[key] = Weight(self.nbytes, tensor, recipe, array.shape, array.nbytes)
@@ -61,11 +61,11 @@ class WeightStore:
         return whole
 
 
-def _origin(tensor: Tensor) -> object:
+def origin(tensor: Tensor) -> object:
     """What decides a tensor's content, now and after a refit: its weights and folds, or the content itself."""
     if tensor.recipe is None or not sources(tensor):
         return (tensor.source, tensor.digest)
-    return (tensor.recipe.op, tensor.recipe.index, tuple(map(_origin, tensor.recipe.inputs)))
+    return (tensor.recipe.op, tensor.recipe.index, tuple(map(origin, tensor.recipe.inputs)))
 
 
 def apply_recipe(array: Array, recipe: tuple[Op, ...]) -> Array:

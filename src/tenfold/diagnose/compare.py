@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import tenfold
 from tenfold.diagnose import open_peer
 from tenfold.importers import open_model
 from tenfold.ir.dtype import Kind
@@ -65,7 +64,7 @@ def compare(
     tolerance: float = TOLERANCE,
     layers: bool = True,
 ) -> Comparison:
-    """Compare an engine's outputs with a peer's, and, if `layers`, those of an engine built to return every value.
+    """Compare an engine's outputs with a peer's, and, if `layers`, every value of the model that the engine still has.
 
     `options` are the arguments of `tenfold.build` that the engine was built with.
     """
@@ -75,8 +74,8 @@ def compare(
     outputs = _differences({spec.name: spec.name for spec in engine.outputs}, engine.run(inputs), theirs)
     inner: tuple[Difference, ...] = ()
     if layers:
-        makers = visible(open_model(model, **opening))
-        ours = tenfold.build(model, **{**options, "outputs": list(makers), "cache": False}).run(inputs)
+        ours = engine.tap(inputs)
+        makers = {name: maker for name, maker in visible(open_model(model, **opening)).items() if name in ours}
         theirs = open_peer(against, model, outputs=list(makers), threads=threads, **opening).run(inputs)
         inner = _differences(makers, ours, theirs)
     return Comparison(against, tolerance, outputs, inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,6 +23,7 @@ from tenfold.runtime.frame import Frames
 from tenfold.runtime.host import HostStep
 from tenfold.runtime.plan import FIRST_INPUT, Plan, Spec, from_manifest
 from tenfold.runtime.refit import refit
+from tenfold.runtime.taps import Taps, tap
 from tenfold.target import Target
 
 Array = NDArray[Any]
@@ -54,7 +56,8 @@ class Engine:
             )
         self.arena_limit = None if self.memory_limit is None else self.memory_limit - self.weights.nbytes
         self._threads = threads or self.manifest.get("threads")
-        self._program = None if self._refusal else _executable(file, entry, self.plan)
+        self._entry = entry
+        self._program = None if self._refusal else self.executable(self.plan)
         self.spans = tuple((span, None if span.is_native else HostStep(span)) for span in self.plan.spans)
         self.is_one_span = len(self.spans) == 1 and self.plan.spans[0].is_native
         self._crew = (entry["crew_section"], entry["crew_entries"])
@@ -69,6 +72,19 @@ class Engine:
             assert self._refusal
             raise self._refusal
         return self._program
+
+    def executable(self, plan: Plan) -> Executable:
+        """The native calls of a plan that walks the engine's own code."""
+        return Executable(
+            _map_code(self.file, self._entry["code_section"]),
+            self._entry["entries"],
+            plan.steps,
+            plan.argmap,
+            plan.binds,
+            slots=plan.slots,
+            bases=FIRST_INPUT + len(plan.inputs) + len(plan.outputs),
+            scratch=plan.scratch,
+        )
 
     @property
     def inputs(self) -> tuple[Spec, ...]:
@@ -120,6 +136,24 @@ class Engine:
             return self._idle.pop()
         except IndexError:
             return self.context()
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The names of the values that `tap` reads: those of the user's model that the optimised graph still has."""
+        return tuple(self._taps.named)
+
+    @cached_property
+    def _taps(self) -> Taps:
+        return Taps(self.file, self.file.section(self._entry["taps_section"]).tobytes())
+
+    def tap(self, inputs: Mapping[str, Any] | Sequence[Any], names: Sequence[str] | None = None) -> dict[str, Array]:
+        """Values of the user's model, by name, as they are in a call on these inputs; all of `taps`, or those named.
+
+        The engine is not changed: a value that a kernel writes is read as the kernel left it; one inside a kernel is
+        computed by the reference from those. Values of a branch that is not taken are left out; those of a loop are
+        of its last turn. Raises InputError for a name that is not among `taps`, and as `run` does.
+        """
+        return tap(self, self._taps, inputs, names)
 
     def context(self, *, threads: int | None = None) -> Context:
         """A new running instance; `threads` is the most threads that a call on it uses."""
@@ -234,19 +268,6 @@ def _best_target(file: File) -> tuple[str, TargetError | None]:
 
 def _rank(name: str) -> int:
     return ("cpu:x86-64-v3", "cpu:aarch64", "cpu:x86-64-v4").index(name.split("+")[0])
-
-
-def _executable(file: File, entry: Mapping[str, Any], plan: Plan) -> Executable:
-    return Executable(
-        _map_code(file, entry["code_section"]),
-        entry["entries"],
-        plan.steps,
-        plan.argmap,
-        plan.binds,
-        slots=plan.slots,
-        bases=FIRST_INPUT + len(plan.inputs) + len(plan.outputs),
-        scratch=plan.scratch,
-    )
 
 
 def _map_code(file: File, section: str) -> Code:

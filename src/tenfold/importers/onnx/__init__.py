@@ -22,11 +22,13 @@ from tenfold.importers.onnx import (
     math,
     ml,
     nn,
+    predictors,
     quant,
     recurrent,
     signal,
     tensor,
     text,
+    trees,
 )
 from tenfold.importers.onnx.functions import model_functions, versions
 from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
@@ -41,7 +43,7 @@ MOST_ATTEMPTS = 32
 MODULES = (
     *(math, tensor, index, control),
     *(nn, conv, recurrent, attention, einsum, image, signal, quant, contrib),
-    *(text, ml),
+    *(text, ml, predictors, trees),
 )
 
 TABLE: Table = {key: rows for module in MODULES for key, rows in module.TABLE.items()}
