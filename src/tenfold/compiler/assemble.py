@@ -10,7 +10,7 @@ from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
 from tenfold.codegen.region import THREADS
 from tenfold.compiler.frame import Slot
-from tenfold.compiler.items import Item, kernels
+from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.layout import Assumption
 from tenfold.compiler.schedule import Scheduler
 from tenfold.errors import UnsupportedError
@@ -74,7 +74,13 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
         tuple(Check(numbers[slot], one.message, ", ".join(one.source)) for slot, one in checks),
         tuple(_labels(scheduler, numbers)),
         buffers,
+        tuple(_maker(key) for key in (*scheduler.keys, *graph.outputs)),
     )
+
+
+def _maker(made: Value | Piece) -> str:
+    node = made.producer if isinstance(made, Value) else made.label
+    return ", ".join(node.source) if node else ""
 
 
 def _labels(scheduler: Scheduler, numbers: dict[Slot, int]) -> Iterator[Label]:

@@ -109,7 +109,7 @@ class Scheduler:
                 reads, writes = operands(item.region)
                 for operand in (*writes, *reads):
                     self._touch(operand.value, clock)
-                if item.kernel.workspace != 0:
+                if any(isinstance(one, Workspace) for stage in item.kernel.stages for one in stage.arguments):
                     size = if_run(self.guards, item.kernel.workspace)
                     self.workspaces[item] = Buffer("workspace", size, clock, clock)
             clock += 1

@@ -21,6 +21,7 @@ from tenfold.runtime.cpu.shortcut import Replay
 from tenfold.runtime.frame import Frame, Frames
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Spec
 from tenfold.runtime.profile import Profile, Step, in_order
+from tenfold.runtime.room import machine_memory, too_large
 
 if TYPE_CHECKING:
     from tenfold.runtime.engine import Engine
@@ -133,6 +134,8 @@ class Context:
         given = self._by_name(inputs)
         arrays = self._gather(given)
         frame = self._frames.find(arrays)
+        if frame.needed > machine_memory():
+            raise too_large(self._plan, frame.slots.tolist(), frame.results, machine_memory())
         results = [self._result(spec, shape) for spec, shape in zip(self._plan.outputs, frame.outputs, strict=True)]
         self._bases[ARENA] = self._arena.reserve(frame.arena)
         for number, array in enumerate((*arrays, *results), FIRST_INPUT):

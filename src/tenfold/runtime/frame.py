@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -13,17 +15,25 @@ from numpy.typing import NDArray
 
 from tenfold.errors import InputError
 from tenfold.runtime.plan import Plan, Spec, Symbol
+from tenfold.runtime.room import too_large
 
 REMEMBERED = 256
+_MOST = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The slots of a call, the shapes of its outputs, and the bytes its arena takes."""
+    """The slots of a call, the shapes of its outputs, and the bytes that its arena and each output take."""
 
     slots: NDArray[np.int64]
     outputs: tuple[tuple[int, ...], ...]
     arena: int
+    results: Sequence[int] = ()
+
+    @cached_property
+    def needed(self) -> int:
+        """The bytes that a call takes."""
+        return self.arena + sum(self.results)
 
 
 class Frames:
@@ -72,10 +82,13 @@ class Frames:
                 )
         values = plan.program.run([self._value(symbol, arrays) for symbol in plan.symbols])
         self._check(arrays, values)
+        outputs = tuple(tuple(values[s] for s in shape) for shape in plan.shapes[len(arrays) :])
+        results = [math.prod(shape) * spec.dtype.itemsize for spec, shape in zip(plan.outputs, outputs, strict=True)]
+        if max(map(abs, values), default=0) > _MOST:
+            raise too_large(plan, values, results, _MOST)
         slots = np.zeros(plan.slots, np.int64)
         slots[: len(values)] = values
-        outputs = tuple(tuple(values[s] for s in shape) for shape in plan.shapes[len(arrays) :])
-        return Frame(slots, outputs, values[plan.arena])
+        return Frame(slots, outputs, values[plan.arena], results)
 
     def _value(self, symbol: Symbol, arrays: Sequence[NDArray[Any]]) -> int:
         if symbol.input < 0:

@@ -126,6 +126,8 @@ class Plan:
     checks: tuple[Check, ...] = ()
     labels: tuple[Label, ...] = ()
     buffers: tuple[tuple[str, int, int, int, int], ...] = field(default=())
+    makers: tuple[str, ...] = field(default=())
+    """The operators of the user's model that make the buffers, then those that make the outputs."""
 
 
 _ARRAYS = {"rows": np.int64, "steps": np.int32, "argmap": np.int32, "binds": np.int64}
@@ -146,6 +148,7 @@ def to_manifest(plan: Plan) -> tuple[dict[str, Any], bytes]:
         "checks": [asdict(check) for check in plan.checks],
         "labels": [asdict(label) for label in plan.labels],
         "buffers": [list(buffer) for buffer in plan.buffers],
+        "makers": list(plan.makers),
     }
     arrays: dict[str, NDArray[Any]] = {
         "rows": plan.program.rows,
@@ -183,6 +186,7 @@ def from_manifest(data: Mapping[str, Any], block: NDArray[np.uint8]) -> Plan:
         tuple(Check(**check) for check in data["checks"]),
         tuple(_label_in(label) for label in data["labels"]),
         tuple(tuple(buffer) for buffer in data["buffers"]),
+        tuple(data["makers"]),
     )
 
 
