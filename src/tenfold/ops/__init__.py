@@ -79,9 +79,11 @@ from tenfold.ops.dynamic import (
 )
 from tenfold.ops.image import GridSample, Resize
 from tenfold.ops.index import Compress, Gather, GatherElements, GatherND, NonZero, ScatterElements, ScatterND
+from tenfold.ops.linear import Det
 from tenfold.ops.logic import (
     And,
     BitAnd,
+    BitCast,
     BitNot,
     BitOr,
     BitXor,
@@ -109,6 +111,7 @@ from tenfold.ops.primitive import Copy, Pick, Windows, Within
 from tenfold.ops.quantize import Dequantize, Quantize
 from tenfold.ops.recurrent import GRU, LSTM, RNN
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce
+from tenfold.ops.sampling import DeformConv, RoiAlign
 from tenfold.ops.signal import DFT, STFT
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
 from tenfold.ops.text import CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit
@@ -117,10 +120,10 @@ from tenfold.ops.winograd import WinogradFilter
 # fmt: off
 __all__ = (
     "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "ArgReduce",
-    "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitNot", "BitOr", "BitXor", "Cast", "Ceil", "Celu",
+    "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "Ceil", "Celu",
     "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh",
     "CountGrams", "Cumulative",
-    "Deferred", "DepthToSpace", "Dequantize", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange",
+    "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange",
     "DynamicReshape", "DynamicSlice", "DynamicTile", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill",
     "Floor", "Gather", "GatherElements", "GatherND", "Gelu", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm",
     "HardSigmoid", "HardSwish", "If", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual",
@@ -128,7 +131,7 @@ __all__ = (
     "Minimum", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "Or", "PRelu", "Pad",
     "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require",
     "Reshape", "Resize",
-    "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "ShiftLeft",
+    "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "ShiftLeft",
     "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
     "Softsign", "SpaceToDepth", "Split", "Sqrt", "StringConcat", "StringNormalizer",
     "StringSplit", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
@@ -144,7 +147,7 @@ ALL: tuple[type[Op], ...] = (
     Deferred, DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
     Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,
     Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Not, BitAnd, BitOr, BitXor, BitNot,
-    ShiftLeft, ShiftRight, IsNan, IsInf, Where, Cast,
+    ShiftLeft, ShiftRight, IsNan, IsInf, Where, Cast, BitCast,
     Reshape, Transpose, Expand, Slice, Concat, Split, Pad, Tile, SpaceToDepth, DepthToSpace,
     Reduce, ArgReduce, Cumulative,
     TopK, Unique, NonMaxSuppression,
@@ -153,7 +156,8 @@ ALL: tuple[type[Op], ...] = (
     Attention, RotaryEmbedding,
     Conv, ConvTranspose, WinogradFilter,
     GridSample, Resize,
-    MatMul,
+    MatMul, Det,
+    RoiAlign, DeformConv,
     GroupNorm, LayerNorm, LogSoftmax, LpNormalize, LRN, RMSNorm, Softmax,
     MaxPoolIndices, Pool,
     Dequantize, Quantize,

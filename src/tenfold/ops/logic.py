@@ -272,6 +272,29 @@ class Cast(Elementwise):
         return dim.logical_not(dim.equal(x, 0)) if self.to is dt.boolean else x
 
 
+class BitCast(Elementwise):
+    """The bits of an element read as type `to`, which is as wide."""
+
+    to: DType
+
+    def dtype(self, *dtypes: DType) -> DType:
+        """`to`, from a type of its width."""
+        if dtypes[0].bits != self.to.bits or dt.string in (self.to, *dtypes):
+            raise ValueError(f"BitCast of {dtypes[0]} to {self.to}, which is not as wide")
+        return self.to
+
+    def evaluate(self, *inputs: Array) -> Array:
+        """NumPy's view; of types narrower than a byte the low bits."""
+        (x,) = inputs
+        bits = np.ascontiguousarray(x).view(f"u{x.dtype.itemsize}").reshape(x.shape)
+        if self.to.bits < 8:
+            bits = bits & np.uint8((1 << self.to.bits) - 1)
+            if self.to.kind is dt.Kind.INT:
+                spare = 8 - self.to.bits
+                bits = ((bits << spare).astype(np.int8) >> spare).astype(np.uint8)
+        return np.asarray(bits.view(self.to.numpy))
+
+
 def _next_power_of_two(x: Array) -> Array:
     fraction, exponent = np.frexp(x.astype(np.float32))
     up: Array = np.ldexp(np.float32(1), exponent - (fraction == 0.5))

@@ -25,6 +25,7 @@ from tenfold.importers.onnx import (
     predictors,
     quant,
     recurrent,
+    region,
     signal,
     tensor,
     text,
@@ -42,7 +43,7 @@ MOST_ATTEMPTS = 32
 
 MODULES = (
     *(math, tensor, index, control),
-    *(nn, conv, recurrent, attention, einsum, image, signal, quant, contrib),
+    *(nn, conv, recurrent, attention, einsum, image, region, signal, quant, contrib),
     *(text, ml, predictors, trees),
 )
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tenfold.importers.convert import Converter, Operator, Results, Table
-from tenfold.importers.shorthand import apply, filled, per_channel, reshaped
+from tenfold.importers.shorthand import apply, filled, part, per_channel, reshaped
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
+from tenfold.ops.activation import Silu
 from tenfold.ops.arithmetic import Add
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.index import ScatterElements
-from tenfold.ops.movement import Pad
+from tenfold.ops.movement import Concat, Pad
 from tenfold.ops.pool import MaxPoolIndices, Pool, PoolKind
 from tenfold.ops.window import reach, same_padding
 
@@ -90,10 +91,11 @@ def convolution(node: Operator, x: Value, w: Value) -> Value:
 
 def conv(node: Operator) -> Results:
     """Conv; the bias is an Add after it."""
-    return _biased(convolution(node, node.input(0), node.input(1)), node.optional(2))
+    return biased(convolution(node, node.input(0), node.input(1)), node.optional(2))
 
 
-def _biased(y: Value, bias: Value | None) -> Value:
+def biased(y: Value, bias: Value | None) -> Value:
+    """y plus a bias [C], if there is one."""
     return y if bias is None else apply(Add(), y, per_channel(bias, y.type.rank))
 
 
@@ -116,7 +118,7 @@ def conv_transpose(node: Operator) -> Results:
     else:
         before, after = pads(node, rank) if mode == "NOTSET" else ((0,) * rank,) * 2
     op = ConvTranspose(strides, dilations, before, after, extra, node.integer("group", 1))
-    return _biased(op(x, w), node.optional(2))
+    return biased(op(x, w), node.optional(2))
 
 
 def pool(kind: PoolKind) -> Converter:
@@ -158,7 +160,23 @@ def max_unpool(node: Operator) -> Results:
     return padded
 
 
+def causal_conv_with_state(node: Operator) -> Results:
+    """A depthwise convolution that sees what came before: the carried state or zeros; the last of it is carried on."""
+    x, w, state = node.input(0), node.input(1), node.optional(3)
+    channels, kernel = w.type.shape[0], w.type.shape[2]
+    if not isinstance(channels, int):
+        raise node.unsupported(f"the number of channels, {channels}, must be known when the engine is built")
+    if state is None:
+        state = filled(0, (*x.type.shape[:2], kernel - 1), x.type.dtype)
+    seen = Concat(2)(state, x)
+    y = biased(Conv((1,), (1,), (0,), (0,), channels)(seen, w), node.optional(2))
+    if node.text("activation", "none", ("none", "silu", "swish")) != "none":
+        y = Silu()(y)
+    return y, part(seen, 2, x.type.shape[2], kernel - 1)
+
+
 TABLE: Table = {
+    ("", "CausalConvWithState"): ((27, causal_conv_with_state),),
     ("", "Conv"): ((1, conv),),
     ("", "ConvTranspose"): ((1, conv_transpose),),
     ("", "MaxPool"): ((1, pool("max")),),

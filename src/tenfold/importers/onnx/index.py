@@ -10,17 +10,19 @@ from tenfold.importers.convert import Operator, Results, Table, after, input_fro
 from tenfold.importers.follow import followed
 from tenfold.importers.onnx.axes import integers, placed
 from tenfold.importers.onnx.tensor import element_type
-from tenfold.importers.shorthand import apply, cast, number, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, filled, measure, number, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops import dynamic, index, movement
-from tenfold.ops.arithmetic import Add, Sub
+from tenfold.ops.activation import Clip
+from tenfold.ops.arithmetic import Add, Mod, Sub
 from tenfold.ops.constant import Constant, Iota, scalar
 from tenfold.ops.index import Reduction
-from tenfold.ops.logic import Equal, GreaterOrEqual, Less, LessOrEqual, Where
+from tenfold.ops.logic import And, Equal, GreaterOrEqual, Less, LessOrEqual, Where
+from tenfold.ops.movement import Expand
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
 
 ENDLESS = 2**31 - 1
@@ -244,6 +246,29 @@ def non_max_suppression(node: Operator) -> Results:
     return apply(op, node.input(0), node.input(1), most, overlap, threshold)
 
 
+def tensor_scatter(node: Operator) -> Results:
+    """The update laid over the cache from place write_indices[b] of the axis on; circular: round its end."""
+    cache, update, starts = node.input(0), node.input(1), node.optional(2)
+    axis = node.axis(node.integer("axis", -2), cache.type.rank)
+    if axis == 0:
+        raise node.invalid("its axis is that of the batch")
+    if starts is None:
+        starts = filled(0, (1,), dt.i64)
+    size, length = cache.type.shape[axis], update.type.shape[axis]
+    order = (0, axis, *(one for one in range(1, cache.type.rank) if one != axis))
+    back = tuple(order.index(one) for one in range(cache.type.rank))
+    rows, new = transposed(cache, order), transposed(update, order)
+    place = apply(Sub(), Iota(0, 1, size)(), reshaped(cast(starts, dt.i64), (starts.type.shape[0], 1)))
+    if node.text("mode", "linear", ("linear", "circular")) == "circular":
+        place = apply(Mod(), place, measure(size, dt.i64))
+    within = apply(And(), apply(GreaterOrEqual(), place, 0), apply(Less(), place, measure(length, dt.i64)))
+    nearest = apply(Clip(), place, number(0, place), measure(dim.maximum(length - 1, 0), dt.i64))
+    spread = Expand((cache.type.shape[0], size))(nearest)
+    taken = index.GatherND(1)(new, reshaped(spread, (cache.type.shape[0], size, 1)))
+    chosen = reshaped(within, (*within.type.shape, *(1,) * (cache.type.rank - 2)))
+    return transposed(Where()(chosen, taken, rows), back)
+
+
 def where(node: Operator) -> Results:
     """x where the condition holds."""
     result: Value = Where()(node.input(0), node.input(1), node.input(2))
@@ -266,6 +291,7 @@ TABLE: Table = {
     ("", "ScatterElements"): ((11, scatter_elements),),
     ("", "ScatterND"): ((11, scatter_nd),),
     ("", "Slice"): ((1, after(*(input_from_attribute(*one) for one in SLICE_ATTRIBUTES), slices)), (10, slices)),
+    ("", "TensorScatter"): ((24, tensor_scatter),),
     ("", "TopK"): ((1, after(input_from_attribute("k", 1), top_k)), (10, top_k)),
     ("", "Trilu"): ((14, trilu),),
     ("", "Unique"): ((11, unique),),

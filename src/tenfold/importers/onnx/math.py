@@ -9,12 +9,13 @@ from typing import Literal
 
 from tenfold.importers.convert import Converter, Operator, Results, Table, after, input_from_attribute
 from tenfold.importers.onnx.axes import along, integers, reduced
+from tenfold.importers.onnx.proto import element_type
 from tenfold.importers.shorthand import apply, cast, reshaped
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
-from tenfold.ops import arithmetic, logic
+from tenfold.ops import arithmetic, linear, logic
 from tenfold.ops.arithmetic import Add, Div, Maximum, Minimum, Mod, Mul, Pow, Sub
 from tenfold.ops.logic import IsInf, ShiftLeft, ShiftRight
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce, ReduceKind
@@ -140,6 +141,12 @@ def cumulative(kind: Literal["sum", "prod"]) -> Converter:
     return convert
 
 
+def bit_cast(node: Operator) -> Results:
+    """The same bits as another element type of the same width."""
+    to = element_type(node.integer("to"), node.label)
+    return node.input(0) if to == node.input(0).type.dtype else apply(logic.BitCast(to), node.input(0))
+
+
 UNARY: Mapping[str, Op] = {
     "Abs": arithmetic.Abs(),
     "Acos": arithmetic.Acos(),
@@ -151,6 +158,7 @@ UNARY: Mapping[str, Op] = {
     "BitwiseNot": logic.BitNot(),
     "Ceil": arithmetic.Ceil(),
     "Cos": arithmetic.Cos(),
+    "Det": linear.Det(),
     "Cosh": arithmetic.Cosh(),
     "Erf": arithmetic.Erf(),
     "Exp": arithmetic.Exp(),
@@ -212,6 +220,7 @@ TABLE: Table = {
     },
     ("", "ArgMax"): ((1, arg_reduction("max")),),
     ("", "ArgMin"): ((1, arg_reduction("min")),),
+    ("", "BitCast"): ((26, bit_cast),),
     ("", "BitShift"): ((11, bit_shift),),
     ("", "CumProd"): ((26, cumulative("prod")),),
     ("", "CumSum"): ((11, cumulative("sum")),),

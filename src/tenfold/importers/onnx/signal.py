@@ -7,13 +7,15 @@ import math
 from tenfold.importers.convert import Converter, Operator, Results, Table
 from tenfold.importers.onnx.axes import along, chosen
 from tenfold.importers.onnx.proto import element_type
-from tenfold.importers.shorthand import apply, cast, filled, measure, number, reshaped
+from tenfold.importers.shorthand import apply, cast, filled, measure, number, part, reshaped
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
-from tenfold.ops.arithmetic import Add, Cos, Div, Mul
+from tenfold.ops.activation import Clip
+from tenfold.ops.arithmetic import Add, Cos, Div, Expm1, Floor, Log1p, Maximum, Minimum, Mul, Sub
 from tenfold.ops.constant import Iota
+from tenfold.ops.logic import Equal, Where
 from tenfold.ops.signal import DFT, STFT
 
 
@@ -77,7 +79,33 @@ def window(*terms: float) -> Converter:
     return convert
 
 
+def mel_weight_matrix(node: Operator) -> Results:
+    """MelWeightMatrix: a triangle for each band [bins, bands], its corners at bins evenly spaced on the mel scale."""
+    bands, length = node.contents(0), node.contents(1)
+    if not bands or not length:
+        raise node.invalid("it needs the number of bands and the length of the transform")
+    count, bins = bands[0], length[0] // 2 + 1
+    low, high = (_mel(cast(reshaped(node.input(at), ()), dt.f64)) for at in (3, 4))
+    step = apply(Div(), apply(Sub(), high, low), measure(count + 2, dt.f64))
+    mels = apply(Add(), apply(Mul(), Iota(0, 1, count + 2, dt.f64)(), step), low)
+    hertz = apply(Mul(), Expm1()(apply(Mul(), mels, math.log(10) / 2595)), 700)
+    rate = cast(reshaped(node.input(2), ()), dt.f64)
+    corners = Floor()(apply(Div(), apply(Mul(), hertz, measure(length[0] + 1, dt.f64)), rate))
+    left, centre, right = (reshaped(part(corners, 0, at, count), (1, count)) for at in range(3))
+    place = reshaped(Iota(0, 1, bins, dt.f64)(), (bins, 1))
+    rise, fall = (apply(Maximum(), apply(Sub(), *ends), 1) for ends in ((centre, left), (right, centre)))
+    up, down = apply(Div(), apply(Sub(), place, left), rise), apply(Div(), apply(Sub(), right, place), fall)
+    slope = apply(Clip(), apply(Minimum(), up, down), 0, 1)
+    peaked = Where()(apply(Equal(), place, centre), number(1, slope), slope)
+    return cast(peaked, element_type(node.integer("output_datatype", 1), node.label))
+
+
+def _mel(hertz: Value) -> Value:
+    return apply(Mul(), Log1p()(apply(Div(), hertz, 700)), 2595 / math.log(10))
+
+
 TABLE: Table = {
+    ("", "MelWeightMatrix"): ((17, mel_weight_matrix),),
     ("", "DFT"): ((17, dft_by_attribute), (20, dft)),
     ("", "STFT"): ((17, stft),),
     ("", "HannWindow"): ((17, window(0.5, -0.5)),),
