@@ -132,3 +132,89 @@ def test_a_category_that_is_none() -> None:
 def test_keys_without_values() -> None:
     with pytest.raises(ModelError, match="2 keys and 1 values"):
         import_onnx(message(Case("LabelEncoder", (NUMBERS,), {"keys_int64s": [5, 1], "values_int64s": [1]})))
+
+
+def linear(classes: int, rows: int, **attributes: Any) -> dict[str, Any]:
+    weights = normal(rows * 4, seed=3).tolist()
+    return {
+        "coefficients": weights,
+        "intercepts": normal(rows, seed=4).tolist(),
+        "classlabels_ints": list(range(7, 7 + classes)),
+        **attributes,
+    }
+
+
+X = normal(6, 4, seed=5)
+LINEAR = [
+    Case(
+        "LinearRegressor", (X,), {"coefficients": normal(8).tolist(), "intercepts": [0.5, 1.0], "targets": 2}, opset=1
+    ),
+    *(
+        Case("LinearClassifier", (X,), linear(3, 3, post_transform=kind), outputs=2, opset=1)
+        for kind in ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO")
+    ),
+    *(
+        Case("LinearClassifier", (X,), linear(2, 2, post_transform=kind), outputs=2, opset=1)
+        for kind in ("NONE", "SOFTMAX", "LOGISTIC")
+    ),
+    Case("LinearClassifier", (X,), linear(2, 1, post_transform="LOGISTIC"), outputs=2, opset=1),
+]
+
+
+@pytest.mark.parametrize("case", LINEAR, ids=str)
+def test_linear(case: Case) -> None:
+    agree(case)
+
+
+def machine(classes: int, kernel: str, chances: bool) -> dict[str, Any]:
+    counts = [3, 2, 4, 2][:classes]
+    total, pairs = sum(counts), classes * (classes - 1) // 2
+    return {
+        "kernel_type": kernel,
+        "kernel_params": [0.3, 0.2, 2.0],
+        "vectors_per_class": counts,
+        "support_vectors": normal(total * 4, seed=6).tolist(),
+        "coefficients": normal((classes - 1) * total, seed=7).tolist(),
+        "rho": normal(pairs, seed=8).tolist(),
+        "classlabels_ints": list(range(classes)),
+        **({"prob_a": (-np.abs(normal(pairs))).tolist(), "prob_b": normal(pairs).tolist()} if chances else {}),
+    }
+
+
+def supports(kernel: str, **more: Any) -> dict[str, Any]:
+    return {
+        "kernel_type": kernel,
+        "kernel_params": [0.3, 0.2, 3.0],
+        "support_vectors": normal(20).tolist(),
+        "n_supports": 5,
+        "coefficients": normal(5).tolist(),
+        "rho": [0.25],
+        **more,
+    }
+
+
+KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
+MACHINES = [
+    *(Case("SVMRegressor", (X,), supports(kernel), opset=1) for kernel in KERNELS),
+    Case("SVMRegressor", (X,), supports("RBF", one_class=1), opset=1),
+    *(Case("SVMClassifier", (X,), machine(4, kernel, False), outputs=2, opset=1) for kernel in KERNELS),
+    *(Case("SVMClassifier", (X,), machine(n, "RBF", True), outputs=2, opset=1, tolerance=1e-4) for n in (2, 3, 4)),
+    Case("SVMClassifier", (X,), machine(2, "RBF", False), outputs=2, opset=1),
+]
+
+
+@pytest.mark.parametrize("case", MACHINES, ids=str)
+def test_machines(case: Case) -> None:
+    agree(case)
+
+
+def test_one_machine_without_vectors() -> None:
+    case = Case("SVMRegressor", (X,), {"coefficients": [1.0, 2, 3, 4], "rho": [0.5], "kernel_type": "LINEAR"})
+    (found,) = interpreted(import_onnx(message(case)), {"x0": X})
+    np.testing.assert_allclose(found[:, 0], X @ np.array([1, 2, 3, 4], np.float32) + 0.5, rtol=1e-5)
+
+
+def test_integers_are_features_too() -> None:
+    case = Case("LinearRegressor", (NUMBERS,), {"coefficients": [0.5, 1, 2]})
+    (found,) = interpreted(import_onnx(message(case)), {"x0": NUMBERS})
+    np.testing.assert_allclose(found[:, 0], NUMBERS @ [0.5, 1, 2])
