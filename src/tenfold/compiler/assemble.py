@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tenfold.codegen.cpu.image import Image, link_image
+from tenfold.codegen.cpu.image import link_image
 from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
+from tenfold.codegen.cuda.arch import PROCESSORS
 from tenfold.codegen.region import THREADS
+from tenfold.compiler.backend import MachineCode
 from tenfold.compiler.frame import Slot
 from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.layout import Assumption
@@ -20,25 +22,36 @@ from tenfold.ir.graph import Graph, Value
 from tenfold.runtime.plan import Check, Label, Plan, Spec, Symbol
 from tenfold.target import Target
 
-Entries = dict[tuple[str, bool], int]
-"""Where the stage of each source begins in the code."""
+MACHINE = dim.symbols(THREADS) | dim.symbols(PROCESSORS)
+"""Symbols that the machine decides which runs an engine, not the call."""
 
 
-def machine_code(
-    items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None
-) -> tuple[Image, Entries]:
-    """The linked code of all stages, and where the source of each begins; `tell(done, total)` hears of objects."""
-    isa = isa_of(target)
-    stages = {(s.source, s.optimise): s for piece in kernels(items) for s in piece.kernel.stages}
-    requests = [Request(stage.source, isa, stage.optimise) for stage in stages.values()]
-    objects: dict[str, bytes] = {}
-    for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests, tell), strict=True)):
-        if isinstance(made, Failure):
-            raise UnsupportedError(f"LLVM refused a kernel: {made.reason}\n{stage.source[:2000]}")
-        objects[f"stage{number}"] = made
-    image = link_image(pool, isa, objects)
-    entries = {key: image.blob.entries[f"stage{number}"] for number, key in enumerate(stages)}
-    return image, entries
+class CpuBackend:
+    """CPUs."""
+
+    kept: frozenset[type] = frozenset()
+    scheduler = Scheduler
+
+    def machine_code(
+        self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None
+    ) -> MachineCode:
+        """The linked code of all stages, and where the source of each begins."""
+        isa = isa_of(target)
+        stages = {(s.source, s.optimise): s for piece in kernels(items) for s in piece.kernel.stages}
+        requests = [Request(stage.source, isa, stage.optimise) for stage in stages.values()]
+        objects: dict[str, bytes] = {}
+        for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests, tell), strict=True)):
+            if isinstance(made, Failure):
+                raise UnsupportedError(f"LLVM refused a kernel: {made.reason}\n{stage.source[:2000]}")
+            objects[f"stage{number}"] = made
+        image = link_image(pool, isa, objects)
+        blob, crew = image.blob, image.crew
+        return MachineCode(
+            {key: blob.entries[f"stage{number}"] for number, key in enumerate(stages)},
+            {"code": blob.code, "crew": crew.code},
+            {"entries": blob.entries, "crew_entries": crew.entries},
+            f"{len(stages)} stages, {len(blob.code)} bytes of code",
+        )
 
 
 def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
@@ -99,7 +112,7 @@ def _spec(name: str, value: Value) -> Spec:
 def _symbols(graph: Graph, scheduler: Scheduler) -> list[Symbol]:
     """The symbols that formulas use, each with the input that decides it."""
     used = scheduler.frame.symbols()
-    found = {name: Symbol(name, low=1) for name in dim.symbols(THREADS) & used}
+    found = {name: Symbol(name, low=1) for name in sorted(MACHINE & used)}
     for number, value in enumerate(graph.inputs):
         for axis, size in enumerate(value.type.shape):
             bare = size.symbol if isinstance(size, Dim) else None

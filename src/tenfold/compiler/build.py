@@ -8,10 +8,12 @@ from typing import Any
 
 from tenfold import codegen, passes
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
-from tenfold.compiler.assemble import machine_code, plan_of
+from tenfold.compiler.assemble import CpuBackend, plan_of
+from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
 from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import cover
+from tenfold.compiler.device.binaries import GpuBackend
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.grow import NotFused
 from tenfold.compiler.items import HostPiece, pieces
@@ -19,7 +21,6 @@ from tenfold.compiler.layout import arrange
 from tenfold.compiler.phases import Phases, Progress
 from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
-from tenfold.compiler.schedule import Scheduler
 from tenfold.compiler.taps import taps_section
 from tenfold.compiler.weights import WeightStore
 from tenfold.errors import OptionError
@@ -37,6 +38,7 @@ from tenfold.target import Target
 from tenfold.version import __version__
 
 Sections = dict[str, bytes | format.Bytes]
+BACKENDS: Mapping[str, Backend] = {"cpu": CpuBackend(), "cuda": GpuBackend()}
 
 LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFY), CommonSubexpressions(), DeadCode())
 """What tidies a graph after its composites are taken apart; nothing here puts them together again."""
@@ -79,9 +81,10 @@ def compile_for(
     """One target's part of an engine: its sections are added, and to `tensors` what their graphs refer to; its entry
     of the manifest is returned.
     """
+    backend, name = BACKENDS[target.kind], str(target.portable)
     with phase("fuse") as said:
         passes.for_target(target, options)(graph)
-        decompose(graph)
+        decompose(graph, backend.kept)
         LOWERED(graph)
         layout = arrange(graph)
         said.append(f"{len(graph)} operations")
@@ -90,27 +93,19 @@ def compile_for(
         items = cover(graph, layout, codegen.strategies_for(target, options), target, refusals)
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("compile") as said:
-        scheduler = Scheduler(graph, layout, items, weights)
-        image, entries = machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))
-        said.append(f"{len(entries)} stages, {len(image.blob.code)} bytes of code")
+        scheduler = backend.scheduler(graph, layout, items, weights)
+        made = backend.machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))
+        said.append(made.said)
     with phase("link"):
-        scheduler.run(entries)
+        scheduler.run(made.entries)
         notes.note(graph, hosted=any(isinstance(piece, HostPiece) for piece in pieces(items)))
         plan = plan_of(graph, scheduler)
         data, arrays = to_manifest(plan)
-    name = str(target.portable)
-    sections[f"{name}/taps"] = taps_section(graph, scheduler, scheduler.numbers, tensors)
-    sections |= {f"{name}/plan": arrays, f"{name}/code": image.blob.code, f"{name}/crew": image.crew.code}
-    return {
-        "plan": data,
-        "plan_section": f"{name}/plan",
-        "code_section": f"{name}/code",
-        "entries": image.blob.entries,
-        "crew_section": f"{name}/crew",
-        "crew_entries": image.crew.entries,
-        "taps_section": f"{name}/taps",
-        "report": report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed()},
-    }
+    own = {"plan": arrays, "taps": taps_section(graph, scheduler, scheduler.numbers, tensors), **made.sections}
+    sections |= {f"{name}/{key}": content for key, content in own.items()}
+    report = report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed()}
+    places = {f"{key}_section": f"{name}/{key}" for key in own}
+    return {"plan": data, "report": report, **places, **made.manifest, **scheduler.notes()}
 
 
 def build(
@@ -158,7 +153,8 @@ def build(
         return found
     phase = Phases(progress)
     with numbered_unknowns(), CompilePool(_workers(), ObjectCache(folder)) as pool:
-        pool.start()
+        if any(one.kind == "cpu" for one in options.targets):
+            pool.start()
         with phase("import") as said:
             graph = copy(model) if isinstance(model, Graph) else open_model(model, **opening)
             said.append(f"{len(graph)} operations")

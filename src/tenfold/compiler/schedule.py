@@ -7,7 +7,7 @@ over the buffer of an input that it reads for the last time, element for element
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -33,6 +33,9 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Window
+
+Entries = Mapping[Any, int]
+"""Where the code of each stage begins; the keys are those of the target's machine code."""
 
 Guards = tuple[Size, ...]
 """Conditions known before the call, outermost first, that must all hold for something to run."""
@@ -80,7 +83,7 @@ class Scheduler:
         self.buffers: list[Buffer] = []
         self.numbers: dict[Slot, int] = {}
 
-    def run(self, entries: dict[tuple[str, bool], int]) -> None:
+    def run(self, entries: Entries) -> None:
         """Lifetimes, offsets, then the steps; `entries` are the offsets of compiled stages by source."""
         self._live(self.items, 0)
         self._share(self.items)
@@ -269,7 +272,7 @@ class Scheduler:
         self.rows.append(row)
         return len(self.rows) - 1
 
-    def _emit(self, items: Sequence[Item], entries: dict[tuple[str, bool], int]) -> None:
+    def _emit(self, items: Sequence[Item], entries: Entries) -> None:
         for item in items:
             if isinstance(item, Branch):
                 self._emit_branch(item, entries)
@@ -278,11 +281,10 @@ class Scheduler:
             elif isinstance(item, HostPiece):
                 self._emit_host(item)
             else:
-                for stage in item.kernel.stages:
-                    self._emit_stage(item, stage, entries[stage.source, stage.optimise])
+                self._emit_kernel(item, entries)
                 self._complete(operand.value for operand in operands(item.region)[1])
 
-    def _emit_branch(self, item: Branch, entries: dict[tuple[str, bool], int]) -> None:
+    def _emit_branch(self, item: Branch, entries: Entries) -> None:
         pointer = self._start(item.condition)
         skip = self._step(steps.Opcode.JUMP_IF, pointer, 0, 0)
         with self._guarded(item.condition, True):
@@ -293,7 +295,7 @@ class Scheduler:
             self._emit(item.otherwise, entries)
         self.rows[done] = (steps.Opcode.JUMP, len(self.rows))
 
-    def _emit_repeat(self, item: Repeat, entries: dict[tuple[str, bool], int]) -> None:
+    def _emit_repeat(self, item: Repeat, entries: Entries) -> None:
         """The body first; behind it what prepares the first turn, then the test that every turn goes through."""
         turns, counter = item.turns, self.frame.cell()
         enter = self._step(steps.Opcode.JUMP, 0)
@@ -372,6 +374,10 @@ class Scheduler:
         sizes = [self.frame.size(size) for size in value.type.shape]
         return (value.name, value.type.dtype, base, place, sizes, [self.frame.size(stride) for stride in view.strides])
 
+    def _emit_kernel(self, piece: Piece, entries: Entries) -> None:
+        for stage in piece.kernel.stages:
+            self._emit_stage(piece, stage, entries[stage.source, stage.optimise])
+
     def _emit_stage(self, piece: Piece, stage: Stage, entry: int) -> None:
         start = len(self.arguments)
         self.arguments += [self._argument(piece, argument) for argument in stage.arguments]
@@ -391,6 +397,10 @@ class Scheduler:
             case Workspace(extra):
                 return self.frame.address(ARENA, self.frame.add(self.offsets[piece], self._size(extra)))
         return self._size(argument)
+
+    def notes(self) -> dict[str, Any]:
+        """What the manifest says of the steps besides the plan, once slots have numbers."""
+        return {}
 
     def spans(self, numbers: dict[Slot, int]) -> tuple[Span, ...]:
         """Native ranges of the step table, and host steps between them."""

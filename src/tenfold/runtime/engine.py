@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import EngineError, InputError, LimitError, OptionError, TargetError
-from tenfold.runtime import format
+from tenfold.runtime import format, open_device
 from tenfold.runtime.context import Context
 from tenfold.runtime.cpu.code import Code
 from tenfold.runtime.cpu.invoke import Executable
@@ -25,6 +25,10 @@ from tenfold.runtime.plan import FIRST_INPUT, Plan, Spec, from_manifest
 from tenfold.runtime.refit import refit
 from tenfold.runtime.taps import Taps, tap
 from tenfold.target import Target
+
+if TYPE_CHECKING:
+    from tenfold.runtime.cuda.device import Device
+    from tenfold.runtime.cuda.resident import Resident
 
 Array = NDArray[Any]
 
@@ -44,7 +48,10 @@ class Engine:
         self.target, self._refusal = _best_target(file)
         if self._refusal and not foreign:
             raise self._refusal
-        entry = self.manifest["targets"][self.target]
+        self.entry: Mapping[str, Any] = self.manifest["targets"][self.target]
+        entry = self.entry
+        self._on_device = self.target.startswith("cuda")
+        self._resident: Resident | None = None
         self.plan: Plan = from_manifest(entry["plan"], file.section(entry["plan_section"]))
         self.weights = file.section(entry.get("weights", "weights"))
         self.memory_limit = memory_limit if memory_limit is not None else self.manifest.get("memory_limit")
@@ -56,11 +63,9 @@ class Engine:
             )
         self.arena_limit = None if self.memory_limit is None else self.memory_limit - self.weights.nbytes
         self._threads = threads or self.manifest.get("threads")
-        self._entry = entry
-        self._program = None if self._refusal else self.executable(self.plan)
+        self._program = None if self._refusal or self._on_device else self.executable(self.plan)
         self.spans = tuple((span, None if span.is_native else HostStep(span)) for span in self.plan.spans)
         self.is_one_span = len(self.spans) == 1 and self.plan.spans[0].is_native
-        self._crew = (entry["crew_section"], entry["crew_entries"])
         self._frames: dict[int, Frames] = {}
         self._idle: list[Context] = []
         self._lock = Lock()
@@ -76,8 +81,8 @@ class Engine:
     def executable(self, plan: Plan) -> Executable:
         """The native calls of a plan that walks the engine's own code."""
         return Executable(
-            _map_code(self.file, self._entry["code_section"]),
-            self._entry["entries"],
+            _map_code(self.file, self.entry["code_section"]),
+            self.entry["entries"],
             plan.steps,
             plan.argmap,
             plan.binds,
@@ -144,7 +149,7 @@ class Engine:
 
     @cached_property
     def _taps(self) -> Taps:
-        return Taps(self.file, self.file.section(self._entry["taps_section"]).tobytes())
+        return Taps(self.file, self.file.section(self.entry["taps_section"]).tobytes())
 
     def tap(self, inputs: Mapping[str, Any] | Sequence[Any], names: Sequence[str] | None = None) -> dict[str, Array]:
         """Values of the user's model, by name, as they are in a call on these inputs; all of `taps`, or those named.
@@ -158,18 +163,41 @@ class Engine:
     def context(self, *, threads: int | None = None) -> Context:
         """A new running instance; `threads` is the most threads that a call on it uses."""
         require_threads(threads)
+        if self._on_device:
+            return self._device().context(self)
         return Context(self, threads)
+
+    def _device(self) -> Device:
+        if self._refusal:
+            raise self._refusal
+        return open_device()
+
+    @property
+    def resident(self) -> Resident:
+        """What all contexts share on the GPU, put there when first asked for; TargetError if there is none."""
+        with self._lock:
+            if self._resident is None:
+                self._resident = self._device().resident(self)
+            return self._resident
 
     def frames(self, threads: int | None) -> Frames:
         """The frames for a number of threads (None: the engine's own)."""
         count = threads or self._threads or machine_share().threads
         with self._lock:
-            return self._frames.setdefault(count, Frames(self.plan, count))
+            if count not in self._frames:
+                self._frames[count] = Frames(self.plan, count, **self._machine())
+            return self._frames[count]
+
+    def _machine(self) -> dict[str, int]:
+        """What a GPU decides of a call's sizes; where there is none, as usual for its kind."""
+        if not self._on_device:
+            return {}
+        return {"multiprocessors": self.entry["processors"] if self._refusal else open_device().processors}
 
     def team(self) -> Team:
         """The process's worker threads."""
-        section, entries = self._crew
-        return team_of(lambda: self.file.section(section).tobytes(), entries)
+        section = self.entry["crew_section"]
+        return team_of(lambda: self.file.section(section).tobytes(), self.entry["crew_entries"])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the engine file, whole: an older file of that name stays until the new one is complete."""
@@ -189,7 +217,11 @@ class Engine:
         """
         image = refit(self.file, weights)
         return from_image(
-            image, self.file.name, threads=self._threads, memory_limit=self.memory_limit, foreign=self._program is None
+            image,
+            self.file.name,
+            threads=self._threads,
+            memory_limit=self.memory_limit,
+            foreign=self._refusal is not None,
         )
 
     def memory(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
@@ -267,6 +299,8 @@ def _best_target(file: File) -> tuple[str, TargetError | None]:
 
 
 def _rank(name: str) -> int:
+    if name.startswith("cuda:sm_"):
+        return int(name.removeprefix("cuda:sm_"))
     return ("cpu:x86-64-v3", "cpu:aarch64", "cpu:x86-64-v4").index(name.split("+")[0])
 
 

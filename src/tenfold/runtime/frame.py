@@ -37,20 +37,23 @@ class Frame:
 
 
 class Frames:
-    """The frames of a plan for a number of threads, least recently used ones forgotten."""
+    """The frames of a plan for a number of threads, least recently used ones forgotten. `machine` holds what else the
+    machine decides that runs the plan, by symbol.
+    """
 
-    def __init__(self, plan: Plan, threads: int) -> None:
+    def __init__(self, plan: Plan, threads: int, **machine: int) -> None:
         self.plan, self.threads = plan, threads
+        self._machine = {"threads": threads, **machine}
         self._known: OrderedDict[Any, Frame] = OrderedDict()
         self._lock = Lock()
-        self._valued = sorted({symbol.input for symbol in plan.symbols if symbol.entry >= 0})
+        self.valued = sorted({symbol.input for symbol in plan.symbols if symbol.entry >= 0})
 
     def key(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """What decides a frame: all shapes, and the contents of the integer inputs that sizes depend on."""
         shapes = tuple([array.shape for array in arrays])
-        if not self._valued:
+        if not self.valued:
             return shapes
-        return shapes, tuple([arrays[index].tobytes() for index in self._valued])
+        return shapes, tuple([arrays[index].tobytes() for index in self.valued])
 
     def find(self, arrays: Sequence[NDArray[Any]]) -> Frame:
         """The frame for these inputs. InputError names an input whose sizes do not fit."""
@@ -92,7 +95,7 @@ class Frames:
 
     def _value(self, symbol: Symbol, arrays: Sequence[NDArray[Any]]) -> int:
         if symbol.input < 0:
-            return self.threads
+            return self._machine[symbol.name]
         array = arrays[symbol.input]
         if symbol.entry >= 0:
             return int(array.reshape(-1)[symbol.entry])

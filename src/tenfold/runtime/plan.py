@@ -22,6 +22,11 @@ ARENA, WEIGHTS = 0, 1
 FIRST_INPUT = 2
 
 
+def counters_base(inputs: int, outputs: int) -> int:
+    """The base after all others: on a GPU, memory that every kernel leaves zero."""
+    return FIRST_INPUT + inputs + outputs
+
+
 @dataclass(frozen=True)
 class Spec:
     """An input or output of a model: sizes are integers, or formulas of named sizes in textual form."""

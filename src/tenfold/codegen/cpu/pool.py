@@ -161,13 +161,13 @@ class CompilePool:
     """
 
     def __init__(self, size: int, cache: ObjectCache | None = None) -> None:
-        self._size = max(1, size)
-        self._cache = cache or ObjectCache()
+        self.size = max(1, size)
+        self.cache = cache or ObjectCache()
         self._idle: list[_Worker] = []
 
     def start(self) -> None:
         """Start all workers now, so that they are ready when the first request comes."""
-        self._idle += [_Worker() for _ in range(self._size - len(self._idle))]
+        self._idle += [_Worker() for _ in range(self.size - len(self._idle))]
 
     def compile(self, requests: Sequence[Request], tell: Told | None = None) -> list[bytes | Failure]:
         """The object of each request, in order, or why LLVM refused it. Equal requests are compiled once.
@@ -178,7 +178,7 @@ class CompilePool:
         found: dict[str, bytes | Failure] = {}
         missing: dict[str, Request] = {}
         for key, request in zip(keys, requests, strict=True):
-            data = self._cache.get(key)
+            data = self.cache.get(key)
             if data is None:
                 missing[key] = request
             else:
@@ -186,16 +186,16 @@ class CompilePool:
         for key, answer in zip(missing, self._run(list(missing.values()), tell), strict=True):
             found[key] = answer
             if isinstance(answer, bytes):
-                self._cache.put(key, answer)
+                self.cache.put(key, answer)
         return [found[key] for key in keys]
 
     def _run(self, requests: list[Request], tell: Told | None) -> list[bytes | Failure]:
         answers: list[bytes | Failure] = [Failure("not compiled")] * len(requests)
         done = 0
         waiting = deque(enumerate(requests))
-        with self._busy(min(self._size, len(requests))) as selector:
+        with self._busy(min(self.size, len(requests))) as selector:
             while waiting or selector.get_map():
-                while waiting and len(selector.get_map()) < self._size:
+                while waiting and len(selector.get_map()) < self.size:
                     worker = self._idle.pop() if self._idle else _Worker()
                     worker.send(*waiting.popleft())
                     selector.register(worker.answers, selectors.EVENT_READ, worker)

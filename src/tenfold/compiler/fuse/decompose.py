@@ -26,17 +26,19 @@ from tenfold.ops.pool import Pool
 from tenfold.ops.reduce import ArgReduce, Reduce, ReduceKind
 
 
-def decompose(graph: Graph) -> None:
-    """Replace each composite of the graph and of its subgraphs, in place, until none is left that has a rule."""
+def decompose(graph: Graph, kept: frozenset[type] = frozenset()) -> None:
+    """Replace each composite of the graph and of its subgraphs, in place, until none is left that has a rule; but for
+    the operations in `kept`, which the target has kernels for.
+    """
     waiting = list(graph.nodes)
     while waiting:
         node = waiting.pop()
-        rule = RULES.get(type(node.op))
+        rule = RULES.get(type(node.op)) if type(node.op) not in kept else None
         if isinstance(node.op, If):
-            decompose(node.op.then_branch)
-            decompose(node.op.else_branch)
+            decompose(node.op.then_branch, kept)
+            decompose(node.op.else_branch, kept)
         elif isinstance(node.op, LOOPS) and refusal(node) is None:
-            decompose(node.op.body)
+            decompose(node.op.body, kept)
         replacement = rule(node.op, node) if rule else None
         if replacement is not None:
             waiting += _adopt(replacement, node)

@@ -1,0 +1,36 @@
+"""What the road from regions to an engine file asks of a kind of machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tenfold.codegen.cpu.pool import CompilePool, Told
+from tenfold.compiler.items import Item
+from tenfold.compiler.schedule import Entries, Scheduler
+from tenfold.target import Target
+
+
+@dataclass(frozen=True, eq=False)
+class MachineCode:
+    """The code of a target: where each stage begins in it, the sections of the engine file that hold it by their names
+    within the target, and what the manifest says of them; `said` is a word for the log.
+    """
+
+    entries: Entries
+    sections: Mapping[str, bytes]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    said: str = ""
+
+
+class Backend(Protocol):
+    """A kind of machine. `kept` are the composites that its strategies take whole."""
+
+    kept: frozenset[type]
+    scheduler: type[Scheduler]
+
+    def machine_code(
+        self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None
+    ) -> MachineCode:
+        """The code of all kernels; `tell(done, total)` hears of the parts as they are made."""

@@ -1,0 +1,224 @@
+"""A context on a GPU: inputs come from the host or lie there already, spans are graphs, host steps run beside."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import Cancelled, EngineError, InputError
+from tenfold.runtime.context import Array, Context, Inputs
+from tenfold.runtime.cpu.arena import fresh_array
+from tenfold.runtime.cuda import arrays
+from tenfold.runtime.cuda.arrays import DeviceArray
+from tenfold.runtime.cuda.driver import Driver
+from tenfold.runtime.cuda.hosted import Hosted
+from tenfold.runtime.cuda.launches import Launches, Slots, addressed
+from tenfold.runtime.cuda.memory import Block, Staging
+from tenfold.runtime.cuda.resident import Resident
+from tenfold.runtime.frame import Frame
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, counters_base
+from tenfold.runtime.profile import Profile, Step, in_order
+
+REMEMBERED = 64
+"""Shapes whose graphs a context keeps."""
+
+
+class DeviceContext(Context):
+    """One running instance on the GPU: a stream, an arena, counters, staging memory, and the graphs of its shapes.
+
+    Arrays of the host are copied there and results back before a call returns. Arrays that lie on the GPU are
+    used in place, in the order of their owner's stream; results then are the GPU's too, and may not be complete when
+    the call returns: whoever reads them in that stream's order finds them so.
+    """
+
+    def _open(self) -> None:
+        plan, resident = self.engine.plan, self.engine.resident
+        self._resident: Resident = resident
+        self._driver: Driver = resident.driver
+        self._driver.enter()
+        self._stream = self._driver.open_stream()
+        self._last = self._stream
+        self._memory = Block(self._driver, self.engine.arena_limit)
+        self._counters = Block(self._driver, None, zeroed=True)
+        self._staging = Staging(self._driver)
+        count = counters_base(len(plan.inputs), len(plan.outputs)) + 1
+        self._bases = np.zeros(count, np.int64)
+        self._bases[WEIGHTS] = resident.weights
+        self._graphs: OrderedDict[Frame, list[Launches | Hosted]] = OrderedDict()
+        self._results = arrays.Recycled(self._driver)
+
+    def _give_back(self) -> None:
+        self._driver.enter()
+        self._driver.synchronize(self._last)
+        for parts in self._graphs.values():
+            for part in parts:
+                part.close()
+        self._graphs.clear()
+        for one in (self._memory, self._counters, self._staging):
+            one.close(self._stream)
+        self._results.close(self._stream)
+        self._driver.synchronize(self._stream)
+        self._driver.close_stream(self._stream)
+
+    # running
+
+    def _run(self, inputs: Inputs) -> Sequence[Any]:
+        if self._closed:
+            raise EngineError("the context is closed", remedy="make another with engine.context()")
+        given = self._by_name(inputs)
+        self._driver.enter()
+        sources = self._sources(given)
+        stream = self._stream_of(sources)
+        frame, results = self._prepare(sources, stream)
+        for part in self._parts(frame):
+            self._part(part, frame, stream)
+        return self._returned(sources, results, stream, given)
+
+    def _sources(self, given: Mapping[str, Any]) -> list[Array | DeviceArray]:
+        """The call's inputs: NumPy's, or arrays that lie on the GPU."""
+        for name in given:
+            self._require(name, self._inputs, "input")
+        found: list[Array | DeviceArray] = []
+        for spec in self._plan.inputs:
+            array = given.get(spec.name, self._bound_inputs.get(spec.name))
+            there = arrays.on_device(spec, array)
+            found.append(there if there is not None else self._input(spec, given))
+        return found
+
+    def _stream_of(self, sources: Sequence[Array | DeviceArray]) -> Any:
+        """The stream of the first array on the GPU that names one, else ours; it waits for the call before."""
+        named = next((one.stream for one in sources if isinstance(one, DeviceArray) and one.stream is not None), None)
+        stream = self._stream if named is None else self._driver.foreign_stream(named)
+        if int(stream) != int(self._last):
+            self._driver.follow(stream, self._last)
+        self._last = stream
+        return stream
+
+    def _prepare(self, sources: Sequence[Array | DeviceArray], stream: Any) -> tuple[Frame, list[DeviceArray]]:
+        """The frame of the call, and where results go; all bases are set and inputs on their way."""
+        frame = self._frames.find([self._contents(index, one, stream) for index, one in enumerate(sources)])
+        self._bases[ARENA] = self._memory.reserve(frame.arena, stream)
+        counters = int(frame.slots[self.engine.entry["counters"]])
+        self._bases[-1] = self._counters.reserve(counters, stream)
+        for number, source in enumerate(sources):
+            self._bases[FIRST_INPUT + number] = self._placed(number, source, stream)
+        results = []
+        for number, (spec, shape) in enumerate(zip(self._plan.outputs, frame.outputs, strict=True)):
+            results.append(self._results.take(spec, shape, stream))
+            self._bases[FIRST_INPUT + len(sources) + number] = results[-1].address
+        return frame, results
+
+    def _contents(self, number: int, source: Array | DeviceArray, stream: Any) -> Array:
+        """What decides a frame: the input's shape, or its contents where sizes follow from them."""
+        if not isinstance(source, DeviceArray):
+            return source
+        if number not in self._frames.valued:
+            return np.broadcast_to(np.zeros((), source.spec.dtype.numpy), source.shape)
+        array = np.empty(source.shape, source.spec.dtype.numpy)
+        self._driver.download(array.ctypes.data, source.address, array.nbytes, stream)
+        self._driver.synchronize(stream)
+        return array
+
+    def _placed(self, number: int, source: Array | DeviceArray, stream: Any) -> int:
+        if isinstance(source, DeviceArray):
+            if source.address % arrays.ALIGNMENT == 0:
+                return source.address
+            return self._staging.moved(number, source.address, source.nbytes, stream)
+        return self._staging.uploaded(number, source, stream)
+
+    def _parts(self, frame: Frame) -> list[Launches | Hosted]:
+        """The launches and host steps of a frame, remembered."""
+        found = self._graphs.get(frame)
+        if found is None:
+            found = [self._made(span, frame) for span, _ in self.engine.spans]
+            self._graphs[frame] = found
+            if len(self._graphs) > REMEMBERED:
+                self._driver.synchronize(self._last)
+                for part in self._graphs.popitem(last=False)[1]:
+                    part.close()
+        self._graphs.move_to_end(frame)
+        return found
+
+    def _made(self, span: Span, frame: Frame) -> Launches | Hosted:
+        if span.is_native:
+            return Launches(self._driver, self._resident.functions, self._plan, span, frame.slots)
+        return Hosted(self._driver, span, self.engine)
+
+    def _part(self, part: Launches | Hosted, frame: Frame, stream: Any) -> None:
+        if self._cancel[0]:
+            raise Cancelled("the call was cancelled")
+        slots = addressed(self._plan, frame.slots, self._bases)
+        if isinstance(part, Launches):
+            part.load(slots)
+            part.run(stream)
+        else:
+            part.run(frame.slots, self._address_in(slots), self._frames.sizes(frame), self._cancel, stream)
+
+    def _address_in(self, slots: Slots) -> Any:
+        return lambda base, offset: int(self._bases[base] + slots[offset])
+
+    def _returned(
+        self, sources: Sequence[Any], results: Sequence[DeviceArray], stream: Any, given: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Results where the first input lies; those of the host are copied and complete."""
+        if sources and isinstance(sources[0], DeviceArray):
+            return arrays.like(given.values(), results)
+        found = [self._host_result(one) for one in results]
+        for array, one in zip(found, results, strict=True):
+            self._driver.download(array.ctypes.data, one.address, one.nbytes, stream)
+        self._driver.synchronize(stream)
+        return found
+
+    def _host_result(self, one: DeviceArray) -> Array:
+        bound = self._bound_outputs.get(one.spec.name)
+        if bound is None:
+            return fresh_array(one.shape, one.spec.dtype.numpy)
+        if bound.size < one.size:
+            raise InputError(
+                f"output {one.spec.name!r} needs {one.shape}, and the bound array has {bound.shape}",
+                argument=one.spec.name,
+                remedy="bind a larger array",
+            )
+        return bound.reshape(-1)[: one.size].reshape(one.shape)
+
+    # looking inside
+
+    def profile(self, inputs: Inputs = ()) -> Profile:
+        """Run once, launch after launch, and tell how long each took, by the operators of the user's model."""
+        with self._lock:
+            self._cancel[0] = 0
+            given = self._by_name(inputs)
+            self._driver.enter()
+            sources = self._sources(given)
+            stream = self._stream_of(sources)
+            frame, results = self._prepare(sources, stream)
+            found: list[Step] = []
+            for (span, _), part in zip(self.engine.spans, self._parts(frame), strict=True):
+                found += self._timed(span, part, frame, stream)
+            outputs = self._returned(sources, results, stream, given)
+        return Profile(in_order(found), dict(zip(self._names, outputs, strict=True)), 0)
+
+    def _timed(self, span: Span, part: Launches | Hosted, frame: Frame, stream: Any) -> list[Step]:
+        begin = time.perf_counter()
+        if isinstance(part, Hosted):
+            self._part(part, frame, stream)
+            label = span.label or Label((), "host", "host")
+            return [Step(label, -1, 1, begin, time.perf_counter() - begin)]
+        part.load(addressed(self._plan, frame.slots, self._bases))
+        labels = dict(enumerate(self._plan.labels))
+        marks = [self._driver.open_event() for _ in range(len(part) + 1)]
+        self._driver.record(marks[0], stream)
+        for number in range(len(part)):
+            part.launch_one(number, stream)
+            self._driver.record(marks[number + 1], stream)
+        self._driver.synchronize(stream)
+        times = [self._driver.seconds(a, b) for a, b in zip(marks, marks[1:], strict=False)]
+        for mark in marks:
+            self._driver.close_event(mark)
+        starts = begin + np.cumsum([0.0, *times])
+        rows = zip(part.steps, starts.tolist(), times, strict=False)
+        return [Step(labels.get(step, Label((), "", "")), step, 1, start, seconds) for step, start, seconds in rows]

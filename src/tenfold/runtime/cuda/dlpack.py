@@ -1,0 +1,72 @@
+"""Arrays handed on by DLPack: a capsule that keeps its array alive until the receiver lets go."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from tenfold.ir import dtype as dt
+from tenfold.ir.dtype import DType, Kind
+
+CUDA_DEVICE = 2
+_NAME = b"dltensor"
+_CODES = {Kind.INT: 0, Kind.UINT: 1, Kind.FLOAT: 2, Kind.BOOL: 6}
+
+
+class _Device(ctypes.Structure):
+    _fields_ = [("kind", ctypes.c_int32), ("number", ctypes.c_int32)]
+
+
+class _Type(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16)]
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device", _Device),
+        ("rank", ctypes.c_int32),
+        ("type", _Type),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("offset", ctypes.c_uint64),
+    ]
+
+
+class _Managed(ctypes.Structure):
+    pass
+
+
+_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
+_Managed._fields_ = [("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter)]
+_alive: dict[int, tuple[Any, ...]] = {}
+
+
+@_Deleter
+def _let_go(managed: Any) -> None:
+    _alive.pop(ctypes.addressof(managed.contents), None)
+
+
+_Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_valid = ctypes.pythonapi.PyCapsule_IsValid
+_valid.restype, _valid.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]
+_new = ctypes.pythonapi.PyCapsule_New
+_new.restype, _new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, _Destructor]
+
+
+@_Destructor
+def _unused(made: int) -> None:
+    if _valid(made, _NAME):
+        _alive.pop(_pointer(made, _NAME), None)
+
+
+def capsule(owner: Any, address: int, shape: tuple[int, ...], dtype: DType) -> Any:
+    """A DLPack capsule of a row-major array on the first GPU, which keeps `owner` alive."""
+    sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
+    code = 4 if dtype is dt.bf16 else _CODES[dtype.kind]
+    tensor = _Tensor(address, _Device(CUDA_DEVICE, 0), len(shape), _Type(code, dtype.itemsize * 8, 1), sizes, None, 0)
+    managed = _Managed(tensor, None, _let_go)
+    _alive[ctypes.addressof(managed)] = (managed, sizes, owner)
+    return _new(ctypes.addressof(managed), _NAME, _unused)

@@ -1,0 +1,259 @@
+"""The NVIDIA driver through cuda-bindings: each call is checked, and its errors said in this package's words."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cuda.bindings import driver as cuda
+
+from tenfold.errors import DeviceError, ExecutionError, OutOfMemory
+
+TILE_MAP = 128
+"""Bytes of a tile descriptor, which lies at a multiple of 64."""
+
+_UNBOUNDED = 2**64 - 1
+_SHARED_AS_IT_IS = 48 << 10
+_STICKY = ("ILLEGAL_ADDRESS", "MISALIGNED_ADDRESS", "LAUNCH_FAILED", "HARDWARE_STACK_ERROR", "ILLEGAL_INSTRUCTION")
+
+
+def checked(answer: tuple[Any, ...], what: str) -> Any:
+    """What a call of the driver gave: nothing, one thing, or several; or an exception that says what failed."""
+    status, *found = answer
+    if status != cuda.CUresult.CUDA_SUCCESS:
+        raise failure(status, what)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def failure(status: Any, what: str) -> DeviceError:
+    """The exception for a status of the driver."""
+    name = str(status.name).removeprefix("CUDA_ERROR_")
+    words = name.replace("_", " ").lower()
+    if name == "OUT_OF_MEMORY":
+        return OutOfMemory(
+            f"the GPU has too little free memory ({what})", remedy="use smaller inputs or fewer contexts"
+        )
+    if any(name.startswith(one) for one in _STICKY):
+        return ExecutionError(
+            f"a kernel failed on the GPU: {words} ({what})", remedy="start the process anew: its GPU state is lost"
+        )
+    return DeviceError(f"the GPU's driver refused: {words} ({what})", remedy="look at nvidia-smi and the driver's log")
+
+
+class Graph:
+    """Captured launches, ready to be replayed; `nodes` of the `template` are the launches in order."""
+
+    def __init__(self, handle: Any, template: Any, nodes: Sequence[Any]) -> None:
+        self.handle, self.template, self.nodes = handle, template, nodes
+
+
+class Driver:
+    """The first GPU of this machine. Streams, events and functions are the driver's own handles; addresses are numbers.
+
+    Each thread that uses it calls `enter` first.
+    """
+
+    def __init__(self) -> None:
+        checked(cuda.cuInit(0), "cuInit")
+        self._device = checked(cuda.cuDeviceGet(0), "cuDeviceGet")
+        self._context = checked(cuda.cuDevicePrimaryCtxRetain(self._device), "cuDevicePrimaryCtxRetain")
+        self.enter()
+        attribute = cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+        self.processors = int(checked(cuda.cuDeviceGetAttribute(attribute, self._device), "cuDeviceGetAttribute"))
+        pool = checked(cuda.cuDeviceGetDefaultMemPool(self._device), "cuDeviceGetDefaultMemPool")
+        threshold = cuda.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
+        checked(cuda.cuMemPoolSetAttribute(pool, threshold, cuda.cuuint64_t(_UNBOUNDED)), "cuMemPoolSetAttribute")
+
+    def enter(self) -> None:
+        """Let this thread use the GPU."""
+        checked(cuda.cuCtxSetCurrent(self._context), "cuCtxSetCurrent")
+
+    # memory
+
+    def allocate(self, size: int, stream: Any) -> int:
+        """The address of `size` bytes, usable in the stream's order; OutOfMemory."""
+        return int(checked(cuda.cuMemAllocAsync(max(size, 1), stream), f"{size} bytes"))
+
+    def free(self, address: int, stream: Any) -> None:
+        """Give memory back once the stream has come to this point."""
+        checked(cuda.cuMemFreeAsync(address, stream), "cuMemFreeAsync")
+
+    def allocate_pinned(self, size: int) -> int:
+        """The address of `size` bytes of the host's memory that the GPU copies to and from at full speed."""
+        return int(checked(cuda.cuMemHostAlloc(max(size, 1), 0), f"{size} bytes of pinned memory"))
+
+    def free_pinned(self, address: int) -> None:
+        """Give pinned memory back."""
+        checked(cuda.cuMemFreeHost(address), "cuMemFreeHost")
+
+    def upload(self, to: int, source: int, size: int, stream: Any) -> None:
+        """Copy from the host."""
+        if size:
+            checked(cuda.cuMemcpyHtoDAsync(to, source, size, stream), "cuMemcpyHtoDAsync")
+
+    def download(self, to: int, source: int, size: int, stream: Any) -> None:
+        """Copy to the host."""
+        if size:
+            checked(cuda.cuMemcpyDtoHAsync(to, source, size, stream), "cuMemcpyDtoHAsync")
+
+    def copy(self, to: int, source: int, size: int, stream: Any) -> None:
+        """Copy within the GPU."""
+        if size:
+            checked(cuda.cuMemcpyDtoDAsync(to, source, size, stream), "cuMemcpyDtoDAsync")
+
+    def clear(self, to: int, size: int, stream: Any) -> None:
+        """Write zeros."""
+        if size:
+            checked(cuda.cuMemsetD8Async(to, 0, size, stream), "cuMemsetD8Async")
+
+    def free_bytes(self) -> int:
+        """Bytes of the GPU's memory that nobody holds."""
+        return int(checked(cuda.cuMemGetInfo(), "cuMemGetInfo")[0])
+
+    # order
+
+    def open_stream(self) -> Any:
+        """A stream that does not wait for others."""
+        return checked(cuda.cuStreamCreate(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamCreate")
+
+    def close_stream(self, stream: Any) -> None:
+        """End a stream of ours."""
+        checked(cuda.cuStreamDestroy(stream), "cuStreamDestroy")
+
+    def foreign_stream(self, handle: int) -> Any:
+        """Somebody else's stream."""
+        return cuda.CUstream(handle)
+
+    def synchronize(self, stream: Any) -> None:
+        """Wait until all that the stream was given is done; ExecutionError if a kernel failed."""
+        checked(cuda.cuStreamSynchronize(stream), "cuStreamSynchronize")
+
+    def follow(self, stream: Any, other: Any) -> None:
+        """What comes to `stream` from now on waits for all that `other` was given so far."""
+        event = self.open_event()
+        self.record(event, other)
+        checked(cuda.cuStreamWaitEvent(stream, event, 0), "cuStreamWaitEvent")
+        self.close_event(event)
+
+    def open_event(self) -> Any:
+        """A mark to record in streams."""
+        return checked(cuda.cuEventCreate(0), "cuEventCreate")
+
+    def close_event(self, event: Any) -> None:
+        """End a mark."""
+        checked(cuda.cuEventDestroy(event), "cuEventDestroy")
+
+    def record(self, event: Any, stream: Any) -> None:
+        """Put the mark where the stream is."""
+        checked(cuda.cuEventRecord(event, stream), "cuEventRecord")
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """The time from one mark to another, both of which have been reached."""
+        return float(checked(cuda.cuEventElapsedTime(start, end), "cuEventElapsedTime")) / 1e3
+
+    # code
+
+    def load(self, code: bytes) -> Any:
+        """A module of machine code."""
+        return checked(cuda.cuModuleLoadData(code), "cuModuleLoadData")
+
+    def unload(self, module: Any) -> None:
+        """Give a module back."""
+        checked(cuda.cuModuleUnload(module), "cuModuleUnload")
+
+    def function(self, module: Any, name: str, shared: int) -> Any:
+        """A function of a module, which may take so many bytes of shared memory a block."""
+        found = checked(cuda.cuModuleGetFunction(module, name.encode()), "cuModuleGetFunction")
+        if shared > _SHARED_AS_IT_IS:
+            attribute = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            checked(cuda.cuFuncSetAttribute(found, attribute, shared), "cuFuncSetAttribute")
+        return found
+
+    def launch(
+        self, function: Any, blocks: int, threads: int, shared: int, parameters: int, early: bool, stream: Any
+    ) -> None:
+        """Launch on a stream. `parameters` is the address of the addresses of its arguments; `early`: it may start
+        while the kernel ahead ends, and waits inside.
+        """
+        config = cuda.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
+        config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
+        config.sharedMemBytes, config.hStream = shared, stream
+        if early:
+            attribute = cuda.CUlaunchAttribute()
+            attribute.id = cuda.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+            attribute.value.programmaticStreamSerializationAllowed = 1
+            config.attrs, config.numAttrs = [attribute], 1
+        checked(cuda.cuLaunchKernelEx(config, function, parameters, 0), "cuLaunchKernelEx")
+
+    def tile_map(
+        self, to: int, tile: Sequence[Any], address: int, shape: Sequence[int], strides: Sequence[int]
+    ) -> None:
+        """Encode a tile descriptor of 128 bytes at the address `to`: `tile` is (block, element type, element size,
+        swizzle), strides are in elements, outermost first.
+        """
+        block, element, size, swizzle = tile
+        rank = len(shape)
+        made = checked(
+            cuda.cuTensorMapEncodeTiled(
+                cuda.CUtensorMapDataType(element),
+                rank,
+                address,
+                [cuda.cuuint64_t(one) for one in reversed(shape)],
+                [cuda.cuuint64_t(one * size) for one in reversed(strides[:-1])],
+                [cuda.cuuint32_t(one) for one in reversed(block)],
+                [cuda.cuuint32_t(1)] * rank,
+                cuda.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+                cuda.CUtensorMapSwizzle(swizzle),
+                cuda.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                cuda.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            ),
+            f"cuTensorMapEncodeTiled of {tuple(shape)} by {tuple(strides)} in tiles of {tuple(block)}",
+        )
+        ctypes.memmove(to, made.getPtr(), TILE_MAP)
+
+    # graphs
+
+    def capture(self, stream: Any, emit: Callable[[], None]) -> Graph:
+        """What `emit` launches on the stream, one after the other, as a graph."""
+        mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        checked(cuda.cuStreamBeginCapture(stream, mode), "cuStreamBeginCapture")
+        try:
+            emit()
+        finally:
+            graph = checked(cuda.cuStreamEndCapture(stream), "cuStreamEndCapture")
+        handle = checked(cuda.cuGraphInstantiate(graph, 0), "cuGraphInstantiate")
+        return Graph(handle, graph, self._chain(graph))
+
+    def _chain(self, graph: Any) -> list[Any]:
+        """The nodes of a graph that is one chain."""
+        _, count = checked(cuda.cuGraphGetRootNodes(graph, 0), "cuGraphGetRootNodes")
+        nodes = list(checked(cuda.cuGraphGetRootNodes(graph, count), "cuGraphGetRootNodes")[0])
+        while nodes:
+            count = checked(cuda.cuGraphNodeGetDependentNodes(nodes[-1], 0), "cuGraphNodeGetDependentNodes")[-1]
+            if not count:
+                break
+            after = checked(cuda.cuGraphNodeGetDependentNodes(nodes[-1], count), "cuGraphNodeGetDependentNodes")
+            nodes.append(after[0][0])
+        return nodes
+
+    def replay(self, graph: Graph, stream: Any) -> None:
+        """Put a graph on a stream."""
+        checked(cuda.cuGraphLaunch(graph.handle, stream), "cuGraphLaunch")
+
+    def change(
+        self, graph: Graph, number: int, function: Any, blocks: int, threads: int, shared: int, parameters: int
+    ) -> None:
+        """Give the launch with that number its arguments anew."""
+        node = cuda.CUDA_KERNEL_NODE_PARAMS()
+        node.func, node.kernelParams, node.sharedMemBytes = function, parameters, shared
+        node.gridDimX, node.gridDimY, node.gridDimZ = blocks, 1, 1
+        node.blockDimX, node.blockDimY, node.blockDimZ = threads, 1, 1
+        what = "cuGraphExecKernelNodeSetParams"
+        checked(cuda.cuGraphExecKernelNodeSetParams(graph.handle, graph.nodes[number], node), what)
+
+    def close_graph(self, graph: Graph) -> None:
+        """Give a graph back."""
+        checked(cuda.cuGraphExecDestroy(graph.handle), "cuGraphExecDestroy")
+        checked(cuda.cuGraphDestroy(graph.template), "cuGraphDestroy")

@@ -1,0 +1,153 @@
+"""The launches of a span at the sizes of a call: their arguments in memory, and one graph that replays them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import EngineError
+from tenfold.runtime import steps
+from tenfold.runtime.cuda.driver import TILE_MAP, Driver, Graph
+from tenfold.runtime.cuda.resident import Function
+from tenfold.runtime.plan import Plan, Span
+
+Slots = NDArray[np.int64]
+
+
+class _Launch:
+    """One launch: where its arguments lie among all cells, and its tile descriptors."""
+
+    def __init__(self, function: Function, blocks: int) -> None:
+        self.function, self.blocks = function, blocks
+        self.parameters: list[tuple[str, int]] = []
+        self.pointers: NDArray[np.uint64] = np.zeros(0, np.uint64)
+
+
+class Launches:
+    """Cells hold what kernels are given, 8 bytes each; `load` fills them from a frame, `run` launches or replays."""
+
+    def __init__(self, driver: Driver, functions: Sequence[Function], plan: Plan, span: Span, slots: Slots) -> None:
+        self._driver = driver
+        self._launches: list[_Launch] = []
+        self._sources: list[int] = []
+        self._owners: list[int] = []
+        self._tiles: list[tuple[int, int, tuple[Any, ...], int, int]] = []
+        self.steps: list[int] = []
+        """The step of each launch."""
+        for step, row in enumerate(plan.steps[span.begin : span.end].tolist(), span.begin):
+            if row[0] == steps.Opcode.CALL and slots[row[4]] > 0:
+                self.steps.append(step)
+                self._add(functions[row[1]], int(slots[row[4]]), plan.argmap[row[2] : row[2] + row[3]].tolist())
+            elif row[0] not in (steps.Opcode.CALL, steps.Opcode.END):
+                raise EngineError(f"step {row[0]} is none of a GPU's", remedy="build the engine again")
+        self._cells = np.zeros(max(len(self._sources), 1), np.int64)
+        self._from = np.array(self._sources, np.int64)
+        self._maps = _aligned(TILE_MAP * max(len(self._tiles), 1))
+        self._mapped: list[Any] = [None] * len(self._tiles)
+        self._nothing = np.zeros(1, np.int64)
+        self._graph: Graph | None = None
+        for one in self._launches:
+            one.pointers = np.array([self._place(*parameter) for parameter in one.parameters], np.uint64)
+
+    def _add(self, function: Function, blocks: int, slots: list[int]) -> None:
+        number, launch = len(self._launches), _Launch(function, blocks)
+        self._launches.append(launch)
+        rest = iter(slots)
+        for kind, *tile in function.words:
+            if kind == "tile":
+                rank = len(tile[0])
+                launch.parameters.append(("map", len(self._tiles)))
+                address, sizes = self._cell(number, next(rest)), [next(rest) for _ in range(2 * rank)]
+                self._tiles.append((number, address, tuple(tile), self._cell(number, sizes[0]), rank))
+                launch.parameters += [("cell", self._tiles[-1][3])]
+                launch.parameters += [("cell", self._cell(number, size)) for size in sizes[1:]]
+            else:
+                launch.parameters.append(("cell", self._cell(number, next(rest))))
+        launch.parameters += [("nothing", 0), ("nothing", 0)]
+
+    def _cell(self, owner: int, slot: int) -> int:
+        self._sources.append(slot)
+        self._owners.append(owner)
+        return len(self._sources) - 1
+
+    def _place(self, kind: str, number: int) -> int:
+        match kind:
+            case "cell":
+                return int(self._cells.ctypes.data) + 8 * number
+            case "map":
+                return int(self._maps.ctypes.data) + TILE_MAP * number
+        return int(self._nothing.ctypes.data)
+
+    def load(self, slots: Slots) -> None:
+        """Take addresses and sizes from a frame; a graph that exists is told what changed."""
+        if not self._sources:
+            return
+        fresh = slots[self._from]
+        changed = {self._owners[place] for place in np.nonzero(fresh != self._cells)[0].tolist()}
+        if not changed:
+            return
+        self._cells[:] = fresh
+        for number, (owner, address, tile, first, rank) in enumerate(self._tiles):
+            if owner in changed:
+                self._encode(number, tile, address, first, rank)
+        if self._graph:
+            for owner in sorted(changed):
+                one = self._launches[owner]
+                self._driver.change(
+                    self._graph, owner, one.function.handle, one.blocks, one.function.threads, one.function.shared,
+                    one.pointers.ctypes.data,
+                )  # fmt: skip
+
+    def _encode(self, number: int, tile: tuple[Any, ...], address: int, first: int, rank: int) -> None:
+        numbers = self._cells[[address, *range(first, first + 2 * rank)]].tolist()
+        if self._mapped[number] != numbers:
+            self._mapped[number] = numbers
+            place = self._place("map", number)
+            self._driver.tile_map(place, tile, numbers[0], numbers[1 : 1 + rank], numbers[1 + rank :])
+
+    def run(self, stream: Any) -> None:
+        """Put the launches on a stream: as one graph, which is made the first time."""
+        if not self._launches:
+            return
+        if self._graph is None:
+            self._graph = self._driver.capture(stream, lambda: self.launch(stream))
+        self._driver.replay(self._graph, stream)
+
+    def launch(self, stream: Any) -> None:
+        """Put the launches on a stream, one by one."""
+        for number in range(len(self._launches)):
+            self.launch_one(number, stream)
+
+    def launch_one(self, number: int, stream: Any) -> None:
+        """Put one launch on a stream."""
+        one = self._launches[number]
+        function = one.function
+        self._driver.launch(
+            function.handle, one.blocks, function.threads, function.shared, one.pointers.ctypes.data,
+            function.early, stream,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self._launches)
+
+    def close(self) -> None:
+        """Give the graph back."""
+        if self._graph:
+            self._driver.close_graph(self._graph)
+            self._graph = None
+
+
+def _aligned(size: int) -> NDArray[np.uint8]:
+    raw = np.zeros(size + TILE_MAP, np.uint8)
+    return raw[-raw.ctypes.data % TILE_MAP :][:size]
+
+
+def addressed(plan: Plan, slots: Slots, bases: NDArray[np.int64]) -> Slots:
+    """The slots of a frame with its addresses filled in."""
+    filled = slots.copy()
+    if len(plan.binds):
+        filled[plan.binds[:, 0]] = bases[plan.binds[:, 1]] + slots[plan.binds[:, 2]]
+    return filled

@@ -1,0 +1,211 @@
+"""A GPU made of this machine's memory and Triton's interpreter, behind the same methods as the driver.
+
+`emulate(monkeypatch)` lets engines for cuda:sm_90 be built without compiling, and run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tenfold import runtime
+from tenfold import target as targets
+from tenfold.codegen.cuda import pool
+from tenfold.codegen.cuda.program import Binary, Parameter, Program, TensorMap, Word, words
+from tenfold.runtime import engine
+from tests.codegen.cuda.interpreting import Buffer, TensorDescriptor
+
+from tenfold.codegen.cuda.emit import NAMES  # isort: skip
+from tenfold.codegen.cuda.triton import constant, kernel_of  # isort: skip
+
+_PAGE = 256
+_NUMPY = {f"*{short}": dtype.numpy for dtype, (_, short) in NAMES.items()}
+_INTEGERS = {"i32": ctypes.c_int32, "i64": ctypes.c_int64}
+_PROGRAMS: dict[bytes, Program] = {}
+
+
+def compiled(programs: Sequence[Program]) -> dict[Program, Binary]:
+    """What stands for the machine code of programs: a name by which they are found."""
+    made = {}
+    for program in programs:
+        code = f"program {len(_PROGRAMS)}".encode()
+        _PROGRAMS[code] = program
+        made[program] = Binary(code, "kernel", 128, 0, 0, 1, tuple(_maps(program)))
+    return made
+
+
+def _maps(program: Program) -> Iterator[TensorMap]:
+    for _, parameter in program.parameters:
+        for word in words(parameter):
+            if word.type.startswith("tensordesc"):
+                block = tuple(int(size) for size in word.type.partition("[")[2].rstrip("]>").split(","))
+                yield TensorMap(block, 0, _numpy(word).itemsize, 0)
+
+
+def _numpy(word: Word) -> np.dtype:
+    return _NUMPY["*" + word.type.partition("<")[2].partition("[")[0]]
+
+
+class FakeGraph:
+    """Launches with the arguments that they had when they were captured."""
+
+    def __init__(self) -> None:
+        self.launches: list[Callable[[], None]] = []
+
+
+class FakeDriver:
+    """Counts what is held: `live` bytes of memory, open `things`."""
+
+    processors = 3
+
+    def __init__(self) -> None:
+        self.held: dict[int, Any] = {}
+        self.things = 0
+        self.replays = self.changes = 0
+        self._maps: dict[int, tuple[Any, ...]] = {}
+        self._capturing: FakeGraph | None = None
+
+    @property
+    def live(self) -> int:
+        return sum(len(raw) - _PAGE for raw in self.held.values())
+
+    def enter(self) -> None:
+        pass
+
+    def allocate(self, size: int, stream: Any) -> int:
+        raw = (ctypes.c_ubyte * (size + _PAGE))()
+        ctypes.memset(raw, 0xFF, len(raw))
+        address = ctypes.addressof(raw) + -ctypes.addressof(raw) % _PAGE
+        self.held[address] = raw
+        return address
+
+    def free(self, address: int, stream: Any) -> None:
+        del self.held[address]
+
+    def allocate_pinned(self, size: int) -> int:
+        return self.allocate(size, None)
+
+    def free_pinned(self, address: int) -> None:
+        del self.held[address]
+
+    def upload(self, to: int, source: int, size: int, stream: Any) -> None:
+        ctypes.memmove(to, source, size)
+
+    download = copy = upload
+
+    def clear(self, to: int, size: int, stream: Any) -> None:
+        ctypes.memset(to, 0, size)
+
+    def open_stream(self) -> int:
+        self.things += 1
+        return 7
+
+    def foreign_stream(self, handle: int) -> int:
+        return handle
+
+    def open_event(self) -> int:
+        self.things += 1
+        return 1
+
+    def close_stream(self, thing: Any) -> None:
+        self.things -= 1
+
+    close_event = unload = close_graph = close_stream
+
+    def synchronize(self, stream: Any) -> None:
+        pass
+
+    def follow(self, stream: Any, other: Any) -> None:
+        pass
+
+    def record(self, event: Any, stream: Any) -> None:
+        pass
+
+    def seconds(self, start: Any, end: Any) -> float:
+        return 1e-6
+
+    def load(self, code: bytes) -> bytes:
+        self.things += 1
+        return code
+
+    def function(self, module: bytes, name: str, shared: int) -> Program:
+        return _PROGRAMS[module]
+
+    def tile_map(self, to: int, tile: Any, address: int, shape: Sequence[int], strides: Sequence[int]) -> None:
+        assert to % 64 == 0 and address % 16 == 0 and all(one * tile[2] % 16 == 0 for one in strides[:-1])
+        self._maps[to] = (address, list(shape), list(strides), list(tile[0]))
+
+    def launch(
+        self, function: Program, blocks: int, threads: int, shared: int, parameters: int, early: bool, stream: Any
+    ) -> None:
+        run = self._bound(function, blocks, parameters)
+        if self._capturing is not None:
+            self._capturing.launches.append(run)
+        else:
+            run()
+
+    def _bound(self, program: Program, blocks: int, parameters: int) -> Callable[[], None]:
+        count = sum(
+            5 if word.type.startswith("tensordesc") else 1 for _, one in program.parameters for word in words(one)
+        )
+        addresses = iter((ctypes.c_uint64 * count).from_address(parameters)[:])
+
+        def value(word: Word) -> Any:
+            place = next(addresses)
+            if word.type.startswith("tensordesc"):
+                address, shape, strides, block = self._maps[place]
+                rest = [next(addresses) for _ in range(2 * len(shape))]
+                sizes = [ctypes.c_int32.from_address(one).value for one in rest[: len(shape)]]
+                steps = [ctypes.c_int64.from_address(one).value for one in rest[len(shape) :]]
+                assert (sizes, steps) == (shape, strides)
+                return TensorDescriptor(Buffer(address, _numpy(word)), shape, strides, block)
+            if word.type.startswith("*"):
+                address = ctypes.c_uint64.from_address(place).value
+                assert not word.aligned or address % 16 == 0
+                return Buffer(address, _NUMPY[word.type])
+            number = _INTEGERS[word.type].from_address(place).value
+            assert not word.aligned or number % 16 == 0
+            return number
+
+        def filled(parameter: Parameter) -> Any:
+            if isinstance(parameter, tuple):
+                return tuple(filled(part) for part in parameter)
+            return value(parameter) if isinstance(parameter, Word) else constant(parameter)
+
+        fillings = {name: filled(parameter) for name, parameter in program.parameters} | {"EARLY": 0}
+        return lambda: kernel_of(program)[(blocks,)](**fillings)
+
+    def capture(self, stream: Any, emit: Callable[[], None]) -> FakeGraph:
+        self._capturing = graph = FakeGraph()
+        emit()
+        self._capturing = None
+        self.things += 1
+        return graph
+
+    def replay(self, graph: FakeGraph, stream: Any) -> None:
+        self.replays += 1
+        for launch in graph.launches:
+            launch()
+
+    def change(
+        self, graph: FakeGraph, number: int, function: Program, blocks: int, threads: int, shared: int, parameters: int
+    ) -> None:
+        self.changes += 1
+        graph.launches[number] = self._bound(function, blocks, parameters)
+
+
+def emulate(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    """Let this process have such a GPU, of compute capability 9.0."""
+    from tenfold.runtime.cuda.device import Device
+
+    driver = FakeDriver()
+    device = Device(driver)  # type: ignore[arg-type]
+    monkeypatch.setattr(targets, "machine_gpu", lambda: 90)
+    monkeypatch.setattr(runtime, "open_device", lambda: device)
+    monkeypatch.setattr(engine, "open_device", lambda: device)
+    monkeypatch.setattr(pool.GpuPool, "compile", lambda self, programs, tell=None: compiled(programs))
+    return driver
