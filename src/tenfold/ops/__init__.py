@@ -109,6 +109,7 @@ from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNorma
 from tenfold.ops.pool import MaxPoolIndices, Pool
 from tenfold.ops.primitive import Copy, Pick, Windows, Within
 from tenfold.ops.quantize import Dequantize, Quantize
+from tenfold.ops.random import Uniform
 from tenfold.ops.recurrent import GRU, LSTM, RNN
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce
 from tenfold.ops.sampling import DeformConv, RoiAlign
@@ -120,22 +121,21 @@ from tenfold.ops.winograd import WinogradFilter
 # fmt: off
 __all__ = (
     "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "ArgReduce",
-    "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "Ceil", "Celu",
-    "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh",
-    "CountGrams", "Cumulative",
-    "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange",
-    "DynamicReshape", "DynamicSlice", "DynamicTile", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill",
-    "Floor", "Gather", "GatherElements", "GatherND", "Gelu", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm",
-    "HardSigmoid", "HardSwish", "If", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual",
-    "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MatMul", "MaxPoolIndices", "Maximum",
-    "Minimum", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "Or", "PRelu", "Pad",
-    "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require",
-    "Reshape", "Resize",
-    "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "ShiftLeft",
+    "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "Ceil",
+    "Celu", "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh", "CountGrams",
+    "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det", "Div", "DynamicExpand",
+    "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape", "DynamicSlice", "DynamicTile", "Elu", "Equal",
+    "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather", "GatherElements", "GatherND", "Gelu", "Greater",
+    "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "If", "Iota", "IsInf", "IsNan",
+    "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop",
+    "LpNormalize", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Mul", "Neg",
+    "NonMaxSuppression", "NonZero", "Not", "NotEqual", "Or", "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize",
+    "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Reshape", "Resize", "RoiAlign",
+    "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "ShiftLeft",
     "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
-    "Softsign", "SpaceToDepth", "Split", "Sqrt", "StringConcat", "StringNormalizer",
-    "StringSplit", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
-    "Transpose", "Trunc", "Unique", "Where", "Windows", "WinogradFilter", "Within", "Xor", "scalar",
+    "Softsign", "SpaceToDepth", "Split", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Swish",
+    "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Where", "Windows",
+    "WinogradFilter", "Within", "Xor", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
@@ -157,6 +157,7 @@ ALL: tuple[type[Op], ...] = (
     Conv, ConvTranspose, WinogradFilter,
     GridSample, Resize,
     MatMul, Det,
+    Uniform,
     RoiAlign, DeformConv,
     GroupNorm, LayerNorm, LogSoftmax, LpNormalize, LRN, RMSNorm, Softmax,
     MaxPoolIndices, Pool,

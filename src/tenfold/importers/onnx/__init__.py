@@ -24,11 +24,13 @@ from tenfold.importers.onnx import (
     nn,
     predictors,
     quant,
+    random,
     recurrent,
     region,
     signal,
     tensor,
     text,
+    training,
     trees,
 )
 from tenfold.importers.onnx.functions import model_functions, versions
@@ -44,6 +46,7 @@ MOST_ATTEMPTS = 32
 MODULES = (
     *(math, tensor, index, control),
     *(nn, conv, recurrent, attention, einsum, image, region, signal, quant, contrib),
+    *(random, training),
     *(text, ml, predictors, trees),
 )
 

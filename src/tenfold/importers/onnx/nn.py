@@ -139,18 +139,6 @@ def _hardmax(x: Value, axis: int) -> Value:
     return cast(Equal()(best, places), x.type.dtype)
 
 
-def dropout(node: Operator) -> Results:
-    """The input itself: nothing is dropped outside training. The mask keeps everything."""
-    x = node.input(0)
-    training = node.constant(2)
-    if node.optional(2) is not None and (training is None or bool(training.item())):
-        ratio = node.constant(1)
-        if node.optional(1) is None or ratio is None or float(ratio.item()) != 0:
-            raise node.unsupported("training mode drops elements at random", "export the model for inference")
-    kind = dt.boolean if node.version >= 10 else x.type.dtype
-    return (x, filled(1, x.type.shape, kind) if node.wants(1) else None)
-
-
 def matmul(node: Operator) -> Results:
     """MatMul."""
     result: Value = MatMul()(node.input(0), node.input(1))
@@ -330,7 +318,6 @@ TABLE: Table = {
     ("", "Softmax"): ((1, softmax_flat(Softmax)), (13, softmax(Softmax))),
     ("", "LogSoftmax"): ((1, softmax_flat(LogSoftmax)), (13, softmax(LogSoftmax))),
     ("", "Hardmax"): ((1, hardmax_flat), (13, hardmax)),
-    ("", "Dropout"): ((1, dropout),),
     ("", "MatMul"): ((1, matmul),),
     ("", "Gemm"): ((1, gemm),),
     ("", "BatchNormalization"): ((1, batch_normalization),),
