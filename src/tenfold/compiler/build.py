@@ -12,12 +12,13 @@ from tenfold.compiler.assemble import CpuBackend, plan_of
 from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
 from tenfold.compiler.contents import constants_section
+from tenfold.compiler.conditions import conditions
 from tenfold.compiler.cover import cover
 from tenfold.compiler.device.binaries import GpuBackend
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.grow import NotFused
 from tenfold.compiler.items import HostPiece, pieces
-from tenfold.compiler.layout import arrange
+from tenfold.compiler.layout import Assumption, arrange
 from tenfold.compiler.phases import Phases, Progress
 from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
@@ -47,7 +48,7 @@ LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFY), CommonSubexpressions(),
 def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases) -> format.Bytes:
     """The bytes of an engine file for a graph, which is used up. All targets share one section of weights."""
     with phase("passes") as said:
-        before = len(graph)
+        before, needed = len(graph), conditions(graph)
         passes.for_precision(options)(graph)
         passes.PORTABLE(graph)
         said.append(f"{before} operations became {len(graph)}")
@@ -59,7 +60,7 @@ def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases
         target.require_buildable()
         own = copy(graph) if number + 1 < len(options.targets) else graph
         name = str(target.portable)
-        targets[name] = compile_for(own, target, options, pool, phase, weights, notes, sections, tensors)
+        targets[name] = compile_for(own, target, options, pool, phase, weights, notes, sections, tensors, needed)
     sections["constants"] = constants_section(tensors, weights)
     sections |= {"weights": weights.contents(), **notes.sections(weights)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
@@ -77,6 +78,7 @@ def compile_for(
     notes: RefitNotes,
     sections: Sections,
     tensors: Weights,
+    needed: Sequence[Assumption],
 ) -> dict[str, Any]:
     """One target's part of an engine: its sections are added, and to `tensors` what their graphs refer to; its entry
     of the manifest is returned.
@@ -87,6 +89,7 @@ def compile_for(
         decompose(graph, backend.kept)
         LOWERED(graph)
         layout = arrange(graph)
+        layout.checks += needed
         said.append(f"{len(graph)} operations")
     with phase("kernels") as said:
         refusals: list[NotFused] = []
