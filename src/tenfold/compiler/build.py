@@ -11,8 +11,8 @@ from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler.assemble import CpuBackend, plan_of
 from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
-from tenfold.compiler.contents import constants_section
 from tenfold.compiler.conditions import conditions
+from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import cover
 from tenfold.compiler.device.binaries import GpuBackend
 from tenfold.compiler.fuse.decompose import decompose
@@ -24,13 +24,13 @@ from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
 from tenfold.compiler.taps import taps_section
 from tenfold.compiler.weights import WeightStore
-from tenfold.errors import OptionError
 from tenfold.importers import open_model
 from tenfold.ir.graph import Graph, copy
 from tenfold.ir.text import Weights, show
 from tenfold.ir.type import numbered_unknowns
 from tenfold.options import Options
 from tenfold.passes.clean import CommonSubexpressions, DeadCode
+from tenfold.plugin import Plugin, chosen
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.runtime import format
 from tenfold.runtime.engine import Engine, from_image
@@ -45,10 +45,13 @@ LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFY), CommonSubexpressions(),
 """What tidies a graph after its composites are taken apart; nothing here puts them together again."""
 
 
-def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases) -> format.Bytes:
+def build_image(
+    graph: Graph, options: Options, pool: CompilePool, phase: Phases, plugins: Sequence[Plugin] = ()
+) -> format.Bytes:
     """The bytes of an engine file for a graph, which is used up. All targets share one section of weights."""
     with phase("passes") as said:
         before, needed = len(graph), conditions(graph)
+        Pipeline(Rewrite("plugins", tuple(rule for one in plugins for rule in one.rules)))(graph)
         passes.for_precision(options)(graph)
         passes.PORTABLE(graph)
         said.append(f"{before} operations became {len(graph)}")
@@ -60,11 +63,15 @@ def build_image(graph: Graph, options: Options, pool: CompilePool, phase: Phases
         target.require_buildable()
         own = copy(graph) if number + 1 < len(options.targets) else graph
         name = str(target.portable)
-        targets[name] = compile_for(own, target, options, pool, phase, weights, notes, sections, tensors, needed)
+        targets[name] = compile_for(
+            own, target, options, pool, phase, weights, notes, sections, tensors, needed, plugins
+        )
     sections["constants"] = constants_section(tensors, weights)
     sections |= {"weights": weights.contents(), **notes.sections(weights)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
+    manifest |= {"structure": graph.structure} if graph.structure else {}
+    manifest["plugins"] = {one.name: [op.__name__ for op in one.ops] for one in plugins if one.ops}
     return format.pack(manifest, sections)
 
 
@@ -79,6 +86,7 @@ def compile_for(
     sections: Sections,
     tensors: Weights,
     needed: Sequence[Assumption],
+    plugins: Sequence[Plugin] = (),
 ) -> dict[str, Any]:
     """One target's part of an engine: its sections are added, and to `tensors` what their graphs refer to; its entry
     of the manifest is returned.
@@ -93,7 +101,13 @@ def compile_for(
         said.append(f"{len(graph)} operations")
     with phase("kernels") as said:
         refusals: list[NotFused] = []
-        items = cover(graph, layout, codegen.strategies_for(target, options), target, refusals)
+        items = cover(
+            graph,
+            layout,
+            [*(own for one in plugins for own in one.strategies), *codegen.strategies_for(target, options)],
+            target,
+            refusals,
+        )
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, weights)
@@ -129,41 +143,47 @@ def build(
     cache: bool | str | os.PathLike[str] = True,
     progress: Progress | None = None,
 ) -> Engine:
-    """An engine for a model: a path, bytes, an onnx.ModelProto, or a Graph.
+    """An engine for a model: a path, bytes, an onnx.ModelProto, a PyTorch module or exported program, or a Graph.
 
     `target` names machines, a comma or a sequence for several in one engine. `shapes` overrides what the model declares
     ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
     most and multiple). `precision` is "model" (types as written) or "f32". `effort` 0 to 3 is how long to look for
     faster kernels, `threads` the most threads a call uses, `memory_limit` the most bytes of weights and arena.
     `winograd` "off" keeps 3x3 convolutions to the sums that define them, at two to four times their cost.
-    `outputs` names any values of the model to return instead of its own outputs; `data_root` is where external data
-    lie. `cache` is True, False or a folder; `progress(phase, done, total)` is called as work goes on.
+    `outputs` names any values of the model to return instead of its own outputs; `example_inputs` are what a PyTorch
+    module is traced on: a tuple of arguments, or a dict of them by name; `data_root` is where external data
+    lie. `plugins` are values of `tenfold.plugin.Plugin`, beside those that are installed. `cache` is True, False or a
+    folder; `progress(phase, done, total)` is called as work goes on.
 
     Raises ModelError for a damaged model, UnsupportedError for one this version cannot build, OptionError for an
     argument that cannot hold, TargetError for a machine there is no code for.
     """
     options = Options(Target.parse(target), precision, effort, threads, memory_limit, winograd)
-    if plugins:
-        raise OptionError("this version takes no plugins", argument="plugins", remedy="leave it out")
-    if example_inputs is not None:
-        raise OptionError("example_inputs belong to PyTorch modules", argument="example_inputs", remedy="leave it out")
+    added = chosen(plugins)
     folder = cache_folder(cache)
     opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs, "data_root": data_root}
     stored = EngineCache(folder)
-    key = stored.key(model, options, opening)
-    found = stored.find(key, threads=threads, memory_limit=memory_limit)
+    key = stored.key(model, options, opening, added) if example_inputs is None else None
+    found = stored.find(key, threads=threads, memory_limit=memory_limit, plugins=added)
     if found is not None:
         return found
     phase = Phases(progress)
+    converters = {key: rows for one in added for key, rows in one.onnx.items()}
     with numbered_unknowns(), CompilePool(_workers(), ObjectCache(folder)) as pool:
         if any(one.kind == "cpu" for one in options.targets):
             pool.start()
         with phase("import") as said:
-            graph = copy(model) if isinstance(model, Graph) else open_model(model, **opening)
+            graph = (
+                copy(model)
+                if isinstance(model, Graph)
+                else open_model(model, **opening, example_inputs=example_inputs, converters=converters)
+            )
             said.append(f"{len(graph)} operations")
-        image = build_image(graph, options, pool, phase)
+        image = build_image(graph, options, pool, phase, added)
     stored.keep(key, image)
-    return from_image(image, graph.name or "engine", threads=threads, memory_limit=memory_limit, foreign=True)
+    return from_image(
+        image, graph.name or "engine", threads=threads, memory_limit=memory_limit, plugins=added, foreign=True
+    )
 
 
 def _workers() -> int:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import tenfold
 from tenfold import settings
 from tenfold.errors import TenfoldError
 from tenfold.options import Options
+from tenfold.plugin import Plugin
 from tenfold.runtime import format
 from tenfold.runtime.engine import Engine, from_file
 from tenfold.version import __version__
@@ -44,7 +45,9 @@ class EngineCache:
                 _log.warning("engines are not cached: %s", error)
                 self._folder = None
 
-    def key(self, model: Any, options: Options, opening: Mapping[str, Any]) -> str | None:
+    def key(
+        self, model: Any, options: Options, opening: Mapping[str, Any], plugins: Sequence[Plugin] = ()
+    ) -> str | None:
         """The address of the engine for these arguments; None if the model is not a file or bytes."""
         digest = _content(model) if self._folder else None
         if digest is None:
@@ -52,6 +55,7 @@ class EngineCache:
         machines = [f"{t.portable} {t.native}" for t in options.targets]
         said = [digest, machines, options.precision, options.effort, options.threads, options.winograd]
         said += [options.memory_limit, repr(sorted(opening.items())), __version__, _code(), version("llvmlite")]
+        said += [[one.name, one.version] for one in plugins]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def find(self, key: str | None, **loading: Any) -> Engine | None:

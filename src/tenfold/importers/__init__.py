@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import OptionError
+from tenfold.importers.sniff import PYTORCH, kind_of
 from tenfold.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from tenfold.importers.convert import Table
 
 
 def open_model(
@@ -17,23 +21,30 @@ def open_model(
     dims: Mapping[str, Any] | None = None,
     outputs: Sequence[str] | None = None,
     data_root: str | os.PathLike[str] | None = None,
+    example_inputs: Any = None,
+    converters: Table | None = None,
 ) -> Graph:
-    """The graph of a model: a path, bytes or an onnx.ModelProto; a Graph is returned as it is.
+    """The graph of a model: a path, bytes, an onnx.ModelProto, or a PyTorch module or program; a Graph is returned as
+    it is.
 
-    For the arguments and errors see `tenfold.importers.onnx.import_onnx`. OptionError if the kind of object is
-    unknown.
+    For the arguments and errors see `tenfold.importers.onnx.import_onnx` and `tenfold.importers.torch.import_torch`.
+    OptionError if the kind of object is unknown, or for example inputs that it does not take.
     """
     if isinstance(model, Graph):
         return model
-    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__}
-    if isinstance(model, str | os.PathLike | bytes | bytearray | memoryview) or any(
-        kind.startswith("onnx.") and kind.endswith("ModelProto") for kind in kinds
-    ):
+    kind = kind_of(model)
+    if kind in PYTORCH:
+        from tenfold.importers.torch import import_torch
+
+        return import_torch(kind, model, example_inputs, shapes=shapes, dims=dims, outputs=outputs)
+    if example_inputs is not None:
+        raise OptionError("example_inputs belong to PyTorch modules", argument="example_inputs", remedy="leave it out")
+    if kind == "onnx":
         from tenfold.importers.onnx import import_onnx
 
-        return import_onnx(model, shapes=shapes, dims=dims, outputs=outputs, data_root=data_root)
+        return import_onnx(model, shapes=shapes, dims=dims, outputs=outputs, data_root=data_root, converters=converters)
     raise OptionError(
         f"cannot import a {type(model).__module__}.{type(model).__qualname__}",
         argument="model",
-        remedy="pass the path or the bytes of an ONNX model, an onnx.ModelProto, or a tenfold Graph",
+        remedy="pass the path or the bytes of a model, an onnx.ModelProto, a PyTorch module, or a tenfold Graph",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from tenfold import ops
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
+from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import parse
 from tenfold.runtime.format import Bytes, File
@@ -21,16 +22,16 @@ from tenfold.runtime.format import Bytes, File
 CONSTANTS, GRAPH, WEIGHTS = "constants", "graph", "weights"
 
 
-def graph_of(file: File) -> Graph:
+def graph_of(file: File, catalogue: Iterable[type[Op]] = ops.ALL) -> Graph:
     """The optimised graph that every target of an engine was made from."""
-    return graph_in(file, file.section(GRAPH).tobytes().decode())
+    return graph_in(file, file.section(GRAPH).tobytes().decode(), catalogue)
 
 
-def graph_in(file: File, text: str) -> Graph:
-    """A graph in textual form; what it refers to by key is read from the file's weights."""
+def graph_in(file: File, text: str, catalogue: Iterable[type[Op]] = ops.ALL) -> Graph:
+    """A graph of these operations in textual form; what it refers to by key is read from the file's weights."""
     table: Mapping[str, list[Any]] = json.loads(file.section(CONSTANTS).tobytes())
     weights = file.section(WEIGHTS)
-    return parse(text, ops.ALL, {key: _tensor(weights, *about) for key, about in table.items()})
+    return parse(text, catalogue, {key: _tensor(weights, *about) for key, about in table.items()})
 
 
 def _tensor(weights: Bytes, offset: int, dtype: str, shape: list[int], unpack: Any) -> Tensor:

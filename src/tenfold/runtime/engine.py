@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import EngineError, InputError, LimitError, OptionError, TargetError
+from tenfold.ir.op import Op
 from tenfold.runtime import format, open_device
 from tenfold.runtime.context import Context
 from tenfold.runtime.cpu.code import Code
@@ -21,8 +22,10 @@ from tenfold.runtime.cpu.team import Team, machine_share, team_of
 from tenfold.runtime.format import File
 from tenfold.runtime.frame import Frames
 from tenfold.runtime.host import HostStep
+from tenfold.runtime.installed import catalogue
 from tenfold.runtime.plan import FIRST_INPUT, Plan, Spec, from_manifest
 from tenfold.runtime.refit import refit
+from tenfold.runtime.structure import Structure
 from tenfold.runtime.taps import Taps, tap
 from tenfold.target import Target
 
@@ -41,7 +44,13 @@ class Engine:
     """
 
     def __init__(
-        self, file: File, *, threads: int | None = None, memory_limit: int | None = None, foreign: bool = False
+        self,
+        file: File,
+        *,
+        threads: int | None = None,
+        memory_limit: int | None = None,
+        plugins: Sequence[Any] = (),
+        foreign: bool = False,
     ) -> None:
         self.file = file
         self.manifest = file.manifest
@@ -64,8 +73,14 @@ class Engine:
         self.arena_limit = None if self.memory_limit is None else self.memory_limit - self.weights.nbytes
         self._threads = threads or self.manifest.get("threads")
         self._program = None if self._refusal or self._on_device else self.executable(self.plan)
-        self.spans = tuple((span, None if span.is_native else HostStep(span)) for span in self.plan.spans)
+        self._plugins = plugins
+        self.spans = tuple(
+            (span, None if span.is_native else HostStep(span, self._catalogue)) for span in self.plan.spans
+        )
+        if any(step is not None for _, step in self.spans):
+            self._catalogue()
         self.is_one_span = len(self.spans) == 1 and self.plan.spans[0].is_native
+        self._structure = Structure.read(self.manifest.get("structure"), len(self.plan.outputs))
         self._frames: dict[int, Frames] = {}
         self._idle: list[Context] = []
         self._lock = Lock()
@@ -91,6 +106,9 @@ class Engine:
             scratch=plan.scratch,
         )
 
+    def _catalogue(self) -> tuple[type[Op], ...]:
+        return catalogue(self.manifest.get("plugins", {}), self._plugins)
+
     @property
     def inputs(self) -> tuple[Spec, ...]:
         """What the engine takes, in the model's order."""
@@ -107,11 +125,15 @@ class Engine:
         found: Mapping[str, Any] = self.manifest["targets"][self.target].get("report", {})
         return found
 
-    def __call__(self, *arrays: Any, **named: Any) -> Array | tuple[Array, ...]:
+    def __call__(self, *arrays: Any, **named: Any) -> Any:
         """The model's output for these arrays, given in order or by name; a tuple if it has several.
 
+        A PyTorch model takes its own nested arguments, and what comes back is nested as the model's result is.
         Raises InputError for an array that is missing, unknown, given twice, or does not fit.
         """
+        if self._structure:
+            found = self.run(self._structure.arrays(arrays, named))
+            return self._structure.restored(tuple(found.values()))
         context = self._borrowed()
         try:
             results = context.call(self._named(arrays, named) if named else arrays)
@@ -149,7 +171,7 @@ class Engine:
 
     @cached_property
     def _taps(self) -> Taps:
-        return Taps(self.file, self.file.section(self.entry["taps_section"]).tobytes())
+        return Taps(self.file, self._catalogue(), self.file.section(self.entry["taps_section"]).tobytes())
 
     def tap(self, inputs: Mapping[str, Any] | Sequence[Any], names: Sequence[str] | None = None) -> dict[str, Array]:
         """Values of the user's model, by name, as they are in a call on these inputs; all of `taps`, or those named.
@@ -245,15 +267,17 @@ def load(
     threads: int | None = None,
     verify: str = "default",
     memory_limit: int | None = None,
+    plugins: Sequence[Any] = (),
 ) -> Engine:
     """The engine in a file. `threads` overrides the engine's own default; `verify="sha256"` checks weights in full.
+    `plugins` are those whose operations its host steps hold, beside the installed ones.
 
     Raises EngineError for a damaged or foreign file, TargetError if none of its targets runs here.
     """
     if verify not in ("default", "sha256"):
         raise OptionError(f"verify is 'default' or 'sha256', not {verify!r}", argument="verify", remedy="leave it out")
     require_threads(threads)
-    return from_file(path, verify=verify, threads=threads, memory_limit=memory_limit)
+    return from_file(path, verify=verify, threads=threads, memory_limit=memory_limit, plugins=plugins)
 
 
 def from_file(path: str | os.PathLike[str], *, verify: str = "default", **options: Any) -> Engine:

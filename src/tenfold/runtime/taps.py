@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tenfold.errors import InputError
 from tenfold.ir.graph import Value, every_value
 from tenfold.ir.interpret import Interpreter
+from tenfold.ir.op import Op
 from tenfold.ir.program import Program
 from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
@@ -53,9 +54,9 @@ class Place:
 class Taps:
     """What can be read of an engine: the graph its kernels were made from, and where its values lie."""
 
-    def __init__(self, file: File, section: bytes) -> None:
+    def __init__(self, file: File, catalogue: Iterable[type[Op]], section: bytes) -> None:
         data = json.loads(section)
-        self.graph = graph_in(file, data["graph"])
+        self.graph = graph_in(file, data["graph"], catalogue)
         values = list(every_value(self.graph))
         for index, name in data["named"]:
             values[index].name = name

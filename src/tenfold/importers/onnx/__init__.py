@@ -60,19 +60,19 @@ def import_onnx(
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
     data_root: str | os.PathLike[str] | None = None,
-    table: Table = TABLE,
+    converters: Table | None = None,
 ) -> Graph:
     """The graph of an ONNX model, given as a path, as bytes or as a message.
 
     `shapes` and `dims` override declared sizes, `outputs` names values of the model to return instead of its own
     outputs, `data_root` is the folder of external data (by default the model's own). Raises ModelError if the
-    model is damaged or contradicts itself, UnsupportedError listing every operator that no converter of `table`
-    takes, OptionError for a name that the model does not have.
+    model is damaged or contradicts itself, UnsupportedError listing every operator that no converter takes,
+    neither of `converters` nor of TABLE, OptionError for a name that the model does not have.
     """
     message, folder = read_model(model)
     root = Path(data_root) if data_root is not None else folder
     declared = Declared(shapes, dims)
-    walk = Walk(table, model_functions(message), root, declared.contents)
+    walk = Walk({**TABLE, **(converters or {})}, model_functions(message), root, declared.contents)
     return _decided(message, walk, declared, outputs, [MOST_ATTEMPTS])
 
 
