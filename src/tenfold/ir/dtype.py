@@ -133,6 +133,9 @@ _BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
 ANY = dim.unknown("?")
 """A size of the values in a sequence or an optional that may be another in each of them."""
 
+REST = dim.unknown("...")
+"""Stands alone in the shape of the values in a sequence or an optional: any number of axes of any sizes."""
+
 
 def sequence(element: Type) -> DType:
     """The type of lists of values of one type; sizes that only data decide may differ from value to value.
@@ -153,7 +156,8 @@ def _holding(kind: Kind, name: str, element: Type) -> DType:
 
 
 def _each(element: Type) -> Type:
-    shape = tuple(ANY if isinstance(size, Dim) and size.data_dependent else size for size in element.shape)
+    free = (isinstance(size, Dim) and size.data_dependent and size is not REST for size in element.shape)
+    shape = tuple(ANY if open else size for open, size in zip(free, element.shape, strict=True))
     return replace(element, shape=shape, entries=None)
 
 

@@ -81,6 +81,8 @@ def _numbers(type: Type, given: Any) -> Array:
 
 
 def _shaped(type: Type, array: Array) -> Array:
+    if dt.REST in type.shape:
+        return array
     stated = [size if isinstance(size, int) else None for size in type.shape]
     alike = len(stated) == array.ndim and all(a in (None, b) for a, b in zip(stated, array.shape, strict=True))
     if not alike:

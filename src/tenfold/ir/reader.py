@@ -75,7 +75,7 @@ class _Parser:
         self.catalogue = catalogue
         self.weights = weights
         self.values: dict[str, Value] = {}
-        self.symbols: dict[str, Dim] = {"?": dt.ANY}
+        self.symbols: dict[str, Dim] = {"?": dt.ANY, "...": dt.REST}
         self.symbols |= self.declarations()
 
     def peek(self, *texts: str) -> bool:

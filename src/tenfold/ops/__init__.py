@@ -113,6 +113,20 @@ from tenfold.ops.random import Uniform
 from tenfold.ops.recurrent import GRU, LSTM, RNN
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce
 from tenfold.ops.sampling import DeformConv, RoiAlign
+from tenfold.ops.sequence import (
+    ConcatFromSequence,
+    GetElement,
+    HasElement,
+    MapSequence,
+    OptionalOf,
+    SequenceAt,
+    SequenceErase,
+    SequenceInsert,
+    SequenceLength,
+    SequenceOf,
+    SplitToSequence,
+    Unstack,
+)
 from tenfold.ops.signal import DFT, STFT
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
 from tenfold.ops.text import CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit
@@ -122,20 +136,21 @@ from tenfold.ops.winograd import WinogradFilter
 __all__ = (
     "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "ArgReduce",
     "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "Ceil",
-    "Celu", "Clip", "Compress", "Concat", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh", "CountGrams",
-    "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det", "Div", "DynamicExpand",
-    "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape", "DynamicSlice", "DynamicTile", "Elu", "Equal",
-    "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather", "GatherElements", "GatherND", "Gelu", "Greater",
-    "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "If", "Iota", "IsInf", "IsNan",
-    "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop",
-    "LpNormalize", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Mul", "Neg",
-    "NonMaxSuppression", "NonZero", "Not", "NotEqual", "Or", "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize",
-    "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Reshape", "Resize", "RoiAlign",
-    "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "ShiftLeft",
+    "Celu", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy", "Cos",
+    "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det", "Div",
+    "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape", "DynamicSlice", "DynamicTile",
+    "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather", "GatherElements", "GatherND", "Gelu",
+    "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "HasElement",
+    "If", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid",
+    "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum", "Minimum",
+    "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad",
+    "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require",
+    "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements",
+    "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft",
     "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
-    "Softsign", "SpaceToDepth", "Split", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Swish",
-    "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Where", "Windows",
-    "WinogradFilter", "Within", "Xor", "scalar",
+    "Softsign", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit",
+    "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique",
+    "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
@@ -143,6 +158,8 @@ ALL: tuple[type[Op], ...] = (
     Reciprocal, Exp, Log, Log1p, Expm1, Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh,
     Constant, Sizes, Fill, Iota, Copy, Pick, Windows, Within,
     If, Loop, Scan, Require,
+    SequenceOf, Unstack, SplitToSequence, SequenceAt, SequenceInsert, SequenceErase, SequenceLength,
+    ConcatFromSequence, MapSequence, OptionalOf, HasElement, GetElement,
     CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit,
     Deferred, DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
     Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,
