@@ -85,6 +85,10 @@ DEPTHWISE = {
     "3x3": Case(n=2, c=40, size=(7, 9), o=40, k=3, pad=1, groups=40),
     "5x5 stride 2": Case(n=1, c=33, size=(9, 9), o=33, k=5, pad=2, stride=2, groups=33),
     "dilated": Case(n=1, c=5, size=(9, 9), o=5, k=3, pad=2, dilation=2, groups=5),
+    "wide border": Case(n=1, c=20, size=(3, 2), o=20, k=3, pad=4, groups=20),
+    "long lines": Case(n=2, c=37, size=(4, 41), o=37, k=3, pad=1, stride=2, groups=37),
+    "uneven": Case(n=1, c=18, size=(7, 30), o=18, k=(1, 5), pad=(0, 2), stride=(2, 1), dilation=(1, 3), groups=18),
+    "31 taps": Case(n=1, c=9, size=(6, 35), o=9, k=(3, 31), pad=(1, 15), groups=9),
     "row-major": Case(n=1, c=24, size=(6, 9), o=24, k=3, pad=1, groups=24, x="first", y="first"),
     "1-D": Case(n=2, c=70, size=(20,), o=70, k=7, pad=3, groups=70),
     "3-D": Case(n=1, c=17, size=(4, 5, 6), o=17, k=3, groups=17),
@@ -239,17 +243,18 @@ def test_positions_sizes_and_gathered_operands(isa: Isa, strategy: Strategy, cas
 
 
 @each_isa
-def test_images_of_sizes_unseen_at_build(isa: Isa) -> None:
-    n, height, width = symbol("n", 1), symbol("height", 3), symbol("width", 3)
-    conv = DIRECT["3x3"].conv
-    w = random(dt.f32, 33, 16, 3, 3)
-    x, y = Value(Type(dt.f32, (n, height, width, 16))), Value(Type(dt.f32, (n, height, width, 33)))
-    source = Operand(x, dt.f32, (n, 16, height, width), (height * width * 16, 1, width * 16, 16))
+@pytest.mark.parametrize("groups", [1, 33], ids=["direct", "depthwise"])
+def test_images_of_sizes_unseen_at_build(isa: Isa, groups: int) -> None:
+    n, height, width = symbol("n", 1), symbol("height", 1), symbol("width", 1)
+    conv = Conv((1, 1), (1, 1), (1, 1), (1, 1), groups)
+    w = random(dt.f32, 33, 33 // groups, 3, 3)
+    x, y = Value(Type(dt.f32, (n, height, width, 33))), Value(Type(dt.f32, (n, height, width, 33)))
+    source = Operand(x, dt.f32, (n, 33, height, width), (height * width * 33, 1, width * 33, 33))
     result = Operand(y, dt.f32, (n, 33, height, width), (height * width * 33, 1, width * 33, 33))
     inputs = (source, operand(constant(w), w.shape, row_major(w.shape)))
     region = Anchored(result.shape, (result,), conv, inputs, identity(dt.f32))
-    kernel = build(direct.STRATEGY, region, isa)
-    for shape in ((1, 16, 3, 3), (3, 16, 20, 17)):
+    kernel = build(depthwise.STRATEGY if groups > 1 else direct.STRATEGY, region, isa)
+    for shape in ((1, 33, 3, 3), (2, 33, 1, 2), (3, 33, 20, 17)):
         image = random(dt.f32, *shape)
         sizes = {"n": shape[0], "height": shape[2], "width": shape[3]}
         wanted = np.asarray(conv.evaluate(image, w))

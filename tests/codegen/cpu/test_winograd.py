@@ -127,7 +127,7 @@ def test_errors_keep_the_stated_bound(tactic: Tactic, channels: int) -> None:
     case = Case(n=1, c=channels, size=(12, 12), o=16, k=3, pad=1)
     isa = jit.runnable()[-1]
     random_numbers = np.random.default_rng(5)
-    signs = random_numbers.choice(np.float32([-1, 1]), (1, channels, 12, 12))
+    signs = random_numbers.choice(np.asarray([-1, 1], np.float32), (1, channels, 12, 12))
     usual = np.maximum(random_numbers.standard_normal(signs.shape, np.float32), 0)
     for x in (signs, usual):
         w = weights_of(case)

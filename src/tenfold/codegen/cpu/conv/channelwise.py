@@ -1,0 +1,265 @@
+"""The code of depthwise convolution in f32 with channels as lanes: a line of the result at a time.
+
+A block holds the sums of adjacent pixels of a line in registers, for a vector of channels. Each pixel of the image
+that they see is loaded once a line, and serves all taps along it; the body follows in registers. Blocks at the ends of
+a line read zeros beyond the border and write only pixels that exist.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from tenfold.codegen.cpu.body import weight
+from tenfold.codegen.cpu.emit import emit_body
+from tenfold.codegen.cpu.flow import choose, define, repeat, step
+from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.lines import Stream
+from tenfold.codegen.cpu.memory import first_lanes, load, load_one, store
+from tenfold.codegen.cpu.microkernel import multiply_add
+from tenfold.codegen.cpu.stage import StageWriter, divided, least, most
+from tenfold.codegen.cpu.storage import narrow, widen
+from tenfold.codegen.cpu.vectors import F32, I64, POINTER, Vector, Vectors
+from tenfold.codegen.region import Body
+from tenfold.ir.dtype import f32
+
+_SIZE = f32.itemsize
+_LIGHT = 12
+"""The heaviest body that is written out for each pixel of a block."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the code depends on; all sizes and all other strides are arguments.
+
+    A block makes `pixels` of a line, by `taps` along it that lie `dilation` apart, `stride` from pixel to pixel. The
+    body's operands move by 0 or 1 from channel to channel.
+    """
+
+    isa: Isa
+    pixels: int
+    taps: int
+    stride: int
+    dilation: int
+    body: Body
+    extra: tuple[Stream, ...]
+    outputs: tuple[Stream, ...]
+
+    @property
+    def lanes(self) -> int:
+        """Channels of a vector."""
+        return self.isa.lanes(_SIZE)
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The body's operands by name."""
+        extra = {f"extra{number}": one for number, one in enumerate(self.extra)}
+        return extra | {f"out{number}": one for number, one in enumerate(self.outputs)}
+
+    @property
+    def seen(self) -> int:
+        """Pixels of a line of the image from the first that a block sees to the last."""
+        return (self.pixels - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """The stage's arguments in order; steps in bytes."""
+        found = ["lines", "height", "width", "channels", "line_parts", "channel_parts"]
+        found += ["@w", "down", "down.stride", "down.dilation", "above", "left", "x.height", "x.width"]
+        for name in ("x", *self.streams):
+            found += [f"@{name}", *(f"{name}.{word}" for word in ("image", "row", "column"))]
+        return tuple(found)
+
+
+@functools.cache
+def source(form: Form) -> str:
+    """The module of such a convolution, in textual form. Scratch holds a vector of zeros, then one for each pixel."""
+    return _Writer(form).text()
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the result: where its operands begin, the first line of the image that it sees, its taps down the image
+    that fall inside.
+    """
+
+    starts: dict[str, ir.Value]
+    row: Vector
+    first: Vector
+    end: Vector
+
+
+class _Writer(StageWriter):
+    def __init__(self, form: Form) -> None:
+        super().__init__(form.isa, "depthwise", form.names)
+        self.form = form
+        rest = form.lanes if form.isa.masks else 1
+        self.blocks = {
+            (lanes, careful, tail): self._define(lanes, careful, tail)
+            for (lanes, tail), careful in itertools.product(((form.lanes, False), (rest, True)), (False, True))
+        }
+        self.rest = rest
+
+    def text(self) -> str:
+        """The stage: a part's share of lines and of channels."""
+        form = self.form
+        store(self.vectors(form.lanes), f32, self.scratch, self.vectors(form.lanes).zero(F32))
+        lines, channels = divided(self.part, self.arg("channel_parts"))
+        whole = divided(self.arg("channels") + (form.lanes - 1), self.number(form.lanes))[0]
+        low, high = (
+            least(one * form.lanes, self.arg("channels")) for one in self._share(whole, channels, "channel_parts")
+        )
+        repeat(self.scalar, *self._share(self.arg("lines"), lines, "line_parts"), lambda at: self._line(at, low, high))
+        return self.finish()
+
+    def _share(self, total: Vector, part: Vector, parts: str) -> tuple[Vector, Vector]:
+        return divided(total * part, self.arg(parts))[0], divided(total * (part + 1), self.arg(parts))[0]
+
+    def _line(self, number: Vector, low: Vector, high: Vector) -> None:
+        """Channels `low` to `high` of one line."""
+        form = self.form
+        image, row = divided(number, self.arg("height"))
+        above = row * self.arg("down.stride") - self.arg("above")
+        dilation = self.arg("down.dilation")
+        first = divided(most(0 - above, self.number(0)) + (dilation - 1), dilation)[0]
+        end = least(
+            divided(most(self.arg("x.height") - above, self.number(0)) + (dilation - 1), dilation)[0], self.arg("down")
+        )
+        starts = {}
+        for name in ("x", *form.streams):
+            place = image * self.arg(f"{name}.image") + (above if name == "x" else row) * self.arg(f"{name}.row")
+            starts[name] = self.step(self.pointer(f"@{name}"), place)
+        line = _Line(starts, row, first, end)
+        whole = low + ((high - low) & -form.lanes)
+        repeat(self.scalar, low, whole, lambda at: self._channels(line, at, form.lanes, False, high), by=form.lanes)
+        repeat(self.scalar, whole, high, lambda at: self._channels(line, at, self.rest, True, high), by=self.rest)
+
+    def _channels(self, line: _Line, channel: Vector, lanes: int, tail: bool, high: Vector) -> None:
+        """A vector of channels along a line: blocks, careful ones at its ends."""
+        form = self.form
+        block, lane = divided(channel, self.number(form.lanes))
+        weights = block * (form.taps * form.lanes * _SIZE) * self.arg("down") + lane * _SIZE
+        down = self.arg("x.row") * self.arg("down.dilation")
+        image = self.step(line.starts["x"], channel * _SIZE + line.first * down)
+        filters = self.step(self.pointer("@w"), weights + line.first * (form.taps * form.lanes * _SIZE))
+        steady = [filters, (line.end - line.first).value, down.value, (high - channel).value]
+        places = {
+            name: self.step(line.starts[name], channel * (one.step or 0) * one.dtype.itemsize)
+            for name, one in form.streams.items()
+        }
+
+        def some(careful: bool, pixel: Vector) -> None:
+            place = pixel * form.stride - self.arg("left")
+            here = self.step(image, place * self.arg("x.column"))
+            moved = [self.step(at, pixel * self.arg(f"{name}.column")) for name, at in places.items()]
+            wide = [self.arg(name).value for name in self._columns]
+            ends = [place.value, (self.arg("width") - pixel).value]
+            self.builder.call(self.blocks[lanes, careful, tail], [here, *steady, *ends, self.scratch, *wide, *moved])
+
+        left, width = self.arg("left"), self.arg("width")
+        inner = least(self._blocks(left, form.pixels * form.stride) * form.pixels, width)
+        seen = self.arg("x.width") + left - form.seen
+        fitting = (seen < 0).where(0, divided(most(seen, self.number(0)), self.number(form.stride))[0] + 1)
+        fitting = least(fitting + (form.pixels - 1), width)
+        count = divided(most(fitting - inner, self.number(0)), self.number(form.pixels))[0]
+        outer = inner + count * form.pixels
+        for careful, start, stop in ((True, self.number(0), inner), (False, inner, outer), (True, outer, width)):
+            repeat(self.scalar, start, stop, functools.partial(some, careful), by=form.pixels)
+
+    def _blocks(self, size: Vector, of: int) -> Vector:
+        return divided(size + (of - 1), self.number(of))[0]
+
+    @property
+    def _columns(self) -> list[str]:
+        return ["x.width", "x.column", *(f"{name}.column" for name in self.form.streams)]
+
+    def _define(self, lanes: int, careful: bool, tail: bool) -> ir.Function:
+        """`void block(ptr x, ptr w, i64 lines, i64 line, i64 channels, i64 place, i64 pixels, ptr zeros, i64 width,
+        i64 column, i64 columns of streams …, ptr streams …)`: the block whose taps begin at pixel `place` of the image.
+        """
+        form = self.form
+        streams = len(form.streams)
+        kinds = [POINTER, POINTER, *[I64] * 5, POINTER, I64, I64, *[I64] * streams, *[POINTER] * streams]
+        name = f"block{lanes}{'_careful' * careful}{'_tail' * tail}"
+        function = define(self.module, name, ir.VoidType(), kinds, internal=True)
+        builder = ir.IRBuilder(function.entry_basic_block)
+        scalar, code = Vectors(builder, form.isa, 1), Vectors(builder, form.isa, lanes)
+        x, w, lines, line, channels, place, pixels, zeros, width, column, *others = function.args
+        mask = first_lanes(code, scalar.wrap(channels)) if tail and lanes > 1 else None
+        across = scalar.wrap(column)
+        inside = [(scalar.wrap(place) + at).compare("<", scalar.wrap(width), unsigned=True) for at in range(form.seen)]
+
+        def row(_: Vector, x: ir.Value, w: ir.Value, *sums: ir.Value) -> Sequence[ir.Value]:
+            found = list(sums)
+            factors = [load(code, f32, step(builder, w, tap * form.lanes * _SIZE)) for tap in range(form.taps)]
+            for at, pairs in self._pairs():
+                here = step(builder, x, across * at)
+                if careful:
+                    here = builder.select(inside[at].value, here, zeros)
+                pixel = load(code, f32, here, mask)
+                for tap, number in pairs:
+                    found[number] = multiply_add(pixel, factors[tap], code.wrap(found[number])).value
+            return (step(builder, x, line), step(builder, w, form.taps * form.lanes * _SIZE), *found)
+
+        zero = code.zero(F32).value
+        _, (_, _, *sums) = repeat(scalar, 0, scalar.wrap(lines), row, (x, w, *[zero] * form.pixels))
+        self._results(code, mask, [code.wrap(one) for one in sums], zeros, scalar.wrap(pixels), careful, others)
+        builder.ret_void()
+        return function
+
+    def _pairs(self) -> list[tuple[int, list[tuple[int, int]]]]:
+        """The pixels of the image that a block sees along a line, each with the taps and results that it serves."""
+        form = self.form
+        found: dict[int, list[tuple[int, int]]] = {}
+        for number, tap in itertools.product(range(form.pixels), range(form.taps)):
+            found.setdefault(number * form.stride + tap * form.dilation, []).append((tap, number))
+        return sorted(found.items())
+
+    def _results(
+        self,
+        code: Vectors,
+        mask: Vector | None,
+        sums: Sequence[Vector],
+        scratch: ir.Value,
+        pixels: Vector,
+        careful: bool,
+        others: Sequence[ir.Value],
+    ) -> None:
+        """The body for each pixel that exists: written out if it is light, else by way of scratch."""
+        scalar, size = Vectors(code.builder, self.form.isa, 1), self.form.isa.vector_bytes
+        if weight(self.form.body) > _LIGHT:
+            for number, one in enumerate(sums, start=1):
+                store(code, f32, step(code.builder, scratch, number * size), one)
+            count = least(pixels, pixels.like(self.form.pixels)) if careful else self.form.pixels
+
+            def each(number: Vector) -> None:
+                total = load(code, f32, step(code.builder, scratch, (number + 1) * size))
+                self._finish(code, mask, number, total, others)
+
+            repeat(scalar, 0, count, each)
+            return
+        for number, one in enumerate(sums):
+            finish = functools.partial(self._finish, code, mask, pixels.like(number), one, others)
+            if careful and number:
+                choose(scalar, pixels > number, finish, lambda: None)
+            else:
+                finish()
+
+    def _finish(
+        self, code: Vectors, mask: Vector | None, number: Vector, total: Vector, others: Sequence[ir.Value]
+    ) -> None:
+        """The body on a result, and its store."""
+        form, count = self.form, len(self.form.streams)
+        ways = zip(others[:count], others[count:], strict=True)
+        places = [step(code.builder, start, number * number.code.wrap(column)) for column, start in ways]
+        registers = [total]
+        for one, place in zip(form.extra, places, strict=False):
+            value = load_one(code, one.dtype, place) if one.step == 0 else load(code, one.dtype, place, mask)
+            registers.append(widen(one.dtype, value))
+        results = emit_body(code, form.body, registers)
+        for one, place, value in zip(form.outputs, places[len(form.extra) :], results, strict=True):
+            store(code, one.dtype, place, narrow(one.dtype, value), mask)
