@@ -20,7 +20,7 @@ from tenfold.runtime.engine import Engine, from_image
 from tenfold.target import Target
 
 Inputs = Mapping[str, Array]
-OPTIONS = Options(Target.parse("cpu"))
+OPTIONS = Options(Target.parse("cpu"), effort=0)
 
 
 class Bench:

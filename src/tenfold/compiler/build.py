@@ -23,6 +23,8 @@ from tenfold.compiler.phases import Phases, Progress
 from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
 from tenfold.compiler.taps import taps_section
+from tenfold.compiler.timings import Timings
+from tenfold.compiler.tune import tune
 from tenfold.compiler.weights import WeightStore
 from tenfold.importers import open_model
 from tenfold.ir.graph import Graph, copy
@@ -46,9 +48,15 @@ LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFY), CommonSubexpressions(),
 
 
 def build_image(
-    graph: Graph, options: Options, pool: CompilePool, phase: Phases, plugins: Sequence[Plugin] = ()
+    graph: Graph,
+    options: Options,
+    pool: CompilePool,
+    phase: Phases,
+    plugins: Sequence[Plugin] = (),
+    timings: Timings | None = None,
 ) -> format.Bytes:
     """The bytes of an engine file for a graph, which is used up. All targets share one section of weights."""
+    timings = timings or Timings()
     with phase("passes") as said:
         before, needed = len(graph), conditions(graph)
         Pipeline(Rewrite("plugins", tuple(rule for one in plugins for rule in one.rules)))(graph)
@@ -64,7 +72,7 @@ def build_image(
         own = copy(graph) if number + 1 < len(options.targets) else graph
         name = str(target.portable)
         targets[name] = compile_for(
-            own, target, options, pool, phase, weights, notes, sections, tensors, needed, plugins
+            own, target, options, pool, phase, timings, weights, notes, sections, tensors, needed, plugins
         )
     sections["constants"] = constants_section(tensors, weights)
     sections |= {"weights": weights.contents(), **notes.sections(weights)}
@@ -81,6 +89,7 @@ def compile_for(
     options: Options,
     pool: CompilePool,
     phase: Phases,
+    timings: Timings,
     weights: WeightStore,
     notes: RefitNotes,
     sections: Sections,
@@ -109,6 +118,8 @@ def compile_for(
             refusals,
         )
         said.append(f"{len(list(pieces(items)))} regions")
+    with phase("tune") as said:
+        said.append(tune(items, target, options, pool, timings, phase.tell))
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, weights)
         made = backend.machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))
@@ -179,7 +190,7 @@ def build(
                 else open_model(model, **opening, example_inputs=example_inputs, converters=converters)
             )
             said.append(f"{len(graph)} operations")
-        image = build_image(graph, options, pool, phase, added)
+        image = build_image(graph, options, pool, phase, added, Timings(folder))
     stored.keep(key, image)
     return from_image(
         image, graph.name or "engine", threads=threads, memory_limit=memory_limit, plugins=added, foreign=True

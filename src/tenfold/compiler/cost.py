@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.region import Anchored, Body, Operand, Pointwise, Region, Row
+from tenfold.compiler.items import operands
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.op import Cost
@@ -37,3 +39,17 @@ def _bytes(operand: Operand) -> Size:
 def _length(body: Body) -> int:
     """Operations a point, without those that only bring constants."""
     return sum(not isinstance(one.op, Constant) for one in body.code)
+
+
+_CLOCK, _BANDWIDTH, _START = 3e9, 1e10, 2e-7
+"""Ticks a second, bytes a second of one thread, seconds that a stage costs by itself: no machine's in particular."""
+
+
+def seconds_of(region: Region, isa: Isa, at: Callable[[Size], int]) -> float:
+    """About how long one thread takes for a region at the sizes that `at` gives: the greater of work and movement.
+
+    A measure to compare regions by; no clock was read for it.
+    """
+    cost = cost_of(region, *operands(region))
+    peak = 4 * _CLOCK * isa.lanes(4)
+    return max(at(cost.flops) / peak, at(cost.bytes) / _BANDWIDTH) + _START

@@ -15,6 +15,7 @@ PHASES: Mapping[str, str] = {
     "passes": "simplifies the graph by its rules until none applies",
     "fuse": "takes composites apart and chooses an order in memory for each value",
     "kernels": "grows regions, and writes a kernel for each with the first strategy that takes it",
+    "tune": "times kernels against each other on this machine, those apart that the timing cache knows",
     "compile": "lets LLVM turn kernels into machine code, those apart that are remembered from before",
     "link": "joins the code, plans memory, writes formulas of sizes, packs weights",
 }

@@ -9,6 +9,7 @@ from tenfold.compiler import memory
 from tenfold.compiler.fuse.grow import NotFused
 from tenfold.compiler.items import HostPiece, Item, pieces
 from tenfold.compiler.schedule import Scheduler
+from tenfold.compiler.tune import tuning_of
 from tenfold.compiler.typical import typical
 from tenfold.runtime.plan import Plan
 
@@ -23,6 +24,7 @@ def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals:
             "tactic": piece.label.tactic,
             "domain": [] if isinstance(piece, HostPiece) else [str(size) for size in piece.region.domain],
             "refused": [list(pair) for pair in piece.refused],
+            **tuning_of(piece),
         }
         for piece in pieces(items)
     ]

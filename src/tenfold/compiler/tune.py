@@ -1,31 +1,92 @@
-"""Choosing a kernel for each region: the first strategy that takes it, with its best guess.
+"""Choosing a kernel for each region: by the cost model, then by the clock.
 
-Every refusal keeps its reason. (Measuring candidates against each other takes this place.)
+The strategies' order, and within one the order of its tactics, is the cost model's word; without effort it is the last.
+With it, regions that are one problem are timed once, the most expensive first, until the time is up; what the timing
+cache knows is not timed again. Every candidate's time, and every refusal's reason, stays with the choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from tenfold.codegen.cpu.image import Image, link_image
+from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.pool import CompilePool, Failure, Request
 from tenfold.codegen.region import Anchored, Pointwise, Region, Row
-from tenfold.codegen.strategy import Refusal, Strategy
-from tenfold.compiler.items import Piece
+from tenfold.codegen.strategy import Kernel, Refusal, Strategy, Tactic
+from tenfold.compiler.cost import seconds_of
+from tenfold.compiler.items import HostPiece, Item, Piece, kernels
+from tenfold.compiler.measure import Entries, Point, Stopwatch
+from tenfold.compiler.problem import problem_of
+from tenfold.compiler.timings import Entry, Timings, generators, machine_kind
+from tenfold.errors import UnsupportedError
+from tenfold.options import Options
 from tenfold.runtime.plan import Label
 from tenfold.target import Target
 
+Candidate = tuple[Strategy, Tactic]
+Tell = Callable[[str, int, int], None]
 
-def choose(region: Region, strategies: Sequence[Strategy], target: Target) -> Piece | list[tuple[str, str]]:
-    """The piece for a region; or, where no strategy takes it, each one's reason."""
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to look for faster kernels: seconds in all, seconds for each candidate, and the share of the predicted
+    time that is too small to look at.
+    """
+
+    total: float
+    each: float
+    negligible: float
+
+
+EFFORTS: Mapping[int, Effort] = {
+    1: Effort(30.0, 0.03, 0.02),
+    2: Effort(120.0, 0.1, 0.002),
+    3: Effort(float("inf"), 0.3, 0.0),
+}
+TRUST = 0.02
+"""The cost model's choice stands unless another is faster by this share."""
+_BATCH = 6
+"""Problems whose candidates are compiled together, before any of them is timed."""
+
+
+@dataclass(eq=False)
+class Chosen(Piece):
+    """A piece with everything that could build it, the cost model's choice first, and what the clock said."""
+
+    candidates: tuple[Candidate, ...] = ()
+    entry: Entry | None = None
+
+
+def choose(region: Region, strategies: Sequence[Strategy], target: Target) -> Chosen | list[tuple[str, str]]:
+    """The piece for a region by the cost model; or, where no strategy takes it, each one's reason."""
     refused: list[tuple[str, str]] = []
+    candidates: list[Candidate] = []
     for strategy in strategies:
         tactics = strategy.tactics(region, target)
         if isinstance(tactics, Refusal):
             refused.append((strategy.name, tactics.reason))
-            continue
-        tactic = tactics[0]
-        kernel = strategy.build(region, tactic, target)
-        return Piece(region, kernel, str(tactic), label_of(region, str(tactic)), tuple(refused))
-    return refused
+        elif not candidates or not getattr(strategy, "last_resort", False):
+            candidates += [(strategy, tactic) for tactic in tactics]
+    if not candidates:
+        return refused
+    strategy, tactic = candidates[0]
+    kernel = strategy.build(region, tactic, target)
+    label = label_of(region, str(tactic))
+    return Chosen(region, kernel, str(tactic), label, tuple(refused), tuple(candidates))
+
+
+def tuning_of(piece: Piece | HostPiece) -> dict[str, Any]:
+    """What a report says of a choice: with how much effort it was made, and each candidate's time in seconds, the
+    reason why it has none, or null if there was no time for it.
+    """
+    if not isinstance(piece, Chosen) or piece.entry is None:
+        return {}
+    return {"effort": piece.entry.effort, "candidates": [list(pair) for pair in piece.entry.times.items()]}
 
 
 def label_of(region: Region, tactic: str) -> Label:
@@ -43,3 +104,169 @@ def kind_of(region: Region) -> str:
         case Anchored(anchor=anchor, body=body):
             return " ".join([anchor.name, *dict.fromkeys(one.op.name for one in body.code)])
     return type(region).__name__
+
+
+@dataclass(eq=False)
+class Contest:
+    """A problem, the pieces that are it, and the seconds that they are expected to take together."""
+
+    problem: str
+    pieces: list[Chosen]
+    expected: float
+    kernels: dict[str, Kernel | str]
+
+    @property
+    def tactics(self) -> dict[str, Candidate]:
+        """The candidates by the names that an entry knows them by."""
+        return {str(candidate[1]): candidate for candidate in self.pieces[0].candidates}
+
+    def settle(self, entry: Entry, target: Target) -> None:
+        """Give every piece the kernel that was chosen."""
+        strategy, tactic = self.tactics[entry.choice]
+        for piece in self.pieces:
+            piece.entry = entry
+            if piece.tactic != entry.choice:
+                piece.kernel = strategy.build(piece.region, tactic, target)
+                piece.tactic = entry.choice
+                piece.label = replace(piece.label, tactic=entry.choice)
+
+
+def tune(
+    items: Sequence[Item], target: Target, options: Options, pool: CompilePool, timings: Timings, tell: Tell
+) -> str:
+    """Choose by the timing cache and the clock where the options ask for it and this machine can run the target's code;
+    a few words on what came of it. `tell(phase, done, total)` hears of problems as they are settled.
+    """
+    if options.effort == 0 or target.kind != "cpu" or not target.runs_here():
+        return "by the cost model"
+    return Tuner(target, options, pool, timings, tell).run(items)
+
+
+class Tuner:
+    """One target's tuning."""
+
+    def __init__(self, target: Target, options: Options, pool: CompilePool, timings: Timings, tell: Tell) -> None:
+        self._target, self._pool, self._timings, self._tell = target, pool, timings, tell
+        self._level, self._effort = options.effort, EFFORTS[options.effort]
+        self._isa: Isa = isa_of(target)
+        self._point = Point(options.threads or len(os.sched_getaffinity(0)))
+        self._start = time.perf_counter()
+        self._saved = self._spent = 0.0
+        self._timed = self._known = 0
+
+    def run(self, items: Sequence[Item]) -> str:
+        """Settle every contest among these items."""
+        contests = self._contests(items)
+        unknown = []
+        for contest in contests:
+            entry = self._timings.find(contest.problem, self._level)
+            if entry is None:
+                unknown.append(contest)
+            else:
+                self._known += 1
+                self._settle(contest, entry)
+        with Stopwatch(self._point) as stopwatch:
+            for start in range(0, len(unknown), _BATCH):
+                self._measure(unknown[start : start + _BATCH], stopwatch, len(contests))
+        won = f", {self._won():.0%} won" if self._saved else ""
+        return f"{self._timed} problems timed, {self._known} known, of {len(contests)}{won}"
+
+    def _won(self) -> float:
+        return self._saved / max(self._saved + self._spent, 1e-12)
+
+    def _contests(self, items: Sequence[Item]) -> list[Contest]:
+        """The problems with more than one candidate, the most expensive first."""
+        found: dict[str, Contest] = {}
+        about = [machine_kind(), str(self._isa), f"{self._point.threads} threads", generators()]
+        for piece in kernels(items):
+            if isinstance(piece, Chosen) and len(piece.candidates) > 1:
+                names = [str(tactic) for _, tactic in piece.candidates]
+                problem = problem_of(piece.region, names, about, self._point)
+                contest = found.setdefault(problem, Contest(problem, [], 0.0, {}))
+                contest.pieces.append(piece)
+                contest.expected += seconds_of(piece.region, self._isa, self._point)
+        return sorted(found.values(), key=lambda contest: -contest.expected)
+
+    def _measure(self, contests: Sequence[Contest], stopwatch: Stopwatch, total: int) -> None:
+        """Time these contests, as far as there is time, and settle them."""
+        wanted = [contest for contest in contests if self._worth(contest)]
+        image, entries = self._compiled(wanted) if wanted else (None, {})
+        for contest in contests:
+            times: dict[str, float | str | None] = dict.fromkeys(contest.tactics)
+            if image and contest in wanted and self._left() > 0:
+                times = self._times(contest, stopwatch, image, entries)
+                self._timed += 1
+            entry = Entry(contest.problem, times, best(times), self._level)
+            self._timings.keep(entry)
+            self._settle(contest, entry)
+            self._tell(f"tune, {self._won():.0%} won" if self._saved else "tune", self._timed + self._known, total)
+
+    def _worth(self, contest: Contest) -> bool:
+        return self._left() > 0 and contest.expected > 0
+
+    def _left(self) -> float:
+        return self._effort.total - (time.perf_counter() - self._start)
+
+    def _compiled(self, contests: Sequence[Contest]) -> tuple[Image, Entries]:
+        """The code of all candidates of some contests; a candidate that LLVM refuses keeps its words."""
+        for contest in contests:
+            region = contest.pieces[0].region
+            for name, (strategy, tactic) in contest.tactics.items():
+                contest.kernels[name] = strategy.build(region, tactic, self._target)
+        built = [kernel for contest in contests for kernel in contest.kernels.values() if isinstance(kernel, Kernel)]
+        sources = list(dict.fromkeys((stage.source, stage.optimise) for kernel in built for stage in kernel.stages))
+        made = self._pool.compile([Request(source, self._isa, optimise) for source, optimise in sources])
+        failed = {key: one.reason for key, one in zip(sources, made, strict=True) if isinstance(one, Failure)}
+        objects = {f"stage{number}": one for number, one in enumerate(made) if not isinstance(one, Failure)}
+        for contest in contests:
+            for name, kernel in contest.kernels.items():
+                if isinstance(kernel, Kernel):
+                    reasons = [failed[key] for s in kernel.stages if (key := (s.source, s.optimise)) in failed]
+                    contest.kernels[name] = f"LLVM refused it: {reasons[0]}" if reasons else kernel
+        image = link_image(self._pool, self._isa, objects)
+        places = {f"stage{number}": key for number, key in enumerate(sources)}
+        return image, {key: image.blob.entries[name] for name, key in places.items() if name in objects}
+
+    def _times(
+        self, contest: Contest, stopwatch: Stopwatch, image: Image, entries: Entries
+    ) -> dict[str, float | str | None]:
+        """Each candidate's seconds, or why it gave none."""
+        times: dict[str, float | str | None] = {
+            name: kernel if isinstance(kernel, str) else None for name, kernel in contest.kernels.items()
+        }
+        runnable = {name: kernel for name, kernel in contest.kernels.items() if isinstance(kernel, Kernel)}
+        found = stopwatch.time(
+            list(runnable.values()),
+            image,
+            entries,
+            cache=self._isa.l3,
+            expected=contest.expected / len(contest.pieces),
+            seconds=self._effort.each,
+        )
+        for name, one in zip(runnable, found, strict=True):
+            times[name] = one.reason if isinstance(one, Refusal) else one
+        return times
+
+    def _settle(self, contest: Contest, entry: Entry) -> None:
+        if all(isinstance(one, str) for one in entry.times.values()):
+            source = ", ".join(contest.pieces[0].region.source)
+            raise UnsupportedError(f"no kernel for {source} runs: {entry.times}", remedy="report this")
+        contest.settle(entry, self._target)
+        chosen = entry.times[entry.choice]
+        if isinstance(chosen, float):
+            self._saved += entry.gain * len(contest.pieces)
+            self._spent += chosen * len(contest.pieces)
+
+
+def best(times: Mapping[str, float | str | None]) -> str:
+    """The candidate to take: the fastest; the first that was not refused where that is nearly as fast, or none is
+    timed.
+    """
+    open_ones = [name for name, one in times.items() if not isinstance(one, str)]
+    timed: Iterable[tuple[str, float]] = [(name, one) for name, one in times.items() if isinstance(one, float)]
+    first = (open_ones or list(times))[0]
+    fastest = min(timed, key=lambda pair: pair[1], default=(first, 0.0))
+    standing = times[first]
+    if isinstance(standing, float) and fastest[1] < (1 - TRUST) * standing:
+        return fastest[0]
+    return first

@@ -32,6 +32,7 @@ class Generic:
     """Conv by a plain loop nest."""
 
     name = "conv.generic"
+    last_resort = True
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """One; a Refusal for what is no convolution, or has types or a body that the micro-kernel refuses too."""

@@ -1,0 +1,210 @@
+"""Honest clocks: kernels of one region timed against each other on this machine, in a process of their own.
+
+Buffers are made up at typical sizes and rotated through: constants as cold as the weights of a network that no cache
+holds, the rest as warm as what the region before has just written. Every round runs each kernel once on every copy, by
+turns, through the dispatcher and the team that engines use; a kernel's time is the best round's mean. A kernel that
+crashes or hangs ends the process, and is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from select import select
+from types import TracebackType
+from typing import IO, Any, Self
+
+from tenfold import settings
+from tenfold.codegen.cpu.image import Image
+from tenfold.codegen.region import THREADS
+from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Refusal, Stage, Workspace
+from tenfold.compiler.stopwatch import LENGTH, WORKSPACE, copies_of
+from tenfold.compiler.typical import USUAL
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import Kind
+from tenfold.ir.graph import Value
+from tenfold.ir.op import Op
+from tenfold.ir.type import Type
+from tenfold.ops.constant import Constant
+
+_PROGRAM = "tenfold.compiler.stopwatch"
+_ROOT = Path(__file__).parents[2]
+_PATIENCE = 60.0
+_LEAST_TURNS, _MOST_TURNS, _ROUND = 2, 16, 0.02
+_MOST_BYTES = 3 << 29
+Entries = Mapping[tuple[str, bool], int]
+_Key = tuple[Value, tuple[Op, ...]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The sizes at which kernels are timed: every symbol at a usual value within its bounds, so many threads."""
+
+    threads: int
+
+    def __call__(self, size: Size) -> int:
+        """The number that a size is."""
+        if isinstance(size, int):
+            return size
+        known = (one.symbol for one in dim.declared(size))
+        names = {symbol.name: symbol.nearest(USUAL) for symbol in known if symbol}
+        return dim.evaluate(size, names | dict.fromkeys(dim.symbols(THREADS), self.threads))
+
+
+class Sheet:
+    """What the stopwatch must know of some kernels of one region: buffers, and words that stages get."""
+
+    def __init__(self, point: Point, entries: Entries) -> None:
+        self._point, self._entries = point, entries
+        self._buffers: dict[_Key, int] = {}
+        self.types: list[tuple[Type, bool]] = []
+
+    def kernel(self, kernel: Kernel) -> dict[str, Any]:
+        """A kernel as JSON-ready data."""
+        stages = [self._stage(stage) for stage in kernel.stages]
+        return {"stages": stages, "scratch": kernel.scratch, "workspace": self._point(kernel.workspace)}
+
+    def _stage(self, stage: Stage) -> list[Any]:
+        words = [self._word(argument) for argument in stage.arguments]
+        return [self._entries[stage.source, stage.optimise], self._point(stage.parts), words]
+
+    def _word(self, argument: Argument) -> int | list[int]:
+        match argument:
+            case Address(value, offset):
+                return [self._buffer(value, ()), self._point(offset)]
+            case Packed(value, recipe):
+                return [self._buffer(value, recipe), 0]
+            case Workspace(offset):
+                return [WORKSPACE, self._point(offset)]
+        return self._point(argument)
+
+    def _buffer(self, value: Value, recipe: tuple[Op, ...]) -> int:
+        key = (value, recipe)
+        if key not in self._buffers:
+            found = value.type
+            for op in recipe:
+                (found,) = op.types((found,))
+            self._buffers[key] = len(self.types)
+            self.types.append((found, isinstance(value.op, Constant)))
+        return self._buffers[key]
+
+    def buffers(self, cache: int, turns: int) -> list[list[Any]]:
+        """Rows of (bytes, whether it holds floats, of what width, copies)."""
+        sizes = [max(0, self._point(found.size)) * found.dtype.itemsize for found, _ in self.types]
+        constants = sum(size for size, (_, is_constant) in zip(sizes, self.types, strict=True) if is_constant)
+        cold = copies_of(constants, cache, turns)
+        rows = []
+        for size, (found, is_constant) in zip(sizes, self.types, strict=True):
+            floats = found.dtype.kind is Kind.FLOAT
+            rows.append([size, floats, found.dtype.itemsize, cold if is_constant else min(turns, 4)])
+        if sum(row[0] * row[3] for row in rows) > _MOST_BYTES:
+            rows = [[*row[:3], 1] for row in rows]
+        return rows
+
+
+class Stopwatch:
+    """The process that times kernels, started when first needed. Use it as a context manager, or `close` it."""
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+
+    def time(
+        self, kernels: Sequence[Kernel], image: Image, entries: Entries, *, cache: int, expected: float, seconds: float
+    ) -> list[float | Refusal]:
+        """Seconds of each kernel, or why it gave no time.
+
+        `entries` are the offsets of their stages in the image, `cache` the bytes of the last cache, `expected` about
+        the seconds that one run takes, `seconds` how long to go on measuring each.
+        """
+        found: list[float | Refusal] = [Refusal("not timed")] * len(kernels)
+        left = list(range(len(kernels)))
+        while left:
+            sheet = Sheet(self.point, entries)
+            turns = max(_LEAST_TURNS, min(_MOST_TURNS, int(_ROUND / max(expected, 1e-7))))
+            written = [sheet.kernel(kernels[number]) for number in left]
+            job = {
+                "threads": self.point.threads,
+                "entries": image.blob.entries,
+                "crew": image.crew.entries,
+                "kernels": written,
+                "buffers": sheet.buffers(cache, turns),
+                "turns": turns,
+                "seconds": seconds,
+            }
+            times, culprit, reason = self._ask(job, image)
+            for number, one in zip(left, times, strict=False):
+                found[number] = one
+            if culprit is None:
+                break
+            found[left.pop(culprit)] = Refusal(reason)
+        return found
+
+    def _ask(self, job: dict[str, Any], image: Image) -> tuple[list[float], int | None, str]:
+        """The times; or none, the number of the kernel that ended the process, and how."""
+        process = self._started()
+        assert process.stdin and process.stdout
+        with suppress(BrokenPipeError):
+            for part in (json.dumps(job).encode(), image.blob.code, image.crew.code):
+                process.stdin.write(LENGTH.pack(len(part)) + part)
+            process.stdin.flush()
+        begun = 0
+        while line := self._line(process.stdout):
+            said = json.loads(line)
+            if "seconds" in said:
+                return said["seconds"], None, ""
+            begun = said["begun"]
+        hung = process.poll() is None
+        self.close()
+        return [], begun, "it does not end" if hung else f"it ends its process with status {process.returncode}"
+
+    def _line(self, stream: IO[bytes]) -> bytes:
+        """The next line; nothing if the stream has ended, or none comes in a long time."""
+        while b"\n" not in self._unread:
+            ready, _, _ = select([stream], [], [], _PATIENCE)
+            part = os.read(stream.fileno(), 1 << 16) if ready else b""
+            if not part:
+                return b""
+            self._unread += part
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._unread = b""
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", _PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=settings.child_environment(_ROOT),
+                start_new_session=True,
+            )
+        return self._process
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                with suppress(BrokenPipeError):
+                    assert stream
+                    stream.close()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
