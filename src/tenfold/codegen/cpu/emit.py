@@ -19,7 +19,7 @@ from llvmlite import ir
 from tenfold.codegen.cpu import vmath
 from tenfold.codegen.cpu.body import expand_body
 from tenfold.codegen.cpu.division import divide, remainder, whole_power
-from tenfold.codegen.cpu.storage import SUPPORTED, cast, register_type, wrap
+from tenfold.codegen.cpu.storage import SUPPORTED, bit_cast, cast, register_type, wrap
 from tenfold.codegen.cpu.vectors import Vector, Vectors
 from tenfold.codegen.region import Body, Index, Instruction, Load, Uniform
 from tenfold.ir.dtype import DType, Kind
@@ -201,6 +201,7 @@ EMITTERS: dict[type[Op], Emitter] = {
     logic.ShiftRight: _shift_right,
     logic.Where: _plain(Vector.where),
     logic.Cast: lambda op, dtype, x: cast(dtype, op.to, x, op.saturate),
+    logic.BitCast: lambda op, dtype, x: bit_cast(dtype, op.to, x),
 }
 """What each primitive becomes: emitter(op, element type of the first argument, *arguments)."""
 

@@ -112,6 +112,13 @@ def cast(source: DType, target: DType, value: Vector, saturate: bool = True) -> 
     return wide if target.bits >= 32 else widen(target, narrow(target, value, saturate))
 
 
+def bit_cast(source: DType, target: DType, value: Vector) -> Vector:
+    """A register of type `source` as what its stored bits are in `target`, which is as wide."""
+    stored = narrow(source, value)
+    bits = stored.bits() if source in (dt.f64, dt.f32, dt.f16) else stored
+    return widen(target, bits.floats() if target in (dt.f64, dt.f32, dt.f16) else bits)
+
+
 def wrap(dtype: DType, value: Vector) -> Vector:
     """A byte reduced to the width of an integer narrower than it; other types as they are."""
     if not dtype.is_integer or dtype.bits >= 8:
