@@ -131,9 +131,8 @@ def _moves(name: str, operand: Operand, two: bool) -> dict[str, Argument]:
     size, strides = operand.dtype.itemsize, operand.strides
     steps: tuple[Size, ...] = (strides[0], strides[2] if two else 0, strides[-1])
     words = ("image", "row", "column")
-    return {f"@{name}": address(operand)} | {
-        f"{name}.{word}": step * size for word, step in zip(words, steps, strict=True)
-    }
+    found: dict[str, Argument] = {f"@{name}": address(operand)}
+    return found | {f"{name}.{word}": step * size for word, step in zip(words, steps, strict=True)}
 
 
 def _filters(weights: Operand, lanes: int) -> Packed:
