@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from tenfold.errors import ExecutionError, InputError, TenfoldError
+from tenfold.errors import ExecutionError, InputError, OutOfMemory, TenfoldError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node, Value
@@ -101,13 +101,14 @@ class Interpreter:
         try:
             found = self.node(node, inputs)
             self._learn(node, found)
-        except Exception as error:
+        except (TenfoldError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
             came = f", which came from {', '.join(node.source)}" if node.source else ""
             note = f"while running {node.name or node.op.name}{came}"
             if isinstance(error, TenfoldError):
                 error.add_note(note)
                 raise
-            failure = ExecutionError(f"{node.op.name} failed: {error}", operator=node.name or None)
+            kind = OutOfMemory if isinstance(error, MemoryError) else ExecutionError
+            failure = kind(f"{node.op.name} failed: {error}", operator=", ".join(node.source) or node.name or None)
             failure.add_note(note)
             raise failure from error
         return found

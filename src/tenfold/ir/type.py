@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from tenfold.errors import LimitError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.dtype import ANY, DType
 
 ENTRIES_LIMIT = 64
+MOST_AXES = 64
+"""As many as an array of NumPy can have."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Type:
     dtype: DType
     shape: tuple[Size, ...]
     entries: tuple[Size, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.shape) > MOST_AXES:
+            raise LimitError(f"a tensor of {len(self.shape)} axes, and {MOST_AXES} are the most")
 
     @property
     def rank(self) -> int:

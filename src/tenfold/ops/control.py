@@ -54,6 +54,9 @@ class Loop(Op):
         """State types as the body takes them; scans as the body gives them, along the number of turns."""
         _check_condition(condition, "Loop")
         _check_arity(self.body, 2 + len(rest), "the body of Loop")
+        if len(self.body.outputs) <= self.carried:
+            raise ValueError(f"the body of Loop returns a condition and {self.carried} state values at least")
+        _check_condition(self.body.outputs[0].type, "Loop's body")
         formal = [value.type for value in self.body.inputs[2 : 2 + self.carried]]
         state = tuple(settled(inner, outer) for inner, outer in zip(formal, rest[: self.carried], strict=True))
         turns = self._turns(trips, condition)

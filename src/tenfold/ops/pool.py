@@ -111,6 +111,8 @@ def _counts(op: Pool | MaxPoolIndices, x: Type) -> tuple[Size, ...]:
     settings = {axes, len(op.strides), len(op.dilations), len(op.pads_before), len(op.pads_after), x.rank - 2}
     if len(settings) != 1:
         raise ValueError(f"{op.name} takes a size, stride, dilation and padding for each spatial axis of {x}")
+    if min((*op.kernel, *op.strides, *op.dilations), default=1) < 1:
+        raise ValueError(f"{op.name} takes sizes, strides and dilations of 1 or more")
     rows = zip(x.shape[2:], op.kernel, op.strides, op.dilations, op.pads_before, op.pads_after, strict=True)
     return tuple(count(*row, ceil=op.ceil) for row in rows)
 

@@ -23,12 +23,18 @@ GROWTH = 4
     "graph () { return Expand<shape=(1000000,)>(f32{0.5}) }",
 )
 def fold(value: Value) -> Replacement:
-    """f(constants) -> constant, unless it is large and 4 times as large as they are; how it was made is kept."""
+    """f(constants) -> constant, unless it is large and 4 times as large as they are; how it was made is kept.
+
+    An operation that fails on these constants stays: it may never run.
+    """
     node = value.producer
     if node is None or isinstance(node.op, Constant) or not _foldable(node):
         return None
     tensors = tuple(one.op.tensor for one in node.inputs if isinstance(one.op, Constant))
-    arrays = Interpreter().evaluate(node.op, tuple(tensor.array for tensor in tensors))
+    try:
+        arrays = Interpreter().evaluate(node.op, tuple(tensor.array for tensor in tensors))
+    except (ValueError, IndexError, ArithmeticError):
+        return None
     recipes = (Recipe(node.op, tensors, index) if tensors else None for index in range(len(arrays)))
     return tuple(Constant(Tensor(array, recipe=recipe))() for array, recipe in zip(arrays, recipes, strict=True))
 

@@ -140,6 +140,8 @@ def _metadata(message: ModelProto) -> dict[str, Any]:
 
 def _check_outputs(body: GraphProto, wanted: Sequence[str], *, chosen: bool) -> None:
     if not wanted:
+        if chosen:
+            raise OptionError("outputs= names no value", argument="outputs", remedy="name one, or leave it out")
         raise ModelError("the model has no outputs")
     if len(set(wanted)) != len(wanted):
         raise ModelError(f"an output is named twice among {', '.join(wanted)}")

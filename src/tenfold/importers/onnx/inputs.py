@@ -104,6 +104,10 @@ def _bounded(name: str, bounds: Bounds | None) -> Size:
         return dim.symbol(name, low=1)
     if isinstance(bounds, int):
         return _checked(name, bounds)
+    if not isinstance(bounds, tuple | list) or len(bounds) not in (2, 3) or not all(isinstance(b, int) for b in bounds):
+        raise OptionError(
+            f"dims[{name!r}] is {bounds!r}", argument="dims", remedy="give a number, or (least, most[, multiple])"
+        )
     low, high, multiple = bounds if len(bounds) == 3 else (*bounds, 1)
     try:
         return dim.symbol(name, low=low, high=high, multiple=multiple)

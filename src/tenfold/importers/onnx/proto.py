@@ -12,12 +12,14 @@ import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
 
-from tenfold.errors import ModelError
+from tenfold.errors import LimitError, ModelError
 from tenfold.importers.convert import Attribute, Subgraph
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
+
+DEEPEST_GRAPH = 48
 
 DTYPES: Mapping[int, DType] = {
     TensorProto.FLOAT: dt.f32,
@@ -102,23 +104,25 @@ def _texts(model: ModelProto) -> Iterator[object]:
     yield from _texts_of_graph(model.graph)
 
 
-def _texts_of_graph(graph: GraphProto) -> Iterator[object]:
+def _texts_of_graph(graph: GraphProto, depth: int = 0) -> Iterator[object]:
+    if depth > DEEPEST_GRAPH:
+        raise LimitError(f"the graphs of this model are nested more than {DEEPEST_GRAPH} deep", argument="model")
     yield graph.name
     for info in (*graph.input, *graph.output):
         yield info.name
         yield from (size.dim_param for size in info.type.tensor_type.shape.dim)
     yield from (tensor.name for tensor in graph.initializer)
     yield from (tensor.values.name for tensor in graph.sparse_initializer)
-    yield from _texts_of_nodes(graph.node)
+    yield from _texts_of_nodes(graph.node, depth)
 
 
-def _texts_of_nodes(nodes: Iterable[NodeProto]) -> Iterator[object]:
+def _texts_of_nodes(nodes: Iterable[NodeProto], depth: int = 0) -> Iterator[object]:
     for node in nodes:
         yield from (node.op_type, node.domain, node.name, node.overload, *node.input, *node.output)
         for attribute in node.attribute:
             yield from (attribute.name, attribute.ref_attr_name, attribute.t.name)
             if attribute.HasField("g"):
-                yield from _texts_of_graph(attribute.g)
+                yield from _texts_of_graph(attribute.g, depth + 1)
 
 
 def element_type(number: int, what: str) -> DType:

@@ -200,6 +200,9 @@ class Walk:
 
     def _folded(self, value: Value, name: str, label: str) -> Value:
         """The value, named and labelled; a constant at once if its contents follow from the sizes of the call."""
+        size = value.type.size
+        if isinstance(size, int) and size * value.type.dtype.itemsize >= 2**63:
+            raise LimitError(f"its result {value.type} has more bytes than 64 bits count", operator=label)
         folded = self._from_sizes(value)
         folded.name = folded.name or name
         self._label(folded, label)
@@ -234,23 +237,30 @@ class Walk:
                 node.source = node.source or (label,)
                 stack.extend(one.producer for one in node.inputs)
 
-    def _call(self, node: NodeProto, function: FunctionProto, scope: Scope, *, named: bool) -> list[Value | None]:
+    @contextmanager
+    def deeper(self, where: str) -> Iterator[None]:
+        """Within it, another function or graph is converted; LimitError if too many are open."""
         if self.depth >= DEEPEST_CALL:
-            raise ModelError(f"functions call each other more than {DEEPEST_CALL} deep", operator=shown(node))
+            raise LimitError(f"functions and graphs are nested more than {DEEPEST_CALL} deep", operator=where)
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def _call(self, node: NodeProto, function: FunctionProto, scope: Scope, *, named: bool) -> list[Value | None]:
         inner = Scope()
         for name, given in zip(function.input, node.input, strict=False):
             if given:
                 inner.bind(name, *self.values(scope, [given]))
-        self.depth += 1
         try:
-            nodes = instantiated(function, node, named=named)
-            wanted = [inside for inside, outside in zip(function.output, node.output, strict=False) if outside]
-            self.nodes(nodes, inner, {"": LATEST, **versions(function.opset_import)}, wanted)
+            with self.deeper(shown(node)):
+                nodes = instantiated(function, node, named=named)
+                wanted = [inside for inside, outside in zip(function.output, node.output, strict=False) if outside]
+                self.nodes(nodes, inner, {"": LATEST, **versions(function.opset_import)}, wanted)
         except ModelError as error:
             error.add_note(f"in the function {function.name}, called by {shown(node)}")
             raise
-        finally:
-            self.depth -= 1
         found = dict(zip(wanted, self.values(inner, wanted), strict=True))
         return [found.get(name) for name in function.output]
 
@@ -295,7 +305,8 @@ class Branch:
             raise ModelError(f"the graph {self.message.name!r} takes {self.arity} inputs, and {len(inputs)} are given")
         for info, value in zip(self.message.input, inputs, strict=True):
             scope.bind(info.name, value)
-        found = self.walk.graph(self.message, scope, self.opsets, [info.name for info in self.message.output])
+        with self.walk.deeper(self.message.name):
+            found = self.walk.graph(self.message, scope, self.opsets, [info.name for info in self.message.output])
         if any(value is None for value in found):
             raise Poisoned(self.message.name)
         return tuple(value for value in found if value is not None)
