@@ -9,7 +9,7 @@ from typing import Any
 
 from onnx import GraphProto, ModelProto
 
-from tenfold.errors import ModelError, UnsupportedError
+from tenfold.errors import ModelError, OptionError, UnsupportedError
 from tenfold.importers.convert import Table, report
 from tenfold.importers.onnx import (
     attention,
