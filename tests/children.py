@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 _FORK = multiprocessing.get_context("fork")
+_GLANCE = 0.5
+"""Seconds between looks at the clock. A longer pause is one of the whole machine, and not counted."""
 Work = Callable[[Any], Any]
 
 
@@ -45,7 +47,8 @@ class Child:
     def __init__(self, work: Work, limits: Limits) -> None:
         self.limits = limits
         self.task: Any = None
-        self.started = 0.0
+        self.remaining = 0.0
+        """Seconds until the task at hand has used up its time."""
         self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self.pipe, theirs = _FORK.Pipe()
         self._process = _FORK.Process(target=_serve, args=(work, theirs, limits, self._words), daemon=True)
@@ -54,14 +57,9 @@ class Child:
 
     def send(self, task: Any) -> None:
         """Begin a task."""
-        self.task, self.started = task, time.monotonic()
+        self.task, self.remaining = task, self.limits.seconds
         with suppress(BrokenPipeError):
             self.pipe.send(task)
-
-    @property
-    def remaining(self) -> float:
-        """Seconds until the task at hand has used up its time."""
-        return self.started + self.limits.seconds - time.monotonic()
 
     def receive(self) -> Any:
         """The answer, Lost if the process died; call it when `pipe` is ready."""
@@ -120,7 +118,11 @@ def answers(work: Work, tasks: Iterable[Any], *, jobs: int, limits: Limits) -> I
                 busy[child.pipe] = child
             if not busy:
                 return
-            for pipe in wait(list(busy), max(0.0, min(child.remaining for child in busy.values()))):
+            before = time.monotonic()
+            ready = wait(list(busy), _GLANCE)
+            for child in busy.values():
+                child.remaining -= min(time.monotonic() - before, 2 * _GLANCE)
+            for pipe in ready:
                 child = busy.pop(pipe)
                 answer = child.receive()
                 child.close() if isinstance(answer, Lost) else idle.append(child)

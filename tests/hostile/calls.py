@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -18,7 +19,7 @@ import tenfold
 from tenfold.errors import Cancelled, EngineError, InputError, LimitError, OptionError, OutOfMemory
 from tests.hostile.case import BOOL, INT64, Case, Gives, Raises, f32, info, model, node, run, weight
 
-_NEG = model(node("Neg", "x"), inputs=(info("x", ["n", 3]),))
+_NEG = model(node("Mul", "x w"), inputs=(info("x", ["n", 3]),), weights=(weight("w", [[-1, -1, -1]], "f4"),))
 
 
 def _called(*arrays: Any, **named: Any) -> Callable[[Path], Any]:
@@ -125,6 +126,18 @@ def _flip(at: int) -> Callable[[bytearray], None]:
     return change
 
 
+def _flip_section(end: str) -> Callable[[bytearray], None]:
+    """A bit in the middle of the section whose name ends so."""
+
+    def change(data: bytearray) -> None:
+        size = struct.unpack_from("<8sHHIQ", data)[4]
+        sections = json.loads(data[64 : 64 + size])["sections"]
+        (entry,) = (one for name, one in sections.items() if name.endswith(end))
+        data[entry["offset"] + entry["size"] // 2] ^= 1
+
+    return change
+
+
 def _every_cut(folder: Path) -> str:
     data, path = _engine(folder).read_bytes(), folder / "cut.tenfold"
     for length in range(0, len(data), max(1, len(data) // 200)):
@@ -189,7 +202,8 @@ def _load_model(folder: Path) -> Any:
 
 
 def _memory_limit(folder: Path) -> Any:
-    made = model(node("MatMul", "x y"), inputs=(info("x", ["n", 1]), info("y", [1, "m"])), outputs="z")
+    nodes = node("MatMul", "x y", "p"), node("Softmax", "p", "s"), node("MatMul", "s p")
+    made = model(*nodes, inputs=(info("x", ["n", 1]), info("y", [1, "n"])))
     return tenfold.build(made, cache=folder, memory_limit=1 << 20)(np.ones((2048, 1), "f4"), np.ones((1, 2048), "f4"))
 
 
@@ -198,7 +212,10 @@ FILES = (
     Case("an engine's magic changed", _damaged(_flip(0)), Raises(EngineError, says="not a Tenfold engine")),
     Case("an engine of another version", _damaged(_version), Raises(EngineError, says="version")),
     Case("an engine's manifest changed", _damaged(_flip(100)), Raises(EngineError, says="manifest")),
-    Case("an engine's last byte changed", _damaged(_flip(-1)), Raises(EngineError, says="section")),
+    Case("an engine's code changed", _damaged(_flip_section("code")), Raises(EngineError, says="section")),
+    Case("an engine's plan changed", _damaged(_flip_section("plan")), Raises(EngineError, says="section")),
+    Case("an engine's graph changed", _damaged(_flip_section("graph")), Raises(EngineError, says="section")),
+    Case("an engine's weights changed", _damaged(_flip_section("weights")), Raises(EngineError, says="section")),
     Case("an engine with bytes after its end", _damaged(lambda data: bytes(data) + b"more"), Gives(-f32(2, 3))),
     Case("an empty engine file", _load_nothing, Raises(EngineError, says="empty")),
     Case("a model as an engine", _load_model, Raises(EngineError, says="not a Tenfold engine")),

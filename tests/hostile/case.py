@@ -73,7 +73,7 @@ def _brief(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """`act(folder)` is done in a child; it gets `gets` within `seconds` and `mebibytes` of memory."""
+    """`act(folder)` is done in a child; it gets `gets` within `seconds` of its CPU and `mebibytes` of memory."""
 
     name: str
     act: Callable[[Path], Any]
@@ -95,7 +95,7 @@ class Outcome:
 def attempt(case: Case, folder: Path) -> Outcome:
     """Do what the case says, and look at what it gets. An exception that is not Tenfold's is wrong."""
     _forget_peak()
-    before, start = _memory("VmRSS"), time.perf_counter()
+    before, start = _memory("VmRSS"), time.process_time()
     answer, error = None, None
     try:
         with np.errstate(all="ignore"):
@@ -107,7 +107,7 @@ def attempt(case: Case, folder: Path) -> Outcome:
         wrong = f"{type(caught).__name__}: {str(caught)[:300]}"
     else:
         wrong = case.gets.misses(answer, None)
-    seconds, took = time.perf_counter() - start, _memory("VmHWM") - before
+    seconds, took = time.process_time() - start, _memory("VmHWM") - before
     if wrong is None and seconds > case.seconds:
         wrong = f"took {seconds:.1f} s"
     if wrong is None and took > case.mebibytes:

@@ -102,7 +102,7 @@ INDICES = (
     Case(
         "Gather of constants past the end",
         built(model(node("Gather", "w i"), inputs=(), weights=(weight("w", [1, 2], "f4"), weight("i", [7])))),
-        Raises(ModelError, "Gather"),
+        Raises((ModelError, ExecutionError), "Gather"),
     ),
     _at("GatherElements", model(node("GatherElements", "x i"), inputs=(_X, _I)), _ROW, _FAR, where="GatherElements"),
     _at(
@@ -302,7 +302,7 @@ EMPTY = (
         "TopK of nothing",
         node("TopK", "x k", "z i", axis=0),
         weights=(weight("k", [0]),),
-        wanted=Gives(None, lambda one: one[0].shape == (0, 3), "nothing"),
+        wanted=Gives(None, lambda one: one.shape == (0, 3), "nothing"),
     ),
     _empty("CumSum", node("CumSum", "x a"), weights=(weight("a", 0),), wanted=_zeros(0, 3)),
     _empty("LayerNormalization", node("LayerNormalization", "x y"), shapes=((0, 3), (3,)), wanted=_zeros(0, 3)),
