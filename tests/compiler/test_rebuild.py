@@ -1,14 +1,18 @@
-"""The same model and options give the same bytes: in other processes, folders, hash seeds, with other worker counts."""
+"""The same model and options give the same bytes: in other processes, folders, hash seeds, with other worker counts,
+and with kernels chosen by the clock once the timing cache knows them.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import tenfold
 from tests.models.catalogue import BY_NAME
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +20,8 @@ BUILD = """
 import sys, tenfold
 import tenfold.compiler.build as road
 road._workers = lambda: int(sys.argv[3])
-tenfold.build(sys.argv[1], target="cpu:x86-64-v3,cpu:x86-64-v4,cpu:aarch64", cache=False).save(sys.argv[2])
+target = "cpu:x86-64-v3,cpu:x86-64-v4,cpu:aarch64"
+tenfold.build(sys.argv[1], target=target, effort=0, cache=False).save(sys.argv[2])
 """
 
 
@@ -40,3 +45,17 @@ def test_bytes_repeat(name: str, tmp_path: Path) -> None:
     twin.write_bytes(model.read_bytes())
     found = {built(model, tmp_path / "a", "0", 1), built(twin, tmp_path / "b", "1234", 2)}
     assert len(found) == 1
+
+
+def test_bytes_repeat_from_the_timing_cache(tmp_path: Path) -> None:
+    model = BY_NAME["silero-vad-openvino"].load()
+    first, *again = (tuned(model, folder, tmp_path) for folder in ("a", "b"))
+    assert again == [first]
+
+
+def tuned(model: Path, name: str, folder: Path) -> str:
+    """The SHA-256 of an engine built at effort 1, with a cache that holds no engine, but what was timed before."""
+    shutil.rmtree(folder / "cache" / "engines", ignore_errors=True)
+    path = folder / f"{name}.tenfold"
+    tenfold.build(model, effort=1, cache=folder / "cache").save(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()

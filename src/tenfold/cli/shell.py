@@ -76,15 +76,18 @@ def set_logging(verbose: int) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Within it, a bar for each phase that is told of by (phase, done, total), if standard error is a screen."""
-    columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    """Within it, a bar for each phase that is told of by (phase, done, total), if standard error is a screen. What
+    stands behind a comma in a phase's name is news of it, such as what tuning has won.
+    """
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = margin()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def tell(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(phase, total=total)
-            bars.update(tasks[phase], completed=done, total=total)
+            name = phase.partition(",")[0]
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], description=phase, completed=done, total=total)
 
         yield tell

@@ -75,15 +75,29 @@ def inspection(about: Data, *, why: bool = False) -> Iterator[RenderableType]:
 
 
 def regions(found: Sequence[Data], *, why: bool = False) -> RenderableType:
-    """Each region: what it computes, of which operators, by which tier and tactic; with `why`, who refused it."""
+    """Each region: what it computes, of which operators, by which tier and tactic; with `why`, what else could have
+    built it and how long that took, and who refused it.
+    """
     table = plain(f"{len(found)} regions", "#", "tier", "kind", "tactic", "over", "operators", right=("#",))
     for number, region in enumerate(found):
         tier = f"[{_TIER_STYLE.get(region['tier'], '')}]{region['tier']}[/]"
         cells = (region["kind"], region["tactic"], _shape(region["domain"]), sources(region["source"], all=why))
         table.add_row(str(number), tier, *map(escape, cells))
-        for strategy, reason in region["refused"] if why else ():
-            table.add_row("", "", f"[dim]{escape(f'not {strategy}: {reason}')}[/]", "", "", "")
+        for note in (*candidates(region), *refusals(region)) if why else ():
+            table.add_row("", "", f"[dim]{escape(note)}[/]", "", "", "")
     return table
+
+
+def candidates(region: Data) -> Iterator[str]:
+    """What could have built a region, with times, if the clock was asked; the choice is marked."""
+    for tactic, time in region.get("candidates", ()):
+        said = "no time to time it" if time is None else time if isinstance(time, str) else f"{1e6 * time:.1f} µs"
+        yield f"{'→' if tactic == region['tactic'] else '·'} {tactic}: {said}"
+
+
+def refusals(region: Data) -> Iterator[str]:
+    """Who could not build a region, and why."""
+    return (f"not {strategy}: {reason}" for strategy, reason in region["refused"])
 
 
 def sources(names: Sequence[str], *, all: bool = False) -> str:
