@@ -82,3 +82,39 @@ def measure(size: Size, dtype: DType) -> Value:
 def axis_of(axis: int, rank: int) -> int:
     """An axis counted from the end if negative, as one counted from the start."""
     return axis + rank if axis < 0 else axis
+
+
+ENDLESS = 2**31 - 1
+
+
+def span(size: Size, start: Size, end: Size, step: int) -> tuple[Size, Size]:
+    """First position and count of Python's slice start:end:step of an axis of that size."""
+    if step > 0:
+        first = 0 if start == 0 else _clamped(size, start, 0, size)
+        last = size if isinstance(end, int) and end >= ENDLESS else _clamped(size, end, 0, size)
+        count = dim.ceildiv(last - first, step)
+        return first, count if first == 0 and last is size else dim.maximum(count, 0)
+    first = _clamped(size, start, 0, size - 1)
+    last = -1 if isinstance(end, int) and end <= -ENDLESS else _clamped(size, end, -1, size - 1)
+    return first, dim.maximum(dim.ceildiv(first - last, -step), 0)
+
+
+def _clamped(size: Size, position: Size, low: int, high: Size) -> Size:
+    from_end, from_start = dim.maximum(size + position, low), dim.minimum(position, high)
+    return dim.select(dim.less(position, 0), from_end, from_start)
+
+
+def resolved(x: Value, shape: Sequence[Size]) -> tuple[Size, ...]:
+    """A shape for the elements of x in which -1 stands for what is left; ValueError if nothing fits."""
+    found = list(shape)
+    if -1 not in found:
+        return tuple(found)
+    at = found.index(-1)
+    known = dim.product([*found[:at], *found[at + 1 :]])
+    if known == 0:
+        raise ValueError("-1 stands for any size where another one is 0")
+    exact = dim.divide_exact(x.type.size, known)
+    if exact is None and isinstance(known, int) and isinstance(x.type.size, int):
+        raise ValueError(f"{x.type.size} elements are no multiple of {known}")
+    found[at] = x.type.size // known if exact is None else exact
+    return tuple(found)

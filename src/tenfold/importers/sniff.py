@@ -1,0 +1,77 @@
+"""What a model is, without loading it: by the class of an object, by the first bytes and member names of a file."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from typing import Any
+
+from tenfold.errors import ModelError
+
+PYTORCH = frozenset({"module", "program", "pt2", "torchscript", "script"})
+"""The kinds that PyTorch's importer takes."""
+
+_CLASSES = {
+    "torch.export.exported_program.ExportedProgram": "program",
+    "torch.jit._script.ScriptModule": "script",
+    "torch.jit._script.RecursiveScriptModule": "script",
+    "torch.jit._script.ScriptFunction": "script",
+    "torch.ScriptFunction": "script",
+    "torch.nn.modules.module.Module": "module",
+}
+_PICKLE = b"\x80"
+_ZIP = b"PK\x03\x04"
+
+
+def kind_of(model: Any) -> str:
+    """ "onnx", one of PYTORCH, or "" for an object of no known class.
+
+    Raises ModelError for a pickled checkpoint, which holds weights and no model, and is never unpickled.
+    """
+    if isinstance(model, str | os.PathLike | bytes | bytearray | memoryview):
+        return _kind_of_file(model)
+    names = [f"{one.__module__}.{one.__qualname__}" for one in type(model).__mro__]
+    for name in names:
+        if name in _CLASSES:
+            return _CLASSES[name]
+    return "onnx" if any(name.startswith("onnx.") and name.endswith("ModelProto") for name in names) else ""
+
+
+def _kind_of_file(model: Any) -> str:
+    if isinstance(model, str | os.PathLike):
+        if not os.path.isfile(model):
+            return "onnx"
+        with open(model, "rb") as file:
+            first = file.read(len(_ZIP))
+        source: Any = model
+    else:
+        first, source = bytes(model[: len(_ZIP)]), io.BytesIO(model)
+    if first[:1] == _PICKLE:
+        raise _checkpoint()
+    return _kind_of_archive(source) if first == _ZIP else "onnx"
+
+
+def _kind_of_archive(source: Any) -> str:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"the model file is a damaged archive: {error}", remedy="write it again") from error
+    inner = {name.partition("/")[2] or name for name in members}
+    if any("serialized_exported_program" in name or name.endswith("archive_format") for name in members):
+        return "pt2"
+    if any(name.startswith("models/") and name.endswith(".json") for name in inner):
+        return "pt2"
+    if any(name.startswith("code/") for name in inner):
+        return "torchscript"
+    if "data.pkl" in inner:
+        raise _checkpoint()
+    return "onnx"
+
+
+def _checkpoint() -> ModelError:
+    return ModelError(
+        "this file is a pickled checkpoint of torch.save; it is not opened, because unpickling runs its code",
+        remedy="make the module, call module.load_state_dict(torch.load(path, weights_only=True)), and build from it",
+    )

@@ -1,0 +1,135 @@
+"""The PyTorch importer: modules, exported programs, their files and TorchScript become graphs."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
+from torch.utils import _pytree as pytree
+
+from tenfold.errors import OptionError
+from tenfold.importers.torch.declared import Bounds, Declared, Shape
+from tenfold.importers.torch.export import arguments_of, decomposed, exported, named_arguments, quiet
+from tenfold.importers.torch.inputs import Leaf, inputs_of
+from tenfold.importers.torch.program import Walk, as_output, new_states
+from tenfold.importers.torch.structure import described
+from tenfold.importers.torch.weights import Weights
+from tenfold.ir.dim import Dim
+from tenfold.ir.graph import Graph, Value
+from tenfold.ir.type import numbered_unknowns
+from tenfold.runtime.structure import Node, Structure
+
+
+def import_module(
+    module: Any,
+    example_inputs: Any,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, Bounds] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """The graph of a module, exported whole on example inputs.
+
+    `shapes` names the open sizes of inputs, `dims` bounds or fixes them; `outputs` chooses among the results by path.
+    Raises UnsupportedError if torch.export refuses the module, or listing every operator that no converter takes;
+    ModelError if the module fails on the examples; OptionError for a name that the module does not have.
+    """
+    given, declared = arguments_of(example_inputs), Declared(shapes, dims)
+    program = exported(module, given, declared)
+    parameters = [name for name, _ in named_arguments(module, given)]
+    return graph_of(program, parameters, declared, outputs, type(module).__name__)
+
+
+def import_program(
+    program: ExportedProgram,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, Bounds] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """The graph of an exported program; its open sizes are called "input.axis" unless `shapes` names them."""
+    return graph_of(decomposed(program), None, Declared(shapes, dims), outputs, "program")
+
+
+def graph_of(
+    program: ExportedProgram,
+    parameters: list[str] | None,
+    declared: Declared,
+    outputs: Sequence[str] | None,
+    name: str,
+) -> Graph:
+    """The graph of a program without mutation, whose arguments are called so (by default as it names them itself)."""
+    graph = Graph(name=name)
+    inputs = inputs_of(program, parameters, declared)
+    weights = Weights({**program.state_dict, **program.constants}, graph)
+    with numbered_unknowns():
+        found = Walk(program, graph, weights, inputs.types, inputs.names, inputs.contents).run()
+    specs = program.graph_signature.output_specs
+    returned = [one for spec, one in zip(specs, found, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
+    collected, result = _results(program, returned)
+    graph.structure = Structure(tuple(inputs.parameters), result).written()
+    _set_outputs(graph, collected | new_states(program, found), outputs)
+    graph.metadata = {"producer_name": "pytorch", "graph_name": name}
+    return graph
+
+
+def _results(program: ExportedProgram, returned: Sequence[Any]) -> tuple[dict[str, Value], Node]:
+    """What the program returns by path, and how it is nested."""
+    spec = program.call_spec.out_spec
+    tree = pytree.tree_unflatten([Leaf(at) for at in range(spec.num_leaves)], spec)
+    collected: dict[str, Value] = {}
+
+    def node_of(path: str, leaf: Leaf) -> Node:
+        found = returned[leaf.at]
+        if not isinstance(found, Value | Dim):
+            return {"constant": found}
+        collected[path] = as_output(found)
+        at = len(collected) - 1
+        return at if isinstance(found, Value) else {"number": at}
+
+    root = "" if isinstance(tree, Mapping) else "output"
+    return collected, described(root, tree, node_of)
+
+
+def _set_outputs(graph: Graph, found: Mapping[str, Value], wanted: Sequence[str] | None) -> None:
+    names = list(found) if wanted is None else list(wanted)
+    for name in names:
+        if name not in found:
+            raise OptionError(
+                f"the module returns no {name!r}", argument="outputs", remedy=f"it returns {', '.join(found)}"
+            )
+    if wanted is not None:
+        graph.structure = None
+    graph.set_outputs([found[name] for name in names], names)
+
+
+def import_torch(
+    kind: str,
+    model: Any,
+    example_inputs: Any,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, Bounds] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """The graph of a model of a kind that `importers.sniff` knows: a module, a program, or the file of one."""
+    if kind == "module":
+        return import_module(model, example_inputs, shapes=shapes, dims=dims, outputs=outputs)
+    if example_inputs is not None:
+        raise OptionError(
+            "an exported program has its inputs with it", argument="example_inputs", remedy="leave example_inputs out"
+        )
+    program = model if kind == "program" else load_program(model)
+    return import_program(program, shapes=shapes, dims=dims, outputs=outputs)
+
+
+def load_program(model: Any) -> ExportedProgram:
+    """The program in a .pt2 file, or in the bytes of one."""
+    source = io.BytesIO(model) if isinstance(model, bytes | bytearray | memoryview) else os.fspath(model)
+    with quiet():
+        return torch.export.load(source)

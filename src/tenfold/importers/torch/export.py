@@ -1,0 +1,142 @@
+"""Modules through torch.export: dimensions named by the user, operators that we keep whole, refusals made readable."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.dynamic_shapes import ShapesCollection
+
+from tenfold.errors import ModelError, OptionError, UnsupportedError
+from tenfold.importers.torch.declared import Declared
+from tenfold.importers.torch.origin import raised_at
+from tenfold.importers.torch.recurrent_shapes import shapes_only
+from tenfold.importers.torch.structure import leaf_paths
+from tenfold.importers.torch.tables import TABLE, find
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+_REMEDIES = (
+    (
+        r"data-dependent|unbacked|Could not guard",
+        "use torch.where or torch.cond instead of an if on a tensor's contents",
+    ),
+    (
+        r"Constraints? violated|specialized|not a valid|is not divisible",
+        "fix the size by dims={name: value}, or widen its range",
+    ),
+    (r"", "rewrite the line, or save the module by torch.jit.trace or torch.onnx.export and build from that file"),
+)
+
+
+def arguments_of(example_inputs: Any) -> Arguments:
+    """`example_inputs` as arguments by place and by name: a tensor, a sequence of arguments, or a mapping of them.
+
+    OptionError if there are none.
+    """
+    if example_inputs is None:
+        raise OptionError(
+            "a PyTorch module needs example inputs",
+            argument="example_inputs",
+            remedy="pass example_inputs=(x, …), or a dict by name",
+        )
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    if isinstance(example_inputs, tuple | list):
+        return tuple(example_inputs), {}
+    return (example_inputs,), {}
+
+
+def named_arguments(module: Any, given: Arguments) -> list[tuple[str, Any]]:
+    """The arguments of a call of the module, each under the name of its parameter."""
+    try:
+        found = inspect.signature(module.forward).bind(*given[0], **given[1])
+    except TypeError as error:
+        raise OptionError(
+            f"the module cannot be called on its example inputs: {error}",
+            argument="example_inputs",
+            remedy="give what its forward method takes",
+        ) from error
+    kinds = {name: one.kind for name, one in found.signature.parameters.items()}
+    flat: list[tuple[str, Any]] = []
+    for name, value in found.arguments.items():
+        if kinds[name] is inspect.Parameter.VAR_KEYWORD:
+            flat.extend(value.items())
+        elif kinds[name] is inspect.Parameter.VAR_POSITIONAL:
+            flat.extend((f"{name}.{at}", one) for at, one in enumerate(value))
+        else:
+            flat.append((name, value))
+    return flat
+
+
+def exported(module: Any, given: Arguments, declared: Declared) -> ExportedProgram:
+    """The whole module as a program of aten's operators, those without a converter taken apart by PyTorch."""
+    args, kwargs = declared.stretched(given, named_arguments(module, given))
+    leaves = [leaf for name, value in named_arguments(module, (args, kwargs)) for leaf in leaf_paths(name, value)]
+    shapes = ShapesCollection()
+    for name, leaf in leaves:
+        if isinstance(leaf, torch.Tensor) and (dims := declared.dynamic(name, leaf)):
+            shapes[leaf] = dims
+    with quiet(), refusals(declared), torch.no_grad(), shapes_only():
+        collected = shapes.dynamic_shapes(module, args, kwargs) if len(shapes) else None
+        return decomposed(torch.export.export(module, args, kwargs, dynamic_shapes=collected))
+
+
+def decomposed(program: ExportedProgram) -> ExportedProgram:
+    """A program without mutation, its operators taken apart as far as we have no converter for them."""
+    with quiet(), shapes_only():
+        table = torch.export.default_decompositions()
+        for operator in list(table.keys()):
+            schema = operator._schema
+            name = f"{schema.name.partition('::')[2]}.{schema.overload_name or 'default'}"
+            if schema.name.startswith("aten::") and find(TABLE, name) is not None:
+                del table[operator]
+        return program.run_decompositions(table)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it, PyTorch's warnings about itself are kept back."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def refusals(declared: Declared) -> Iterator[None]:
+    """Within it, what PyTorch raises becomes an error with the reason, the user's line and a remedy."""
+    try:
+        yield
+    except Exception as error:
+        raise _refusal(error, declared) from error
+
+
+def _refusal(error: Exception, declared: Declared) -> UnsupportedError | ModelError:
+    home = type(error).__module__
+    reason = declared.renamed(_first_lines(str(error)))
+    where = raised_at(error.__traceback__) or _site_in(str(error))
+    place = f" at {where}" if where else ""
+    if home.startswith("torch"):
+        remedy = next(text for pattern, text in _REMEDIES if re.search(pattern, str(error)))
+        return UnsupportedError(f"torch.export refuses the module{place}: {reason}", remedy=remedy)
+    return ModelError(
+        f"the module fails on its example inputs{place}: {type(error).__name__}: {reason}",
+        remedy="make module(*example_inputs) work first",
+    )
+
+
+def _first_lines(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return " ".join(lines[:6])[:600]
+
+
+def _site_in(text: str) -> str:
+    found = re.findall(r'File "([^"]+)", line (\d+), in (?!<module>)', text)
+    own = [f"{file}:{line}" for file, line in found if "site-packages/torch" not in file]
+    return own[-1] if own else ""

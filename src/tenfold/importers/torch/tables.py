@@ -1,0 +1,38 @@
+"""All converters of aten's operators, by name: "overload" first, then the operator of all its overloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tenfold.importers.torch import (
+    attention,
+    conv,
+    create,
+    image,
+    index,
+    math,
+    nn,
+    recurrent,
+    reduce,
+    signal,
+    tensor,
+)
+
+MODULES = (math, tensor, create, reduce, index, nn, conv, attention, recurrent, image, signal)
+
+TABLE: Mapping[str, Callable[..., Any]] = {name: one for module in MODULES for name, one in module.TABLE.items()}
+
+COMPLEX: Mapping[str, Callable[..., Any]] = {
+    **{name: signal.componentwise(one) for name, one in tensor.TABLE.items()},
+    **{name: math.same for name in ("clone", "contiguous", "alias", "detach", "lift_fresh_copy")},
+    "neg": signal.componentwise(math.TABLE["neg"]),
+    "sum": signal.componentwise(reduce.TABLE["sum"]),
+    "mean": signal.componentwise(reduce.TABLE["mean"]),
+    **signal.COMPLEX,
+}
+
+
+def find(table: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any] | None:
+    """The converter of an operator's overload ("add.Tensor"); None if there is none."""
+    return table.get(name) or table.get(name.partition(".")[0])
