@@ -15,9 +15,12 @@ from tenfold.ops.constant import Constant
 
 
 def cost_of(region: Region, reads: Iterable[Operand], writes: Iterable[Operand]) -> Cost:
-    """The least work of a region, as formulas of the sizes."""
-    moved = dim.total(_bytes(operand) for operand in {(o.value, o.offset): o for o in (*reads, *writes)}.values())
+    """The least work of a region, as formulas of the sizes. Of what is read at computed places no more is counted than
+    there are points.
+    """
     points = dim.product(region.domain)
+    once = {(o.value, o.offset): o for o in (*reads, *writes)}.values()
+    moved = dim.total(_gathered(o, points) if o in region.gathered else _bytes(o) for o in once)
     match region:
         case Pointwise(body=body):
             return Cost(points * _length(body), moved)
@@ -34,6 +37,10 @@ def cost_of(region: Region, reads: Iterable[Operand], writes: Iterable[Operand])
 def _bytes(operand: Operand) -> Size:
     sizes = zip(operand.shape, operand.strides, strict=True)
     return dim.product(size for size, stride in sizes if stride != 0) * operand.dtype.itemsize
+
+
+def _gathered(operand: Operand, points: Size) -> Size:
+    return dim.minimum(_bytes(operand), points * operand.dtype.itemsize)
 
 
 def _length(body: Body) -> int:
