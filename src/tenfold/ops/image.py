@@ -63,7 +63,8 @@ class Resize(Op):
         if operands:
             scales, region = (tuple(one.tolist()) for one in (*operands, np.zeros(0))[:2])
             return dataclasses.replace(self, scales=scales, region=region).evaluate(x)
-        result, outside = x if self.mode == "nearest" else widen(x), np.zeros((1,) * x.ndim, bool)
+        real = x.astype(np.float32) if x.dtype.kind in "iub" else widen(x)
+        result, outside = x if self.mode == "nearest" else real, np.zeros((1,) * x.ndim, bool)
         for axis, size in enumerate(known(self.sizes)):
             places, weights, beyond = self.taps(axis, x.shape[axis], size)
             if size != x.shape[axis] or self.scales[axis] not in (0.0, 1.0) or self.region:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tenfold.compiler.fuse import indexing, windows
+from tenfold.compiler.fuse import draws, fourier, indexing, quantize, resample, transposed, windows
 from tenfold.compiler.fuse.accumulate import accumulator, narrow, number, wide
 from tenfold.compiler.fuse.attention import attention, rotary
 from tenfold.compiler.loops import LOOPS, refusal
@@ -197,6 +197,11 @@ def arg_reduce(op: ArgReduce, node: Node) -> Value | None:
 RULES: dict[type, Callable[[Any, Node], Value | None]] = {
     Pad: pad,
     **indexing.RULES,
+    **resample.RULES,
+    **quantize.RULES,
+    **draws.RULES,
+    **transposed.RULES,
+    **fourier.RULES,
     Pool: windows.pool,
     Attention: attention,
     RotaryEmbedding: rotary,

@@ -6,23 +6,18 @@ operation; only the data it reads from must be complete in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from tenfold.compiler.fuse.windows import cropped
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Node, Value
-from tenfold.ir.op import Array
-from tenfold.ir.tensor import Tensor
-from tenfold.ops.arithmetic import Abs, Add, Ceil, Div, Floor, Maximum, Minimum, Mod, Mul, Sub
-from tenfold.ops.constant import Constant, Iota, Sizes, scalar
-from tenfold.ops.image import Resize
+from tenfold.ops.arithmetic import Abs, Maximum, Minimum, Mod, Sub
+from tenfold.ops.constant import Iota, Sizes, scalar
 from tenfold.ops.index import Gather, GatherElements, GatherND
-from tenfold.ops.logic import Cast, Greater, GreaterOrEqual, Where
+from tenfold.ops.logic import Cast
 from tenfold.ops.movement import DepthToSpace, Pad, Reshape, Slice, SpaceToDepth, Tile, Transpose
 from tenfold.ops.primitive import Pick, Within
 
@@ -164,101 +159,6 @@ def space_to_depth(op: SpaceToDepth, node: Node) -> Value:
     return value
 
 
-def resize(op: Resize, node: Node) -> Value | None:
-    """Σ over taps of weight · x[place], axis by axis"""
-    if op.coordinates == "tf_crop_and_resize":
-        return None
-    (given,) = node.inputs
-    x = Cast(dt.f32)(given) if op.mode != "nearest" and given.type.dtype is not dt.f32 else given
-    for axis, (before, after) in enumerate(zip(given.type.shape, op.sizes, strict=True)):
-        if before != after or op.scales[axis] not in (0.0, 1.0):
-            taps = _taps(op, axis, before, after)
-            if taps is None:
-                return None
-            x = _weighed(x, axis, taps)
-    value: Value = Cast(given.type.dtype)(x) if x.type.dtype is not given.type.dtype else x
-    return value
-
-
-Taps = Sequence[tuple[Value, Value | None]]
-
-
-def _weighed(x: Value, axis: int, taps: Taps) -> Value:
-    total: Value | None = None
-    for places, weights in taps:
-        term = pick_along(x, axis, places)
-        if weights is not None:
-            term = Mul()(term, along(weights, axis, x.type.rank))
-        total = term if total is None else Add()(total, term)
-    assert total is not None
-    return total
-
-
-def _taps(op: Resize, axis: int, before: Size, after: Size) -> Taps | None:
-    """Where each element of the result reads along one axis, and with which weights."""
-    if isinstance(before, int) and isinstance(after, int):
-        places, weights, _ = op.taps(axis, before, after)
-        columns = [(_constant(places[:, n]), _constant(weights[:, n])) for n in range(places.shape[1])]
-        return [(columns[0][0], None)] if op.mode == "nearest" else columns
-    if op.mode == "cubic" or op.antialias or op.exclude_outside:
-        return None
-    at = _origin(op, axis, before, after)
-    if at is None:
-        return None
-    if op.mode == "nearest":
-        return [(clamped(Cast(dt.i64)(_rounded(op.rounding, at)), before), None)]
-    left = Sub()(Ceil()(at), _real(1.0))
-    share = Sub()(at, left)
-    low = Cast(dt.i64)(left)
-    high = Add()(low, whole_number(1))
-    return [(clamped(low, before), Sub()(_real(1.0), share)), (clamped(high, before), share)]
-
-
-def _constant(array: Array) -> Value:
-    value: Value = Constant(Tensor(np.ascontiguousarray(array)))()
-    return value
-
-
-def _real(value: float) -> Value:
-    found: Value = scalar(value, dt.f32)()
-    return found
-
-
-def _origin(op: Resize, axis: int, before: Size, after: Size) -> Value | None:
-    """Where in x each element of the result lies, as f32, by the same steps as `Resize.origin`."""
-    index = Cast(dt.f32)(Iota(0, 1, after)())
-    length = Cast(dt.f32)(whole_number(before))
-    scale = _real(op.scales[axis]) if op.scales[axis] else Div()(Cast(dt.f32)(whole_number(after)), length)
-    match op.coordinates:
-        case "asymmetric":
-            place: Value = Div()(index, scale)
-        case "half_pixel":
-            place = Sub()(Div()(Add()(index, _real(0.5)), scale), _real(0.5))
-        case "pytorch_half_pixel":
-            centre = Sub()(Div()(Add()(index, _real(0.5)), scale), _real(0.5))
-            place = Where()(Greater()(whole_number(after), whole_number(1)), centre, _real(0.0))
-        case "align_corners":
-            span = Sub()(Mul()(length, scale), _real(1.0))
-            place = Div()(Mul()(index, Sub()(length, _real(1.0))), Maximum()(span, _real(1.0)))
-        case _:
-            return None
-    return place
-
-
-def _rounded(rounding: str, at: Value) -> Value:
-    if rounding == "floor":
-        found: Value = Floor()(at)
-        return found
-    if rounding == "ceil":
-        found = Ceil()(at)
-        return found
-    below = Floor()(at)
-    rest = Sub()(at, below)
-    up = Greater() if rounding == "round_prefer_floor" else GreaterOrEqual()
-    found = Add()(below, Cast(dt.f32)(up(rest, _real(0.5))))
-    return found
-
-
 RULES: dict[type, Callable[[Any, Node], Value | None]] = {
     Gather: gather,
     GatherElements: gather_elements,
@@ -266,5 +166,4 @@ RULES: dict[type, Callable[[Any, Node], Value | None]] = {
     Tile: tile,
     DepthToSpace: depth_to_space,
     SpaceToDepth: space_to_depth,
-    Resize: resize,
 }

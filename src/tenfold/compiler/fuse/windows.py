@@ -22,7 +22,7 @@ from tenfold.ops.arithmetic import Abs, Add, Div, Maximum, Minimum, Mul, Pow, Su
 from tenfold.ops.constant import Fill, Iota, Sizes, scalar
 from tenfold.ops.logic import Cast
 from tenfold.ops.movement import Concat, Pad, Reshape, Slice
-from tenfold.ops.pool import Pool
+from tenfold.ops.pool import MaxPoolIndices, Pool
 from tenfold.ops.primitive import Windows
 from tenfold.ops.reduce import Reduce
 from tenfold.ops.window import reach
@@ -36,7 +36,7 @@ def pool(op: Pool, node: Node) -> Value:
     x = Cast(dt.f32)(given) if narrow else given
     if op.kind == "lp":
         x = Pow()(Abs()(x), scalar(float(op.p), x.type.dtype)())
-    padded = _padded(op, x, counts)
+    padded = bordered(op, x, counts)
     seen = Windows(counts, op.kernel, op.strides, op.dilations)(padded)
     axes = tuple(range(2 + len(counts), 2 + 2 * len(counts)))
     reduced = Reduce("max" if op.kind == "max" else "sum", axes, True)(seen)
@@ -48,7 +48,7 @@ def pool(op: Pool, node: Node) -> Value:
     return Cast(given.type.dtype)(result) if narrow else result
 
 
-def _padded(op: Pool, x: Value, counts: tuple[Size, ...]) -> Value:
+def bordered(op: Pool | MaxPoolIndices, x: Value, counts: Sequence[Size]) -> Value:
     """x with what the windows see around it: the identity of their reduction."""
     after: list[Size] = []
     for size, count, kernel, stride, dilation, before in zip(
@@ -56,7 +56,12 @@ def _padded(op: Pool, x: Value, counts: tuple[Size, ...]) -> Value:
     ):
         needed = (count - 1) * stride + reach(kernel, dilation) - before - size
         after.append(dim.maximum(needed, 0))
-    return surrounded(x, (0, 0, *op.pads_before), (0, 0, *after), lowest(x.type.dtype) if op.kind == "max" else 0)
+    return surrounded(
+        x,
+        (0, 0, *op.pads_before),
+        (0, 0, *after),
+        0 if isinstance(op, Pool) and op.kind != "max" else lowest(x.type.dtype),
+    )
 
 
 def lowest(dtype: DType) -> float | int:
@@ -87,12 +92,13 @@ def _places_along(op: Pool, axis: int, size: Size, count: Size) -> Value:
     low, high = (-before, size + after) if op.count_padding else (0, size)
     kernel, stride, dilation = op.kernel[axis], op.strides[axis], op.dilations[axis]
     start = Iota(-before, stride, count)()
-    upper = Minimum()(_ceil_div(Sub()(_size(high), start), dilation), _size(kernel))
-    lower = Maximum()(_ceil_div(Sub()(_size(low), start), dilation), _size(0))
+    upper = Minimum()(_ceil_div(Sub()(measure(high), start), dilation), measure(kernel))
+    lower = Maximum()(_ceil_div(Sub()(measure(low), start), dilation), measure(0))
     return Sub()(upper, lower)
 
 
-def _size(size: Size) -> Value:
+def measure(size: Size) -> Value:
+    """A size as an i64 scalar."""
     value: Value = scalar(size, dt.i64)() if isinstance(size, int) else Reshape(())(Sizes((size,), (1,))())
     return value
 
@@ -101,7 +107,7 @@ def _ceil_div(x: Value, divisor: int) -> Value:
     """ceil(x / divisor) where it is positive, at most 0 elsewhere."""
     if divisor == 1:
         return x
-    value: Value = Div()(Add()(x, _size(divisor - 1)), _size(divisor))
+    value: Value = Div()(Add()(x, measure(divisor - 1)), measure(divisor))
     return value
 
 
