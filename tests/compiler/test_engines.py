@@ -172,8 +172,8 @@ def test_results_of_a_branch_as_outputs(bench: Bench) -> None:
 
 
 def hosted(graph: Graph, value: Value) -> Value:
-    """What no kernel computes."""
-    return ops.DFT(1, 8)(ops.Reshape((*value.type.shape, 1))(value))
+    """What no kernel computes: numbers written out and read again."""
+    return ops.Cast(dt.f32)(ops.Cast(dt.string)(ops.Reshape((*value.type.shape, 1))(value)))
 
 
 def test_host_steps_between_native_spans(bench: Bench) -> None:
@@ -184,11 +184,9 @@ def test_host_steps_between_native_spans(bench: Bench) -> None:
     after = ops.Add()(ops.Reduce("sum", (2,), False)(middle), before)
     graph.set_outputs([after, ops.Neg()(middle)], ["y", "z"])
     engine = bench.check(graph, calls(graph, *ROWS))
-    assert engine.report["host_steps"] == 1 and engine.report["native_spans"] == 2
+    assert engine.report["host_steps"] == 2 and engine.report["native_spans"] == 2
     tiers = {region["kind"]: region["tier"] for region in engine.report["regions"]}
-    assert tiers["DFT"] == "host"
-    (region,) = (region for region in engine.report["regions"] if region["tier"] == "host")
-    assert region["refused"] and all(reason for _, reason in region["refused"])
+    assert tiers["Cast"] == "host"
     context = engine.context()
     context.run(calls(graph, ROWS[0])[0])
     assert context.native_calls == 2

@@ -57,14 +57,14 @@ class CpuBackend:
 def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     """The plan of a scheduled graph: every slot has its number."""
     frame = scheduler.frame
-    arena = scheduler.arena
     shapes = [[frame.size(size) for size in value.type.shape] for value in (*graph.inputs, *graph.outputs)]
     chosen = "these sizes need the other branch, which the rest of the model cannot use"
     assumed = [Assumption(size, chosen, (operator,)) for size, operator in graph.assumptions]
     checks = [(frame.size(one.formula), one) for one in (*scheduler.layout.checks, *assumed)]
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
     named = _symbols(graph, scheduler)
-    numbering = frame.finish([symbol.name for symbol in named])
+    numbering = frame.finish([symbol.name for symbol in named], scheduler.sections.of)
+    missing = scheduler.sections.count + 1 - len(numbering.sections)
     scheduler.numbers = numbers = numbering.numbers
     table, arguments = scheduler.numbered(numbers)
     buffers = tuple(
@@ -82,7 +82,9 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
         numbering.binds,
         scheduler.spans(numbers),
         tuple(tuple(numbers[slot] for slot in shape) for shape in shapes),
-        numbers[arena],
+        numbering.sections + numbering.sections[-1:] * missing,
+        tuple(numbers[arena] for arena in scheduler.arenas),
+        len(scheduler.kept),
         max((piece.kernel.scratch for piece in kernels(scheduler.items)), default=0),
         tuple(Check(numbers[slot], one.message, ", ".join(one.source)) for slot, one in checks),
         tuple(_labels(scheduler, numbers)),
@@ -122,7 +124,8 @@ def _symbols(graph: Graph, scheduler: Scheduler) -> list[Symbol]:
             bare = size.symbol if isinstance(size, Dim) else None
             if bare and bare.name in used and bare.name not in found:
                 found[bare.name] = Symbol(bare.name, number, -1, entry, None)
+    decided = scheduler.sections.of
+    found |= {name: Symbol(name, section=decided[name]) for name in sorted(used & decided.keys())}
     missing = sorted(used - set(found))
-    if missing:
-        raise UnsupportedError(f"sizes that only the data decide are not run yet: {', '.join(missing)}")
+    assert not missing, f"nothing decides the sizes {', '.join(missing)}"
     return list(found.values())

@@ -9,10 +9,11 @@ from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
-from tenfold.compiler.items import Branch, HostPiece, Item, Repeat, pieces
+from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Repeat, pieces
 from tenfold.compiler.layout import Layout
-from tenfold.compiler.loops import LOOPS, refusal
+from tenfold.compiler.loops import LOOPS, body_of
 from tenfold.compiler.tune import choose
+from tenfold.ir import unknown
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Node
 from tenfold.ops.control import If
@@ -31,7 +32,7 @@ def cover(
         node = group.nodes[0]
         found = inside(node, layout, group_label(group), lambda one: cover(one, layout, strategies, target, refusals))
         if found is not None:
-            items.append(found if isinstance(found, (Branch, Repeat)) else host_piece(group, growth, found))
+            items.append(host_piece(group, growth, found) if isinstance(found, list) else found)
             continue
         piece = choose(region_of(group, growth), strategies, target) if is_region(group) else []
         items.append(host_piece(group, growth, piece) if isinstance(piece, list) else piece)
@@ -40,10 +41,10 @@ def cover(
 
 def inside(
     node: Node, layout: Layout, label: Label, covered: Callable[[Graph], list[Item]]
-) -> Branch | Repeat | list[tuple[str, str]] | None:
-    """A branch or loop in native steps, or why it is not; None for any other node."""
-    if isinstance(node.op, LOOPS) and node not in layout.turns:
-        return [("loop", refusal(node) or "")]
+) -> Item | list[tuple[str, str]] | None:
+    """A branch or loop in native steps or between native calls, or why it is neither; None for any other node."""
+    if node in layout.walked:
+        return _walked(node, layout.walked[node], label, covered)
     if isinstance(node.op, If):
         item: Branch | Repeat = Branch(node.inputs[0], covered(node.op.then_branch), covered(node.op.else_branch))
     elif isinstance(node.op, LOOPS):
@@ -54,19 +55,27 @@ def inside(
     return [("steps", f"the host computes its {', '.join(dict.fromkeys(hosted))}")] if hosted else item
 
 
+def _walked(node: Node, reason: str, label: Label, covered: Callable[[Graph], list[Item]]) -> Choice | Cycle:
+    if isinstance(node.op, If):
+        return Choice(node, covered(node.op.then_branch), covered(node.op.else_branch), label, reason)
+    return Cycle(node, covered(body_of(node.op)), label, reason)
+
+
 def group_label(group: Group) -> Label:
     """What the steps that belong to no kernel of a group stand for."""
     return Label(source_of(group.nodes), " ".join(dict.fromkeys(node.op.name for node in group.nodes)), "steps")
 
 
 def is_region(group: Group) -> bool:
-    """False for what has no element type a kernel handles, or sizes that only the data decide."""
+    """False for what has no element type a kernel handles."""
     values = [value for node in group.nodes for value in (*node.inputs, *node.outputs)]
-    return all(value.type.dtype.kind not in (Kind.STRING, Kind.COMPLEX) for value in values)
+    return all(value.type.dtype.kind is not Kind.COMPLEX and not value.type.dtype.is_object for value in values)
 
 
 def host_piece(group: Group, growth: Growth, refused: list[tuple[str, str]]) -> HostPiece:
     """A group for the interpreter."""
     results = results_of(group, growth)
-    text, reads, tensors = fragment(group.nodes, results)
-    return HostPiece(text, reads, results, tensors, replace(group_label(group), tactic="host"), tuple(refused))
+    said = fragment(group.nodes, results)
+    label = replace(group_label(group), tactic="host")
+    decides = frozenset(unknown.deciders(group.nodes))
+    return HostPiece(said.text, said.reads, results, said.tensors, label, tuple(refused), decides, said.symbols)

@@ -6,7 +6,8 @@ pointers that steps change stand last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.program import Opcode, Program
+
+_NONE: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -67,32 +70,54 @@ class FrameBuilder:
         """The names of the symbols that any size uses."""
         return {name for size in self._sizes for name in dim.symbols(size)}
 
-    def finish(self, symbols: list[str]) -> Numbering:
-        """Give every slot its number."""
-        program = Program.compile(list(self._sizes), symbols)
-        numbers: dict[Slot, int] = {}
-        for slot, result in zip(self._sizes.values(), program.results, strict=True):
-            numbers[slot] = result
+    def finish(self, symbols: Sequence[str], sections: Mapping[str, int] = _NONE) -> Numbering:
+        """Give every slot its number. `sections` says of symbols after which section of the program they are known."""
+        program = Program.compile(list(self._sizes), list(symbols))
+        numbers = dict(zip(self._sizes.values(), program.results, strict=True))
         rows = program.rows.tolist()
         for (opcode, a, b), slot in self._rows.items():
             numbers[slot] = program.symbols + len(rows)
             rows.append([int(opcode), numbers[a], numbers[b], 0])
-        first = program.symbols + len(rows)
+        whole = Program(np.array(rows, np.int64).reshape(-1, 4), program.symbols, program.results)
+        whole, ends, moved = in_sections(whole, [sections.get(name, 0) for name in symbols])
+        numbers = {slot: moved[number] for slot, number in numbers.items()}
+        first = ends[-1]
         binds = []
         for number, ((base, offset), slot) in enumerate(self._binds.items()):
             numbers[slot] = first + number
             binds.append([first + number, base, numbers[offset]])
         cells = first + len(binds)
         numbers.update({Slot("cell", index): cells + index for index in range(len(self._cells))})
-        whole = Program(np.array(rows, np.int64).reshape(-1, 4), program.symbols, program.results)
-        return Numbering(whole, np.array(binds, np.int64).reshape(-1, 3), cells + len(self._cells), numbers)
+        return Numbering(whole, ends, np.array(binds, np.int64).reshape(-1, 3), cells + len(self._cells), numbers)
+
+
+def in_sections(program: Program, symbols: Sequence[int]) -> tuple[Program, tuple[int, ...], list[int]]:
+    """The program with its rows in sections, given that of each symbol; the slots that sections end before; the new
+    number of each slot.
+    """
+    section = list(symbols)
+    for operands in program.operands():
+        section.append(max((section[one] for one in operands), default=0))
+    count = program.symbols
+    order = sorted(range(count, len(section)), key=section.__getitem__)
+    moved = [*range(count), *([0] * len(order))]
+    for number, slot in enumerate(order, count):
+        moved[slot] = number
+    rows = program.rows[[slot - count for slot in order]]
+    for row in rows:
+        if row[0] != Opcode.CONST:
+            row[1:] = [moved[slot] for slot in row[1:]]
+    of_row = [section[slot] for slot in order]
+    ends = [count + bisect_right(of_row, number) for number in range(max(section, default=0) + 1)]
+    return Program(rows, count, [moved[slot] for slot in program.results]), tuple(ends), moved
 
 
 @dataclass(frozen=True, eq=False)
 class Numbering:
-    """A finished frame: its program, its binds, how many slots it has, and the number of each."""
+    """A finished frame: its program, where its sections end, its binds, how many slots it has, the number of each."""
 
     program: Program
+    sections: tuple[int, ...]
     binds: NDArray[np.int64]
     slots: int
     numbers: dict[Slot, int]

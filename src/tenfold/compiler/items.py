@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tenfold.codegen.region import Anchored, Operand, Pointwise, Region, Row
 from tenfold.codegen.strategy import Kernel
 from tenfold.compiler.loops import Turns
-from tenfold.ir.graph import Value
+from tenfold.ir.dim import Dim
+from tenfold.ir.graph import Node, Value
 from tenfold.ir.tensor import Tensor
 from tenfold.runtime.plan import Label
 
@@ -44,7 +45,9 @@ class Repeat:
 
 @dataclass(eq=False)
 class HostPiece:
-    """Work for the interpreter: a graph in textual form, and the values it reads and writes."""
+    """Work for the interpreter: a graph in textual form, the values it reads and writes, the sizes that it decides and
+    those that it mentions.
+    """
 
     text: str
     reads: list[Value]
@@ -52,9 +55,32 @@ class HostPiece:
     tensors: dict[str, Tensor]
     label: Label
     refused: tuple[tuple[str, str], ...] = ()
+    decides: frozenset[str] = frozenset()
+    mentions: tuple[Dim, ...] = ()
 
 
-Item = Piece | Branch | Repeat | HostPiece
+@dataclass(eq=False)
+class Choice:
+    """An If that ends a span: the pieces of either branch, chosen between native calls, and why so."""
+
+    node: Node
+    then: list[Item]
+    otherwise: list[Item]
+    label: Label
+    reason: str
+
+
+@dataclass(eq=False)
+class Cycle:
+    """A Loop or Scan whose turns are taken between native calls: the pieces of its body, and why so."""
+
+    node: Node
+    body: list[Item]
+    label: Label
+    reason: str
+
+
+Item = Piece | Branch | Repeat | HostPiece | Choice | Cycle
 
 
 def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
@@ -75,13 +101,24 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
 def pieces(items: Iterable[Item]) -> Iterator[Piece | HostPiece]:
     """Every piece in the order of the step table, branches one after the other."""
     for item in items:
-        if isinstance(item, Branch):
+        if isinstance(item, Branch | Choice):
             yield from pieces(item.then)
             yield from pieces(item.otherwise)
-        elif isinstance(item, Repeat):
+        elif isinstance(item, Repeat | Cycle):
             yield from pieces(item.body)
         else:
             yield item
+
+
+def walked(items: Iterable[Item]) -> Iterator[Choice | Cycle]:
+    """Every If and loop among the items, and within them, that ends a span."""
+    for item in items:
+        if isinstance(item, Choice | Cycle):
+            yield item
+        if isinstance(item, Branch | Choice):
+            yield from walked((*item.then, *item.otherwise))
+        elif isinstance(item, Repeat | Cycle):
+            yield from walked(item.body)
 
 
 def kernels(items: Iterable[Item]) -> Iterator[Piece]:

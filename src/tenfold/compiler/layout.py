@@ -16,7 +16,7 @@ from tenfold.compiler.typical import typical
 from tenfold.compiler.views import View
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
-from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.graph import Graph, Node, Value, again
 from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.control import If, Loop
@@ -33,6 +33,7 @@ IMAGE_OPS = (Conv, ConvTranspose)
 FOLLOWING_OPS = (Elementwise, Concat, Reduce, ArgReduce, Pick)
 SOURCES = (Constant, Fill, Iota, Sizes)
 VIEW_OPS = (Transpose, Reshape, Slice, Split, Expand, Windows)
+CONTROL = (If, *LOOPS)
 FEW_CHANNELS = 4
 
 
@@ -52,7 +53,7 @@ class Layout:
     `orders` holds the storage order of values with a buffer; `placed` says that a value lies inside another from
     a given element along an axis; `aliases` that it is another value seen from a subgraph; `elements` that it is one
     element of a sequence, another one at each turn; `outputs` which buffer becomes which output of the
-    model; `turns` how the loops run that the host need not run.
+    model; `turns` how the loops run that the step table takes; `walked` why other loops and branches end a span.
     """
 
     orders: dict[Value, Order] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Layout:
     aliases: dict[Value, Value] = field(default_factory=dict)
     elements: dict[Value, Value] = field(default_factory=dict)
     turns: dict[Node, Turns] = field(default_factory=dict)
+    walked: dict[Node, str] = field(default_factory=dict)
     outputs: dict[Value, int] = field(default_factory=dict)
     checks: list[Assumption] = field(default_factory=list)
     guard: Size = 1
@@ -77,7 +79,7 @@ class Layout:
                 inside.root, inside.strides, inside.offset + (0 if start == 0 else start * inside.strides[axis])
             )
         node = value.producer
-        if node is not None and isinstance(node.op, VIEW_OPS):
+        if node is not None and is_view(node):
             source = self.view(node.inputs[0])
             found = movement_view(node, value.index, source)
             assert found is not None, f"{node} is no view"
@@ -88,8 +90,13 @@ class Layout:
     def owns(self, value: Value) -> bool:
         """True if the value has a buffer of its own that a kernel writes."""
         node = value.producer
-        computed = node is not None and not isinstance(node.op, (Constant, *VIEW_OPS))
+        computed = node is not None and not isinstance(node.op, Constant) and not is_view(node)
         return computed and value not in self.placed and value not in self.aliases and value not in self.outputs
+
+
+def is_view(node: Node) -> bool:
+    """True if a node's results are seen in its input's buffer; objects have none."""
+    return isinstance(node.op, VIEW_OPS) and not node.inputs[0].type.dtype.is_object
 
 
 def movement_view(node: Node, index: int, source: View) -> View | None:
@@ -125,7 +132,13 @@ def arrange(graph: Graph) -> Layout:
 
 def _arrange(graph: Graph, layout: Layout) -> None:
     for node in graph.nodes:
-        _ARRANGE.get(type(node.op), _arrange_compute)(graph, node, layout)
+        if isinstance(node.op, CONTROL) or not of_objects(node):
+            _ARRANGE.get(type(node.op), _arrange_compute)(graph, node, layout)
+
+
+def of_objects(node: Node) -> bool:
+    """True if a node takes or makes strings, sequences or optional values."""
+    return any(value.type.dtype.is_object for value in (*node.inputs, *node.outputs))
 
 
 def _arrange_compute(graph: Graph, node: Node, layout: Layout) -> None:
@@ -259,7 +272,7 @@ def _placeable(graph: Graph, value: Value, layout: Layout) -> bool:
 
 def _movable(graph: Graph, value: Value, layout: Layout) -> bool:
     own = value.producer is not None and value.producer.graph is graph and layout.owns(value)
-    return own and not isinstance(value.op, LOOPS) and not _rigid(value)
+    return own and not isinstance(value.op, LOOPS) and value.producer not in layout.walked and not _rigid(value)
 
 
 def _rigid(value: Value) -> bool:
@@ -267,13 +280,16 @@ def _rigid(value: Value) -> bool:
     for user in value.uses:
         if isinstance(user.op, Reshape):
             return True
-        if isinstance(user.op, VIEW_OPS) and any(_rigid(out) for out in user.outputs):
+        if is_view(user) and any(_rigid(out) for out in user.outputs):
             return True
     return False
 
 
 def _arrange_if(graph: Graph, node: Node, layout: Layout) -> None:
     assert isinstance(node.op, If)
+    reason = loops.refusal(node)
+    if reason is not None:
+        _set_apart(graph, node, reason, layout)
     captures = node.inputs[1:]
     known = node.inputs[0].type.entries
     outer = layout.guard
@@ -282,9 +298,39 @@ def _arrange_if(graph: Graph, node: Node, layout: Layout) -> None:
             layout.guard = dim.logical_and(outer, known[0] if sense else dim.logical_not(known[0]))
         layout.aliases.update(zip(branch.inputs, captures, strict=True))
         _arrange(branch, layout)
+        if reason is not None:
+            _return_from(branch)
+            layout.guard = outer
+            continue
         results = [_written_into(branch, *pair, layout) for pair in zip(branch.outputs, node.outputs, strict=True)]
         branch.set_outputs(results, branch.output_names)
         layout.guard = outer
+
+
+def _set_apart(graph: Graph, node: Node, reason: str, layout: Layout) -> None:
+    """Let Python walk a branch or loop; constant objects that it takes are made a value of their own."""
+    layout.walked[node] = reason
+    for value in dict.fromkeys(node.inputs):
+        if isinstance(value.op, Constant) and value.type.dtype.is_object:
+            _insert_copy(graph, node, value, layout)
+
+
+def _return_from(body: Graph) -> None:
+    """Let a branch or body that Python walks return no constants: only what lies where its own pieces put it."""
+    results = [body.insert(copy_of(v, source_of(v))) if isinstance(v.op, Constant) else v for v in body.outputs]
+    body.set_outputs(results, body.output_names)
+
+
+def _arrange_walked(node: Node, layout: Layout) -> None:
+    """What changes from turn to turn is given to the body by Python, the rest it sees outside."""
+    body = loops.body_of(node.op)
+    own = loops.changing(node.op)
+    outside = (pair for position, pair in enumerate(zip(body.inputs, node.inputs, strict=True)) if position not in own)
+    layout.aliases.update(outside)
+    outer, layout.guard = layout.guard, dim.logical_and(layout.guard, loops.guard_of(node))
+    _arrange(body, layout)
+    _return_from(body)
+    layout.guard = outer
 
 
 def _written_into(graph: Graph, value: Value, target: Value, layout: Layout) -> Value:
@@ -298,7 +344,10 @@ def _written_into(graph: Graph, value: Value, target: Value, layout: Layout) -> 
 
 def _arrange_loop(graph: Graph, node: Node, layout: Layout) -> None:
     """A state lies in the buffer of the loop's result throughout; what a turn gives to the next moves there last."""
-    if loops.refusal(node) is not None:
+    reason = loops.refusal(node)
+    if reason is not None:
+        _set_apart(graph, node, reason, layout)
+        _arrange_walked(node, layout)
         return
     node, targets = _with_states(graph, node, layout)
     op, body = node.op, loops.body_of(node.op)
@@ -335,7 +384,7 @@ def _with_states(graph: Graph, node: Node, layout: Layout) -> tuple[Node, dict[i
         alone = len(value.uses) == 1 and node.inputs.count(value) == 1
         if not alone or not _placeable(graph, value, layout):
             inputs[position] = graph.insert(copy_of(value, node.source))
-    changed = Node(node.op, inputs, name=node.name, source=node.source)
+    changed = again(node, inputs)
     graph.insert(changed.outputs[0])
     for old, new in zip(node.outputs, changed.outputs, strict=True):
         graph.replace_uses(old, new)

@@ -1,4 +1,4 @@
-"""Loops whose turns a step table can take: which do, and what they hold from turn to turn.
+"""Branches and loops that a step table can take, and what loops hold from turn to turn.
 
 An input of a Loop or Scan and an input of its body at the same position belong together, so that one description
 serves both: carried states, sequences of which each turn sees one element, and captures.
@@ -6,11 +6,11 @@ serves both: carried states, sequences of which each turn sees one element, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tenfold.ir import dim
-from tenfold.ir.dim import Dim, Size
+from tenfold.ir import dim, unknown
+from tenfold.ir.dim import Size
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.op import Op
@@ -59,6 +59,17 @@ def carried(op: Op) -> range:
     return range(op.carried)
 
 
+def states(op: Op) -> range:
+    """The positions of the inputs that a loop also returns."""
+    assert isinstance(op, LOOPS)
+    return range(2, 2 + op.carried) if isinstance(op, Loop) else range(op.carried)
+
+
+def changing(op: Op) -> range:
+    """The positions of the inputs that a body sees anew at each turn; the others are captures."""
+    return range(2 + op.carried) if isinstance(op, Loop) else range(sequences(op).stop)
+
+
 def sequences(op: Op) -> range:
     """The positions of the inputs of which each turn sees one element."""
     return range(op.carried, op.carried + op.scanned) if isinstance(op, Scan) else range(0)
@@ -83,12 +94,24 @@ def guard_of(node: Node) -> Size:
 
 
 def refusal(node: Node) -> str | None:
-    """Why the host must take the turns of a loop; None if the step table can."""
-    body = body_of(node.op)
-    if any(_depends_on_data(size) for size in _sizes(node, body)):
+    """Why an If or a loop ends the span, and Python walks it between native calls; None if the step table can."""
+    inner = node.op.graphs
+    if any(value.type.dtype.is_object for value in _values(node, inner)):
+        return "it holds strings, sequences or optional values"
+    if unknown.decided_by(node):
+        return "sizes of its results follow from the data"
+    outer = unknown.of_types(value.type for value in node.inputs)
+    if any(not unknown.of_types(value.type for value in body.inputs) <= outer for body in inner):
+        return "sizes of its state change from turn to turn"
+    if any(unknown.decided_by(one) for body in inner for one in _nodes(body)):
         return "sizes in it follow from the data"
-    if any(value.type.dtype.kind in (Kind.STRING, Kind.COMPLEX) for value in _values(node, body)):
-        return "it holds strings or complex numbers"
+    return _unsteady(node) if isinstance(node.op, LOOPS) else None
+
+
+def _unsteady(node: Node) -> str | None:
+    body = body_of(node.op)
+    if any(value.type.dtype.kind is Kind.COMPLEX for value in _values(node, [body])):
+        return "it holds complex numbers"
     for position in carried(node.op):
         before, inside = node.inputs[position].type, body.inputs[position].type
         after = body.outputs[position - first_result(node.op)].type
@@ -104,24 +127,9 @@ def _nodes(graph: Graph) -> Iterator[Node]:
             yield from _nodes(inner)
 
 
-def _values(node: Node, body: Graph) -> Iterator[Value]:
-    yield from (*node.inputs, *node.outputs, *body.inputs)
-    for inner in _nodes(body):
-        yield from inner.outputs
-
-
-def _sizes(node: Node, body: Graph) -> Iterator[Size]:
-    for value in _values(node, body):
-        yield from value.type.shape
-    for inner in _nodes(body):
-        pending = list(inner.op.attributes.values())
-        while pending:
-            one = pending.pop()
-            if isinstance(one, tuple):
-                pending.extend(one)
-            elif isinstance(one, Dim):
-                yield one
-
-
-def _depends_on_data(size: Size) -> bool:
-    return isinstance(size, Dim) and size.data_dependent
+def _values(node: Node, bodies: Iterable[Graph]) -> Iterator[Value]:
+    yield from (*node.inputs, *node.outputs)
+    for body in bodies:
+        yield from body.inputs
+        for inner in _nodes(body):
+            yield from inner.outputs

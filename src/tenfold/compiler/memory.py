@@ -2,7 +2,8 @@
 
 Offsets are solved once at typical sizes (first fit, largest first), then only the order is kept: where the
 lifetimes of two buffers overlap, the one that lay lower ends before the other starts, at every size. So
-offset(b) = max(end(a) for each a directly below b), formulas that any call's sizes evaluate.
+offset(b) = max(end(a) for each a directly below b), formulas that any call's sizes evaluate. Nothing lies above what
+becomes known only later in a call.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True, eq=False)
 class Buffer:
-    """Bytes that live from step `first` to step `last`, both included."""
+    """Bytes that live from step `first` to step `last`, both included. What they are is known in a `section`."""
 
     name: str
     size: Size
     first: int
     last: int
+    section: int = 0
 
     def meets(self, other: Buffer) -> bool:
         """True if both live at some step."""
@@ -37,12 +39,16 @@ def aligned(size: Size) -> Size:
 
 
 def solve(sizes: Sequence[int], buffers: Sequence[Buffer]) -> list[int]:
-    """Offsets for these sizes: each buffer, largest first, at the lowest place free throughout its life."""
+    """Offsets for these sizes: each buffer, largest first, at the lowest place free throughout its life; but those of
+    later sections above all of earlier ones that they meet.
+    """
     offsets = [0] * len(buffers)
     placed: list[int] = []
-    for one in sorted(range(len(buffers)), key=lambda i: (-sizes[i], buffers[i].first, i)):
-        taken = sorted((offsets[other], sizes[other]) for other in placed if buffers[one].meets(buffers[other]))
-        spot = 0
+    for one in sorted(range(len(buffers)), key=lambda i: (buffers[i].section, -sizes[i], buffers[i].first, i)):
+        met = [other for other in placed if buffers[one].meets(buffers[other])]
+        taken = sorted((offsets[other], sizes[other]) for other in met)
+        earlier = (other for other in met if buffers[other].section < buffers[one].section)
+        spot = max((offsets[other] + sizes[other] for other in earlier), default=0)
         for start, size in taken:
             if spot + sizes[one] <= start:
                 break
@@ -59,7 +65,7 @@ def order(buffers: Sequence[Buffer]) -> list[tuple[int, ...]]:
     below = [0] * len(buffers)
     direct: list[tuple[int, ...]] = [()] * len(buffers)
     done: list[int] = []
-    for one in sorted(range(len(buffers)), key=lambda i: (solved[i], sizes[i] > 0, i)):
+    for one in sorted(range(len(buffers)), key=lambda i: (solved[i], sizes[i] > 0, buffers[i].section, i)):
         found: list[int] = []
         for other in reversed(done):
             if not below[one] >> other & 1 and buffers[one].meets(buffers[other]):

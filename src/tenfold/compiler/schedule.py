@@ -15,24 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.region import Operand, Pointwise, Region, Row
+from tenfold.codegen.region import Operand
 from tenfold.codegen.strategy import Address, Argument, Packed, Stage, Workspace
 from tenfold.compiler import memory
 from tenfold.compiler.cost import cost_of
 from tenfold.compiler.frame import FrameBuilder, Slot
-from tenfold.compiler.items import Branch, HostPiece, Item, Piece, Repeat, kernels, operands
+from tenfold.compiler.inplace import same_walk, walked_alike, whole
+from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Piece, Repeat, kernels, operands
 from tenfold.compiler.layout import Layout
+from tenfold.compiler.loops import body_of, guard_of
 from tenfold.compiler.memory import Buffer
-from tenfold.compiler.typical import typical
-from tenfold.compiler.views import row_major
+from tenfold.compiler.spans import SpanWriter, kept_values, numbered, sections_of
 from tenfold.compiler.weights import WeightStore
 from tenfold.ir import dim
-from tenfold.ir.dim import Size
+from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Value
-from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
-from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Window
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, first_kept
 
 Entries = Mapping[Any, int]
 """Where the code of each stage begins; the keys are those of the target's machine code."""
@@ -65,6 +65,9 @@ class Scheduler:
         self.inputs = {value: FIRST_INPUT + index for index, value in enumerate(graph.inputs)}
         first_output = FIRST_INPUT + len(graph.inputs)
         self.outputs = {value: first_output + index for value, index in layout.outputs.items()}
+        first = first_kept(len(graph.inputs), len(graph.outputs))
+        self.kept = {value: first + index for index, value in enumerate(kept_values(items, layout))}
+        self.sections = sections_of(items)
         self.lives: dict[Value, Life] = {}
         self.results: dict[Value, Life] = {}
         self.cells: dict[tuple[Value, Slot], Slot] = {}
@@ -74,7 +77,7 @@ class Scheduler:
         self.rows: list[tuple[object, ...]] = []
         self.labels: list[Label] = []
         self.arguments: list[Slot] = []
-        self.parts: list[tuple[Any, Any]] = []
+        self.writer = SpanWriter(self)
         self.guards: Guards = ()
         self.costs: dict[int, tuple[Slot, Slot]] = {}
         self.written: dict[Value, list[int]] = {}
@@ -82,6 +85,7 @@ class Scheduler:
         self.begin = 0
         self.buffers: list[Buffer] = []
         self.numbers: dict[Slot, int] = {}
+        self._outermost = True
 
     def run(self, entries: Entries) -> None:
         """Lifetimes, offsets, then the steps; `entries` are the offsets of compiled stages by source."""
@@ -105,18 +109,55 @@ class Scheduler:
                     clock = self._live(item.otherwise, clock + 1)
             elif isinstance(item, Repeat):
                 clock = self._live_repeat(item, clock)
+            elif isinstance(item, Choice):
+                clock = self._live_choice(item, clock)
+            elif isinstance(item, Cycle):
+                clock = self._live_cycle(item, clock)
             elif isinstance(item, HostPiece):
-                for value in (*item.writes, *item.reads):
-                    self._touch(self.layout.view(value).root, clock)
+                self._touch_views((*item.writes, *item.reads), clock)
             else:
-                reads, writes = operands(item.region)
-                for operand in (*writes, *reads):
-                    self._touch(operand.value, clock)
-                if any(isinstance(one, Workspace) for stage in item.kernel.stages for one in stage.arguments):
-                    size = if_run(self.guards, item.kernel.workspace)
-                    self.workspaces[item] = Buffer("workspace", size, clock, clock)
+                self._live_kernel(item, clock)
             clock += 1
         return clock
+
+    def _live_kernel(self, item: Piece, clock: int) -> None:
+        reads, writes = operands(item.region)
+        for operand in (*writes, *reads):
+            self._touch(operand.value, clock)
+        if any(isinstance(one, Workspace) for stage in item.kernel.stages for one in stage.arguments):
+            size = if_run(self.guards, item.kernel.workspace)
+            self.workspaces[item] = Buffer("workspace", size, clock, clock, self.sections.latest(size))
+
+    def _live_choice(self, item: Choice, clock: int) -> int:
+        """Results are copied out of a branch at its end."""
+        op, condition = item.node.op, item.node.inputs[0]
+        self._touch_views([condition], clock)
+        for sense, inner, body in zip((True, False), (item.then, item.otherwise), op.graphs, strict=True):
+            with self._guarded(condition, sense):
+                clock = self._live(inner, clock + 1)
+                self._touch_views(body.outputs, clock)
+        self._touch_views(item.node.outputs, clock)
+        return clock
+
+    def _live_cycle(self, item: Cycle, begin: int) -> int:
+        """What stands before a loop and is used in it lives to its end; the rest from turn to turn anew."""
+        node = item.node
+        self._touch_views(node.inputs, begin)
+        with self._within(guard_of(node)):
+            end = self._live(item.body, begin + 1)
+            self._touch_views(body_of(node.op).outputs, end)
+        self._touch_views((*node.inputs, *node.outputs), end)
+        self._lengthen(begin, end)
+        return end
+
+    def _lengthen(self, begin: int, end: int) -> None:
+        for life in (*self.lives.values(), *self.results.values()):
+            if life.first <= begin < life.last:
+                life.last = end
+
+    def _touch_views(self, values: Iterable[Value], clock: int) -> None:
+        for value in values:
+            self._touch(self.layout.view(value).root, clock)
 
     def _live_repeat(self, item: Repeat, begin: int) -> int:
         """What stands before a loop and is used in it lives to its end; a new state takes over its own old buffer
@@ -132,9 +173,7 @@ class Scheduler:
             if not self._takes_over(item, state, result):
                 self._touch(result, end)
             self._touch(state, end)
-        for life in (*self.lives.values(), *self.results.values()):
-            if life.first <= begin < life.last:
-                life.last = end
+        self._lengthen(begin, end)
         return end
 
     def _takes_over(self, item: Repeat, state: Value, result: Value) -> bool:
@@ -153,8 +192,8 @@ class Scheduler:
         """True if a piece reads each element of `state` just before it writes the same one of `result`."""
         written = next(o for o in piece.region.outputs if o.value is result)
         read = [o for o in walked_alike(piece.region) if o.value is state]
-        alike = len(read) == 1 and _same_walk(read[0], written) and self._only_reader(piece, state)
-        return alike and _whole(written)
+        alike = len(read) == 1 and same_walk(read[0], written) and self._only_reader(piece, state)
+        return alike and whole(written)
 
     def _life(self, root: Value) -> Life:
         return self.lives[root] if root in self.lives else self.results[root]
@@ -175,14 +214,17 @@ class Scheduler:
         yield
         self.guards = outer
 
-    def _size(self, size: Size) -> Slot:
+    def size(self, size: Size) -> Slot:
+        """The slot of a size that matters only where what is being emitted runs."""
         return self.frame.size(if_run(self.guards, size))
+
+    _size = size
 
     def _touch(self, root: Value, clock: int) -> None:
         if root in self.layout.elements:
             self._touch(self.layout.view(self.layout.elements[root]).root, clock)
             return
-        if root in self.inputs or isinstance(root.op, Constant):
+        if root in self.inputs or root in self.kept or isinstance(root.op, Constant):
             return
         lives = self.results if root in self.outputs else self.lives
         life = lives.setdefault(root, Life(bytes_of(root), clock, clock, self.guards))
@@ -205,12 +247,12 @@ class Scheduler:
 
     def _dying(self, piece: Piece, written: Operand, clock: int) -> Value | None:
         life = self.lives.get(written.value)
-        if life is None or life.first != clock or not _whole(written):
+        if life is None or life.first != clock or not whole(written):
             return None
         for read in walked_alike(piece.region):
             root = self.same.get(read.value, read.value)
             other = self.lives.get(root)
-            if other is None or other is life or other.last != clock or not _same_walk(read, written):
+            if other is None or other is life or other.last != clock or not same_walk(read, written):
                 continue
             if dim.known_equal(other.size, life.size) and self._only_reader(piece, read.value):
                 return root
@@ -225,7 +267,10 @@ class Scheduler:
 
     def _place(self) -> None:
         self.keys: list[Value | Piece] = [*self.lives, *self.workspaces]
-        self.buffers = [Buffer(v.name or "value", life.size, life.first, life.last) for v, life in self.lives.items()]
+        self.buffers = [
+            Buffer(v.name or "value", life.size, life.first, life.last, self.sections.latest(life.size))
+            for v, life in self.lives.items()
+        ]
         self.buffers += self.workspaces.values()
         direct = memory.order(self.buffers)
         ends: dict[int, Slot] = {}
@@ -233,7 +278,15 @@ class Scheduler:
             start = self.frame.maximum(ends[other] for other in direct[one])
             self.offsets[self.keys[one]] = start
             ends[one] = self.frame.add(start, self.frame.size(memory.aligned(self.buffers[one].size)))
-        self.arena = self.frame.maximum(ends.values())
+        self.arenas = [
+            self.frame.maximum(end for one, end in ends.items() if self.buffers[one].section <= section)
+            for section in range(self.sections.count + 1)
+        ]
+
+    def is_given(self, symbol: Dim) -> bool:
+        """True if inputs or a span decide a symbol."""
+        given = (size for value in self.graph.inputs for size in (*value.type.shape, *(value.type.entries or ())))
+        return symbol in given or not dim.symbols(symbol).isdisjoint(self.sections.of)
 
     def base(self, value: Value) -> tuple[int, Slot]:
         """The base and the byte offset at which a buffer lies."""
@@ -242,6 +295,8 @@ class Scheduler:
             return self.inputs[root], self.frame.size(0)
         if root in self.outputs:
             return self.outputs[root], self.frame.size(0)
+        if root in self.kept:
+            return self.kept[root], self.frame.size(0)
         if isinstance(root.op, Constant):
             return WEIGHTS, self.frame.size(self.weights.plain(root))
         return ARENA, self.offsets[root]
@@ -278,8 +333,9 @@ class Scheduler:
                 self._emit_branch(item, entries)
             elif isinstance(item, Repeat):
                 self._emit_repeat(item, entries)
-            elif isinstance(item, HostPiece):
-                self._emit_host(item)
+            elif isinstance(item, HostPiece | Choice | Cycle):
+                self._end_span()
+                self._emit_walked(item, entries)
             else:
                 self._emit_kernel(item, entries)
                 self._complete(operand.value for operand in operands(item.region)[1])
@@ -348,31 +404,37 @@ class Scheduler:
         self.labels += [Label((), "", "")] * (len(self.rows) - len(self.labels))
         self.labels.append(label)
 
-    def _emit_host(self, item: HostPiece) -> None:
+    def _emit_walked(self, item: HostPiece | Choice | Cycle, entries: Entries) -> None:
+        """What is done between native calls."""
+        match item:
+            case HostPiece():
+                if self._outermost:
+                    self._complete((self.layout.view(value).root for value in item.writes), -1 - len(self.writer.spans))
+                self.writer.host(item)
+            case Choice(node):
+                branches = []
+                for sense, inner in ((True, item.then), (False, item.otherwise)):
+                    with self._guarded(node.inputs[0], sense):
+                        branches.append(self._inner_spans(inner, entries))
+                self.writer.choice(item, *branches)
+            case Cycle(node):
+                with self._within(guard_of(node)):
+                    self.writer.cycle(item, self._inner_spans(item.body, entries))
+
+    def _inner_spans(self, items: Sequence[Item], entries: Entries) -> list[Span]:
+        outer, self.writer.spans = self.writer.spans, []
+        outermost, self._outermost = self._outermost, False
+        self._emit(items, entries)
         self._end_span()
-        windows = [[self._window(value) for value in values] for values in (item.reads, item.writes)]
-        windows.append([self._tensor_window(name, tensor) for name, tensor in item.tensors.items()])
-        self._complete((self.layout.view(value).root for value in item.writes), -1 - len(self.parts))
-        self.parts.append((item, windows))
+        self._outermost = outermost
+        inner, self.writer.spans = self.writer.spans, outer
+        return inner
 
     def _end_span(self) -> None:
         if len(self.rows) > self.begin:
             self._step(*steps.end())
-            self.parts.append((self.begin, len(self.rows)))
+            self.writer.native(self.begin, len(self.rows))
         self.begin = len(self.rows)
-
-    def _tensor_window(self, name: str, tensor: Tensor) -> tuple[object, ...]:
-        place = self.frame.size(self.weights.stored(tensor, ()))
-        sizes, strides = ([self.frame.size(n) for n in numbers] for numbers in (tensor.shape, row_major(tensor.shape)))
-        return (name, tensor.dtype, WEIGHTS, place, sizes, strides)
-
-    def _window(self, value: Value) -> tuple[object, ...]:
-        view = self.layout.view(value)
-        base, offset = self.base(view.root)
-        item = value.type.dtype.itemsize
-        place = self.frame.add(offset, self.frame.size(view.offset * item))
-        sizes = [self.frame.size(size) for size in value.type.shape]
-        return (value.name, value.type.dtype, base, place, sizes, [self.frame.size(stride) for stride in view.strides])
 
     def _emit_kernel(self, piece: Piece, entries: Entries) -> None:
         for stage in piece.kernel.stages:
@@ -403,30 +465,14 @@ class Scheduler:
         return {}
 
     def spans(self, numbers: dict[Slot, int]) -> tuple[Span, ...]:
-        """Native ranges of the step table, and host steps between them."""
-        return tuple(self._span(part, numbers) for part in self.parts)
-
-    def _span(self, part: tuple[Any, Any], numbers: dict[Slot, int]) -> Span:
-        if not isinstance(part[0], HostPiece):
-            return Span(part[0], part[1])
-        item, windows = part
-        reads, writes, tensors = (
-            tuple(
-                Window(name, dtype, base, numbers[place], _numbers(sizes, numbers), _numbers(strides, numbers))
-                for name, dtype, base, place, sizes, strides in group
-            )
-            for group in windows
-        )
-        return Span(host=item.text, reads=reads, writes=writes, tensors=tensors, label=item.label)
+        """Native ranges of the step table, and what is done between them."""
+        found: tuple[Span, ...] = numbered(tuple(self.writer.spans), numbers)
+        return found
 
     def numbered(self, numbers: dict[Slot, int]) -> tuple[np.ndarray, np.ndarray]:
         """The step table and the argument map with slots as numbers."""
         rows = [tuple(numbers[x] if isinstance(x, Slot) else int(x) for x in row) for row in self.rows]  # type: ignore[call-overload]
         return steps.table(rows), np.array([numbers[slot] for slot in self.arguments], np.int32)
-
-
-def _numbers(slots: Sequence[Slot], numbers: dict[Slot, int]) -> tuple[int, ...]:
-    return tuple(numbers[slot] for slot in slots)
 
 
 def if_run(guards: Guards, size: Size) -> Size:
@@ -440,26 +486,3 @@ def if_run(guards: Guards, size: Size) -> Size:
 def bytes_of(root: Value) -> Size:
     """The bytes of a dense buffer for a value."""
     return dim.maximum(root.type.size, 0) * root.type.dtype.itemsize
-
-
-def walked_alike(region: Region) -> tuple[Operand, ...]:
-    """The operands that a region reads element by element just before it writes the same point.
-
-    Not those of a contraction's epilogue: partial sums may pass through its outputs before.
-    """
-    match region:
-        case Pointwise():
-            return region.inputs
-        case Row():
-            return region.inputs
-    return ()
-
-
-def _whole(operand: Operand) -> bool:
-    return operand.offset == 0 and dim.known_equal(dim.product(operand.shape), operand.value.type.size)
-
-
-def _same_walk(a: Operand, b: Operand) -> bool:
-    alike = a.dtype.itemsize == b.dtype.itemsize and dim.known_equal(a.offset, b.offset)
-    strides = all(size == 1 or dim.known_equal(x, y) for x, y, size in zip(a.strides, b.strides, b.shape, strict=True))
-    return alike and strides and typical(b.offset) == 0

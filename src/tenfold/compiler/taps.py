@@ -16,6 +16,7 @@ from tenfold.compiler.frame import Slot
 from tenfold.compiler.items import Branch, Item, Repeat
 from tenfold.compiler.loops import LOOPS
 from tenfold.compiler.schedule import Scheduler
+from tenfold.ir import unknown
 from tenfold.ir.dim import symbols
 from tenfold.ir.graph import Graph, Value, every_value
 from tenfold.ir.program import Program
@@ -45,10 +46,13 @@ def taps_section(graph: Graph, scheduler: Scheduler, numbers: Mapping[Slot, int]
 
 
 def _lies(value: Value, states: set[Value], scheduler: Scheduler) -> bool:
-    """True if the value lies in memory when its buffer is complete for the last time."""
+    """True if it lies in memory, at a place known before the call, when its buffer is complete for the last time."""
     if isinstance(value.op, Constant) or value.type.dtype.is_object:
         return False
-    root = scheduler.layout.view(value).root
+    view = scheduler.layout.view(value)
+    root = view.root
+    if unknown.of_sizes((view.offset, *view.strides, *value.type.shape, *root.type.shape)):
+        return False
     if root in states and not isinstance(value.op, LOOPS):
         return False
     return root not in scheduler.layout.elements and (root in scheduler.written or root in scheduler.inputs)

@@ -82,7 +82,11 @@ class Interpreter:
             _check_assumptions(graph, self.bindings)
             return self._walk(graph, arrays)
         finally:
-            self.bindings = outer
+            self.forget(outer)
+
+    def forget(self, outer: Bindings) -> None:
+        """The end of a call: what it found out about sizes is forgotten. Override it to remember."""
+        self.bindings = outer
 
     def _walk(self, graph: Graph, arrays: Sequence[Array]) -> tuple[Array, ...]:
         known: dict[Value, Array] = dict(zip(graph.inputs, arrays, strict=True))

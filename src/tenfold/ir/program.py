@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from functools import cached_property
 from operator import itemgetter
@@ -93,8 +94,8 @@ class Program:
         results = [compiler.size(formula) for formula in formulas]
         return Program(np.array(compiler.rows, dtype=np.int64), len(symbols), results)
 
-    def run(self, values: Sequence[int]) -> list[int]:
-        """Every slot, for these values of the symbols.
+    def run(self, values: Sequence[int], end: int | None = None) -> list[int]:
+        """Every slot, for these values of the symbols; or only those before `end`, the others stay 0 or constant.
 
         What a select does not choose need not exist, and is 0 where it doesn't. Raises InputError if a result needs
         a division by zero, or sizes that do not broadcast.
@@ -103,12 +104,30 @@ class Program:
             raise InputError(f"{self.symbols} symbols take as many values, not {len(values)}")
         constants, steps = self._steps
         slots = [*map(int, values), *constants]
+        last = len(steps) if end is None else bisect_left(steps, end, key=itemgetter(0))
         try:
-            for slot, function, operands in steps:
+            for slot, function, operands in steps[:last] if end is not None else steps:
                 slots[slot] = function(*operands(slots))
         except (ZeroDivisionError, InputError):
-            return self._run_carefully([*map(int, values), *constants])
+            return self._run_carefully([*map(int, values), *constants], len(slots) if end is None else end)
         return slots
+
+    def resume(self, slots: list[int], begin: int, end: int) -> list[int]:
+        """The slots with those from `begin` on to before `end` computed, all before them being known."""
+        _, steps = self._steps
+        first, last = (bisect_left(steps, slot, key=itemgetter(0)) for slot in (begin, end))
+        found = [*slots]
+        try:
+            for slot, function, operands in steps[first:last]:
+                found[slot] = function(*operands(found))
+        except (ZeroDivisionError, InputError):
+            return self._run_carefully([*slots], end)
+        return found
+
+    def operands(self) -> Iterator[tuple[int, ...]]:
+        """The slots that each row reads."""
+        for row in self.rows.tolist():
+            yield _operands(row) if row[0] in _FUNCTIONS else ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Program):
@@ -128,11 +147,11 @@ class Program:
             if row[0] in _FUNCTIONS
         ]
 
-    def _run_carefully(self, slots: list[int]) -> list[int]:
+    def _run_carefully(self, slots: list[int], end: int) -> list[int]:
         """As `run`, but a failure counts only if a result needs it."""
         failed: dict[int, str] = {}
         for slot, row in enumerate(self.rows.tolist(), self.symbols):
-            if row[0] not in _FUNCTIONS:
+            if row[0] not in _FUNCTIONS or slot >= end:
                 continue
             needed = _operands(row)
             if row[0] == Opcode.SELECT and row[1] not in failed:
@@ -144,7 +163,7 @@ class Program:
                 wrong = error.message if isinstance(error, InputError) else "a size is divided by zero"
             if wrong:
                 failed[slot] = wrong
-        for slot in self.results:
+        for slot in (one for one in self.results if one < end):
             if slot in failed:
                 raise InputError(failed[slot], remedy="give inputs whose sizes the model can take")
         return slots

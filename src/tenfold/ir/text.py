@@ -43,6 +43,7 @@ __all__ = [
     "scalar_text",
     "show",
     "size_text",
+    "sizes_in",
     "type_text",
 ]
 
@@ -53,7 +54,7 @@ Weights = dict[str, Tensor]
 
 
 def show(graph: Graph, weights: Weights | None = None) -> str:
-    """The graph as text. Tensors of more than 16 elements are put into `weights`, keyed by source or content."""
+    """The graph as text. Tensors of more than 16 numbers are put into `weights`, keyed by source or content."""
     return _Printer(weights if weights is not None else {}).graph(graph, "") + "\n"
 
 
@@ -102,7 +103,7 @@ class _Printer:
 
     def tensor(self, tensor: Tensor) -> str:
         head = type_text(Type(tensor.dtype, tensor.shape))
-        if tensor.size <= INLINE_ELEMENTS:
+        if tensor.size <= INLINE_ELEMENTS or tensor.dtype.is_object:
             elements = ", ".join(_element(one, tensor.dtype) for one in tensor.array.ravel())
             return f"{head}{{{elements}}}" + (f"@{quoted(tensor.source)}" if tensor.source else "")
         key = tensor.source or tensor.digest[:16]
@@ -118,7 +119,7 @@ class _Printer:
 
 
 def _where(graph: Graph) -> str:
-    declared = (symbol for size in _sizes(graph) for symbol in dim.declared(size))
+    declared = (symbol for size in sizes_in(graph) for symbol in dim.declared(size))
     symbols = {known.name: symbol for symbol in declared if (known := symbol.symbol)}
     found = [f"{size_text(symbol)} in {_range(symbol)}" for _, symbol in sorted(symbols.items())]
     return f" where {', '.join(found)}" if found else ""
@@ -133,7 +134,7 @@ def _range(size: Dim) -> str:
     return f"{low}..{high}" + (f" by {known.multiple}" if known.multiple != 1 else "")
 
 
-def _sizes(graph: Graph) -> Iterator[Size]:
+def sizes_in(graph: Graph) -> Iterator[Size]:
     """Every size that the text of a graph mentions."""
     yield from (size for size, _ in graph.assumptions)
     values = [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]
@@ -148,7 +149,7 @@ def _sizes(graph: Graph) -> Iterator[Size]:
             if isinstance(one, tuple):
                 pending.extend(one)
             elif isinstance(one, Graph):
-                yield from _sizes(one)
+                yield from sizes_in(one)
             elif isinstance(one, DType | Type):
                 yield from _sizes_of(one)
             elif isinstance(one, Dim):

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import InputError
-from tenfold.ir.dtype import Kind
+from tenfold.ir.dtype import ANY
+from tenfold.ir.objects import pack, unpack
+from tenfold.ir.type import Type
 from tenfold.runtime.plan import Spec
 
 Array = NDArray[Any]
@@ -34,6 +36,8 @@ def as_input(spec: Spec, given: Any) -> Array:
     Python numbers and lists take the declared dtype where that is exact. InputError for any other dtype, and for an
     array that is not in the CPU's memory.
     """
+    if spec.dtype.is_object:
+        return _of_objects(spec, given)
     array = given if isinstance(given, np.ndarray) else _of_other_kind(spec, given)
     wanted = spec.dtype.numpy
     if array.dtype != wanted:
@@ -46,6 +50,32 @@ def as_input(spec: Spec, given: Any) -> Array:
         array = array.astype(wanted)
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
+
+
+def _of_objects(spec: Spec, given: Any) -> Array:
+    shape = tuple(size if isinstance(size, int) else ANY for size in spec.shape)
+    try:
+        return pack(Type(spec.dtype, shape), given)
+    except TypeError as error:
+        raise InputError(
+            f"input {spec.name!r}: {error}",
+            argument=spec.name,
+            remedy="give str or lists of them for strings, a list of arrays for a sequence, None for what is missing",
+        ) from error
+
+
+def as_result(spec: Spec, array: Array, returned: Returned | None) -> Any:
+    """A result as the caller gets it: objects as Python's lists, None and arrays of str, tensors as `returned` says."""
+    if not spec.dtype.is_object:
+        return returned(array) if returned else array
+    return _each(unpack(spec.dtype, array), returned)
+
+
+def _each(found: Any, returned: Returned | None) -> Any:
+    if isinstance(found, list):
+        return [_each(one, returned) for one in found]
+    plain = returned is None or found is None or found.dtype.hasobject
+    return found if plain or returned is None else returned(found)
 
 
 def _of_other_kind(spec: Spec, given: Any) -> Array:
@@ -89,7 +119,7 @@ def _of_numbers(spec: Spec, given: Any) -> Array:
             made = np.asarray(given)
             typed = made.astype(wanted)
             same = np.array_equal(typed.astype(made.dtype), made, equal_nan=made.dtype.kind == "f")
-            exact = same and (made.dtype.kind in "biufcO") == (spec.dtype.kind is not Kind.STRING)
+            exact = same and made.dtype.kind in "biufcO"
     except (TypeError, ValueError, OverflowError):
         exact = False
     if not exact:
@@ -103,6 +133,12 @@ def _of_numbers(spec: Spec, given: Any) -> Array:
 
 def as_output(spec: Spec, given: Any) -> Array:
     """The given array as NumPy's, in place; InputError unless results can be written into it as they are."""
+    if spec.dtype.is_object:
+        raise InputError(
+            f"output {spec.name!r} is {spec.dtype}, which no array can be bound to",
+            argument=spec.name,
+            remedy="take it from the call's results",
+        )
     array = given if isinstance(given, np.ndarray) else _of_other_kind(spec, given)
     flags = array.flags
     if array.dtype != spec.dtype.numpy or not (flags.c_contiguous and flags.aligned and flags.writeable):

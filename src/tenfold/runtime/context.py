@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import Cancelled, EngineError, ExecutionError, InputError
-from tenfold.runtime.arrays import as_input, as_output, returning
+from tenfold.ir.dtype import Kind
+from tenfold.runtime.arrays import as_input, as_output, as_result, returning
 from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
 from tenfold.runtime.cpu.invoke import Invocation
 from tenfold.runtime.cpu.shortcut import Replay
 from tenfold.runtime.frame import Frame, Frames
-from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Spec
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Spec
 from tenfold.runtime.profile import Profile, Step, in_order
 from tenfold.runtime.room import machine_memory, too_large
+from tenfold.runtime.walk import Walk
 
 if TYPE_CHECKING:
     from tenfold.runtime.engine import Engine
@@ -30,6 +32,38 @@ Array = NDArray[Any]
 Inputs = Mapping[str, Any] | Sequence[Any]
 BRIEF_ARENA = 64 << 10
 MOST_STEPS = 1 << 16
+
+
+class _Lent:
+    """What a context lends to a call of more than one native span."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def native(self, span: Span) -> None:
+        """Run a native span."""
+        self._context._native(span, self._context._arena.size < BRIEF_ARENA)
+
+    def grow(self, size: int) -> None:
+        """Make the arena at least so large; LimitError if there is not so much memory."""
+        context = self._context
+        if size > machine_memory():
+            slots = context._invocation.frame.tolist()
+            raise too_large(context._plan, slots, [0] * len(context._plan.outputs), machine_memory())
+        context._bases[ARENA] = context._arena.grow(size)
+
+    def result(self, number: int, shape: tuple[int, ...]) -> Array:
+        """The array that an output is written into."""
+        return self._context._result(self._context._plan.outputs[number], shape)
+
+    def is_bound(self, number: int) -> bool:
+        """Whether the caller gave the array that an output is written into."""
+        return self._context._names[number] in self._context._bound_outputs
+
+    def took(self, label: Label, start: float, seconds: float) -> None:
+        """Note how long a host step took."""
+        if self._context._host_steps is not None:
+            self._context._host_steps.append(Step(label, -1, 1, start, seconds))
 
 
 class Context:
@@ -53,6 +87,7 @@ class Context:
         self._bound_inputs: dict[str, Any] = {}
         self._bound_outputs: dict[str, Array] = {}
         self._standing: Sequence[Any] = ()
+        self._tensors: tuple[list[Array], list[Any]] = [], []
         self._lock, self._turn = Lock(), Lock()
         self._epoch = 0
         self._current: object = None
@@ -136,29 +171,38 @@ class Context:
         frame = self._frames.find(arrays)
         if frame.needed > machine_memory():
             raise too_large(self._plan, frame.slots.tolist(), frame.results, machine_memory())
-        results = [self._result(spec, shape) for spec, shape in zip(self._plan.outputs, frame.outputs, strict=True)]
+        outputs = zip(self._plan.outputs, frame.outputs, strict=True)
+        results: list[Any] = [None if shape is None else self._result(spec, shape) for spec, shape in outputs]
         self._bases[ARENA] = self._arena.reserve(frame.arena)
         for number, array in enumerate((*arrays, *results), FIRST_INPUT):
-            self._bases[number] = array.ctypes.data
+            self._bases[number] = 0 if array is None else array.ctypes.data
         self._remember(frame, arrays, results)
-        self._walk(frame)
+        self._tensors = arrays, results
+        try:
+            self._walk(frame)
+        finally:
+            self._tensors = [], []
+        return self._handed_out(results, given)
+
+    def _handed_out(self, results: Sequence[Any], given: Mapping[str, Any]) -> Sequence[Any]:
         returned = returning(given.values())
-        return [*map(returned, results)] if returned else results
+        if self.engine.is_one_span:
+            return [*map(returned, results)] if returned else results
+        return [as_result(spec, array, returned) for spec, array in zip(self._plan.outputs, results, strict=True)]
 
     def _walk(self, frame: Frame) -> None:
         self._invocation.frame[:] = frame.slots
         self.native_calls = self.reentries = 0
-        for span, step in self.engine.spans:
-            if step is None:
-                self._finish(self._invocation.run(brief=frame.arena < BRIEF_ARENA, start=span.begin))
-                self.native_calls += 1
-                self.reentries += self._invocation.entries - 1
-                continue
-            start = time.perf_counter()
-            step.run(frame.slots, self._address, self._frames.sizes(frame), self._cancel)
-            if self._host_steps is not None:
-                seconds = time.perf_counter() - start
-                self._host_steps.append(Step(span.label or Label((), "host", "host"), -1, 1, start, seconds))
+        if self.engine.is_one_span:
+            self._native(self._plan.spans[0], frame.arena < BRIEF_ARENA)
+        else:
+            inputs, results = self._tensors
+            Walk(self._plan, self._frames, self._invocation, _Lent(self), inputs, results).run(self.engine.spans)
+
+    def _native(self, span: Span, brief: bool) -> None:
+        self._finish(self._invocation.run(brief=brief, start=span.begin))
+        self.native_calls += 1
+        self.reentries += self._invocation.entries - 1
 
     def _remember(self, frame: Frame, arrays: Sequence[Array], results: Sequence[Array]) -> None:
         """From the second call of one kind in a row on, let the next one be a replay, if it is one native call."""
@@ -209,7 +253,7 @@ class Context:
         array = given.get(spec.name)
         if array is None:
             array = self._bound_inputs.get(spec.name)
-        if array is None:
+        if array is None and not (spec.dtype.kind is Kind.OPTIONAL and spec.name in given):
             raise InputError(f"input {spec.name!r} is missing", argument=spec.name, remedy=self._takes())
         return as_input(spec, array)
 

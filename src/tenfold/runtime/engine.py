@@ -16,14 +16,14 @@ from tenfold.errors import EngineError, InputError, LimitError, OptionError, Tar
 from tenfold.ir.op import Op
 from tenfold.runtime import format, open_device
 from tenfold.runtime.context import Context
+from tenfold.runtime.control import with_steps
 from tenfold.runtime.cpu.code import Code
 from tenfold.runtime.cpu.invoke import Executable
 from tenfold.runtime.cpu.team import Team, machine_share, team_of
 from tenfold.runtime.format import File
 from tenfold.runtime.frame import Frames
-from tenfold.runtime.host import HostStep
 from tenfold.runtime.installed import catalogue
-from tenfold.runtime.plan import FIRST_INPUT, Plan, Spec, from_manifest
+from tenfold.runtime.plan import Plan, Spec, from_manifest
 from tenfold.runtime.refit import refit
 from tenfold.runtime.structure import Structure
 from tenfold.runtime.taps import Taps, tap
@@ -74,12 +74,11 @@ class Engine:
         self._threads = threads or self.manifest.get("threads")
         self._program = None if self._refusal or self._on_device else self.executable(self.plan)
         self._plugins = plugins
-        self.spans = tuple(
-            (span, None if span.is_native else HostStep(span, self._catalogue)) for span in self.plan.spans
-        )
+        self.spans = with_steps(self.plan.spans, self._catalogue)
         if any(step is not None for _, step in self.spans):
             self._catalogue()
-        self.is_one_span = len(self.spans) == 1 and self.plan.spans[0].is_native
+        objects = any(spec.dtype.is_object for spec in (*self.plan.inputs, *self.plan.outputs))
+        self.is_one_span = len(self.spans) == 1 and self.plan.spans[0].is_native and not objects
         self._structure = Structure.read(self.manifest.get("structure"), len(self.plan.outputs))
         self._frames: dict[int, Frames] = {}
         self._idle: list[Context] = []
@@ -102,7 +101,7 @@ class Engine:
             plan.argmap,
             plan.binds,
             slots=plan.slots,
-            bases=FIRST_INPUT + len(plan.inputs) + len(plan.outputs),
+            bases=plan.bases,
             scratch=plan.scratch,
         )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -23,10 +24,12 @@ _MOST = 2**63 - 1
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The slots of a call, the shapes of its outputs, and the bytes that its arena and each output take."""
+    """The slots of a call, the shapes of its outputs (None where sizes are not known before the call, and for objects),
+    and the bytes that its arena and each output take.
+    """
 
     slots: NDArray[np.int64]
-    outputs: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...] | None, ...]
     arena: int
     results: Sequence[int] = ()
 
@@ -47,6 +50,9 @@ class Frames:
         self._known: OrderedDict[Any, Frame] = OrderedDict()
         self._lock = Lock()
         self.valued = sorted({symbol.input for symbol in plan.symbols if symbol.entry >= 0})
+        self._later = Sections(plan) if len(plan.sections) > 1 else None
+        self._shapes = plan.shapes[len(plan.inputs) :]
+        self._sections = [plan.section_of(shape) for shape in self._shapes]
 
     def key(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """What decides a frame: all shapes, and the contents of the integer inputs that sizes depend on."""
@@ -71,8 +77,23 @@ class Frames:
         return made
 
     def sizes(self, frame: Frame) -> dict[str, int]:
-        """What each symbol stands for in a frame."""
-        return {symbol.name: int(frame.slots[slot]) for slot, symbol in enumerate(self.plan.symbols)}
+        """What each symbol stands for in a frame, but for those that only the data decide."""
+        symbols = enumerate(self.plan.symbols)
+        return {symbol.name: int(frame.slots[slot]) for slot, symbol in symbols if not symbol.section}
+
+    def complete(self, slots: NDArray[np.int64], section: int) -> None:
+        """Fill in what follows from sizes decided in mid-call, which stand in the slots of their symbols.
+
+        InputError if they cannot be, LimitError if they are too large.
+        """
+        assert self._later is not None
+        self._later.complete(slots, section)
+
+    def outputs_of(self, section: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """The outputs whose sizes a section completes, by number, with the slots of these sizes."""
+        for number, (own, shape) in enumerate(zip(self._sections, self._shapes, strict=True)):
+            if own == section:
+                yield number, shape
 
     def _make(self, arrays: Sequence[NDArray[Any]]) -> Frame:
         plan = self.plan
@@ -83,17 +104,27 @@ class Frames:
                     argument=spec.name,
                     remedy="reshape the array",
                 )
-        values = plan.program.run([self._value(symbol, arrays) for symbol in plan.symbols])
+        values = plan.program.run([self._value(symbol, arrays) for symbol in plan.symbols], plan.sections[0])
         self._check(arrays, values)
-        outputs = tuple(tuple(values[s] for s in shape) for shape in plan.shapes[len(arrays) :])
-        results = [math.prod(shape) * spec.dtype.itemsize for spec, shape in zip(plan.outputs, outputs, strict=True)]
+        outputs = tuple(self._output(number, values) for number in range(len(plan.outputs)))
+        results = [
+            0 if shape is None else math.prod(shape) * spec.dtype.itemsize
+            for spec, shape in zip(plan.outputs, outputs, strict=True)
+        ]
         if max(map(abs, values), default=0) > _MOST:
             raise too_large(plan, values, results, _MOST)
         slots = np.zeros(plan.slots, np.int64)
         slots[: len(values)] = values
-        return Frame(slots, outputs, values[plan.arena], results)
+        return Frame(slots, outputs, values[plan.arenas[0]], results)
+
+    def _output(self, number: int, values: Sequence[int]) -> tuple[int, ...] | None:
+        if self._sections[number] or self.plan.outputs[number].dtype.is_object:
+            return None
+        return tuple(values[slot] for slot in self._shapes[number])
 
     def _value(self, symbol: Symbol, arrays: Sequence[NDArray[Any]]) -> int:
+        if symbol.section:
+            return 0
         if symbol.input < 0:
             return self._machine[symbol.name]
         array = arrays[symbol.input]
@@ -119,9 +150,57 @@ class Frames:
                     argument=spec.name,
                     remedy="reshape or pad the array, or build for these sizes",
                 )
-        for check in self.plan.checks:
-            if not values[check.slot]:
-                raise InputError(f"{check.message}", operator=check.source or None, remedy="change the inputs' sizes")
+        check_sizes(self.plan, values, 0)
+
+
+def check_sizes(plan: Plan, values: Sequence[int], section: int) -> None:
+    """InputError unless every condition that a section completes holds."""
+    for check in plan.checks:
+        if not values[check.slot] and plan.section_of((check.slot,)) == section:
+            raise InputError(f"{check.message}", operator=check.source or None, remedy="change the inputs' sizes")
+
+
+class Sections:
+    """The later sections of a plan's program, remembered by the symbols that they follow from."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._known: OrderedDict[Any, NDArray[np.int64]] = OrderedDict()
+        self._lock = Lock()
+        self._keys = [np.array(sorted(found), np.int64) for found in _symbols_behind(plan)]
+
+    def complete(self, slots: NDArray[np.int64], section: int) -> None:
+        """As `Frames.complete`."""
+        begin, end = self._plan.sections[section - 1], self._plan.sections[section]
+        key = (section, slots[self._keys[section]].tobytes())
+        with self._lock:
+            found = self._known.get(key)
+            if found is not None:
+                self._known.move_to_end(key)
+        if found is None:
+            found = self._made(slots, begin, end, section)
+            with self._lock:
+                self._known[key] = found
+                if len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+        slots[begin:end] = found
+
+    def _made(self, slots: NDArray[np.int64], begin: int, end: int, section: int) -> NDArray[np.int64]:
+        plan = self._plan
+        values = plan.program.resume(slots[: plan.sections[-1]].tolist(), begin, end)
+        if max(map(abs, values), default=0) > _MOST:
+            raise too_large(plan, values, [0] * len(plan.outputs), _MOST)
+        check_sizes(plan, values, section)
+        return np.array(values[begin:end], np.int64)
+
+
+def _symbols_behind(plan: Plan) -> list[set[int]]:
+    """For each section, the symbols that its slots follow from."""
+    behind = [{slot} for slot in range(plan.program.symbols)]
+    for operands in plan.program.operands():
+        behind.append(set().union(*(behind[one] for one in operands)))
+    ends = (plan.program.symbols, *plan.sections)
+    return [set().union(*behind[begin:end]) for begin, end in pairwise(ends)]
 
 
 def _expected(spec: Spec, wanted: tuple[int, ...]) -> str:

@@ -2,12 +2,14 @@
 
 A plan is a list of spans. A native span is a range of the step table, one native call; a host span is a piece
 of the graph that the interpreter runs. Sizes and addresses live in the frame: slots 0 … hold what the plan's
-program computes from the symbols, the next slots addresses, the last ones counters.
+program computes from the symbols, the next slots addresses, the last ones counters. Sizes that only the data decide
+are symbols that spans decide: the program's rows stand in sections, each run once the symbols before it are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +19,25 @@ from numpy.typing import NDArray
 from tenfold.ir.dtype import DType
 from tenfold.ir.program import Program
 from tenfold.ir.text import element_type
+from tenfold.runtime.spans import Kept, Label, Span, Window, label_in, span_in, span_out
+
+__all__ = [
+    "ARENA",
+    "FIRST_INPUT",
+    "WEIGHTS",
+    "Check",
+    "Kept",
+    "Label",
+    "Plan",
+    "Span",
+    "Spec",
+    "Symbol",
+    "Window",
+    "counters_base",
+    "first_kept",
+    "from_manifest",
+    "to_manifest",
+]
 
 ARENA, WEIGHTS = 0, 1
 FIRST_INPUT = 2
@@ -25,6 +46,11 @@ FIRST_INPUT = 2
 def counters_base(inputs: int, outputs: int) -> int:
     """The base after all others: on a GPU, memory that every kernel leaves zero."""
     return FIRST_INPUT + inputs + outputs
+
+
+def first_kept(inputs: int, outputs: int) -> int:
+    """The base of the first value that Python keeps between native calls."""
+    return counters_base(inputs, outputs) + 1
 
 
 @dataclass(frozen=True)
@@ -42,7 +68,8 @@ class Spec:
 @dataclass(frozen=True)
 class Symbol:
     """A size that a call decides: the size of an axis of an input (`entry` is -1), an element of an integer input
-    (`axis` is -1), or the number of threads (`input` is -1). `low`, `high` and `multiple` bound it.
+    (`axis` is -1), the number of threads (`input` is -1), or what a span decides that completes `section` (if that is
+    not 0). `low`, `high` and `multiple` bound it.
     """
 
     name: str
@@ -52,6 +79,7 @@ class Symbol:
     low: int | None = 0
     high: int | None = None
     multiple: int = 1
+    section: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,57 +91,15 @@ class Check:
     source: str = ""
 
 
-@dataclass(frozen=True)
-class Label:
-    """What a step stands for: the operators of the user's model, what it computes, the tactic, and slots of its least
-    work in floating-point operations and in bytes (-1 where another step of the same kernel holds them).
-    """
-
-    source: tuple[str, ...]
-    kind: str
-    tactic: str
-    flops: int = -1
-    bytes: int = -1
-
-
-@dataclass(frozen=True)
-class Window:
-    """A tensor of a host step: its base, and slots of its byte offset, of its sizes and of its strides in elements."""
-
-    name: str
-    dtype: DType
-    base: int
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Span:
-    """A native range of steps [begin, end), or a host step: a graph in textual form with its windows."""
-
-    begin: int = 0
-    end: int = 0
-    host: str = ""
-    reads: tuple[Window, ...] = ()
-    writes: tuple[Window, ...] = ()
-    tensors: tuple[Window, ...] = ()
-    label: Label | None = None
-
-    @property
-    def is_native(self) -> bool:
-        """True for a range of the step table."""
-        return not self.host
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Steps, sizes and addresses of an engine for one target.
 
     `program` computes slots from `symbols`; `shapes[i]` are the slots of the sizes of tensor i (inputs, then
     outputs); `binds` rows (slot, base, offset slot) make addresses, bases being the arena, the weights,
-    the inputs and the outputs in order; `arena` is the slot of the arena's bytes; `scratch` what each thread needs in
-    bytes; `buffers` lists what lies in the arena for reports: (name, offset slot, size slot, first step, last step).
+    the inputs and the outputs in order, then `kept` values; `scratch` is what each thread needs in bytes; `sections`
+    are the slots that each section of the program ends before, `arenas` those of the arena's bytes once it has run;
+    `buffers` lists what lies in the arena for reports: (name, offset slot, size slot, first step, last step).
     """
 
     inputs: tuple[Spec, ...]
@@ -126,11 +112,26 @@ class Plan:
     binds: NDArray[np.int64]
     spans: tuple[Span, ...]
     shapes: tuple[tuple[int, ...], ...]
-    arena: int
+    sections: tuple[int, ...]
+    arenas: tuple[int, ...]
+    kept: int = 0
     scratch: int = 0
     checks: tuple[Check, ...] = ()
     labels: tuple[Label, ...] = ()
     buffers: tuple[tuple[str, int, int, int, int], ...] = field(default=())
+
+    @property
+    def bases(self) -> int:
+        """How many bases addresses have."""
+        return first_kept(len(self.inputs), len(self.outputs)) + self.kept
+
+    def section_of(self, slots: Sequence[int]) -> int:
+        """The section of the program after which all these slots are known."""
+        return max(map(self._section, slots), default=0)
+
+    def _section(self, slot: int) -> int:
+        return self.symbols[slot].section if slot < len(self.symbols) else bisect_right(self.sections, slot)
+
     makers: tuple[str, ...] = field(default=())
     """The operators of the user's model that make the buffers, then those that make the outputs."""
 
@@ -146,9 +147,11 @@ def to_manifest(plan: Plan) -> tuple[dict[str, Any], bytes]:
         "symbols": [asdict(symbol) for symbol in plan.symbols],
         "results": list(plan.program.results),
         "slots": plan.slots,
-        "spans": [_span_out(span) for span in plan.spans],
+        "spans": [span_out(span) for span in plan.spans],
         "shapes": [list(shape) for shape in plan.shapes],
-        "arena": plan.arena,
+        "sections": list(plan.sections),
+        "arenas": list(plan.arenas),
+        "kept": plan.kept,
         "scratch": plan.scratch,
         "checks": [asdict(check) for check in plan.checks],
         "labels": [asdict(label) for label in plan.labels],
@@ -184,12 +187,14 @@ def from_manifest(data: Mapping[str, Any], block: NDArray[np.uint8]) -> Plan:
         arrays["steps"],
         arrays["argmap"],
         arrays["binds"],
-        tuple(_span_in(span) for span in data["spans"]),
+        tuple(span_in(span) for span in data["spans"]),
         tuple(map(tuple, data["shapes"])),
-        data["arena"],
+        tuple(data["sections"]),
+        tuple(data["arenas"]),
+        data["kept"],
         data["scratch"],
         tuple(Check(**check) for check in data["checks"]),
-        tuple(_label_in(label) for label in data["labels"]),
+        tuple(label_in(label) for label in data["labels"]),
         tuple(tuple(buffer) for buffer in data["buffers"]),
         tuple(data["makers"]),
     )
@@ -201,37 +206,3 @@ def _spec_out(spec: Spec) -> list[Any]:
 
 def _spec_in(data: list[Any]) -> Spec:
     return Spec(data[0], element_type(data[1]), tuple(data[2]))
-
-
-def _window_out(window: Window) -> list[Any]:
-    return [window.name, window.dtype.name, window.base, window.offset, list(window.shape), list(window.strides)]
-
-
-def _window_in(data: list[Any]) -> Window:
-    return Window(data[0], element_type(data[1]), data[2], data[3], tuple(data[4]), tuple(data[5]))
-
-
-def _span_out(span: Span) -> dict[str, Any]:
-    data: dict[str, Any] = {"begin": span.begin, "end": span.end}
-    if span.host:
-        data |= {
-            "host": span.host,
-            "reads": [*map(_window_out, span.reads)],
-            "writes": [*map(_window_out, span.writes)],
-        }
-        data["tensors"] = [*map(_window_out, span.tensors)]
-    if span.label:
-        data["label"] = asdict(span.label)
-    return data
-
-
-def _span_in(data: dict[str, Any]) -> Span:
-    label = _label_in(data["label"]) if "label" in data else None
-    reads = tuple(map(_window_in, data.get("reads", ())))
-    writes = tuple(map(_window_in, data.get("writes", ())))
-    tensors = tuple(map(_window_in, data.get("tensors", ())))
-    return Span(data["begin"], data["end"], data.get("host", ""), reads, writes, tensors, label)
-
-
-def _label_in(data: dict[str, Any]) -> Label:
-    return Label(tuple(data["source"]), data["kind"], data["tactic"], data["flops"], data["bytes"])

@@ -30,7 +30,7 @@ def too_large(plan: Plan, slots: Sequence[int], results: Sequence[int], limit: i
     """
     sizes = [*(slots[size] for _, _, size, _, _ in plan.buffers), *results]
     most = max(range(len(sizes)), key=sizes.__getitem__, default=-1)
-    needed = slots[plan.arena] + sum(results)
+    needed = max(slots[slot] for slot in plan.arenas) + sum(results)
     part = f", {sizes[most]} of them for one result" if most >= 0 else ""
     return LimitError(
         f"the call needs {needed} bytes{part}, and {limit} is the most",

@@ -160,15 +160,15 @@ class TappedContext(Context):
         values = self._taps.program.run([self.sizes[name] for name in self._taps.symbols])
         self._slots = np.array(values, np.int64)
         super()._walk(frame)
+        self.sizes = {one.name: int(self._invocation.frame[at]) for at, one in enumerate(self._plan.symbols)}
         for number in range(len(self._plan.spans)):
             self.passed(-1 - number)
         self.passed(_LAST)
 
     def entering(self, step: int) -> None:
         """Read what the host steps before the native span that begins at a step have made."""
-        for number, span in enumerate(self._plan.spans):
-            if span.is_native and span.begin == step:
-                return
+        begins = [span.begin if span.is_native else -1 for span in self._plan.spans]
+        for number in range(begins.index(step) if step in begins else 0):
             self.passed(-1 - number)
 
     def passed(self, step: int) -> None:

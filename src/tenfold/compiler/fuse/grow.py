@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tenfold.compiler.fuse.legality import Site, joins_row, row_axes, same_shape
-from tenfold.compiler.layout import SOURCES, VIEW_OPS, Layout
+from tenfold.compiler.layout import SOURCES, Layout, is_view, of_objects
 from tenfold.compiler.views import Shape
+from tenfold.ir import unknown
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
 from tenfold.ops.control import If, Loop, Scan
@@ -60,8 +61,9 @@ class Growth:
         self.groups: list[Group | None] = []
         self.of: dict[Node, Group] = {}
         self.refusals: list[NotFused] = []
+        self.deciders = unknown.deciders(graph.nodes)
         for node in graph.nodes:
-            if not isinstance(node.op, (Constant, Concat, *VIEW_OPS)) and not self._is_inline(node):
+            if not _is_placed(node) and not self._is_inline(node):
                 self._take(node)
         self._absorb_producers()
 
@@ -83,13 +85,14 @@ class Growth:
         node = value.producer
         if node is None or isinstance(node.op, Constant):
             return set()
-        if isinstance(node.op, (Concat, *VIEW_OPS)):
-            return set().union(*(self.needs(one) for one in node.inputs))
-        found = self.of.get(node)
-        return {found} if found else set()
+        if _is_placed(node):
+            return set().union(*(self.needs(one) for one in node.inputs), self._decided_before(node))
+        if node in self.of:
+            return {self.of[node]}
+        return set().union(*(self.needs(one) for one in node.inputs), self._decided_before(node))
 
     def _take(self, node: Node) -> None:
-        needed = set().union(*(self.needs(value) for value in node.inputs))
+        needed = set().union(*(self.needs(value) for value in node.inputs), self._decided_before(node))
         for group in self._candidates(node):
             reason = self._refusal(node, group, needed)
             if reason is None:
@@ -98,9 +101,16 @@ class Growth:
             self.refusals.append(NotFused(_name(group.nodes[-1]), _name(node), reason))
         self._start(node, needed)
 
+    def _decided_before(self, node: Node) -> set[Group]:
+        """The groups that decide sizes which a node needs and does not see in its inputs."""
+        if not self.deciders:
+            return set()
+        makers = (self.deciders.get(name) for name in unknown.needed_by(node))
+        return {self.of[maker] for maker in makers if maker in self.of}
+
     def _candidates(self, node: Node) -> list[Group]:
         """Groups of the node's producers, views aside: anchors before plain work, later ones first."""
-        if isinstance(node.op, ALONE):
+        if isinstance(node.op, ALONE) or of_objects(node):
             return []
         producers = {self.of[behind] for behind in map(_behind_views, node.inputs) if behind in self.of}
         return sorted(producers | self._beside(node), key=lambda group: (group.anchor is None, -group.number))
@@ -118,8 +128,8 @@ class Growth:
             return "something else that it needs waits for that kernel"
         if group.anchor is not None and isinstance(group.anchor.op, ALONE):
             return "results of a branch or loop are joined in memory"
-        if group.anchor is not None and len(group.anchor.outputs) > 1:
-            return f"{group.anchor.op.name} has several results, and no site after them"
+        if self._is_closed(group):
+            return f"{group.nodes[-1].op.name} has several results or sizes of its own, and no site after them"
         if any(group in self.needs(v) and v.producer not in group.nodes for v in node.inputs):
             return "it sees a result of that kernel through a view"
         site = Site(node, group.domain, group.axes, self._inside(node, group))
@@ -134,6 +144,11 @@ class Growth:
         if not same_shape(node.outputs[0].type.shape, group.domain):
             return "it walks another domain"
         return None
+
+    def _is_closed(self, group: Group) -> bool:
+        """True for what nothing joins: several results, objects, sizes that follow from the data."""
+        several = group.anchor is not None and len(group.anchor.outputs) > 1
+        return several or of_objects(group.nodes[0]) or group.nodes[-1] in self.deciders.values()
 
     def _inside(self, node: Node, group: Group) -> tuple[Value, ...]:
         return tuple(v for v in node.inputs if v.producer in self.of and self.of[v.producer] is group)
@@ -204,6 +219,8 @@ class Growth:
         if len(users) != 1:
             return None
         (target,) = users
+        if of_objects(target.nodes[0]):
+            return None
         takes = target.anchor is None or target.is_row or self._feeds_epilogue(group, target)
         return target if takes and not (target.anchor and isinstance(target.anchor.op, ALONE)) else None
 
@@ -236,10 +253,16 @@ def is_pointwise(node: Node) -> bool:
     return node.op.elementwise or isinstance(node.op, Pick)
 
 
+def _is_placed(node: Node) -> bool:
+    """True for what no kernel computes: constants, views, and concatenations, whose parts are written into place."""
+    joined = isinstance(node.op, Concat) and not node.output.type.dtype.is_object
+    return joined or isinstance(node.op, Constant) or is_view(node)
+
+
 def _behind_views(value: Value) -> Node | None:
     """The node that computes what a value shows."""
     node = value.producer
-    while node is not None and isinstance(node.op, VIEW_OPS):
+    while node is not None and is_view(node):
         node = node.inputs[0].producer
     return node
 

@@ -20,12 +20,15 @@ from tenfold.errors import LimitError, OutOfMemory
 
 PAGE = mmap.PAGESIZE
 _NORESERVE = 0x4000
+_MAY_MOVE = 1
 _FAILED = ctypes.c_void_p(-1).value
 
 system = ctypes.CDLL(None, use_errno=True)
 system.mmap.restype = ctypes.c_void_p
 system.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
 system.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+system.mremap.restype = ctypes.c_void_p
+system.mremap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2, ctypes.c_int]
 system.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
@@ -49,7 +52,7 @@ def fresh_pages(size: int) -> int:
 
 
 class Arena:
-    """One growing block of memory. Its address changes only when it grows, and then its contents are lost.
+    """One growing block of memory. Its address changes only when it grows; `reserve` then loses its contents.
 
     `limit` is the most bytes it may take; None for no limit.
     """
@@ -63,18 +66,41 @@ class Arena:
     def reserve(self, size: int) -> int:
         """The block's address, after making it at least `size` bytes; LimitError past the limit, or OutOfMemory."""
         if size > self.size:
-            if self._limit is not None and size > self._limit:
-                raise LimitError(
-                    f"a call needs {size} bytes of memory, and the limit is {self._limit}",
-                    argument="memory_limit",
-                    remedy="raise memory_limit or use smaller inputs",
-                )
+            self._require(size)
             self.close()
             size += -size % PAGE
-            self.address, self.size = fresh_pages(size), size
-            self._free = weakref.finalize(self, system.munmap, self.address, self.size)
-            self._free.atexit = False
+            self._own(fresh_pages(size), size)
         return self.address
+
+    def grow(self, size: int) -> int:
+        """As `reserve`, but what the block holds stays. It grows by half at least, as far as the limit allows."""
+        if size <= self.size:
+            return self.address
+        self._require(size)
+        if not self.size:
+            return self.reserve(size)
+        size = max(size, min(self.size * 3 // 2, self._limit or sys.maxsize))
+        size += -size % PAGE
+        moved = system.mremap(self.address, self.size, size, _MAY_MOVE)
+        if moved == _FAILED:
+            raise OutOfMemory(f"the system gave no {size} bytes", remedy="use smaller inputs")
+        if self._free:
+            self._free.detach()
+        self._own(int(moved), size)
+        return self.address
+
+    def _require(self, size: int) -> None:
+        if self._limit is not None and size > self._limit:
+            raise LimitError(
+                f"a call needs {size} bytes of memory, and the limit is {self._limit}",
+                argument="memory_limit",
+                remedy="raise memory_limit or use smaller inputs",
+            )
+
+    def _own(self, address: int, size: int) -> None:
+        self.address, self.size = address, size
+        self._free = weakref.finalize(self, system.munmap, address, size)
+        self._free.atexit = False
 
     def view(self, offset: int, size: int) -> NDArray[np.uint8]:
         """`size` bytes at `offset` as an array that lives no longer than the block."""

@@ -31,8 +31,8 @@ class Hosted:
     ) -> None:
         """Copy down, run, copy up; `address(base, slot)` finds the GPU's memory."""
         span = self._span
-        ranges = {(one.base, one.offset): (0, 0) for one in (*span.reads, *span.writes)}
-        for window in (*span.reads, *span.writes):
+        ranges = {(one.base, one.offset): (0, 0) for one in (*span.reads, *span.written)}
+        for window in (*span.reads, *span.written):
             low, high = extent(window, slots)
             before = ranges[window.base, window.offset]
             ranges[window.base, window.offset] = (min(low, before[0]), max(high, before[1]))
@@ -47,7 +47,7 @@ class Hosted:
             return int(mirrors[base, offset].ctypes.data - ranges[base, offset][0])
 
         self._step.run(slots, mirrored, sizes, cancel)
-        for key in _keys(span.writes):
+        for key in _keys(span.written):
             mirror = mirrors[key]
             self._driver.upload(address(*key) + ranges[key][0], mirror.ctypes.data, mirror.nbytes, stream)
         self._driver.synchronize(stream)
