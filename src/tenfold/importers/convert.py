@@ -352,7 +352,8 @@ def report(missing: Sequence[Missing]) -> UnsupportedError:
     for (domain, kind, version, reason), labels in sorted(places.items()):
         shown = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
         why = f": {reason}" if reason else ""
-        lines.append(f"  {domain or 'ai.onnx'}.{kind} (opset {version}) at {shown}{why}")
+        written = f" (opset {version})" if version else ""
+        lines.append(f"  {domain or 'ai.onnx'}.{kind}{written} at {shown}{why}")
     return UnsupportedError(
         f"{len(places)} operator(s) of this model cannot be imported\n" + "\n".join(lines),
         operator=missing[0].label,
