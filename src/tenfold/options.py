@@ -33,7 +33,8 @@ class Options:
             close = get_close_matches(str(self.precision), PRECISIONS, 1)
             advice = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRECISIONS)}"
             raise OptionError(f"no such precision: {self.precision!r}", argument="precision", remedy=advice)
-        if self.precision not in BUILT_PRECISIONS:
+        on_cpu = any(target.kind == "cpu" for target in self.targets)
+        if on_cpu and self.precision not in BUILT_PRECISIONS:
             raise OptionError(
                 f"precision {self.precision!r} is not built on CPUs yet",
                 argument="precision",

@@ -87,6 +87,11 @@ class Kernel:
     scratch: int = 0
     workspace: Size = 0
 
+    @property
+    def takes_workspace(self) -> bool:
+        """Whether a stage is given an address in the workspace."""
+        return any(isinstance(one, Workspace) for stage in self.stages for one in stage.arguments)
+
 
 class Strategy(Protocol):
     """One way of making kernels; the tuner sees only this."""

@@ -124,7 +124,7 @@ class Scheduler:
         reads, writes = operands(item.region)
         for operand in (*writes, *reads):
             self._touch(operand.value, clock)
-        if any(isinstance(one, Workspace) for stage in item.kernel.stages for one in stage.arguments):
+        if item.kernel.takes_workspace:
             size = if_run(self.guards, item.kernel.workspace)
             self.workspaces[item] = Buffer("workspace", size, clock, clock, self.sections.latest(size))
 

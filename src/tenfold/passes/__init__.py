@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from tenfold.ir import dtype as dt
 from tenfold.options import Options
 from tenfold.passes.absorb import ABSORB
 from tenfold.passes.algebra import CANONICAL, MERGING
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
 from tenfold.passes.movement import MOVEMENT
+from tenfold.passes.narrow import Narrow
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
@@ -32,15 +34,18 @@ PORTABLE = Pipeline(
 CPU = Pipeline()
 """What is done for CPUs besides: nothing. Storage orders are chosen with the regions, not written into the graph."""
 
-CUDA = Pipeline()
-"""What is done for NVIDIA GPUs besides: nothing."""
+NARROW = {
+    dtype.name: Pipeline(Narrow(dtype), CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
+    for dtype in (dt.f16, dt.bf16)
+}
+"""What is done for GPUs besides, where 16 bits are asked for."""
 
 
 def for_precision(options: Options) -> Pipeline:
     """The passes before PORTABLE that an option of precision asks for."""
-    return {"model": Pipeline(), "f32": Pipeline(Widen())}[options.precision]
+    return Pipeline(Widen()) if options.precision == "f32" else Pipeline()
 
 
 def for_target(target: Target, options: Options) -> Pipeline:
     """The passes that follow PORTABLE for a target."""
-    return {"cpu": CPU, "cuda": CUDA}[target.kind]
+    return CPU if target.kind == "cpu" else NARROW.get(options.precision, Pipeline())

@@ -10,6 +10,7 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import emit, grid, site
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
+from tenfold.codegen.cuda.guess import Tile
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, descriptor, launch, number, numbers, place
 from tenfold.codegen.cuda.site import Site, site_of, slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
@@ -21,6 +22,7 @@ from tenfold.ops.conv import Conv
 from tenfold.ops.matmul import MatMul
 from tenfold.target import Target
 
+_USUAL = 4096
 FEW_ROWS = 64
 """Up to so many rows a product is as fast as its matrix is read."""
 
@@ -256,7 +258,8 @@ class Persistent:
         refused = _by_copy(problem)
         if refused:
             return refused
-        return [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize)]
+        found = [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize)]
+        return sorted(found, key=lambda one: _guess(one, problem, arch))
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of at most a block a multiprocessor."""
@@ -313,6 +316,15 @@ def _shapes(name: str) -> list[Tactic]:
     return [Tactic(name, tuple(zip(names, row, strict=True))) for row in rows]
 
 
+def _guess(tactic: Tactic, problem: Problem, arch: Arch) -> float:
+    given = dict(tactic.parameters)
+    m, n, k, slices, stages = (int(given.get(name, 1)) for name in ("m", "n", "k", "slices", "stages"))
+    rows, columns, terms = (dim.bounds(size)[1] or _USUAL for size in (problem.m, problem.n, problem.k))
+    tile = Tile(m, n, k, slices, stages, problem.a.dtype.itemsize)
+    stack = dim.bounds(dim.product(problem.batch))[1] or 1
+    return tile.nanoseconds(rows * stack, columns, terms, arch) + (0 if given.get("copied", 1) else 100)
+
+
 def _fits(tactic: Tactic, arch: Arch, itemsize: int) -> bool:
     m, n, k, stages, halves, blocks = (int(tactic[one]) for one in ("m", "n", "k", "stages", "halves", "blocks"))
     return (stages * (m + n) * k + m * n // halves) * itemsize * blocks <= arch.shared
@@ -347,7 +359,8 @@ class Sliced:
         copied = arch.tensor_copy and _by_copy(problem) is None
         names = ("m", "n", "k", "slices", "stages", "warps", "copied")
         found = [one for one in _tiles(problem) if (one[0] + one[1]) * one[2] * one[4] <= room and copied >= one[-1]]
-        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
+        tactics = [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
+        return sorted(tactics, key=lambda one: _guess(one, problem, arch))
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch; counters and a workspace of partial sums."""

@@ -61,6 +61,11 @@ class CudaKernel(Kernel):
     launches: tuple[Launch, ...]
     zeroed: Size = 0
 
+    @property
+    def takes_workspace(self) -> bool:
+        """Whether a launch is given an address in the workspace."""
+        return any(isinstance(one, Workspace) for launch in self.launches for one in launch.arguments)
+
 
 @dataclass(frozen=True, eq=False)
 class Given:

@@ -81,7 +81,7 @@ class _Worker:
 
 
 class GpuPool:
-    """Up to `size` compile workers for one compute capability, started when first needed. Use it as a context manager."""
+    """Up to `size` compile workers for one compute capability, started when first needed. A context manager."""
 
     def __init__(self, size: int, sm: int, store: Store) -> None:
         self._size, self._sm, self._store = max(1, size), sm, store

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tenfold.codegen.cpu.pool import CompilePool, Told
@@ -13,6 +15,7 @@ from tenfold.codegen.cuda.program import Binary, Failure, Program, Word, words
 from tenfold.compiler.backend import MachineCode
 from tenfold.compiler.device.schedule import DeviceScheduler
 from tenfold.compiler.items import Item, Piece, kernels
+from tenfold.compiler.tune import Chosen
 from tenfold.errors import UnsupportedError
 from tenfold.ops.attention import Attention
 from tenfold.target import Target
@@ -31,18 +34,43 @@ class GpuBackend:
     ) -> MachineCode:
         """Compile every program of the pieces; UnsupportedError for one that Triton refuses."""
         arch = arch_of(target)
+        with GpuPool(len(os.sched_getaffinity(0)), arch.sm, pool.cache) as compiler:
+            made = _compiled(list(kernels(items)), target, compiler, tell)
         programs = list(dict.fromkeys(program for piece in kernels(items) for program in programs_of(piece)))
-        with GpuPool(pool.size, arch.sm, pool.cache) as compiler:
-            made = compiler.compile(programs, tell)
-        for program, binary in made.items():
-            problem = refusal(binary, arch.shared)
-            if problem:
-                raise UnsupportedError(f"a GPU kernel was not made: {problem}\n{program.kernel}")
         binaries = [(program, binary) for program in programs if isinstance(binary := made[program], Binary)]
         code, functions = functions_of(binaries)
         entries = {program: number for number, (program, _) in enumerate(binaries)}
         manifest = {"functions": functions, "processors": arch.processors}
         return MachineCode(entries, {"code": code}, manifest, f"{len(functions)} functions, {len(code)} bytes of code")
+
+
+def _compiled(
+    pieces: Sequence[Piece], target: Target, compiler: GpuPool, tell: Told | None
+) -> dict[Program, Binary | Failure]:
+    """Machine code for all pieces; one that cannot be made gives way to the next candidate of its piece."""
+    made: dict[Program, Binary | Failure] = {}
+    shared = arch_of(target).shared
+    while True:
+        made |= compiler.compile([one for piece in pieces for one in programs_of(piece) if one not in made], tell)
+        problems = {piece: refusal(made[one], shared) for piece in pieces for one in programs_of(piece)}
+        refused = {piece: problem for piece, problem in problems.items() if problem}
+        if not refused:
+            return made
+        for piece, problem in refused.items():
+            _take_next(piece, problem, target)
+
+
+def _take_next(piece: Piece, problem: str, target: Target) -> None:
+    """The next candidate's kernel for a piece; UnsupportedError if there is none left."""
+    candidates = piece.candidates if isinstance(piece, Chosen) else ()
+    names = [str(tactic) for _, tactic in candidates]
+    following = names.index(piece.tactic) + 1 if piece.tactic in names else len(names)
+    if following >= len(names):
+        raise UnsupportedError(f"no kernel for {piece.label.kind} was made: {problem}", remedy="report this")
+    strategy, tactic = candidates[following]
+    piece.refused += ((piece.tactic, problem),)
+    piece.kernel, piece.tactic = strategy.build(piece.region, tactic, target), str(tactic)
+    piece.label = replace(piece.label, tactic=str(tactic))
 
 
 def programs_of(piece: Piece) -> list[Program]:

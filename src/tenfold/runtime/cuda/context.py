@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from tenfold.runtime.cuda.launches import Launches, Slots, addressed
 from tenfold.runtime.cuda.memory import Block, Staging
 from tenfold.runtime.cuda.resident import Resident
 from tenfold.runtime.frame import Frame
+from tenfold.runtime.host import HostStep
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, counters_base
 from tenfold.runtime.profile import Profile, Step, in_order
 
@@ -134,7 +136,7 @@ class DeviceContext(Context):
         """The launches and host steps of a frame, remembered."""
         found = self._graphs.get(frame)
         if found is None:
-            found = [self._made(span, frame) for span, _ in self.engine.spans]
+            found = [self._made(span, step, frame) for span, step in self.engine.spans]
             self._graphs[frame] = found
             if len(self._graphs) > REMEMBERED:
                 self._driver.synchronize(self._last)
@@ -143,10 +145,10 @@ class DeviceContext(Context):
         self._graphs.move_to_end(frame)
         return found
 
-    def _made(self, span: Span, frame: Frame) -> Launches | Hosted:
-        if span.is_native:
+    def _made(self, span: Span, step: HostStep | None, frame: Frame) -> Launches | Hosted:
+        if step is None:
             return Launches(self._driver, self._resident.functions, self._plan, span, frame.slots)
-        return Hosted(self._driver, span, self.engine)
+        return Hosted(self._driver, span, step, self.engine.weights)
 
     def _part(self, part: Launches | Hosted, frame: Frame, stream: Any) -> None:
         if self._cancel[0]:
@@ -216,7 +218,7 @@ class DeviceContext(Context):
             part.launch_one(number, stream)
             self._driver.record(marks[number + 1], stream)
         self._driver.synchronize(stream)
-        times = [self._driver.seconds(a, b) for a, b in zip(marks, marks[1:], strict=False)]
+        times = [self._driver.seconds(a, b) for a, b in itertools.pairwise(marks)]
         for mark in marks:
             self._driver.close_event(mark)
         starts = begin + np.cumsum([0.0, *times])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.host import HostStep
 from tenfold.runtime.plan import WEIGHTS, Span, Window
 
-if TYPE_CHECKING:
-    from tenfold.runtime.engine import Engine
-
 Slots = NDArray[np.int64]
 Address = Callable[[int, int], int]
 
@@ -22,9 +19,8 @@ Address = Callable[[int, int], int]
 class Hosted:
     """One host step; every window it looks through gets a mirror on the host."""
 
-    def __init__(self, driver: Driver, span: Span, engine: Engine) -> None:
-        self._driver, self._span, self._weights = driver, span, engine.weights
-        self._step = HostStep(span)
+    def __init__(self, driver: Driver, span: Span, step: HostStep, weights: NDArray[np.uint8]) -> None:
+        self._driver, self._span, self._step, self._weights = driver, span, step, weights
 
     def run(
         self, slots: Slots, address: Address, sizes: Mapping[str, int], cancel: NDArray[np.int64], stream: Any

@@ -1,0 +1,78 @@
+"""The networks that are measured: a model, inputs, and what f32 gives for them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.models import light
+
+Array = np.ndarray
+
+
+@dataclass
+class Network:
+    """`exact` gives the outputs, or the outputs' first rows."""
+
+    model: Any
+    inputs: Sequence[Array]
+    exact: Callable[[], Sequence[Array]]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def reference(model: bytes | str, inputs: Sequence[Array]) -> Sequence[Array]:
+    """ONNX Runtime on this machine's CPU, in f32."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+    found: Sequence[Array] = session.run(None, dict(zip(names, inputs, strict=True)))
+    return found
+
+
+def image_network(name: str, batch: int) -> Network:
+    """One of onnx's light graphs, its weights drawn; all of the batch's answers are checked, one after the other."""
+    path = light.load(name)
+    ((key, image),) = light.image(path).items()
+    images = np.random.default_rng(3).standard_normal((batch, *image.shape[1:]), np.float32)
+
+    def exact() -> Sequence[Array]:
+        some = [reference(str(path), [images[n : n + 1]])[0] for n in range(min(batch, 2))]
+        rest = [np.zeros((0, *some[0].shape[1:]), np.float32)]
+        return [np.concatenate([*some, *rest])]
+
+    return Network(str(path), [images], exact, {"shapes": {key: (batch, *image.shape[1:])}})
+
+
+def perceptron(batch: int) -> Network:
+    """784-256-10 with softmax."""
+    random = np.random.default_rng(1)
+    sizes = (784, 256, 10)
+    weights, nodes, last = [], [], "x"
+    for number, (m, n) in enumerate(itertools.pairwise(sizes)):
+        weights.append(numpy_helper.from_array((random.standard_normal((m, n)) / m**0.5).astype("f4"), f"w{number}"))
+        weights.append(numpy_helper.from_array(random.standard_normal(n).astype("f4"), f"b{number}"))
+        nodes += [
+            helper.make_node("MatMul", [last, f"w{number}"], [f"p{number}"]),
+            helper.make_node("Add", [f"p{number}", f"b{number}"], [f"s{number}"]),
+            helper.make_node("Relu" if number == 0 else "Softmax", [f"s{number}"], [f"r{number}"]),
+        ]
+        last = f"r{number}"
+    value = helper.make_tensor_value_info
+    ends = [value("x", TensorProto.FLOAT, ["n", 784])], [value(last, TensorProto.FLOAT, ["n", 10])]
+    graph = helper.make_graph(nodes, "mlp", *ends, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    inputs = [random.standard_normal((batch, 784)).astype("f4")]
+    return Network(model, inputs, lambda: reference(model, inputs))
+
+
+NETWORKS: dict[str, Callable[[int], Network]] = {
+    "mlp": perceptron,
+    "resnet50": lambda batch: image_network("resnet50", batch),
+    "squeezenet": lambda batch: image_network("squeezenet", batch),
+    "densenet121": lambda batch: image_network("densenet121", batch),
+}

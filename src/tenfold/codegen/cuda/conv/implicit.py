@@ -1,0 +1,176 @@
+"""Convolutions as products that gather their rows: windows of any stride, dilation, padding and grouping.
+
+A row of the product is a window, a column an output channel, a term one tap of one channel. Terms come channel by
+channel within each tap; where channels are few, taps and channels are one axis of terms (`FLAT`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+
+from tenfold.codegen.cuda import grid, site
+from tenfold.codegen.cuda.arch import Arch, arch_of
+from tenfold.codegen.cuda.conv.shape import Shape, shape_of
+from tenfold.codegen.cuda.guess import Tile
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place
+from tenfold.codegen.cuda.site import site_of, slices_of
+from tenfold.codegen.region import Anchored, Region
+from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.target import Target
+
+FEW_CHANNELS = 16
+"""Below so many channels a group, taps and channels are one axis of terms."""
+
+
+@triton.jit
+def corner(row, out_sizes, strides, pads):
+    """Of each window: the image, and where its first tap lies along the three axes, which may be outside."""
+    at = grid.positions(row, out_sizes)
+    return at[0], at[1] * strides[0] - pads[0], at[2] * strides[1] - pads[1], at[3] * strides[2] - pads[2]
+
+
+@triton.jit
+def reaches(low, step, size):
+    """Whether a place lies within an axis."""
+    return (low + step >= 0) & (low + step < size)
+
+
+@triton.jit
+def implicit(
+    x, w, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
+    in_sizes, out_sizes, strides, dilations, pads, body: tl.constexpr, output_kinds: tl.constexpr,
+    extra_kinds: tl.constexpr, T1: tl.constexpr, T2: tl.constexpr, TAPS: tl.constexpr, GROUPS: tl.constexpr,
+    FLAT: tl.constexpr, INSIDE: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr,
+    TF32: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    """A block sums one slice of the terms of one tile. `n` columns, `k` channels a group; `x` is (address, strides of
+    image, channel and three axes), `w` (address, strides of column, tap and channel); T1 and T2 taps along the last two
+    axes. INSIDE: no window leaves the image.
+    """
+    grid.wait(EARLY)
+    tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
+    across = tl.cdiv(n, N)
+    high, wide = site.tile_of(tile, tl.cdiv(m, M), across * GROUPS, 8)
+    group, left = wide // across, (wide % across) * N
+    row, column = high * M + tl.arange(0, M), left + tl.arange(0, N)
+    image, d, h, v = corner(tl.minimum(row, m - 1), out_sizes, strides, pads)
+    window = image.to(tl.int64) * x[1][0] + group * k * x[1][1] + d * x[1][2] + h * x[1][3] + v * x[1][4]
+    x_rows = x[0] + window[:, None]
+    w_columns = w[0] + ((group * n + tl.minimum(column, n - 1)) * w[1][0])[None, :]
+    steps = tl.cdiv(TAPS * k, K) if FLAT else TAPS * tl.cdiv(k, K)
+    share = tl.cdiv(steps, SLICES)
+    acc = tl.zeros((M, N), tl.float32)
+    for step in range(part * share, tl.minimum(part * share + share, steps)):
+        if FLAT:
+            term = step * K + tl.arange(0, K)
+            tap, channel = term // k, term % k
+            inside = (tap < TAPS)[None, :]
+        else:
+            tap = step // tl.cdiv(k, K)
+            channel = (step % tl.cdiv(k, K)) * K + tl.arange(0, K)
+            inside = (channel < k)[None, :]
+        a, b, c = tap // (T1 * T2) * dilations[0], tap // T2 % T1 * dilations[1], tap % T2 * dilations[2]
+        terms = channel * x[1][1] + (a * x[1][2] + b * x[1][3] + c * x[1][4])
+        w_terms = channel * w[1][2] + tap * w[1][1]
+        y = tl.load(w_columns + w_terms[:, None], mask=tl.trans(inside), other=0)
+        if not INSIDE:
+            if FLAT:
+                inside = inside & reaches(d[:, None], a[None, :], in_sizes[0])
+                inside = inside & reaches(h[:, None], b[None, :], in_sizes[1])
+                inside = inside & reaches(v[:, None], c[None, :], in_sizes[2])
+            else:
+                reached = reaches(d, a, in_sizes[0]) & reaches(h, b, in_sizes[1]) & reaches(v, c, in_sizes[2])
+                inside = inside & reached[:, None]
+        values = tl.load(x_rows + terms[None, :], mask=inside, other=0)
+        acc = grid.dot(values, y, acc, TF32)
+    grid.release(EARLY)
+    begin = group * n
+    site.conclude(
+        acc, tile, part, partial, counters, row, begin + column, m, begin + n, outputs, extra, gathered, uniforms,
+        row_sizes, body, output_kinds, extra_kinds, M, N, SLICES,
+    )  # fmt: skip
+
+
+class Implicit:
+    """Every convolution in floats of up to three axes."""
+
+    name = "implicit"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """Tile shapes and slices, the best guess first."""
+        shape = shape_of(region)
+        if isinstance(shape, Refusal):
+            return shape
+        arch = arch_of(target)
+        room = arch.shared // shape.x.dtype.itemsize
+        found = [one for one in _tiles(shape, arch) if (one[0] + one[1]) * one[2] * one[4] <= room]
+        names = ("m", "n", "k", "slices", "stages", "warps")
+        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """One launch; counters and a workspace of partial sums."""
+        shape = shape_of(region)
+        assert isinstance(shape, Shape) and isinstance(region, Anchored)
+        M, N, K, slices = (int(tactic[name]) for name in ("m", "n", "k", "slices"))
+        out = site_of(region, shape.axes)
+        tiles = dim.ceildiv(shape.m, M) * dim.ceildiv(shape.n, N) * shape.groups
+        sums, room, zeroed = slices_of(tiles, M, N, slices)
+        beside = out.fillings()
+        bodies = ("body", "output_kinds", "extra_kinds")
+        fillings: dict[str, Filling] = {
+            "x": (place(shape.x), numbers(shape.x.strides)),
+            "w": (place(shape.w), numbers(shape.w_strides)),
+            **sums,
+            **{name: one for name, one in beside.items() if name not in bodies},
+            **{"m": number(shape.m), "n": number(shape.n), "k": number(shape.k)},
+            "in_sizes": numbers(shape.x.shape[2:]),
+            "out_sizes": numbers(shape.out_sizes),
+            "strides": shape.strides,
+            "dilations": shape.dilations,
+            "pads": numbers(shape.pads),
+            **{name: beside[name] for name in bodies},
+            **{"T1": shape.taps[1], "T2": shape.taps[2], "TAPS": math.prod(shape.taps), "GROUPS": shape.groups},
+            **{"FLAT": int(_flat(shape)), "INSIDE": int(shape.inside)},
+            **{"M": M, "N": N, "K": K, "SLICES": slices},
+            **{"TF32": int("tf32" in target.extras), "EARLY": int(arch_of(target).early)},
+        }
+        warps, stages = int(tactic["warps"]), int(tactic["stages"])
+        made = launch(f"{__name__}:implicit", tiles * slices, fillings, warps, stages)
+        return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def _flat(shape: Shape) -> bool:
+    return shape.k < FEW_CHANNELS and math.prod(shape.taps) > 1
+
+
+def _tiles(shape: Shape, arch: Arch) -> list[tuple[int, ...]]:
+    """(m, n, k, slices, stages, warps), those first that keep the machine busy."""
+    terms = math.prod(shape.taps) * shape.k
+    columns = grid.power_of_two(shape.n)
+    if shape.x.dtype is dt.f32:
+        return [(64, max(16, min(columns, 64)), 16 if shape.k < 32 else 32, 1, 3, 4), (32, 32, 16, 1, 2, 4)]
+    k = 16 if not _flat(shape) and shape.k < 32 else 32 if shape.k < 64 or _flat(shape) else 64
+    found = [
+        (m, n, k, slices, stages, 8 if m * n >= 128 * 128 else 4)
+        for m in (64, 128)
+        for n in (32, 64, 128)
+        for slices in (1, 2, 4, 8)
+        for stages in (3, 4)
+        if n <= max(32, columns) and (slices == 1 or slices * 2 * k <= terms)
+    ]
+    rows = dim.bounds(shape.m)[1] or 1 << 16
+
+    def guess(one: tuple[int, ...]) -> float:
+        m, n, depth, slices, stages, _ = one
+        return Tile(m, n, depth, slices, stages).nanoseconds(rows, shape.n * shape.groups, terms, arch)
+
+    return sorted(found, key=guess)
+
+
+STRATEGY = Implicit()

@@ -1,0 +1,126 @@
+"""Small networks on the emulated GPU, beside the interpreter; each is built as one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+import tenfold
+from tenfold import ops
+from tenfold.ir import dtype as dt
+from tenfold.ir.graph import Graph, Value
+from tenfold.ir.interpret import Interpreter
+from tenfold.ir.tensor import Tensor
+from tenfold.ir.type import Type
+from tests.runtime.cuda.emulated import FakeDriver, emulate
+
+from tenfold.codegen.cuda import strategies  # isort: skip
+
+RNG = np.random.default_rng(11)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    return emulate(monkeypatch)
+
+
+def weight(*shape: int, dtype: dt.DType = dt.f16) -> Value:
+    value: Value = ops.Constant(Tensor((RNG.standard_normal(shape) / 4).astype(dtype.numpy)))()
+    return value
+
+
+def held(
+    shapes: Sequence[tuple[int, ...]], make: Callable[..., Value | tuple[Value, ...]], dtype: dt.DType = dt.f16,
+    tolerance: float = 4e-3, hosted: int = 0,
+) -> tenfold.Engine:  # fmt: skip
+    """The engine of a graph agrees with the interpreter norm-wise on random inputs."""
+    graph = Graph()
+    inputs = [graph.input(f"x{number}", Type(dtype, shape)) for number, shape in enumerate(shapes)]
+    made = make(*inputs)
+    outputs = made if isinstance(made, tuple) else (made,)
+    graph.set_outputs(outputs, [f"y{number}" for number in range(len(outputs))])
+    engine = tenfold.build(graph, target="cuda:sm_90", cache=False)
+    assert [region["tier"] for region in engine.report["regions"]].count("host") == hosted, engine.report["regions"]
+    arrays = [RNG.standard_normal(shape).astype(dtype.numpy) for shape in shapes]
+    wanted = Interpreter({}).call(graph, arrays)
+    with engine.context() as context:
+        for found, exact in zip(context.run(arrays).values(), wanted, strict=True):
+            assert found.shape == exact.shape and found.dtype == exact.dtype
+            distance = np.linalg.norm(found.astype(np.float64) - exact.astype(np.float64))
+            assert distance <= tolerance * max(np.linalg.norm(exact.astype(np.float64)), 1e-3)
+    return engine
+
+
+def conv(x: Value, o: int, k: int = 3, stride: int = 1, pad: int = 0, dilation: int = 1, groups: int = 1) -> Value:
+    axes, channels = x.type.rank - 2, x.type.shape[1]
+    assert isinstance(channels, int)
+    w = weight(o, channels // groups, *(k,) * axes, dtype=x.type.dtype)
+    value: Value = ops.Conv(*((one,) * axes for one in (stride, dilation, pad, pad)), groups)(x, w)
+    return value
+
+
+def bias(x: Value) -> Value:
+    channels = x.type.shape[1]
+    assert isinstance(channels, int)
+    value: Value = ops.Add()(x, weight(1, channels, *(1,) * (x.type.rank - 2), dtype=x.type.dtype))
+    return value
+
+
+CONVOLUTIONS: dict[str, tuple[tuple[int, ...], Callable[[Value], Value]]] = {
+    "3x3": ((1, 32, 9, 7), lambda x: ops.Relu()(bias(conv(x, 24, pad=1)))),
+    "strided": ((2, 16, 10, 9), lambda x: conv(x, 40, stride=2, pad=1)),
+    "1x1": ((2, 24, 5, 6), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
+    "1x1 strided": ((1, 24, 6, 6), lambda x: conv(x, 16, k=1, stride=2)),
+    "first": ((1, 3, 20, 18), lambda x: ops.Relu()(bias(conv(x, 16, k=7, stride=2, pad=3)))),
+    "dilated": ((1, 16, 11, 11), lambda x: conv(x, 16, dilation=2, pad=2)),
+    "grouped": ((1, 32, 6, 6), lambda x: conv(x, 48, pad=1, groups=2)),
+    "depthwise": ((1, 24, 9, 8), lambda x: ops.Relu()(bias(conv(x, 24, pad=1, groups=24)))),
+    "depthwise strided": ((2, 16, 9, 8), lambda x: conv(x, 16, k=5, stride=2, pad=2, groups=16)),
+    "multiplied": ((1, 8, 6, 6), lambda x: conv(x, 16, pad=1, groups=8)),
+    "1-D": ((2, 16, 19), lambda x: conv(x, 24, k=5, pad=2)),
+    "3-D": ((1, 8, 4, 5, 4), lambda x: conv(x, 16, pad=1)),
+    "residual": ((1, 32, 6, 6), lambda x: ops.Relu()(ops.Add()(bias(conv(ops.Relu()(x), 32, pad=1)), x))),
+    "twice": ((1, 3, 12, 12), lambda x: conv(ops.Relu()(bias(conv(x, 16, stride=2, pad=1))), 32, pad=1)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(driver: FakeDriver, name: str) -> None:
+    shape, make = CONVOLUTIONS[name]
+    held([shape], make)
+
+
+def test_convolution_in_f32(driver: FakeDriver) -> None:
+    held([(1, 5, 7, 6)], lambda x: bias(conv(x, 12, pad=1)), dt.f32, 1e-5)
+
+
+@pytest.mark.parametrize("which", [1, 3, 5, 8])
+def test_other_tactics(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+    for strategy in strategies.STRATEGIES:
+        plain = type(strategy).tactics
+
+        def turned(self: object, *given: object, plain: object = plain) -> object:
+            found = plain(self, *given)  # type: ignore[operator]
+            return [*found[which % len(found) :], *found] if isinstance(found, Sequence) else found
+
+        monkeypatch.setattr(type(strategy), "tactics", turned)
+    held([(1, 32, 6, 7)], lambda x: conv(ops.Relu()(bias(conv(x, 48, pad=1))), 40, k=1))
+
+
+POOLS: dict[str, Callable[[Value], Value]] = {
+    "max": lambda x: ops.Pool("max", (3, 3), (2, 2), (1, 1), (1, 1), (1, 1))(x),
+    "average": lambda x: ops.Pool("average", (2, 2), (2, 2), (1, 1), (0, 0), (0, 0))(x),
+    "global": lambda x: ops.Reduce("mean", (2, 3), True)(x),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_pools(driver: FakeDriver, name: str) -> None:
+    held([(1, 8, 8, 6)], lambda x: POOLS[name](ops.Relu()(conv(x, 16, pad=1))))
+
+
+def test_products_in_stacks(driver: FakeDriver) -> None:
+    held([(2, 3, 20, 24), (2, 3, 24, 17)], lambda a, b: ops.MatMul()(a, b))
+    held([(2, 3, 20, 24)], lambda a: ops.MatMul()(ops.Transpose((0, 2, 1, 3))(a), weight(24, 16)))
