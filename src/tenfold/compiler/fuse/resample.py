@@ -137,7 +137,9 @@ class Line:
             case "asymmetric":
                 place: Value = Div()(index, scale)
             case "tf_half_pixel_for_nn":
-                place = Div()(Add()(index, _real(0.5)), scale)
+                moved = Div()(Add()(index, _real(0.5)), scale)
+                stays = And()(Equal()(scale, _real(1.0)), Equal()(before, _measure(self.after)))
+                place = Where()(stays, index, moved)
             case "pytorch_half_pixel":
                 place = Where()(Greater()(whole_number(self.after), whole_number(1)), centre, _real(0.0))
             case "half_pixel_symmetric":
