@@ -159,7 +159,14 @@ def test_sizes_without_memory() -> None:
 def test_a_sequence_as_an_input() -> None:
     model = made(node("Relu", "x"))
     model.graph.input[0].CopyFrom(helper.make_tensor_sequence_value_info("x", FLOAT, None))
-    with pytest.raises(UnsupportedError, match="sequence"):
+    with pytest.raises(ModelError, match="takes tensors, not seq"):
+        open_model(model)
+
+
+def test_a_map_as_an_input() -> None:
+    model = made(node("Relu", "x"))
+    model.graph.input[0].type.CopyFrom(helper.make_map_type_proto(TensorProto.INT64, model.graph.input[0].type))
+    with pytest.raises(UnsupportedError, match="'x' is of the kind map"):
         open_model(model)
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tenfold.errors import InputError, ModelError, OptionError, UnsupportedError
+from tenfold.errors import InputError, LimitError, ModelError, OptionError, UnsupportedError
 from tenfold.importers import open_model
 from tenfold.ir import dim
 from tenfold.ir.graph import Graph
@@ -173,7 +173,7 @@ class TestFunctions:
             "g (float[N] x) => (float[N] z) { z = local.again(x) }",
             '<domain: "local", opset_import: ["" : 18, "local" : 1]> again (a) => (b) { b = local.again(a) }',
         )
-        with pytest.raises(ModelError, match="deep"):
+        with pytest.raises(LimitError, match="deep"):
             open_model(model)
 
     def test_operators_that_onnx_defines_by_others(self) -> None:

@@ -12,6 +12,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph
 from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type, unknown_size
+from tenfold.ops.sequence import joined_dtype
 
 if TYPE_CHECKING:
     from tenfold.ir.interpret import Interpreter
@@ -150,6 +151,8 @@ class Require(Op):
 
 def settled(inner: Type, outer: Type) -> Type:
     """The type of a loop's state after the loop: sizes that every turn keeps stay, the others only the data decide."""
+    if inner.dtype.element is not None and outer.dtype.element is not None:
+        outer = Type(joined_dtype(inner.dtype, outer.dtype), ())
     if inner.dtype != outer.dtype or inner.rank != outer.rank:
         raise ValueError(f"a loop's state begins as {outer}, and its body takes {inner}")
     pairs = zip(inner.shape, outer.shape, strict=True)
@@ -167,6 +170,8 @@ def escaped(shape: tuple[Size, ...], outer: set[str]) -> tuple[Size, ...]:
 
 
 def _joined(condition: Size | None, a: Type, b: Type) -> Type:
+    if a.dtype.element is not None and b.dtype.element is not None:
+        return Type(joined_dtype(a.dtype, b.dtype), ())
     if a.dtype != b.dtype or a.rank != b.rank:
         raise ValueError(f"the branches of If return {a} and {b}, which must agree in element type and rank")
     shape = tuple(_either(condition, x, y) for x, y in zip(a.shape, b.shape, strict=True))

@@ -27,6 +27,7 @@ from tenfold.importers.onnx import (
     random,
     recurrent,
     region,
+    sequence,
     signal,
     tensor,
     text,
@@ -47,7 +48,7 @@ MODULES = (
     *(math, tensor, index, control),
     *(nn, conv, recurrent, attention, einsum, image, region, signal, quant, contrib),
     *(random, training),
-    *(text, ml, predictors, trees),
+    *(text, sequence, ml, predictors, trees),
 )
 
 TABLE: Table = {key: rows for module in MODULES for key, rows in module.TABLE.items()}
@@ -122,6 +123,7 @@ def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequenc
     graph.assumptions = tuple(walk.assumptions)
     graph.metadata, graph.weights = _metadata(message), walk.weights
     graph.set_outputs([value for value in values if value is not None], wanted)
+    walk.complete(graph)
     return graph
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Subgraph, Table
+from tenfold.importers.onnx.sequence import parted, rejoined, stacked
 from tenfold.importers.shorthand import reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
+from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.type import Type, unknown_size
 from tenfold.ops.constant import scalar
-from tenfold.ops.control import If, Loop, Scan
+from tenfold.ops.control import If, Loop, Scan, visible_symbols
 from tenfold.ops.movement import Slice
+from tenfold.ops.sequence import OptionalOf, SequenceInsert, SequenceOf, Unstack, joined_dtype
 
 MOST_TURNS = np.iinfo(np.int64).max
 MOST_ATTEMPTS = 8
+MOST_UNROLLED = 256
 
 
 def branch(node: Operator) -> Results:
@@ -38,7 +42,10 @@ def branch(node: Operator) -> Results:
     captures = tuple(dict.fromkeys((*yes_captures, *no_captures)))
     _take(yes, yes_captures, captures)
     _take(no, no_captures, captures)
-    return _listed(If(yes, no)(condition, *captures))
+    if len(yes.outputs) != len(no.outputs):
+        raise node.invalid(f"its branches return {len(yes.outputs)} and {len(no.outputs)} values")
+    was = parted((yes, no))
+    return rejoined(_listed(If(yes, no)(condition, *captures)) if yes.outputs else [], was)
 
 
 def _traced(node: Operator, name: str, condition: Size | None) -> tuple[Graph, tuple[Value, ...]]:
@@ -62,9 +69,69 @@ def loop(node: Operator) -> Results:
     condition = node.optional(1)
     trips = scalar(int(MOST_TURNS), dt.i64)() if trips is None else reshaped(trips, ())
     condition = scalar(True, dt.boolean)() if condition is None else reshaped(condition, ())
+    written = _unrolled(node, body, state)
+    if written is not None:
+        return written
     first = [Type(dt.i64, ()), Type(dt.boolean, ())]
     graph, captures = settle(node, body, first, [value.type for value in state], 1)
-    return _listed(Loop(graph, len(state))(trips, condition, *state, *captures))
+    stacked = collected(graph, state)
+    left = [value for at, value in enumerate(state) if at not in stacked]
+    found = iter(_listed(Loop(graph, len(left))(trips, condition, *left, *captures)))
+    results = [None if at in stacked else next(found) for at in range(len(state))]
+    scans = list(found)
+    count = len(scans) - len(stacked)
+    rows = iter(scans[count:])
+    return [*(Unstack(0)(next(rows)) if one is None else one for one in results), *scans[:count]]
+
+
+def _unrolled(node: Operator, body: Subgraph, state: list[Value]) -> list[Value] | None:
+    """Few turns that carry sequences or optional values, written out one after another: so these are followed."""
+    turns = node.sizes(0)
+    going = node.sizes(1) if node.optional(1) is not None else (1,)
+    carries = any(value.type.dtype.element is not None for value in state)
+    if not carries or turns is None or not isinstance(turns[0], int) or turns[0] > MOST_UNROLLED or not going:
+        return None
+    rows: list[list[Value]] = [[] for _ in range(len(node.outputs) - len(state))]
+    for turn in range(turns[0] if going[0] != 0 else 0):
+        if not isinstance(going[0], int):
+            return None
+        found = body.inline((scalar(turn, dt.i64)(), scalar(True, dt.boolean)(), *state))
+        going, state = found[0].type.entries or (dim.unknown("?"),), list(found[1 : 1 + len(state)])
+        for row, value in zip(rows, found[1 + len(state) :], strict=True):
+            row.append(value)
+        if going[0] == 0:
+            break
+    return None if any(not row for row in rows) else [*state, *(stacked(row, 0) for row in rows)]
+
+
+def collected(body: Graph, state: list[Value]) -> set[int]:
+    """The states that begin as an empty sequence, and only get one more element of one shape at the end each turn.
+
+    The body is changed to return these elements as its last results, which the loop stacks, instead of the states.
+    """
+    outer = visible_symbols(*(value.type for value in body.inputs[2 + len(state) :]))
+    found: dict[int, Value] = {}
+    for at, start in enumerate(state):
+        inner, end = body.inputs[2 + at], body.outputs[1 + at]
+        empty = isinstance(start.op, SequenceOf) and not start.inputs
+        grown = isinstance(end.op, SequenceInsert) and len(end.inputs) == 2 and end.inputs[0] is inner
+        if not empty or not grown or len(inner.uses) != 1 or inner in body.outputs or body.outputs.count(end) != 1:
+            continue
+        item = end.inputs[1]
+        if not end.uses and all(_steady(size, outer) for size in item.type.shape):
+            found[at] = end
+    kept = [value for at, value in enumerate(body.outputs) if at - 1 not in found]
+    body.set_outputs([*kept, *(end.inputs[1] for end in found.values())])
+    for end in found.values():
+        if end.producer is not None:
+            body.remove(end.producer)
+    body.inputs = [value for at, value in enumerate(body.inputs) if at - 2 not in found]
+    return set(found)
+
+
+def _steady(size: Size, outer: set[str]) -> bool:
+    """True if a size is the same in every turn."""
+    return isinstance(size, int) or not size.data_dependent or dim.symbols(size) <= outer
 
 
 def settle(
@@ -78,6 +145,7 @@ def settle(
     varying: set[Size] = set()
     for _ in range(MOST_ATTEMPTS):
         graph, captures = body.trace((*before, *types, *after))
+        _wrap(graph, types, results)
         found = [value.type for value in graph.outputs[results : results + len(types)]]
         if len(found) != len(types):
             raise node.invalid(f"its body returns {len(found)} state values, and takes {len(types)}")
@@ -88,8 +156,20 @@ def settle(
     raise node.unsupported("the sizes of its state do not settle")
 
 
+def _wrap(graph: Graph, types: list[Type], results: int) -> None:
+    """Let a state that may be missing stay so where the body returns a value that is there."""
+    outputs = list(graph.outputs)
+    for at, type in enumerate(types, start=results):
+        value = outputs[at] if at < len(outputs) else None
+        if type.dtype.kind is Kind.OPTIONAL and value is not None and value.type.dtype.kind is not Kind.OPTIONAL:
+            outputs[at] = OptionalOf(Type(value.type.dtype, value.type.shape))(value)
+    graph.set_outputs(outputs, graph.output_names)
+
+
 def _widened(node: Operator, old: Type, new: Type, varying: set[Size]) -> Type:
     """The type that holds before and after a turn; `varying` collects the sizes made unknown."""
+    if old.dtype.element is not None and new.dtype.element is not None:
+        return Type(joined_dtype(old.dtype, new.dtype), ())
     if old.dtype != new.dtype or old.rank != new.rank:
         raise node.unsupported(f"its state is {old} before a turn and {new} after it")
     pairs = zip(old.shape, new.shape, strict=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,9 @@ from onnx.defs import SchemaError
 from tenfold.errors import ModelError
 from tenfold.importers.onnx.proto import NUMBERS
 from tenfold.importers.onnx.scope import shown
+from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Value
+from tenfold.ir.type import Type
 
 FunctionKey = tuple[str, str, str]
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -38,6 +41,48 @@ def model_functions(model: ModelProto) -> Mapping[FunctionKey, FunctionProto]:
             raise ModelError(f"the function {function.domain}.{function.name} is defined twice")
         found[key] = function
     return found
+
+
+def operator_counts(functions: Mapping[FunctionKey, FunctionProto], most: int) -> dict[FunctionKey, int]:
+    """How many operators a call of each function comes to once all calls are written out, counted up to `most`.
+
+    A function that calls itself counts only to where it does.
+    """
+    found: dict[FunctionKey, int] = {}
+    for start in functions:
+        stack = [start]
+        while stack:
+            key = stack[-1]
+            calls = Counter(one for one in _calls(functions[key].node) if one in functions)
+            waiting = [one for one in calls if one not in found]
+            if waiting and key not in found:
+                found[key] = 0
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            inner = sum(count * found[one] for one, count in calls.items())
+            found[key] = min(most, len(functions[key].node) + inner)
+    return found
+
+
+def _calls(nodes: Iterable[NodeProto]) -> Iterator[FunctionKey]:
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        yield domain_of(node.domain), node.op_type, node.overload
+        for attribute in node.attribute:
+            stack.extend(inner for graph in (attribute.g, *attribute.graphs) for inner in graph.node)
+
+
+@cache
+def takes_holders(kind: str, domain: str, version: int) -> bool:
+    """True if some input of an operator may be a sequence, an optional value or a map."""
+    try:
+        schema: Any = onnx.defs.get_schema(kind, version, domain)
+    except SchemaError:
+        return False
+    allowed = {one for inputs in schema.inputs for one in inputs.types}
+    return any(one.startswith(("seq(", "optional(", "map(")) for one in allowed)
 
 
 @cache
@@ -82,9 +127,14 @@ def _parsed(data: bytes) -> FunctionProto:
 
 
 def _type(value: Value | None) -> TypeProto:
-    if value is None:
-        return TypeProto()
-    return onnx.helper.make_tensor_type_proto(NUMBERS[value.type.dtype], [None] * value.type.rank)
+    return TypeProto() if value is None else _stated(value.type)
+
+
+def _stated(type: Type) -> TypeProto:
+    if type.dtype.element is None:
+        return onnx.helper.make_tensor_type_proto(NUMBERS[type.dtype], [None] * type.rank)
+    make = {Kind.SEQUENCE: onnx.helper.make_sequence_type_proto, Kind.OPTIONAL: onnx.helper.make_optional_type_proto}
+    return make[type.dtype.kind](_stated(type.dtype.element))
 
 
 def instantiated(function: FunctionProto, caller: NodeProto, *, named: bool) -> list[NodeProto]:

@@ -36,7 +36,12 @@ class Declared:
 
     def type(self, info: ValueInfoProto) -> Type:
         """The type of one input."""
-        tensor = _tensor_type(info)
+        kind = info.type.WhichOneof("value")
+        if kind is None:
+            raise ModelError(f"input {info.name!r} states no type")
+        if kind != "tensor_type":
+            return value_type(info.type, f"input {info.name!r}", self._shapes.get(info.name))
+        tensor = info.type.tensor_type
         dtype = element_type(tensor.elem_type, f"input {info.name}")
         override = self._shapes.get(info.name)
         if override is not None:
@@ -121,10 +126,27 @@ def _checked(name: str, size: int | Dim) -> Size:
     return size
 
 
-def _tensor_type(info: ValueInfoProto) -> TypeProto.Tensor:
-    kind = info.type.WhichOneof("value")
+def value_type(stated: TypeProto, what: str, shape: Shape | None = None) -> Type:
+    """The type of values in sequences and optionals: sizes that are no numbers may be others in each of them.
+
+    `shape` overrides the sizes of the tensors innermost. UnsupportedError for maps and sparse tensors.
+    """
+    kind = stated.WhichOneof("value")
+    if kind == "sequence_type":
+        return Type(dt.sequence(value_type(stated.sequence_type.elem_type, what, shape)), ())
+    if kind == "optional_type":
+        return Type(dt.optional(value_type(stated.optional_type.elem_type, what, shape)), ())
     if kind != "tensor_type":
-        if kind is None:
-            raise ModelError(f"input {info.name!r} states no type")
-        raise UnsupportedError(f"input {info.name!r} is a {kind.removesuffix('_type')}, not a tensor")
-    return info.type.tensor_type
+        raise UnsupportedError(
+            f"{what} is of the kind {(kind or 'none').removesuffix('_type')}, which is not supported"
+        )
+    dtype = element_type(stated.tensor_type.elem_type, what)
+    if shape is not None:
+        return Type(dtype, tuple(size if isinstance(size, int) else dt.ANY for size in shape))
+    if not stated.tensor_type.HasField("shape"):
+        return Type(dtype, (dt.REST,))
+    return Type(dtype, tuple(_number_or_any(size) for size in stated.tensor_type.shape.dim))
+
+
+def _number_or_any(size: TensorShapeProto.Dimension) -> Size:
+    return size.dim_value if size.HasField("dim_value") and size.dim_value >= 0 else dt.ANY

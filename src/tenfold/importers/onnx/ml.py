@@ -136,11 +136,10 @@ def found_number(x: Value, keys: Array) -> Value:
     count, kind = len(keys), x.type.dtype
     unique, last = np.unique(keys[::-1].astype(kind.numpy), return_index=True)
     origin = count - 1 - last
+    missed: Value = Expand(x.type.shape)(number(count, like_places()))
     if kind.is_float and len(unique) and np.isnan(unique[-1]):
         nan, unique, origin = origin[-1], unique[:-1], origin[:-1]
-        missed = Where()(IsNan()(x), number(int(nan), like_places()), number(count, like_places()))
-    else:
-        missed = Expand(x.type.shape)(number(count, like_places()))
+        missed = Where()(IsNan()(x), number(int(nan), like_places()), missed)
     if not len(unique):
         return missed
     table, step = constant(unique, kind), 1 << (len(unique).bit_length() - 1)

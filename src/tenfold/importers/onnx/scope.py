@@ -10,6 +10,10 @@ from tenfold.errors import ModelError
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant
+from tenfold.ops.sequence import OptionalOf, SequenceOf, Unstack
+
+FOLLOWED = (SequenceOf, Unstack, OptionalOf)
+"""Sequences and optional values that are taken apart at import: inside a subgraph too."""
 
 
 class Poisoned(Exception):
@@ -68,16 +72,19 @@ class Scope:
         outer = self.parent.lookup(name)
         if self.boundary is None:
             return outer
+        return self._inside(outer, self.boundary)
+
+    def _inside(self, outer: Value, boundary: Graph) -> Value:
         if outer not in self.captured:
-            self.captured[outer] = self._capture(outer, self.boundary)
+            self.captured[outer] = self._capture(outer, boundary)
         return self.captured[outer]
 
     def _capture(self, outer: Value, boundary: Graph) -> Value:
-        if outer.op is not None and not outer.inputs:
-            again: Value = outer.op()
-            again.name = outer.name
-            return again
-        return boundary.input(outer.name, outer.type)
+        if outer.op is None or (outer.inputs and not isinstance(outer.op, FOLLOWED)):
+            return boundary.input(outer.name, outer.type)
+        again: Value = outer.op(*(self._inside(one, boundary) for one in outer.inputs))
+        again.name = outer.name
+        return again
 
     @property
     def captures(self) -> tuple[Value, ...]:

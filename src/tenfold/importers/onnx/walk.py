@@ -29,12 +29,14 @@ from tenfold.importers.onnx.functions import (
     domain_of,
     input_counts,
     instantiated,
+    operator_counts,
     standard_function,
+    takes_holders,
     versions,
 )
 from tenfold.importers.onnx.proto import read_attributes, read_sparse, read_tensor
 from tenfold.importers.onnx.scope import Poisoned, Scope, ordered, shown
-from tenfold.ir import dim
+from tenfold.ir import dim, unknown
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.tensor import Tensor
@@ -70,9 +72,13 @@ class Walk:
     """The initializers by name, None until one is used."""
     missing: dict[Missing, None] = field(default_factory=dict)
     converted: int = 0
+    counts: dict[FunctionKey, int] = field(default_factory=dict)
+    """How many operators each function comes to; found when one is first called."""
     depth: int = 0
     labelled: set[Node] = field(default_factory=set)
     guards: list[Size] = field(default_factory=list)
+    makers: dict[str, Node] = field(default_factory=dict)
+    """The nodes of the graph being traced that decide unknown sizes, by the sizes' names."""
 
     def graph(
         self, graph: GraphProto, scope: Scope, opsets: Mapping[str, int], wanted: Sequence[str]
@@ -148,7 +154,7 @@ class Walk:
         domain = domain_of(node.domain)
         function = self.functions.get((domain, node.op_type, node.overload))
         if function is not None:
-            return self._call(node, function, scope, named=True)
+            return self._called(node, function, scope)
         version = opsets.get(domain)
         if version is None:
             raise ModelError(f"the model imports no operator set {domain or 'ai.onnx'!r}", operator=shown(node))
@@ -159,6 +165,9 @@ class Walk:
         least, most = input_counts(node.op_type, domain, version) or (0, len(node.input))
         if not least <= len(node.input) <= most:
             raise operator.invalid(f"it takes {least} to {most} inputs, and {len(node.input)} are given")
+        holders = [one.type for one in operator.inputs if one is not None and one.type.dtype.element is not None]
+        if holders and not takes_holders(node.op_type, domain, version):
+            raise operator.invalid(f"it takes tensors, not {holders[0].dtype}")
         try:
             results = _converted(converter, operator)
         except UnsupportedError as error:
@@ -235,7 +244,16 @@ class Walk:
             if node is not None and node not in self.labelled:
                 self.labelled.add(node)
                 node.source = node.source or (label,)
+                self.makers.update((name, node) for name in unknown.decided_by(node))
                 stack.extend(one.producer for one in node.inputs)
+
+    def complete(self, graph: Graph) -> None:
+        """Place the nodes that decide sizes which the graph mentions, and whose values nothing uses."""
+        makers = [self.makers[name] for name in sorted(unknown.free(graph)) if name in self.makers]
+        while makers:
+            for node in makers:
+                graph.insert(node.outputs[0])
+            makers = [self.makers[name] for name in sorted(unknown.free(graph)) if name in self.makers]
 
     @contextmanager
     def deeper(self, where: str) -> Iterator[None]:
@@ -247,6 +265,17 @@ class Walk:
             yield
         finally:
             self.depth -= 1
+
+    def _called(self, node: NodeProto, function: FunctionProto, scope: Scope) -> list[Value | None]:
+        if not self.counts:
+            self.counts = operator_counts(self.functions, MOST_OPERATORS + 1)
+        key = (domain_of(function.domain), function.name, function.overload)
+        if self.converted + self.counts[key] > MOST_OPERATORS:
+            raise LimitError(
+                f"the model has more than {MOST_OPERATORS} operators once its functions are inlined",
+                operator=shown(node),
+            )
+        return self._call(node, function, scope, named=True)
 
     def _call(self, node: NodeProto, function: FunctionProto, scope: Scope, *, named: bool) -> list[Value | None]:
         inner = Scope()
@@ -296,8 +325,13 @@ class Branch:
         graph = Graph(name=self.message.name)
         formal = [graph.input(info.name, type) for info, type in zip(self.message.input, types, strict=False)]
         scope = Scope(self.scope, graph)
-        outputs = self._outputs(scope, formal)
-        graph.set_outputs(outputs, [info.name for info in self.message.output])
+        outer, self.walk.makers = self.walk.makers, {}
+        try:
+            outputs = self._outputs(scope, formal)
+            graph.set_outputs(outputs, [info.name for info in self.message.output])
+            self.walk.complete(graph)
+        finally:
+            self.walk.makers = outer
         return graph, scope.captures
 
     def _outputs(self, scope: Scope, inputs: Sequence[Value]) -> tuple[Value, ...]:
