@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,14 +10,15 @@ import pytest
 
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
 from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.microkernel import Block, block_of
 from tenfold.codegen.region import Anchored, Body, Index, Instruction, Load, Operand, Uniform, identity
 from tenfold.codegen.strategy import Refusal, Strategy
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Value
-from tenfold.ir.op import Array
+from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type
-from tenfold.ops.activation import Silu
+from tenfold.ops.activation import Relu, Silu
 from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.logic import Cast
@@ -65,6 +66,7 @@ class Case:
 
 DIRECT = {
     "1x1": Case(n=2, c=20, size=(7, 9), o=40, k=1),
+    "1x1, whole blocks": Case(n=2, c=20, size=(7, 9), o=64, k=1),
     "1x1 stride 2": Case(n=2, c=20, size=(7, 9), o=40, k=1, stride=2),
     "1x1 padded": Case(n=1, c=12, size=(5, 4), o=9, k=1, pad=1),
     "3x3": Case(n=2, c=16, size=(7, 9), o=33, k=3, pad=1),
@@ -148,6 +150,23 @@ def test_direct(isa: Isa, name: str) -> None:
     check(isa, direct.STRATEGY, case, weights_of(case), case.conv)
 
 
+@pytest.mark.skipif(jit.V4 not in ISAS, reason="AVX-512 is needed to run this")
+@pytest.mark.parametrize(
+    ("case", "block"),
+    [(Case(n=1, c=20, size=(7, 9), o=23, k=1), (8, 3, 8)), (Case(n=1, c=12, size=(5, 4), o=39, k=3), (4, 5, 8)),
+     (Case(n=1, c=24, size=(5, 6), o=24, k=3, pad=1, groups=3), (14, 1, 8))],
+    ids=["3", "5", "1"],
+)  # fmt: skip
+def test_vectors_half_as_wide(case: Case, block: tuple[int, int, int]) -> None:
+    isa, x, w = replace(jit.V4, halves=True), random(dt.f32, case.n, case.c, *case.size), weights_of(case)
+    assert block_of(isa, dt.f32, case.o // case.groups) == Block(*block)
+    wanted = np.asarray(case.conv.evaluate(x, w))
+    source, result = placed(dt.f32, x.shape, "last"), placed(dt.f32, wanted.shape, "last")
+    inputs = (source, operand(constant(w), w.shape, row_major(w.shape)))
+    region = Anchored(wanted.shape, (result,), case.conv, inputs, identity(dt.f32))
+    compare(region, direct.kernel_of(region, isa, copied=False), isa, {source.value: x.transpose(0, 2, 3, 1)}, [wanted])
+
+
 @each_isa
 @pytest.mark.parametrize("name", DEPTHWISE)
 def test_depthwise(isa: Isa, name: str) -> None:
@@ -173,10 +192,12 @@ def test_transposed(isa: Isa, name: str) -> None:
 @each_isa
 @pytest.mark.parametrize(
     ("strategy", "case"),
-    [(direct.STRATEGY, DIRECT["3x3"]), (depthwise.STRATEGY, DEPTHWISE["3x3"]), (generic.STRATEGY, DIRECT["3x3"])],
-    ids=["direct", "depthwise", "generic"],
-)
-def test_bias_residual_and_activation(isa: Isa, strategy: Strategy, case: Case) -> None:
+    [(direct.STRATEGY, DIRECT["3x3"]), (direct.STRATEGY, DIRECT["1x1, whole blocks"]),
+     (depthwise.STRATEGY, DEPTHWISE["3x3"]), (generic.STRATEGY, DIRECT["3x3"])],
+    ids=["direct", "1x1", "depthwise", "generic"],
+)  # fmt: skip
+@pytest.mark.parametrize("activation", [Silu(), Relu()], ids=["silu", "relu"])
+def test_bias_residual_and_activation(isa: Isa, strategy: Strategy, case: Case, activation: Op) -> None:
     x, w = random(dt.f32, case.n, case.c, *case.size), weights_of(case)
     sums = np.asarray(case.conv.evaluate(x, w))
     bias, rest = random(dt.f32, case.o), random(dt.f32, *sums.shape)
@@ -187,7 +208,7 @@ def test_bias_residual_and_activation(isa: Isa, strategy: Strategy, case: Case) 
         three,
         (
             Instruction(Add(), (0, 1), dt.f32),
-            Instruction(Silu(), (3,), dt.f32),
+            Instruction(activation, (3,), dt.f32),
             Instruction(Add(), (4, 2), dt.f32),
         ),
         (5,),
@@ -196,7 +217,7 @@ def test_bias_residual_and_activation(isa: Isa, strategy: Strategy, case: Case) 
     extra = (operand(row, sums.shape, (0, 1, 0, 0)), result)
     region = Anchored(sums.shape, (result,), case.conv, inputs, body, extra)
     biased = sums + bias[:, None, None]
-    wanted = biased / (1 + np.exp(-biased)) + rest
+    wanted = np.asarray(activation.evaluate(biased)) + rest
     arrays = {source.value: x.transpose(0, 2, 3, 1), row: bias, result.value: rest.transpose(0, 2, 3, 1)}
     arrays[inputs[1].value] = w
     compare(region, build(strategy, region, isa), isa, arrays, [wanted], threads=3)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.flow import choose, load_pointer, repeat
+from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
@@ -23,7 +23,7 @@ from tenfold.codegen.cpu.outsite import OutSite, Stream
 from tenfold.codegen.cpu.stage import StageWriter, divided, least
 from tenfold.codegen.cpu.storage import cast, widen
 from tenfold.codegen.cpu.table import Table
-from tenfold.codegen.cpu.vectors import Vector, Vectors
+from tenfold.codegen.cpu.vectors import I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
 
@@ -36,7 +36,7 @@ class Form:
     counts the axes that A and packed B share; `groups` the ways in which the body's operands move along the rows;
     `indices` are the axes of the domain whose positions the body reads, which move like operands do.
     `copied`: stretches of A are copied into scratch, as elements of the sums' type, which any strides and types allow;
-    only without windows.
+    only without windows. `short`: sums have few terms, so that whole blocks get their body in registers.
     """
 
     isa: Isa
@@ -55,6 +55,7 @@ class Form:
     outputs: tuple[Stream, ...]
     indices: tuple[tuple[int, Stream], ...]
     around: Surroundings
+    short: bool
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -121,6 +122,7 @@ class _Writer(StageWriter):
             }
             for masked in (False, True)[: 1 + form.separate]
         }
+        self.whole = self._define_whole(a) if form.short else None
         self.table = Table(self, form.windows, form.padded, form.groups, self.block.rows)
         self.out = OutSite(self, form.body, form.streams, form.around, form.total, self.block)
 
@@ -137,6 +139,23 @@ class _Writer(StageWriter):
         first, end = self._share(self.arg("batches"), batches, self.arg("batch_parts"))
         repeat(self.scalar, first, end, lambda batch: self._batch(batch, *blocks))
         return self.finish()
+
+    def _define_whole(self, a: DType) -> ir.Function:
+        """`void whole(ptr table, i64 taps, i64 k, i64 columns, ptr b, ptr offsets of groups …, ptr streams …)`: a whole
+        block, its body applied to the sums in registers.
+        """
+        form = self.form
+        kinds = [POINTER, I64, I64, I64, POINTER, *[POINTER] * (form.groups + len(form.streams))]
+        function = define(self.module, "whole", ir.VoidType(), kinds, internal=True)
+        builder = ir.IRBuilder(function.entry_basic_block)
+        tile = Tile(form.isa, a, form.b, form.total, self.block, self.block.rows)
+        sums = tile.sums(builder, function.args[:5])
+        out = OutSite(self.within(builder), form.body, form.streams, form.around, form.total, self.block)
+        offsets, lines = function.args[5 : 5 + form.groups], function.args[5 + form.groups :]
+        code = Vectors(builder, form.isa, self.block.lanes)
+        out.write_whole(code, dict(zip(form.streams, lines, strict=True)), offsets, sums)
+        builder.ret_void()
+        return function
 
     def _blocks(self, size: Vector, of: Vector | int) -> Vector:
         """How many blocks `of` that size hold `size`."""
@@ -196,13 +215,23 @@ class _Writer(StageWriter):
             rows = least(stretch.rows - t * block.rows, self.number(block.rows))
             slots = self.step(table, t * taps * (8 * block.rows))
             sums = self.step(self.scratch, (number * blocks + t) * self.arg("sums.step"))
-            self._sum(rows, left, [slots, taps.value, k.value, left.value, b, sums, terms.start.value])
+            offsets = [self.table.offsets(group, t * block.rows) for group in range(form.groups)]
+            given = [slots, taps.value, k.value, left.value, b]
 
-            def finish() -> None:
-                offsets = [self.table.offsets(group, t * block.rows) for group in range(form.groups)]
-                self.out.write(stretch.starts, offsets, sums, rows, first, left)
+            def apart() -> None:
+                self._sum(rows, left, [*given, sums, terms.start.value])
+                done = functools.partial(self.out.write, stretch.starts, offsets, sums, rows, first, left)
+                choose(self.scalar, terms.last, done, lambda: None)
 
-            choose(self.scalar, terms.last, finish, lambda: None)
+            def together() -> None:
+                assert self.whole
+                lines = self.out.columns(stretch.starts, first)
+                self.builder.call(self.whole, [*given, *offsets, *lines.values()])
+
+            if self.whole:
+                choose(self.scalar, rows.equals(block.rows) & left.equals(block.columns), together, apart)
+            else:
+                apart()
 
         repeat(self.scalar, 0, blocks, one)
 

@@ -11,6 +11,7 @@ from tenfold.errors import TargetError
 from tenfold.target import Target
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_CPU = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Isa:
     """One row: the names LLVM knows the target by, its vector unit, its caches in bytes.
 
     `vector_bytes` is the width of one of the `vector_registers`; `masks` says whether loads, stores and arithmetic
-    take lane masks (otherwise tails overlap or go scalar).
+    take lane masks (otherwise tails overlap or go scalar). A vector half as wide takes half the time where the unit
+    `halves` vectors, as wide a time elsewhere.
     """
 
     level: str
@@ -32,6 +34,7 @@ class Isa:
     l2: int
     l3: int
     line: int = 64
+    halves: bool = False
 
     @property
     def architecture(self) -> str:
@@ -63,15 +66,24 @@ ROWS: tuple[Isa, ...] = (
 
 @functools.cache
 def isa_of(target: Target) -> Isa:
-    """The row of a CPU target; for "cpu" with the cache sizes of this machine. TargetError for another kind."""
+    """The row of a CPU target; for "cpu" with what is known of this machine. TargetError for another kind."""
     for row in ROWS:
         if target.kind == "cpu" and row.level == target.level:
-            return _with_caches(row, machine_caches()) if target.native else row
+            return _of_machine(row, machine_caches()) if target.native else row
     raise TargetError(f"target {target} has no CPU instruction set", remedy="use a CPU target")
 
 
-def _with_caches(row: Isa, sizes: dict[str, int]) -> Isa:
-    return dataclasses.replace(row, l1=sizes.get("l1", row.l1), l2=sizes.get("l2", row.l2), l3=sizes.get("l3", row.l3))
+def _of_machine(row: Isa, sizes: dict[str, int]) -> Isa:
+    halves = row.vector_bytes == 64 and machine_halves()
+    caches = {level: sizes.get(level, getattr(row, level)) for level in ("l1", "l2", "l3")}
+    return dataclasses.replace(row, halves=halves, **caches)
+
+
+def machine_halves() -> bool:
+    """Whether this machine works off a vector of 64 bytes in two halves, as AMD's Zen 4 does."""
+    found = dict(line.split(":", 1) for line in _CPU.read_text().partition("\n\n")[0].splitlines() if ":" in line)
+    said = {name.strip(): text.strip() for name, text in found.items()}
+    return said.get("vendor_id") == "AuthenticAMD" and said.get("cpu family") == "25"
 
 
 def machine_caches() -> dict[str, int]:

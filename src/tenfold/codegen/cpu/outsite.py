@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from tenfold.codegen.cpu.body import expand_body, weight
 from tenfold.codegen.cpu.emit import Place, emit_body
 from tenfold.codegen.cpu.flow import load_size, repeat
 from tenfold.codegen.cpu.lines import Surroundings
@@ -18,6 +19,9 @@ from tenfold.codegen.cpu.vectors import I64, Vector, Vectors
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
 
+_LIGHT = 8
+"""The heaviest body that is written out for each vector of a block."""
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -28,6 +32,15 @@ class Stream:
     dtype: DType
     group: int | None
     column: int | None
+
+
+def fits_registers(body: Body, extra: Sequence[Stream], others: Sequence[Stream], around: Surroundings) -> bool:
+    """Whether a body can be written out for a block in registers: light, asking for nothing, its operands repeated or
+    adjacent along columns, its results (`others`, with the positions that it asks for) adjacent.
+    """
+    adjacent = all(one.column in (0, 1) for one in extra) and all(one.column == 1 for one in others)
+    moving = all(one.group is not None for one in others)
+    return adjacent and moving and not around.gathered and not around.uniforms and weight(expand_body(body)) <= _LIGHT
 
 
 class OutSite:
@@ -66,7 +79,7 @@ class OutSite:
         `starts` are the operands' addresses, `offsets` those of each group's offset for the block's first row.
         """
         stage, scalar = self.stage, self.stage.scalar
-        here = {name: stage.step(starts[name], first * self._pitch(name)) for name in self.streams}
+        here = self.columns(starts, first)
         lanes = self.block.lanes
         vector = stage.vectors(lanes)
         whole = left & -lanes
@@ -85,6 +98,29 @@ class OutSite:
 
         repeat(scalar, 0, rows, row)
 
+    def columns(self, starts: Mapping[str, ir.Value], first: Vector) -> dict[str, ir.Value]:
+        """The operands' addresses at column `first`."""
+        return {name: self.stage.step(starts[name], first * self._pitch(name)) for name in self.streams}
+
+    def write_whole(
+        self, code: Vectors, lines: Mapping[str, ir.Value], offsets: Sequence[ir.Value], sums: Sequence[ir.Value]
+    ) -> None:
+        """The body on a whole block of sums in registers; `lines` are its operands' addresses, `offsets` those of each
+        group's offset for its first row.
+        """
+        scalar, block = self.stage.scalar, self.block
+        columns = [self.stage.number(v * block.lanes) for v in range(block.vectors)]
+        fixed = [name for name, stream in self.extra.items() if stream.group is None]
+        known = [{name: self._load(code, name, lines[name], one, None) for name in fixed} for one in columns]
+        for row in range(block.rows):
+            here = dict(lines)
+            for name, stream in self.streams.items():
+                if stream.group is not None:
+                    here[name] = self.stage.step(lines[name], load_size(scalar, offsets[stream.group], row * 8))
+            for v, column in enumerate(columns):
+                total = code.wrap(sums[row * block.vectors + v])
+                self._finish(code, total, here, column, None, known[v])
+
     def _pitch(self, name: str) -> Vector:
         """Bytes from column to column."""
         column = self.streams[name].column
@@ -97,9 +133,22 @@ class OutSite:
     ) -> None:
         """The body on the sums from `column` on, as many as `code` has lanes."""
         total = load(code, self.total, self.stage.step(sums, column * self.total.itemsize))
-        registers = [cast(self.total, self.body.inputs[0], widen(self.total, total))]
+        self._finish(code, widen(self.total, total), lines, column, mask, {})
+
+    def _finish(
+        self,
+        code: Vectors,
+        total: Vector,
+        lines: Mapping[str, ir.Value],
+        column: Vector,
+        mask: Vector | None,
+        known: Mapping[str, Vector],
+    ) -> None:
+        """The body on a vector of sums; `known` are operands that were loaded before."""
+        registers = [cast(self.total, self.body.inputs[0], total)]
         for name, stream in self.extra.items():
-            registers.append(widen(stream.dtype, self._load(code, name, lines[name], column, mask)))
+            stored = known[name] if name in known else self._load(code, name, lines[name], column, mask)
+            registers.append(widen(stream.dtype, stored))
         results = emit_body(code, self.body, registers, self._place(code, lines, column, mask))
         for (name, stream), value in zip(self.outputs.items(), results, strict=True):
             self._store(code, name, lines[name], column, narrow(stream.dtype, value), mask)

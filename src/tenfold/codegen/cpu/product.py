@@ -11,7 +11,7 @@ from tenfold.codegen.cpu.emit import refusal
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import surrounding_arguments, surroundings
 from tenfold.codegen.cpu.microkernel import Block, block_of, sum_of
-from tenfold.codegen.cpu.outsite import Stream
+from tenfold.codegen.cpu.outsite import Stream, fits_registers
 from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.storage import SUPPORTED
 from tenfold.codegen.region import THREADS, Anchored, Operand
@@ -22,6 +22,8 @@ from tenfold.ir.dtype import DType, boolean, u8
 
 _GRAIN = 1 << 19
 """Floating-point operations of about 5 µs: less is not worth a part of its own."""
+_SHORT = 288
+"""The most terms of sums that are worth a body in registers."""
 _STRETCH = 16
 """The most blocks in a stretch of rows."""
 
@@ -244,7 +246,17 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
         outputs=tuple(streams[extras:ends]),
         indices=tuple(zip(asked(region), streams[ends:], strict=True)),
         around=surroundings(region, (), frozenset()),
+        short=_short(product, streams, stretches),
     )
+
+
+def _short(product: Product, streams: Sequence[Stream], stretches: Stretches) -> bool:
+    """Whether sums are short, whole when a block is done, and the body can be applied to them in registers."""
+    terms = product.terms * product.taps
+    short = isinstance(terms, int) and terms <= _SHORT and not product.separate and not stretches.panels
+    region = product.region
+    around = surroundings(region, (), frozenset())
+    return short and fits_registers(region.body, streams[: len(region.extra)], streams[len(region.extra) :], around)
 
 
 def _copied(product: Product, isa: Isa, stretches: Stretches) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 from llvmlite import ir
@@ -64,6 +65,13 @@ class StageWriter:
         self.builder.position_at_end(broken)
         self.builder.ret(ir.Constant(I32, KERNEL_ERROR))
         self.builder.position_at_end(behind)
+
+    def within(self, builder: ir.IRBuilder) -> StageWriter:
+        """The same, writing into another function of the module, which knows no arguments."""
+        other = copy.copy(self)
+        other.builder, other.scalar = builder, Vectors(builder, self.isa, 1)
+        other._sizes, other._pointers = {}, {}
+        return other
 
     def finish(self) -> str:
         """Return 0; the module in textual form."""

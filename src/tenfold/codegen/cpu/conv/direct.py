@@ -97,10 +97,15 @@ class Direct:
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """The kernel: at most a copying stage, then the product."""
         assert isinstance(region, Anchored)
-        return kernel(_product(region, isa_of(target), tactic["image"] == "copied"), isa_of(target))
+        return kernel_of(region, isa_of(target), tactic["image"] == "copied")
 
 
 STRATEGY = Direct()
+
+
+def kernel_of(region: Anchored, isa: Isa, copied: bool) -> Kernel:
+    """The kernel for an instruction set."""
+    return kernel(_product(region, isa, copied), isa)
 
 
 def weights_of(region: Region) -> Operand | Refusal:
