@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = """
 import sys, tenfold
 import tenfold.compiler.build as road
-road._workers = lambda: int(sys.argv[3])
+road.workers = lambda: int(sys.argv[3])
 target = "cpu:x86-64-v3,cpu:x86-64-v4,cpu:aarch64"
 tenfold.build(sys.argv[1], target=target, effort=0, cache=False).save(sys.argv[2])
 """

@@ -11,7 +11,7 @@ from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler.assemble import CpuBackend, plan_of
 from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
-from tenfold.compiler.conditions import conditions
+from tenfold.compiler.conditions import conditions, written
 from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import cover
 from tenfold.compiler.device.binaries import GpuBackend
@@ -55,14 +55,28 @@ def build_image(
     plugins: Sequence[Plugin] = (),
     timings: Timings | None = None,
 ) -> format.Bytes:
-    """The bytes of an engine file for a graph, which is used up. All targets share one section of weights."""
-    timings = timings or Timings()
+    """The bytes of an engine file for a graph, which is used up."""
     with phase("passes") as said:
         before, needed = len(graph), conditions(graph)
         Pipeline(Rewrite("plugins", tuple(rule for one in plugins for rule in one.rules)))(graph)
         passes.for_precision(options)(graph)
         passes.PORTABLE(graph)
         said.append(f"{before} operations became {len(graph)}")
+    return image_of(graph, needed, options, pool, phase, plugins, timings or Timings())
+
+
+def image_of(
+    graph: Graph,
+    needed: Sequence[Assumption],
+    options: Options,
+    pool: CompilePool,
+    phase: Phases,
+    plugins: Sequence[Plugin],
+    timings: Timings,
+) -> format.Bytes:
+    """The bytes of an engine file for an optimised graph, which is used up, and what its sizes must fulfil. All targets
+    share one section of weights.
+    """
     tensors: Weights = {}
     sections: Sections = {"graph": show(graph, tensors).encode()}
     targets: dict[str, Any] = {}
@@ -78,6 +92,7 @@ def build_image(
     sections |= {"weights": weights.contents(), **notes.sections(weights)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
+    manifest |= {"winograd": options.winograd, "conditions": written(needed)}
     manifest |= {"structure": graph.structure} if graph.structure else {}
     manifest["plugins"] = {one.name: [op.__name__ for op in one.ops] for one in plugins if one.ops}
     return format.pack(manifest, sections)
@@ -180,7 +195,7 @@ def build(
         return found
     phase = Phases(progress)
     converters = {key: rows for one in added for key, rows in one.onnx.items()}
-    with numbered_unknowns(), CompilePool(_workers(), ObjectCache(folder)) as pool:
+    with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
         if any(one.kind == "cpu" for one in options.targets):
             pool.start()
         with phase("import") as said:
@@ -197,5 +212,6 @@ def build(
     )
 
 
-def _workers() -> int:
+def workers() -> int:
+    """How many compile workers suit this machine."""
     return max(1, min(4, len(os.sched_getaffinity(0))))

@@ -7,12 +7,14 @@ only the data decide, or that stands where only the data decide whether it runs,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from tenfold.compiler.layout import Assumption
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node
 from tenfold.ir.op import Op
+from tenfold.ir.text import sizes_in
 from tenfold.ir.type import Type
 from tenfold.ops.attention import Attention
 from tenfold.ops.control import If, Loop, Scan
@@ -43,6 +45,18 @@ def conditions(graph: Graph, guard: Size = 1) -> list[Assumption]:
             for one in conditions(inner, dim.logical_and(guard, when)):
                 found.setdefault(one.formula, one)
     return list(found.values())
+
+
+def written(found: Iterable[Assumption]) -> list[Any]:
+    """Conditions as JSON-ready data."""
+    return [[str(one.formula), one.message, list(one.source)] for one in found]
+
+
+def read(data: Iterable[Any], graph: Graph) -> list[Assumption]:
+    """The conditions that `written` wrote, over the sizes of a graph."""
+    known = (symbol for size in sizes_in(graph) for symbol in dim.declared(size))
+    symbols: dict[str, Size] = {found.name: symbol for symbol in known if (found := symbol.symbol)}
+    return [Assumption(dim.parse(text, symbols), said, tuple(source)) for text, said, source in data]
 
 
 def _subgraphs(node: Node) -> Iterator[tuple[Graph, Size]]:

@@ -194,6 +194,16 @@ def timings(data: Data) -> RenderableType:
     return Group(Text(title, style="bold"), table)
 
 
+def changes(data: Data) -> RenderableType:
+    """What tuning an engine changed."""
+    table = plain(None, "#", "kind", "before", "now", "operators", right=("#",))
+    for one in data["changed"]:
+        cells = (one["kind"], one["before"], one["now"], sources(one["source"]))
+        table.add_row(str(one["number"]), *map(escape, cells))
+    title = f"{data['engine']}: {len(data['changed'])} of {data['regions']} regions changed in {data['seconds']:.1f} s"
+    return Group(Text(title, style="bold"), table)
+
+
 def profile(data: Data) -> RenderableType:
     """Where the time of a call goes."""
     numbers = ("µs", "share", "steps")

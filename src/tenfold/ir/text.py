@@ -31,6 +31,7 @@ from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.op import Op
 from tenfold.ir.reader import element_type, parse
+from tenfold.ir.recipe import sources
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 
@@ -54,16 +55,19 @@ Weights = dict[str, Tensor]
 
 
 def show(graph: Graph, weights: Weights | None = None) -> str:
-    """The graph as text. Tensors of more than 16 numbers are put into `weights`, keyed by source or content."""
-    return _Printer(weights if weights is not None else {}).graph(graph, "") + "\n"
+    """The graph as text. Tensors of more than 16 numbers are put into `weights`, keyed by source or content; so are
+    smaller ones that were folded from the user's weights, if `weights` is given.
+    """
+    return _Printer(weights if weights is not None else {}, weights is not None).graph(graph, "") + "\n"
 
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./~-]*")
 
 
 class _Printer:
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, keeps: bool) -> None:
         self.weights = weights
+        self.keeps = keeps
 
     def graph(self, graph: Graph, indent: str) -> str:
         names = _names(graph)
@@ -103,10 +107,11 @@ class _Printer:
 
     def tensor(self, tensor: Tensor) -> str:
         head = type_text(Type(tensor.dtype, tensor.shape))
-        if tensor.size <= INLINE_ELEMENTS or tensor.dtype.is_object:
+        made_of = sources(tensor) if self.keeps and tensor.source is None else ()
+        if (tensor.size <= INLINE_ELEMENTS and not made_of) or tensor.dtype.is_object:
             elements = ", ".join(_element(one, tensor.dtype) for one in tensor.array.ravel())
             return f"{head}{{{elements}}}" + (f"@{quoted(tensor.source)}" if tensor.source else "")
-        key = tensor.source or tensor.digest[:16]
+        key = tensor.source or " of ".join([tensor.digest[:16], *(["+".join(made_of)] if made_of else [])])
         if key in self.weights and self.weights[key] != tensor:
             key = f"{key}#{tensor.digest[:16]}"
         self.weights[key] = tensor

@@ -31,10 +31,11 @@ def graph_in(file: File, text: str, catalogue: Iterable[type[Op]] = ops.ALL) -> 
     """A graph of these operations in textual form; what it refers to by key is read from the file's weights."""
     table: Mapping[str, list[Any]] = json.loads(file.section(CONSTANTS).tobytes())
     weights = file.section(WEIGHTS)
-    return parse(text, catalogue, {key: _tensor(weights, *about) for key, about in table.items()})
+    return parse(text, catalogue, {key: constant_in(weights, *about) for key, about in table.items()})
 
 
-def _tensor(weights: Bytes, offset: int, dtype: str, shape: list[int], unpack: Any) -> Tensor:
+def constant_in(weights: Bytes, offset: int, dtype: str, shape: list[int], unpack: Any) -> Tensor:
+    """The constant that a row of the section "constants" describes, read when it is asked for."""
     kind = dt.parse(dtype)
     if kind.is_object:
         return Tensor(np.array(unpack, object).reshape(shape))

@@ -44,12 +44,12 @@ def refit(file: File, given: Mapping[str, Array]) -> format.Bytes:
 
 
 class Recipes:
-    """How the weights of an engine file were made."""
+    """How the weights of an engine file were made. `kept` are the constants that recipes refer to, by their keys."""
 
     def __init__(self, file: File) -> None:
         self.data: dict[str, Any] = json.loads(file.section(RECIPES).tobytes())
         self._originals = file.section(ORIGINALS)
-        self._table = {name: self._kept(*about) for name, about in self.data["kept"].items()}
+        self.kept = {name: self._kept(*about) for name, about in self.data["kept"].items()}
 
     def _kept(self, offset: int, dtype: str, shape: list[int]) -> Tensor:
         kind = dt.parse(dtype).numpy
@@ -99,15 +99,15 @@ class Recipes:
         given = [name for name in names if name in weights]
         if not given:
             return None
-        missing = [name for name in names if name not in weights and name not in self._table]
+        missing = [name for name in names if name not in weights and name not in self.kept]
         if missing:
             raise InputError(
                 f"{', '.join(given)} is folded with {', '.join(missing)}, which the engine does not hold apart",
                 argument=missing[0],
                 remedy=f"give {', '.join(missing)} too",
             )
-        arrays = {name: weights[name] if name in weights else self._table[name].array for name in names}
-        return Interpreter().run(parse(recipe["graph"], ops.ALL, self._table), arrays)["result"]
+        arrays = {name: weights[name] if name in weights else self.kept[name].array for name in names}
+        return Interpreter().run(parse(recipe["graph"], ops.ALL, self.kept), arrays)["result"]
 
 
 def _refused(name: str, reason: str) -> InputError:

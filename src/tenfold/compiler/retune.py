@@ -1,0 +1,169 @@
+"""An engine tuned anew from its own file: the graph, the constants and what a refit must know are read back from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from tenfold import ops
+from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
+from tenfold.compiler import conditions
+from tenfold.compiler.build import image_of, workers
+from tenfold.compiler.cache import cache_folder
+from tenfold.compiler.phases import Phases, Progress
+from tenfold.compiler.timings import Timings
+from tenfold.errors import EngineError
+from tenfold.ir.dtype import parse as dtype_of
+from tenfold.ir.graph import Graph, Value
+from tenfold.ir.op import Op
+from tenfold.ir.recipe import Decision
+from tenfold.ir.tensor import Recipe, Tensor
+from tenfold.ir.text import parse
+from tenfold.ir.type import numbered_unknowns
+from tenfold.ops.constant import Constant
+from tenfold.options import Options
+from tenfold.plugin import chosen
+from tenfold.runtime import format
+from tenfold.runtime.contents import CONSTANTS, GRAPH, WEIGHTS, constant_in
+from tenfold.runtime.format import File
+from tenfold.runtime.refit import Recipes
+from tenfold.target import Target
+
+
+def retune(
+    file: File,
+    effort: int,
+    *,
+    threads: int | None = None,
+    plugins: Sequence[Any] = (),
+    cache: bool | str | os.PathLike[str] = True,
+    progress: Progress | None = None,
+) -> format.Bytes:
+    """The bytes of the same engine with its kernels chosen again, with this much effort, for so many threads (None: the
+    engine's own default). The other arguments are those of a build.
+
+    EngineError for a file that an older version made without what this needs.
+    """
+    manifest, added = file.manifest, chosen(plugins)
+    if "conditions" not in manifest:
+        raise EngineError(f"{file.name} does not hold what tuning needs", remedy="build it again with this version")
+    options = Options(
+        tuple(_nearest(Target.parse(name)[0]) for name in manifest["targets"]),
+        manifest["precision"],
+        effort,
+        threads or manifest["threads"],
+        manifest["memory_limit"],
+        manifest["winograd"],
+    )
+    folder = cache_folder(cache)
+    with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
+        graph = Reader(file, (*ops.ALL, *(op for one in added for op in one.ops))).graph()
+        needed = conditions.read(manifest["conditions"], graph)
+        return image_of(graph, needed, options, pool, Phases(progress), added, Timings(folder))
+
+
+def _nearest(target: Target) -> Target:
+    """This machine's own form of a target of its level: with its cache sizes."""
+    host = Target.host()
+    return host if host.portable == target else target
+
+
+class Reader:
+    """The graph of an engine file as the build had it: constants know what they were made of."""
+
+    def __init__(self, file: File, catalogue: Iterable[type[Op]]) -> None:
+        self._file, self._recipes = file, Recipes(file)
+        self._catalogue = catalogue
+        data = self._recipes.data
+        self._made = {recipe["offset"]: recipe for recipe in data["weights"]}
+        self._table: Mapping[str, list[Any]] = json.loads(file.section(CONSTANTS).tobytes())
+        self._weights = {name: self._weight(name, *about) for name, about in data["sources"].items()}
+
+    def graph(self) -> Graph:
+        """The graph."""
+        text = self._file.section(GRAPH).tobytes().decode()
+        graph = parse(text, self._catalogue, {key: self._constant(key) for key in self._table})
+        manifest, data = self._file.manifest, self._recipes.data
+        graph.metadata, graph.structure = manifest["model"], manifest.get("structure")
+        graph.weights = {**self._weights, **{name: _known_by(digest) for name, digest in data["fixed"].items()}}
+        graph.decisions = tuple(map(self._decision, data["decisions"]))
+        return graph
+
+    def _weight(self, name: str, dtype: str, shape: list[int]) -> Tensor:
+        """A weight of the user's: with its content, if the file has it as it was."""
+        if name in self._table:
+            found = constant_in(self._file.section(WEIGHTS), *self._table[name])
+            return Tensor(partial(_array, found), dtype=found.dtype, shape=found.shape, source=name)
+        if name in self._recipes.kept:
+            return Tensor(self._recipes.kept[name].array, dtype=dtype_of(dtype), source=name)
+        return _promised(name, dtype, shape)
+
+    def _constant(self, key: str) -> Tensor:
+        if key in self._weights:
+            return self._weights[key]
+        found = constant_in(self._file.section(WEIGHTS), *self._table[key])
+        offset, _, _, unpack = self._table[key]
+        if offset not in self._made:
+            return found
+        packed = self._followed(self._made[offset], self._weights)
+        made = packed
+        if unpack:
+            graph = parse(unpack, self._catalogue)
+            made = _through(graph, {graph.inputs[0]: packed})
+        return Tensor(partial(_array, found), dtype=found.dtype, shape=found.shape, recipe=made.recipe)
+
+    def _followed(self, recipe: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Tensor:
+        graph = parse(recipe["graph"], self._catalogue, self._recipes.kept)
+        return _through(graph, {value: weights[value.name] for value in graph.inputs})
+
+    def _decision(self, data: Mapping[str, Any]) -> Decision:
+        tensor = self._followed(data, self._weights)
+        content = partial(_array, tensor)
+        known = Tensor(content, dtype=tensor.dtype, shape=tensor.shape, source=tensor.source, recipe=tensor.recipe)
+        known.__dict__["digest"] = data["digest"]
+        return Decision(known, data["number"], data["rule"])
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.array
+
+
+def _promised(name: str, dtype: str, shape: list[int]) -> Tensor:
+    """A weight of which the file holds only what was made of it."""
+
+    def missing() -> Any:
+        raise EngineError(f"the engine does not hold the weight {name!r} itself", remedy="build the model again")
+
+    found = Tensor(missing, dtype=dtype_of(dtype), shape=tuple(shape), source=name)
+    found.__dict__["digest"] = f"weight {name}"
+    return found
+
+
+def _known_by(digest: str | None) -> Tensor | None:
+    if digest is None:
+        return None
+    found = _promised("", "f32", [])
+    found.__dict__["digest"] = digest
+    return found
+
+
+def _through(graph: Graph, given: Mapping[Value, Tensor]) -> Tensor:
+    """The tensor that a graph makes of tensors, not computed, with its recipe."""
+    made: dict[Value, Tensor] = dict(given)
+    for node in graph.nodes:
+        if isinstance(node.op, Constant):
+            made[node.output] = node.op.tensor
+            continue
+        inputs = tuple(made[value] for value in node.inputs)
+        for index, value in enumerate(node.outputs):
+            shape = tuple(size for size in value.type.shape if isinstance(size, int))
+            recipe = Recipe(node.op, inputs, index)
+            made[value] = Tensor(partial(_computed, recipe), dtype=value.type.dtype, shape=shape, recipe=recipe)
+    return made[graph.outputs[0]]
+
+
+def _computed(recipe: Recipe) -> Any:
+    return recipe.op.results(tuple(one.array for one in recipe.inputs))[recipe.index]
