@@ -220,6 +220,5 @@ def _narrow_small(form: Format, value: Vector, saturate: bool) -> Vector:
     beyond = form.largest if saturate or over is None else over
     code = ((code > form.largest) | (magnitude >= 2.0**127)).where(beyond, code)
     code = (code.equals(0) | code.equals(0x80)).where(code, code | sign) if form.nuz else code | sign
-    if form.nan is not None:
-        code = value.is_nan().where(form.nan if form.nuz else sign | form.nan, code)
-    return code.to_integer(integer(8))
+    nan = sign | (form.nan or 0) if not form.nuz else sign.like(form.nan or 0)
+    return value.is_nan().where(nan, code).to_integer(integer(8))

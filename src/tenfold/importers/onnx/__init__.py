@@ -39,8 +39,13 @@ from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
 from tenfold.importers.onnx.proto import read_model
 from tenfold.importers.onnx.scope import Scope
 from tenfold.importers.onnx.walk import Undecided, Walk
-from tenfold.ir.graph import Graph
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.graph import Graph, Value
 from tenfold.ir.type import numbered_unknowns
+from tenfold.ops.constant import Sizes
+from tenfold.ops.control import If
 
 MOST_ATTEMPTS = 32
 
@@ -89,7 +94,8 @@ def _decided(
             return _graph(message, walk, declared, outputs)
     except Undecided as open_question:
         key = open_question.key
-    graphs, errors = [], []
+    graphs: list[Graph] = []
+    errors: list[ModelError | UnsupportedError] = []
     for choice in (True, False):
         trial = Walk(walk.table, walk.functions, walk.root, walk.contents, {**walk.decisions, key: choice})
         try:
@@ -98,13 +104,27 @@ def _decided(
             errors.append(error)
     if not graphs:
         raise errors[0]
-    if len(graphs) == 2:
+    return graphs[0] if len(graphs) == 1 else _either(key, *graphs)
+
+
+def _either(key: tuple[str, Size], yes: Graph, no: Graph) -> Graph:
+    """Both graphs under one If, where the model is valid whichever way its own If goes."""
+    label, condition = key
+    if [value.type.rank for value in yes.outputs] != [value.type.rank for value in no.outputs]:
         raise UnsupportedError(
-            f"its branches return tensors of unlike ranks; {key[1]} decides between them",
-            operator=key[0],
+            f"its branches return tensors of unlike ranks; {condition} decides between them",
+            operator=label,
             remedy="fix the sizes that this depends on by shapes= or dims=",
         )
-    return graphs[0]
+    graph = Graph((Value(value.type, name=value.name) for value in yes.inputs), name=yes.name)
+    found = If(yes, no)(Sizes((condition,), (), dt.boolean)(), *graph.inputs)
+    graph.set_outputs([found] if isinstance(found, Value) else found, yes.output_names)
+    unmet = dim.logical_not(condition)
+    for branch, taken, other in ((yes, condition, unmet), (no, unmet, condition)):
+        kept = [(dim.logical_or(other, one), who) for one, who in branch.assumptions if one != taken]
+        graph.assumptions, branch.assumptions = (*graph.assumptions, *kept), ()
+    graph.metadata, graph.weights = yes.metadata, yes.weights | no.weights
+    return graph
 
 
 def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequence[str] | None) -> Graph:

@@ -6,15 +6,16 @@ import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Subgraph, Table
 from tenfold.importers.onnx.sequence import parted, rejoined, stacked
-from tenfold.importers.shorthand import reshaped, transposed
+from tenfold.importers.shorthand import cast, number, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import Kind
-from tenfold.ir.graph import Graph, Value
+from tenfold.ir.graph import Graph, Value, inline
 from tenfold.ir.type import Type, unknown_size
-from tenfold.ops.constant import scalar
+from tenfold.ops.constant import Iota, scalar
 from tenfold.ops.control import If, Loop, Scan, visible_symbols
+from tenfold.ops.logic import Less, Where
 from tenfold.ops.movement import Slice
 from tenfold.ops.sequence import OptionalOf, SequenceInsert, SequenceOf, Unstack, joined_dtype
 
@@ -204,8 +205,42 @@ def scan(node: Operator) -> Results:
 
 
 def scan_batched(node: Operator) -> Results:
-    """Version 8 had a batch axis before the sequence's: one batch is taken out of the way."""
-    raise node.unsupported("Scan of version 8 is batched", "convert the model to operator set 9 or newer")
+    """Version 8: state [B, …] and sequences [B, T, …], each of the batch on its own; turns past lengths[b] give 0."""
+    body, sequences, lengths = node.body("body"), node.integer("num_scan_inputs"), node.optional(0)
+    given = [node.input(index) for index in range(1, len(node.inputs))]
+    carried = len(given) - sequences
+    backwards = node.integers("directions", (0,) * sequences)
+    if sequences < 1 or carried < 0 or len(backwards) != sequences or any(one.type.rank < 1 for one in given):
+        raise node.invalid(f"{sequences} sequences and {len(backwards)} directions among {len(given)} inputs")
+    if lengths is not None and any(backwards):
+        raise node.unsupported("sequences of different lengths that run backwards")
+    types = [Type(one.type.dtype, one.type.shape[1:]) for one in given]
+    elements = tuple(Type(one.dtype, one.shape[1:]) for one in types[carried:])
+    graph, captures = settle(node, body, [], types[:carried], 0, elements)
+    one = Graph(name=node.type)
+    inner = [one.input(f"x{at}", type) for at, type in enumerate(types)]
+    rows = [_reversed(row) if back else row for row, back in zip(inner[carried:], backwards, strict=True)]
+    ends = [] if lengths is None else [one.input("length", Type(dt.i64, ()))]
+    extra = [one.input(f"capture{at}", value.type) for at, value in enumerate(captures)]
+    if ends:
+        rows.append(Iota(0, 1, rows[0].type.shape[0])())
+        graph = _until(graph, carried, sequences)
+    one.set_outputs(_listed(Scan(graph, carried, len(rows))(*inner[:carried], *rows, *ends, *extra)))
+    every = [*given, *([] if lengths is None else [cast(lengths, dt.i64)])]
+    return _listed(Scan(one, 0, len(every))(*every, *captures))
+
+
+def _until(body: Graph, carried: int, sequences: int) -> Graph:
+    """The body with a turn's number and a length after its elements: from the length on the state stays."""
+    found = Graph(name=body.name)
+    inner = [found.input(value.name, value.type) for value in body.inputs[: carried + sequences]]
+    turn, length = (found.input(name, Type(dt.i64, ())) for name in ("turn", "length"))
+    extra = [found.input(value.name, value.type) for value in body.inputs[carried + sequences :]]
+    results = inline(body, [*inner, *extra])
+    goes: Value = Less()(turn, length)
+    kept = [*inner[:carried], *(number(0, one) for one in results[carried:])]
+    found.set_outputs([Where()(goes, new, old) for new, old in zip(results, kept, strict=True)])
+    return found
 
 
 def _first(node: Operator, x: Value, axis: int, reverse: int) -> Value:
