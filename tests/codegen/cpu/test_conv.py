@@ -164,7 +164,13 @@ def test_vectors_half_as_wide(case: Case, block: tuple[int, int, int]) -> None:
     source, result = placed(dt.f32, x.shape, "last"), placed(dt.f32, wanted.shape, "last")
     inputs = (source, operand(constant(w), w.shape, row_major(w.shape)))
     region = Anchored(wanted.shape, (result,), case.conv, inputs, identity(dt.f32))
-    compare(region, direct.kernel_of(region, isa, copied=False), isa, {source.value: x.transpose(0, 2, 3, 1)}, [wanted])
+    compare(
+        region,
+        direct.kernel_of(region, isa, False, Block(*block)),
+        isa,
+        {source.value: x.transpose(0, 2, 3, 1)},
+        [wanted],
+    )
 
 
 @each_isa

@@ -34,6 +34,9 @@ class Block:
     vectors: int
     lanes: int
 
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.vectors}x{self.lanes}"
+
     @property
     def columns(self) -> int:
         """Columns of a block: the width of a panel of packed B."""
@@ -61,12 +64,17 @@ def blocks_of(isa: Isa, total: DType) -> list[Block]:
     return [Block(max(1, rows - rows % 2), vectors, each) for rows, vectors, each in heights]
 
 
-def block_of(isa: Isa, total: DType, columns: Size) -> Block:
-    """Of those the one that leaves the fewest lanes of the last panel idle."""
+def fitting(isa: Isa, total: DType, columns: Size) -> list[Block]:
+    """Those blocks, the one first that leaves the fewest lanes of the last panel idle."""
     found = blocks_of(isa, total)
     if not isinstance(columns, int):
-        return found[0]
-    return min(found, key=lambda one: -(-columns // one.columns) * one.columns)
+        return found
+    return sorted(found, key=lambda one: -(-columns // one.columns) * one.columns)
+
+
+def block_of(isa: Isa, total: DType, columns: Size) -> Block:
+    """The block that leaves the fewest lanes of the last panel idle."""
+    return fitting(isa, total, columns)[0]
 
 
 def sum_of(*dtypes: DType) -> DType:

@@ -66,7 +66,8 @@ class Product:
 
     `a` is read `term` elements apart; B is packed in panels. `separate`: depthwise, with a column's sum made of the
     same column of A. `padded`: some tap may fall outside. `origin` is the domain's place of the first result (None:
-    zeros). `before` are stages that prepare operands.
+    zeros). `before` are stages that prepare operands. `block` is the micro-kernel's, for which B is packed (None: the
+    one that suits the columns best).
     """
 
     region: Anchored
@@ -84,6 +85,7 @@ class Product:
     origin: tuple[Size, ...] | None = None
     before: tuple[Stage, ...] = ()
     workspace: Size = 0
+    block: Block | None = None
 
     @property
     def taps(self) -> int:
@@ -199,7 +201,7 @@ def _total(product: Product) -> DType:
 
 
 def _block(product: Product, isa: Isa) -> Block:
-    return block_of(isa, _total(product), product.columns.size)
+    return product.block or block_of(isa, _total(product), product.columns.size)
 
 
 def _stretches(product: Product, isa: Isa) -> Stretches:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.isa import Isa, isa_of
-from tenfold.codegen.cpu.microkernel import block_of, sum_of
+from tenfold.codegen.cpu.microkernel import Block, fitting, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
 from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, moving, refuse
 from tenfold.codegen.cpu.stage import address
@@ -26,6 +26,10 @@ from tenfold.target import Target
 
 _FEW = 8
 """Channels below which the taps along a line are worth joining to them by a copy."""
+
+
+_BLOCKS = 3
+"""The most blocks that are offered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +85,9 @@ class Direct:
     name = "conv.direct"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """In place or copied, whichever suits the image first; a Refusal for what is no such convolution."""
+        """In place or copied, whichever suits the image first, then other blocks; a Refusal for what is no such
+        convolution.
+        """
         found = weights_of(region)
         if isinstance(found, Refusal):
             return found
@@ -92,20 +98,26 @@ class Direct:
         if x.strides[1] == 1 or channels == 1:
             few = isinstance(channels, int) and channels < _FEW
             ways = ["copied", "in place"] if few and not _joined(region, _natural(x)) else ["in place", "copied"]
-        return [Tactic(self.name, (("image", way),)) for way in ways]
+        blocks = fitting(isa_of(target), sum_of(x.dtype, found.dtype), _each(region))[:_BLOCKS]
+        choices = [(way, blocks[0]) for way in ways] + [(ways[0], block) for block in blocks[1:]]
+        return [Tactic(self.name, (("image", way), ("block", str(block)))) for way, block in choices]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """The kernel: at most a copying stage, then the product."""
         assert isinstance(region, Anchored)
-        return kernel_of(region, isa_of(target), tactic["image"] == "copied")
+        isa, (x, weights) = isa_of(target), region.inputs
+        blocks = fitting(isa, sum_of(x.dtype, weights.dtype), _each(region))
+        return kernel_of(
+            region, isa, tactic["image"] == "copied", {str(one): one for one in blocks}[str(tactic["block"])]
+        )
 
 
 STRATEGY = Direct()
 
 
-def kernel_of(region: Anchored, isa: Isa, copied: bool) -> Kernel:
-    """The kernel for an instruction set."""
-    return kernel(_product(region, isa, copied), isa)
+def kernel_of(region: Anchored, isa: Isa, copied: bool, block: Block) -> Kernel:
+    """The kernel for an instruction set, of that block."""
+    return kernel(_product(region, isa, copied, block), isa)
 
 
 def weights_of(region: Region) -> Operand | Refusal:
@@ -131,7 +143,14 @@ def _joined(region: Anchored, strides: tuple[Size, ...], padded: bool = True) ->
     return bare and adjacent and conv.groups == 1 and (conv.dilations[-1] == 1 or region.inputs[1].shape[-1] == 1)
 
 
-def _product(region: Anchored, isa: Isa, copied: bool) -> Product:
+def _each(region: Anchored) -> int:
+    """Outputs of a group."""
+    outputs, conv = region.inputs[1].shape[0], region.anchor
+    assert isinstance(outputs, int) and isinstance(conv, Conv)
+    return outputs // conv.groups
+
+
+def _product(region: Anchored, isa: Isa, copied: bool, block: Block) -> Product:
     conv, (x, weights) = region.anchor, region.inputs
     assert isinstance(conv, Conv)
     outputs, channels, *taps = (int(size) for size in weights.shape)  # type: ignore[arg-type]
@@ -140,7 +159,7 @@ def _product(region: Anchored, isa: Isa, copied: bool) -> Product:
     joined = _joined(region, image.strides, image.padded)
     streams = [one.strides[1] for one in moving(region)]
     each = outputs // groups
-    width = block_of(isa, sum_of(x.dtype, weights.dtype), each).columns
+    width = block.columns
     shape = (groups, each, channels, *taps)
     order = (0, -1, *range(3, len(shape)), 2, 1)
     recipe = (*(view_recipe(weights) or ()), Reshape(shape), *panel_recipe(shape, order, width))
@@ -160,4 +179,5 @@ def _product(region: Anchored, isa: Isa, copied: bool) -> Product:
         padded=image.padded,
         before=image.stages,
         workspace=image.workspace,
+        block=block,
     )
