@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tenfold.ir.dim import Dim, Size
 
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
+_TAKEN = re.compile(r"b?f\d\w*|[iu](?:2|4|8|16|32|64)|c\d+|bool|string|graph|true|false|none|inf|nan")
+"""Words that stand for element types and the like in the textual form of graphs."""
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _TOKEN = re.compile(
     rf"\s*(?:(?P<number>\d+)|(?P<word>{_WORD.pattern})|(?P<string>{_STRING})|(?P<mark>//|\S|$))", re.ASCII
@@ -53,7 +55,8 @@ def _product(monomial: Monomial, factor: int, enclosed: bool = False) -> str:
 def _atom(atom: Atom, divisor: int) -> str:
     if atom.symbol:
         name = atom.symbol.name
-        word = name if _WORD.fullmatch(name) else json.dumps(name)
+        plain = _WORD.fullmatch(name) and not _TAKEN.fullmatch(name)
+        word = name if plain else json.dumps(name)
         return word if divisor == 1 else f"{word}//{divisor}"
     arguments = [str(argument) for argument in atom.arguments]
     if atom.kind in ("//", "%"):

@@ -6,6 +6,7 @@ followed by importers and rules, which take its elements directly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +47,11 @@ def joined_dtype(a: DType, b: DType) -> DType:
     return make(joined(a.element, b.element))
 
 
+def held(values: Sequence[Array]) -> list[Array]:
+    """Copies: what a list holds outlives the memory that it was computed in."""
+    return [value.copy() for value in values]
+
+
 class SequenceOf(Op):
     """The values as a list."""
 
@@ -60,7 +66,7 @@ class SequenceOf(Op):
 
     def evaluate(self, *values: Array) -> Array:
         """The list."""
-        return box(list(values))
+        return box(held(values))
 
 
 class Unstack(Op):
@@ -100,10 +106,10 @@ class SplitToSequence(Op):
         if split.ndim == 0:
             if split < 1:
                 raise ValueError(f"pieces of {split}")
-            return box(np.split(x, range(int(split), size, int(split)), axis=self.axis))
+            return box(held(np.split(x, range(int(split), size, int(split)), axis=self.axis)))
         if (split < 0).any() or split.sum() != size:
             raise ValueError(f"pieces of {split.tolist()} of an axis of {size}")
-        return box(np.split(x, np.cumsum(split)[:-1], axis=self.axis) if len(split) else [])
+        return box(held(np.split(x, np.cumsum(split)[:-1], axis=self.axis)) if len(split) else [])
 
 
 class SequenceAt(Op):
@@ -137,7 +143,7 @@ class SequenceInsert(Op):
         at = len(items) if place is None else int(place.item())
         if not -len(items) <= at <= len(items):
             raise ValueError(f"there is no place {at} in a list of {len(items)}")
-        items.insert(at, value)
+        items.insert(at, *held([value]))
         return box(items)
 
 
@@ -219,7 +225,7 @@ class MapSequence(Op):
         if len({len(one) for one in lists}) != 1:
             raise ValueError(f"lists of {', '.join(str(len(one)) for one in lists)} elements")
         found = [interpreter.call(self.body, (*items, *inputs[self.sequences :])) for items in zip(*lists, strict=True)]
-        return tuple(box([row[at] for row in found]) for at in range(len(self.body.outputs)))
+        return tuple(box(held([row[at] for row in found])) for at in range(len(self.body.outputs)))
 
 
 def _seen(type: Type, hidden: set[str]) -> Type:
@@ -239,7 +245,7 @@ class OptionalOf(Op):
 
     def evaluate(self, *value: Array) -> Array:
         """The value, or None."""
-        return box(value[0] if value else None)
+        return box(held(value)[0] if value else None)
 
 
 class HasElement(Op):
