@@ -20,17 +20,22 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
+_PLANES = 4
+"""The most planes whose elements are brought together by vectors."""
 _LINES = 4096
 """Elements that are worth a part of their own."""
 
 
 @dataclass(frozen=True)
 class Border:
-    """What the code depends on: the element type and the number of spatial axes."""
+    """What the code depends on: the element type, the number of spatial axes, and `planes`, the number of channels if
+    they are few planes of adjacent pixels, else 0.
+    """
 
     isa: Isa
     dtype: DType
     spatial: int
+    planes: int
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,7 +52,8 @@ def border_stage(
     start, zeros around; and how many bytes it fills.
     """
     width = x.dtype.itemsize
-    form = Border(isa, x.dtype, len(sizes))
+    few = isinstance(x.shape[1], int) and 1 < x.shape[1] <= _PLANES and x.strides[-1] == 1
+    form = Border(isa, x.dtype, len(sizes), int(x.shape[1]) if few else 0)  # type: ignore[arg-type]
     filled = (x.shape[0], *sizes)
     lines = dim.product(filled[:-1])
     elements = dim.product((*filled, x.shape[1]))
@@ -71,6 +77,24 @@ def border_stage(
 def border_source(form: Border) -> str:
     """The module of a copying stage; a part is an even share of the lines."""
     return _Writer(form).text()
+
+
+def interleaved(lines: Sequence[Vector]) -> list[Vector]:
+    """The first elements of all vectors, then the second ones, and so on, as vectors of the same width."""
+    code, count = lines[0].code, len(lines)
+    if code.lanes == 1:
+        return list(lines)
+    found = []
+    for number in range(count):
+        places = [divmod(number * code.lanes + lane, count) for lane in range(code.lanes)]
+        merged = lines[0]
+        for line in range(1, count):
+            order = [code.lanes + at if of == line else lane for lane, (at, of) in enumerate(places)]
+            if line == 1:
+                order = [at if of == 0 else code.lanes + at for at, of in places]
+            merged = code.wrap(merged.shuffle(order, lines[line]))
+        found.append(merged)
+    return found
 
 
 class _Writer(StageWriter):
@@ -107,8 +131,24 @@ class _Writer(StageWriter):
         whole = self.adjacent & self.arg(f"step{self.last}").equals(self.pixel)
         inner = self.step(target, start)
         self._clear(target, self.number(0), start)
-        choose(self.scalar, whole, lambda: self._move(source, inner, end - start), lambda: self._pixels(source, inner))
+        apart = self._planes if self.form.planes else self._pixels
+        choose(self.scalar, whole, lambda: self._move(source, inner, end - start), lambda: apart(source, inner))
         self._clear(target, end, self.arg(f"size{self.last}") * self.pixel)
+
+    def _planes(self, source: ir.Value, target: ir.Value) -> None:
+        """The pixels of a line, a vector of each plane at a time, then one by one."""
+        code, planes = self.vectors(self.form.isa.lanes(self.size)), self.form.planes
+        extent, channel = self.arg(f"extent{self.last}"), self.arg("channel.step")
+        whole = extent & -code.lanes
+
+        def some(code: Vectors, pixel: Vector) -> None:
+            here, there = self.step(source, pixel * self.size), self.step(target, pixel * (planes * self.size))
+            lines = [load(code, self.form.dtype, self.step(here, channel * plane)) for plane in range(planes)]
+            for number, value in enumerate(interleaved(lines)):
+                store(code, self.form.dtype, self.step(there, number * code.lanes * self.size), value)
+
+        repeat(self.scalar, 0, whole, functools.partial(some, code), by=code.lanes)
+        repeat(self.scalar, whole, extent, functools.partial(some, self.scalar))
 
     def _pixels(self, source: ir.Value, target: ir.Value) -> None:
         """The pixels of a line, one after the other."""
