@@ -279,3 +279,14 @@ def test_the_quota_is_the_least_on_the_way_up(monkeypatch: pytest.MonkeyPatch) -
     }
     monkeypatch.setattr(team_module, "_lines", lambda path: files.get(str(path), []))
     assert team_module._quota() == 1.5
+
+
+@several
+def test_a_call_with_workers_gives_its_thread_its_cpus_back() -> None:
+    before = os.sched_getaffinity(0)
+    stage = steps.call(entry("increment"), 0, 1, parts=3)
+    out = np.zeros(64, np.int64)
+    call = invocation([stage, steps.end()], {1: 0, 3: 64, 4: out.ctypes.data}, argmap=[4], threads=2)
+    for _ in range(20):
+        assert call.run() == Status.DONE
+        assert os.sched_getaffinity(0) == before

@@ -35,13 +35,13 @@ class Architecture:
 
 ARCHITECTURES = {
     "x86_64": Architecture(
-        numbers={"futex": 202, "sched_setaffinity": 203, "getcpu": 309},
+        numbers={"futex": 202, "sched_setaffinity": 203, "sched_getaffinity": 204, "getcpu": 309},
         ticks="@llvm.readcyclecounter()",
         pause="@llvm.x86.sse2.pause()",
         control=(0x1F80, 0x9FC0),
     ),
     "aarch64": Architecture(
-        numbers={"futex": 98, "sched_setaffinity": 122, "getcpu": 168},
+        numbers={"futex": 98, "sched_setaffinity": 122, "sched_getaffinity": 123, "getcpu": 168},
         ticks="@llvm.readsteadycounter()",
         pause="@llvm.aarch64.isb(i32 15)",
         control=(0, 1 << 24),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -18,7 +18,7 @@ from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.microkernel import Block, Tile, call_tile
+from tenfold.codegen.cpu.microkernel import LINE, STRETCH, Block, Tile, call_tile
 from tenfold.codegen.cpu.outsite import OutSite, Stream
 from tenfold.codegen.cpu.stage import StageWriter, divided, least
 from tenfold.codegen.cpu.storage import cast, widen
@@ -115,11 +115,10 @@ class _Writer(StageWriter):
         super().__init__(form.isa, "contraction", form.names)
         self.form, self.block = form, form.block
         a = form.total if form.copied else form.a
+        self.ahead = not (form.separate or form.short or any(form.windows))
+        tile = Tile(form.isa, a, form.b, form.total, self.block, 1, form.separate, ahead=self.ahead)
         self.tiles = {
-            masked: {
-                rows: Tile(form.isa, a, form.b, form.total, self.block, rows, form.separate, masked).define(self.module)
-                for rows in self.block.heights
-            }
+            masked: {rows: replace(tile, rows=rows, masked=masked).define(self.module) for rows in self.block.heights}
             for masked in (False, True)[: 1 + form.separate]
         }
         self.whole = self._define_whole(a) if form.short else None
@@ -219,7 +218,8 @@ class _Writer(StageWriter):
             given = [slots, taps.value, k.value, left.value, b]
 
             def apart() -> None:
-                self._sum(rows, left, [*given, sums, terms.start.value])
+                ahead = self._ahead(b, terms, t, blocks) if self.ahead else []
+                self._sum(rows, left, [*given, sums, terms.start.value, *ahead])
                 done = functools.partial(self.out.write, stretch.starts, offsets, sums, rows, first, left)
                 choose(self.scalar, terms.last, done, lambda: None)
 
@@ -234,6 +234,15 @@ class _Writer(StageWriter):
                 apart()
 
         repeat(self.scalar, 0, blocks, one)
+
+    def _ahead(self, b: ir.Value, terms: _Terms, t: Vector, blocks: Vector) -> list[ir.Value]:
+        """Where the micro-kernel of block `t` prefetches, and how many bytes in each stretch: its share of the panel
+        behind `b`.
+        """
+        term = self.block.columns * self.form.b.itemsize
+        pace = self._blocks(self.number(STRETCH * term), blocks * LINE) * LINE
+        share = pace * self._blocks(terms.count, STRETCH)
+        return [self.step(b, self.arg("terms") * term + share * t), pace.value]
 
     def _sum(self, rows: Vector, left: Vector, arguments: Sequence[ir.Value]) -> None:
         """Call the micro-kernel of the least height that holds `rows`."""

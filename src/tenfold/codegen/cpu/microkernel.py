@@ -22,6 +22,9 @@ from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
 _UNROLL = 2
+STRETCH = 16
+"""How many terms are summed between prefetches."""
+LINE = 64
 _ROWS = 14
 """The most rows of a block: more addresses than this are not worth the vectors they spare."""
 
@@ -101,19 +104,22 @@ class Tile:
     rows: int
     separate: bool = False
     masked: bool = False
+    ahead: bool = False
 
     def define(self, module: ir.Module) -> ir.Function:
         """Add `void tile(ptr table, i64 taps, i64 k, i64 columns, ptr b, ptr c, i64 more)` to the module.
 
         The table holds `block.rows` addresses a tap. c gets the sums row by row, `block.columns` to a row; they start
         from what is there if `more`, else from zero. `k` counts terms; the depthwise form takes the byte offset of
-        its first column in a row of A instead, and the `columns` left.
+        its first column in a row of A instead, and the `columns` left. With `ahead` two more arguments follow: an
+        address from which `pace` bytes are prefetched for each STRETCH of terms (by the full block alone).
         """
         name = f"tile{self.rows}x{self.block.vectors}{'_masked' * self.masked}"
-        function = define(module, name, ir.VoidType(), [POINTER, I64, I64, I64, POINTER, POINTER, I64], internal=True)
+        kinds = [POINTER, I64, I64, I64, POINTER, POINTER, I64, *[POINTER, I64] * self.ahead]
+        function = define(module, name, ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
         scalar, vector = Vectors(builder, self.isa, 1), Vectors(builder, self.isa, self.block.lanes)
-        table, taps, k, columns, b, c, more = function.args
+        table, taps, k, columns, b, c, more, *ahead = function.args
         kind, size = vector.type(register_type(self.total)), self.block.lanes * self.total.itemsize
         places = [step(builder, c, place * size) for place in range(self.rows * self.block.vectors)]
         start = choose(
@@ -122,7 +128,7 @@ class Tile:
             lambda: [builder.load(place, typ=kind, align=size) for place in places],
             lambda: [ir.Constant(kind, None)] * len(places),
         )
-        for place, value in zip(places, self.sums(builder, [table, taps, k, columns, b], start), strict=True):
+        for place, value in zip(places, self.sums(builder, [table, taps, k, columns, b, *ahead], start), strict=True):
             builder.store(value, place, align=size)
         builder.ret_void()
         return function
@@ -131,10 +137,10 @@ class Tile:
         self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], start: Sequence[ir.Value] = ()
     ) -> Sequence[ir.Value]:
         """The sums themselves, vector by vector and row by row, in the function being built; they start from `start`,
-        or from zero. The arguments are the first five.
+        or from zero. The arguments are the first five, and the two of `ahead`.
         """
         scalar, vector = Vectors(builder, self.isa, 1), Vectors(builder, self.isa, self.block.lanes)
-        table, taps, k, columns, b = arguments
+        table, taps, k, columns, b, *ahead = arguments
         masks = self._masks(vector, columns)
         zero = ir.Constant(vector.type(register_type(self.total)), None)
 
@@ -143,7 +149,7 @@ class Tile:
             lines = [load_pointer(scalar, row, 8 * r) for r in range(self.rows)]
             if self.separate:
                 return self._column_terms(vector, [step(builder, line, k) for line in lines], masks, b, sums)
-            return self._terms(vector, lines, scalar.wrap(k), b, sums)
+            return self._terms(vector, lines, scalar.wrap(k), b, sums, ahead)
 
         begun = start or [zero] * (self.rows * self.block.vectors)
         _, (_, *sums) = repeat(scalar, 0, scalar.wrap(taps), tap, (b, *begun))
@@ -156,7 +162,13 @@ class Tile:
         return [vector.iota(I64) + v * self.block.lanes < left for v in range(self.block.vectors)]
 
     def _terms(
-        self, vector: Vectors, lines: Sequence[ir.Value], k: Vector, b: ir.Value, sums: Sequence[ir.Value]
+        self,
+        vector: Vectors,
+        lines: Sequence[ir.Value],
+        k: Vector,
+        b: ir.Value,
+        sums: Sequence[ir.Value],
+        ahead: Sequence[ir.Value] = (),
     ) -> Sequence[ir.Value]:
         """The terms of one tap, several at a time where loads cost registers nothing, then one at a time."""
         builder, row_bytes = vector.builder, self.block.columns * self.b.itemsize
@@ -172,9 +184,23 @@ class Tile:
         unroll = _UNROLL if self.isa.architecture == "x86_64" and self.rows == self.block.rows else 1
         whole = k & -unroll
         state: Sequence[ir.Value] = (b, *sums)
-        if unroll > 1:
-            _, state = repeat(k.code, 0, whole, lambda *now: several(unroll, *now), state, by=unroll)
-        return repeat(k.code, whole if unroll > 1 else 0, k, lambda *now: several(1, *now), state)[1]
+
+        def summed(start: Vector | int, end: Vector, before: Sequence[ir.Value]) -> Sequence[ir.Value]:
+            return repeat(k.code, start, end, lambda *now: several(unroll, *now), before, by=unroll)[1]
+
+        def stretch(start: Vector, far: ir.Value, *before: ir.Value) -> Sequence[ir.Value]:
+            pace = ahead[1]
+            repeat(k.code, 0, k.code.wrap(pace), lambda at: prefetch(builder, step(builder, far, at)), by=LINE)
+            end = start + STRETCH
+            return (step(builder, far, pace), *summed(start, (end < whole).where(end, whole), before))
+
+        if unroll == 1:
+            return repeat(k.code, 0, k, lambda *now: several(1, *now), state)[1]
+        if ahead:
+            state = repeat(k.code, 0, whole, stretch, (ahead[0], *state), by=STRETCH)[1][1:]
+        else:
+            state = summed(0, whole, state)
+        return repeat(k.code, whole, k, lambda *now: several(1, *now), state)[1]
 
     def _factor(self, vector: Vectors, address: ir.Value) -> list[Vector]:
         """An element of A in all lanes, once for each vector of the row."""
@@ -233,6 +259,12 @@ def call_tile(
         choose(code, rows > low[0], lambda: call(high), lambda: call(low))
 
     call(block.heights)
+
+
+def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Ask for a line of memory in the second cache."""
+    read, second_cache, data = (ir.Constant(I32, number) for number in (0, 2, 1))
+    intrinsic(builder, "prefetch.p0", ir.VoidType(), [address, read, second_cache, data])
 
 
 def masked_load(mask: Vector, address: ir.Value, kind: ir.Type) -> ir.Value:

@@ -20,8 +20,10 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType, boolean, u8
 
-_GRAIN = 1 << 19
-"""Floating-point operations of about 5 µs: less is not worth a part of its own."""
+_GRAIN, _BYTES = 1 << 20, 1 << 18
+"""Floating-point operations, and bytes of B, that take about 10 µs: less is not worth a part of its own."""
+_PARTS = 16
+"""The most parts for each thread: a stage's last part keeps the other threads waiting."""
 _SHORT = 288
 """The most terms of sums that are worth a body in registers."""
 _STRETCH = 16
@@ -363,12 +365,14 @@ def _parts(product: Product, isa: Isa) -> dict[str, Size]:
     columns = product.columns.size
     batches = dim.product(axis.size for axis in product.batches)
     terms = product.terms * product.taps
-    most = dim.select(dim.less(THREADS, 2), 1, 4 * THREADS)
-    wanted = dim.maximum(1, dim.minimum(most, 2 * batches * rows * columns * terms // _GRAIN))
+    most = dim.select(dim.less(THREADS, 2), 1, _PARTS * THREADS)
+    shared = dim.product(axis.size for axis in product.batches if axis.b != 0)
+    b_bytes = columns * terms * product.b_dtype.itemsize
+    work = dim.maximum(2 * batches * rows * columns * terms // _GRAIN, shared * b_bytes // _BYTES)
+    wanted = dim.maximum(1, dim.minimum(most, work))
     found = {"batch_parts": dim.maximum(1, dim.minimum(batches, wanted))}
     rest = dim.ceildiv(wanted, found["batch_parts"])
     counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": dim.ceildiv(columns, block.columns)}
-    b_bytes = columns * terms * product.b_dtype.itemsize
     if isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
         counts = dict(reversed(counts.items()))
     for name, count in counts.items():

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from tenfold.codegen.cpu.assembly import Code, module
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.runtime.cpu.block import RESERVED, WORKER_SIZE, Call, Job, Team, Worker
+from tenfold.runtime.cpu.block import MASK_BYTES, RESERVED, WORKER_SIZE, Call, Job, Team, Worker
 
 _WAIT, _WAKE = 128, 129
 _ALL = 0x7FFFFFFF
 _LOW = 0xFFFFFFFF
-_MASK_BYTES = 128
 
 ENTRIES = {"worker": "worker", "ticks": "ticks"}
 
@@ -94,6 +93,27 @@ def _take(isa: Isa) -> Code:
         with code.when(free), code.when(code.replace(inbox, 0, job)):
             taken.set(code.add(taken.get(), 1))
     code.put(taken.get(), call, Call, "taken")
+    with code.when(code.compare("ne", taken.get(), 0)):
+        code.call("hold", call, here)
+    code.give(0)
+    return code
+
+
+def _hold(isa: Isa) -> Code:
+    """`hold(call, cpu)`: keep the calling thread on its CPU, where no worker of its own runs."""
+    code = Code(isa, "hold", 2)
+    call, cpu = code.parameters
+    before = code.get(call, Call, "masks")
+    with code.when(code.compare("eq", before, 0)):
+        code.give(0)
+    system, only = code.get(code.get(call, Call, "team"), Team, "system"), code.add(before, MASK_BYTES)
+    size = code.system(system, "sched_getaffinity", 0, MASK_BYTES, before)
+    word = code.item(only, code.right(cpu, 6), 8)
+    code.store(code.op(f"shl i64 1, {code.both(cpu, 63)}"), word)
+    answer = code.system(system, "sched_setaffinity", 0, MASK_BYTES, only)
+    code.store(0, word)
+    done = code.together(code.compare("sgt", size, 0), code.compare("eq", answer, 0))
+    code.put(code.select(done, size, 0), call, Call, "held")
     code.give(0)
     return code
 
@@ -106,6 +126,10 @@ def _release(isa: Isa) -> Code:
     with code.when(code.compare("eq", home, 0)):
         code.give(0)
     team, job = code.get(call, Call, "team"), code.get(call, Call, "job")
+    held = code.get(call, Call, "held")
+    with code.when(code.compare("ne", held, 0)):
+        code.system(code.get(team, Team, "system"), "sched_setaffinity", 0, held, code.get(call, Call, "masks"))
+        code.put(0, call, Call, "held")
     here = code.sub(home, 1)
     with code.counting(code.get(team, Team, "size")) as index:
         worker = code.item(code.get(team, Team, "workers"), index, WORKER_SIZE)
@@ -194,7 +218,7 @@ def _await(isa: Isa) -> Code:
 
 def caller_functions(isa: Isa) -> list[Code]:
     """What the dispatcher calls: `run`, `release`, and what they need."""
-    return [make(isa) for make in (_part, _wake, _await, _share, _alone, _take, _run, _release)]
+    return [make(isa) for make in (_part, _wake, _await, _share, _alone, _hold, _take, _run, _release)]
 
 
 def _worker(isa: Isa) -> Code:
@@ -206,7 +230,7 @@ def _worker(isa: Isa) -> Code:
     lane = code.add(code.get(place, Worker, "index"), 1)
     mask = code.get(place, Worker, "mask")
     with code.when(code.compare("ne", mask, 0)):
-        answer = code.system(code.get(team, Team, "system"), "sched_setaffinity", 0, _MASK_BYTES, mask)
+        answer = code.system(code.get(team, Team, "system"), "sched_setaffinity", 0, MASK_BYTES, mask)
         code.put(answer, place, Worker, "affinity")
     code.exchange("xchg", code.place(place, Worker, "started"), 1)
     idle, mode = code.variable(code.ticks()), code.variable(-1)

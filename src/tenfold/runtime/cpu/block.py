@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 RESERVED = 1
 KERNEL_ERROR = 16
 
@@ -36,14 +36,16 @@ class Call(ctypes.Structure):
     """One context's instance of one native call.
 
     Addresses: frame, steps, argmap, code, binds (rows of 3), bases, args, scratch, job (0: no team), team, cancel (a
-    64-bit flag), profile (0: off). Numbers: version, bind_count, stride (bytes of scratch a thread), threads (the most
-    to use, caller included), denormals, yield_ticks. State: step (where it stopped), error_step, taken (workers held),
-    home (the CPU whose own worker is held back, plus 1).
+    64-bit flag), profile (0: off), masks (two CPU masks: the calling thread's own, and that of the one CPU where it is
+    held while workers help; 0: it is not held). Numbers:
+    version, bind_count, stride (bytes of scratch a thread), threads (the most to use, caller included), denormals,
+    yield_ticks. State: step (where it stopped), error_step, taken (workers held), home (the CPU whose own worker is
+    held back, plus 1), held (bytes of the mask to give the calling thread back, or 0).
     """
 
     _fields_ = _words(
         "version frame steps argmap code binds bind_count bases args scratch stride job team threads"
-        " cancel profile denormals yield_ticks step error_step taken home"
+        " cancel profile denormals yield_ticks step error_step taken home masks held"
     )
 
 
@@ -85,6 +87,7 @@ class Record(ctypes.Structure):
     _fields_ = _words("step parts start end")
 
 
+MASK_BYTES = 128
 JOB_SIZE = 256
 WORKER_SIZE = 128
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tenfold.runtime import steps as table
 from tenfold.runtime.cpu.arena import Arena
-from tenfold.runtime.cpu.block import ABI_VERSION, Call, Denormals, Profile, Record, Status
+from tenfold.runtime.cpu.block import ABI_VERSION, MASK_BYTES, Call, Denormals, Profile, Record, Status
 from tenfold.runtime.cpu.code import Code
 from tenfold.runtime.cpu.team import Team, enlist
 
@@ -86,6 +86,7 @@ class Invocation:
         self.cancel = np.zeros(1, np.int64) if cancel is None else cancel
         self.entries = 0
         self._args = np.zeros(executable.arguments, np.int64)
+        self._masks = np.zeros(2 * MASK_BYTES, np.uint8)
         self._profile: NDArray[np.int64] | None = None
         self._scratch = Arena()
         self._threads, self._find_team = threads, team
@@ -117,6 +118,7 @@ class Invocation:
             return
         enlist(self)
         self._team = team
+        self._call.masks = self._masks.ctypes.data if team.holds else 0
         self._call.team, self._call.job = team.address, team.open_job()
         self._call.threads = min(self._threads or team.threads, team.threads)
         self._call.scratch = self._scratch.reserve(self.executable.stride * team.lanes)
@@ -124,7 +126,7 @@ class Invocation:
     def detach(self) -> None:
         """Leave a team that a fork has left behind; the next run joins a new one."""
         self._team, self._attached = None, False
-        self._call.threads, self._call.taken, self._call.home = 1, 0, 0
+        self._call.threads, self._call.taken, self._call.home, self._call.held = 1, 0, 0, 0
 
     def run(self, brief: bool = False, start: int = 0) -> int:
         """Run from step `start` to the next END: Status.DONE, Status.CANCELLED, or a kernel's error, at `error_step`.

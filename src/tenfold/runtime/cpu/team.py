@@ -26,7 +26,6 @@ from tenfold.runtime.cpu.arena import fresh_pages, system
 from tenfold.runtime.cpu.code import Code
 
 _log = logging.getLogger("tenfold")
-_MASK_BYTES = 128
 _SYSCALL = ctypes.cast(system.syscall, ctypes.c_void_p).value
 _JOBS_AT_ONCE = 64
 _BETWEEN_STAGES = 20
@@ -102,9 +101,11 @@ class Team:
         self._rate = code.tick_rate(entries["ticks"])
         self.threads = share.threads
         self._reason = share.reason
+        self.holds = share.pinned
+        """Whether calls keep their own thread on its CPU while workers help: else it may come to share one's."""
         size = 0 if share.threads == 1 else share.threads
         self.lanes = size + 1
-        self.address = fresh_pages(ctypes.sizeof(block.Team) + size * (block.WORKER_SIZE + _MASK_BYTES) + 64)
+        self.address = fresh_pages(ctypes.sizeof(block.Team) + size * (block.WORKER_SIZE + block.MASK_BYTES) + 64)
         workers = self.address + 64
         spin: int = 0 if "quota" in share.reason else settings.SPIN.value()
         team = block.Team.from_address(self.address)
@@ -117,7 +118,7 @@ class Team:
             place.team, place.index, place.cpu = self.address, index, -1
             if share.pinned:
                 place.cpu = share.cpus[index]
-                place.mask = workers + size * block.WORKER_SIZE + index * _MASK_BYTES
+                place.mask = workers + size * block.WORKER_SIZE + index * block.MASK_BYTES
                 ctypes.c_uint8.from_address(place.mask + place.cpu // 8).value = 1 << place.cpu % 8
             _start(code.address + entries["worker"], ctypes.addressof(place))
 
