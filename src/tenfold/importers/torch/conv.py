@@ -165,7 +165,7 @@ def average_pool(rank: int) -> Callable[..., Value]:
     return convert
 
 
-def adaptive_average(x: Value, sizes: Sizes) -> Value:
+def adaptive_average(x: Value, sizes: Sequence[int | None] | int) -> Value:
     """The mean of each of `sizes` windows that share an axis as evenly as they can."""
     counts = (sizes,) if isinstance(sizes, int) else tuple(sizes)
     rank = len(counts)

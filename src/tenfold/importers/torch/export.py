@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import warnings
@@ -79,7 +80,7 @@ def exported(module: Any, given: Arguments, declared: Declared) -> ExportedProgr
     """The whole module as a program of aten's operators, those without a converter taken apart by PyTorch."""
     args, kwargs = declared.stretched(given, named_arguments(module, given))
     leaves = [leaf for name, value in named_arguments(module, (args, kwargs)) for leaf in leaf_paths(name, value)]
-    shapes = ShapesCollection()
+    shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
     for name, leaf in leaves:
         if isinstance(leaf, torch.Tensor) and (dims := declared.dynamic(name, leaf)):
             shapes[leaf] = dims
@@ -91,13 +92,20 @@ def exported(module: Any, given: Arguments, declared: Declared) -> ExportedProgr
 def decomposed(program: ExportedProgram) -> ExportedProgram:
     """A program without mutation, its operators taken apart as far as we have no converter for them."""
     with quiet(), shapes_only():
-        table = torch.export.default_decompositions()
-        for operator in list(table.keys()):
-            schema = operator._schema
-            name = f"{schema.name.partition('::')[2]}.{schema.overload_name or 'default'}"
-            if schema.name.startswith("aten::") and find(TABLE, name) is not None:
-                del table[operator]
-        return program.run_decompositions(table)
+        found: ExportedProgram = program.run_decompositions(_decompositions())
+        return found
+
+
+@functools.cache
+def _decompositions() -> Any:
+    """PyTorch's own, without those of operators that we have a converter for."""
+    table: Any = torch.export.default_decompositions()
+    for operator in list(table.keys()):
+        schema = operator._schema
+        name = f"{schema.name.partition('::')[2]}.{schema.overload_name or 'default'}"
+        if schema.name.startswith("aten::") and find(TABLE, name) is not None:
+            del table[operator]
+    return table
 
 
 @contextmanager

@@ -274,6 +274,46 @@ def _is_negative(x: Value) -> Value:
     return apply(logic.Less(), apply(Div(), number(1, x), x), 0)
 
 
+def hypotenuse(x: Operand, y: Operand) -> Value:
+    """The root of the sum of both squares."""
+    a, b = promoted(x, y)
+    return apply(arithmetic.Sqrt(), apply(Add(), apply(Mul(), a, a), apply(Mul(), b, b)))
+
+
+def copy_sign(x: Operand, y: Operand) -> Value:
+    """The size of x with the sign of y, of zeros too."""
+    kind = floating(joined(x, y))
+    a, b = as_value(x, kind), as_value(y, kind)
+    size = apply(arithmetic.Abs(), a)
+    result: Value = logic.Where()(_is_negative(b), apply(arithmetic.Neg(), size), size)
+    return result
+
+
+def scaled_by_power(x: Operand, y: Operand) -> Value:
+    """x times 2 to the y."""
+    return mul(x, exp2(y))
+
+
+def complement_of_erf(x: Operand) -> Value:
+    """1 - erf(x)."""
+    value = as_value(x, floating(joined(x)))
+    return apply(Sub(), number(1, value), apply(arithmetic.Erf(), value))
+
+
+def ignoring_nan(op: Op) -> Converter:
+    """The greater or lesser of two, the other one where one is not a number."""
+
+    def convert(x: Operand, y: Operand) -> Value:
+        a, b = promoted(x, y)
+        if not a.type.dtype.is_float:
+            return apply(op, a, b)
+        chosen: Value = logic.Where()(is_nan(b), a, apply(op, a, b))
+        result: Value = logic.Where()(is_nan(a), b, chosen)
+        return result
+
+    return convert
+
+
 def addcmul(x: Operand, a: Operand, b: Operand, *, value: Any = 1) -> Value:
     """x + value a b."""
     return add(x, mul(a, b), value)
@@ -429,6 +469,13 @@ TABLE: Mapping[str, Converter] = {
     "log2": logarithm(2),
     "log10": logarithm(10),
     "exp2": exp2,
+    "hypot": hypotenuse,
+    "copysign": copy_sign,
+    "ldexp": scaled_by_power,
+    "erfc": complement_of_erf,
+    "special_erfc": complement_of_erf,
+    "fmax": ignoring_nan(arithmetic.Maximum()),
+    "fmin": ignoring_nan(arithmetic.Minimum()),
     "atan2.default": atan2,
     "addcmul": addcmul,
     "addcdiv": addcdiv,

@@ -15,7 +15,7 @@ from torch.fx import Node as Call
 from tenfold.errors import ModelError, TenfoldError, UnsupportedError
 from tenfold.importers.convert import Missing, report
 from tenfold.importers.settle import from_sizes
-from tenfold.importers.torch import sizes
+from tenfold.importers.torch import control, sizes
 from tenfold.importers.torch.arguments import bound
 from tenfold.importers.torch.origin import label, site
 from tenfold.importers.torch.promote import as_value, dtype_of
@@ -62,14 +62,31 @@ class Walk:
             if node.op == "placeholder":
                 self.values[node] = self._given(node, specs[node.name])
             elif node.op == "get_attr":
-                self.values[node] = self._attribute(str(node.target))
+                self.values[node] = self._attribute(str(node.target), self.program.graph_module)
             elif node.op == "call_function":
                 self.values[node] = self._called(node)
-        (end,) = self.program.graph.output_node().args
-        found = [self._read(one) for one in end]  # type: ignore[union-attr]
+        found = self._returned(self.program.graph)
         if self.missing:
             raise report(list(self.missing))
         self.graph.assumptions = tuple(self.assumptions)
+        return found
+
+    def _returned(self, graph: Any) -> list[Any]:
+        (end,) = graph.output_node().args
+        return [self._read(one) for one in (end if isinstance(end, tuple | list) else (end,))]
+
+    def block(self, module: Any, given: Sequence[Any]) -> list[Any]:
+        """What a graph within the program returns on these values."""
+        places = [node for node in module.graph.nodes if node.op == "placeholder"]
+        self.values.update(zip(places, given, strict=True))
+        for node in module.graph.nodes:
+            if node.op == "get_attr":
+                self.values[node] = self._attribute(str(node.target), module)
+            elif node.op == "call_function":
+                self.values[node] = self._called(node)
+        found = self._returned(module.graph)
+        if _holds(POISON, found):
+            raise UnsupportedError("it holds an operator that cannot be imported")
         return found
 
     def _given(self, node: Call, spec: InputSpec) -> Any:
@@ -81,8 +98,8 @@ class Walk:
             return self.weights.value(spec.target)
         return None
 
-    def _attribute(self, target: str) -> Any:
-        found = self.program.graph_module
+    def _attribute(self, target: str, home: Any) -> Any:
+        found = home
         for name in target.split("."):
             found = getattr(found, name)
         return self.weights.of_tensor(found, target) if isinstance(found, torch.Tensor) else found
@@ -123,6 +140,9 @@ class Walk:
         on_numbers = sizes.on_numbers(node.target)
         if on_numbers is not None:
             return on_numbers(*given)
+        nested = control.TABLE.get(getattr(node.target, "_name", ""))
+        if nested is not None:
+            return self._finished(node, nested(self.block, *given, **named))
         schema = getattr(node.target, "_schema", None)
         if schema is None:
             raise UnsupportedError("it is no operator of aten")

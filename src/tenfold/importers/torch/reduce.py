@@ -18,6 +18,8 @@ from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.graph import Value
 from tenfold.ops import arithmetic
 from tenfold.ops.arithmetic import Add, Div, Mul, Pow, Sqrt, Sub
+from tenfold.ops.constant import Iota
+from tenfold.ops.logic import Equal, Where
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce, ReduceKind
 from tenfold.ops.sort import TopK
 
@@ -168,6 +170,20 @@ def cumulative(kind: Literal["sum", "prod"]) -> Callable[..., Value]:
     return convert
 
 
+def cumulative_extreme(kind: Side) -> Callable[..., tuple[Value, Value]]:
+    """The greatest or least element so far, and where it is (the last of equals)."""
+
+    def convert(x: Value, axis: int) -> tuple[Value, Value]:
+        at = axis_of(axis, x.type.rank)
+        values = apply(Cumulative(kind, at), x)
+        shape = tuple(size if a == at else 1 for a, size in enumerate(x.type.shape))
+        counted = reshaped(Iota(0, 1, x.type.shape[at])(), shape)
+        own = apply(Where(), apply(Equal(), x, values), counted, number(0, counted))
+        return values, apply(Cumulative("max", at), own)
+
+    return convert
+
+
 def log_cumulative_sum(x: Value, axis: int) -> Value:
     """log(cumsum(exp(x))), shifted by the greatest element."""
     at = axis_of(axis, x.type.rank)
@@ -260,6 +276,8 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "cumsum": cumulative("sum"),
     "cumprod": cumulative("prod"),
     "logcumsumexp": log_cumulative_sum,
+    "cummax": cumulative_extreme("max"),
+    "cummin": cumulative_extreme("min"),
     "topk": top,
     "sort.default": sort,
     "sort.stable": stable_sort,

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UnsupportedError
-from tenfold.importers.shorthand import apply, axis_of, part, reshaped, transposed
-from tenfold.importers.torch.math import atan2
+from tenfold.importers.shorthand import apply, axis_of, cast, filled, part, reshaped, transposed
+from tenfold.importers.torch.math import atan2, same
+from tenfold.importers.torch.math import to_copy as math_to_copy
 from tenfold.importers.torch.promote import promoted
 from tenfold.importers.torch.tensor import stack
+from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
+from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add, Cos, Div, Mul, Neg, Sin, Sqrt, Sub
@@ -42,6 +45,14 @@ def parts(x: Either | float | int | complex) -> tuple[Any, Any]:
     if isinstance(x, Complex):
         return x.real, x.imaginary
     return (x.real, x.imag) if isinstance(x, complex) else (x, 0.0)
+
+
+def to_copy(x: Value, *, dtype: DType | None = None) -> Either:
+    """x in another element type; as complex numbers with imaginary parts of 0."""
+    if dtype is None or dtype.kind is not Kind.COMPLEX:
+        return math_to_copy(x, dtype=dtype)
+    real = cast(x, dt.f64 if dtype is dt.c128 else dt.f32)
+    return Complex(real, filled(0, real.type.shape, real.type.dtype))
 
 
 def view_as_real(x: Complex) -> Value:
@@ -229,6 +240,7 @@ def fft_to_real(x: Complex, axes: Sequence[int], normalization: int, length: Siz
 
 
 TABLE: Mapping[str, Callable[..., Any]] = {
+    "_to_copy": to_copy,
     "_fft_r2c": fft_real,
     "_fft_c2c": fft_complex,
     "_fft_c2r": fft_to_real,
@@ -238,6 +250,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
 }
 
 COMPLEX: Mapping[str, Callable[..., Any]] = {
+    "_to_copy": same,
     "_fft_c2c": fft_complex,
     "_fft_c2r": fft_to_real,
     "view_as_real": view_as_real,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tenfold.errors import UnsupportedError
+from tenfold.importers.shorthand import reshaped
 from tenfold.importers.torch import math as pointwise
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
@@ -23,9 +24,6 @@ class Quotient:
 
     top: Size
     bottom: Size = 1
-
-
-Scalar = bool | int | float | Dim | Quotient | Value
 
 
 def _quotient(x: Any) -> Quotient:
@@ -147,7 +145,7 @@ _SYMBOLIC: dict[Any, Callable[..., Any]] = {
     round: lambda x: floor(add(x, 0.5)),
 }
 
-_TENSORS = {
+_TENSORS: dict[Any, Callable[..., Any]] = {
     operator.add: pointwise.add,
     operator.sub: pointwise.sub,
     operator.mul: pointwise.mul,
@@ -203,11 +201,11 @@ def no_offset(x: Value) -> Size:
     return 0
 
 
-def number_in(x: Value) -> Scalar:
+def number_in(x: Value) -> Any:
     """A tensor's only element: a formula where it is known before the call, else a tensor of rank 0."""
     if x.type.entries is not None:
         return x.type.entries[0]
-    return pointwise.same(x)
+    return reshaped(x, ())
 
 
 TABLE: Mapping[str, Callable[..., Any]] = {

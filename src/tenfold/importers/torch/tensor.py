@@ -18,6 +18,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.index import Gather
+from tenfold.ops.logic import Where
 from tenfold.ops.movement import Concat, Expand, Pad, Slice, Split, Tile
 
 Axes = int | Sequence[int]
@@ -334,7 +335,6 @@ def meshgrid(tensors: Sequence[Value], *, indexing: str = "ij") -> list[Value]:
     wide = [reshaped(one, tuple(one.type.size if a == at else 1 for a in range(rank))) for at, one in enumerate(order)]
     found = broadcast_tensors(wide)
     if indexing == "xy" and rank > 1:
-        found = [transpose(one, 0, 1) for one in found]
         found[0], found[1] = found[1], found[0]
     return found
 
@@ -375,6 +375,22 @@ def _woven(x: Value, new: Value, axis: int, first: Size, count: Size, step: int)
     places = np.arange(size)
     places[first : first + count * step : step] = size + np.arange(count)
     return apply(Gather(axis), apply(Concat(axis), x, new), Constant(Tensor(places))())
+
+
+def diagonal_scatter(x: Value, source: Value, offset: int = 0, first: int = 0, second: int = 1) -> Value:
+    """x with a diagonal of two axes replaced."""
+    a, b = axis_of(first, x.type.rank), axis_of(second, x.type.rank)
+    order = (*(axis for axis in range(x.type.rank) if axis not in (a, b)), a, b)
+    moved = transposed(x, order)
+    rows, columns = moved.type.shape[-2:]
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        raise UnsupportedError("the sizes of a diagonal must be known when the engine is built")
+    down, right = np.indices((rows, columns))
+    held = right - down == offset
+    due = np.where(held, np.minimum(down, right), 0)
+    new = apply(Gather(source.type.rank - 1), cast(source, x.type.dtype), Constant(Tensor(due))())
+    placed: Value = Where()(Constant(Tensor(held))(), new, moved)
+    return transposed(placed, tuple(int(axis) for axis in np.argsort(order)))
 
 
 def pixel_shuffle(x: Value, factor: int) -> Value:
@@ -452,6 +468,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "meshgrid": meshgrid,
     "select_scatter": select_scatter,
     "slice_scatter": slice_scatter,
+    "diagonal_scatter": diagonal_scatter,
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,
     "channel_shuffle": channel_shuffle,
