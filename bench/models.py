@@ -23,7 +23,7 @@ import tenfold
 from tests.models.catalogue import BY_NAME, Model
 from tests.models.samples import Array
 
-PAUSE = 0.02
+PAUSE = 0.06
 
 
 def peer(path: Any, threads: int) -> onnxruntime.InferenceSession:

@@ -19,7 +19,9 @@ from tenfold.runtime.engine import Engine
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 Work = Callable[[Inputs], object]
-BUFFERS, ROUNDS, LEAST_ROUNDS, WARM_UP, PAUSE = 4, 15, 3, 3, 0.02
+BUFFERS, ROUNDS, LEAST_ROUNDS, WARM_UP = 4, 15, 3, 3
+PAUSE = 0.06
+"""Seconds between two works: ONNX Runtime's threads spin for 40 ms after a call."""
 BURST = 0.02
 """The least time, in seconds, that the calls of one turn take together."""
 
