@@ -77,7 +77,7 @@ from tenfold.ops.dynamic import (
     DynamicSlice,
     DynamicTile,
 )
-from tenfold.ops.image import GridSample, Resize
+from tenfold.ops.image import GridSample, ImageDecoder, Resize
 from tenfold.ops.index import Compress, Gather, GatherElements, GatherND, NonZero, ScatterElements, ScatterND
 from tenfold.ops.linear import Det
 from tenfold.ops.logic import (
@@ -141,16 +141,16 @@ __all__ = (
     "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape", "DynamicSlice", "DynamicTile",
     "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather", "GatherElements", "GatherND", "Gelu",
     "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "HasElement",
-    "If", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid",
-    "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum", "Minimum",
-    "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad",
-    "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require",
-    "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements",
-    "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft",
-    "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
-    "Softsign", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit",
-    "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique",
-    "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor", "scalar",
+    "If", "ImageDecoder", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p",
+    "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum",
+    "Minimum", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or",
+    "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu",
+    "Require", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan",
+    "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength",
+    "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice",
+    "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "StringConcat",
+    "StringNormalizer", "StringSplit", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose",
+    "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
@@ -172,7 +172,7 @@ ALL: tuple[type[Op], ...] = (
     Selu, Shrink, Sigmoid, Silu, Softplus, Softsign, Swish, ThresholdedRelu,
     Attention, RotaryEmbedding,
     Conv, ConvTranspose, WinogradFilter,
-    GridSample, Resize,
+    GridSample, ImageDecoder, Resize,
     MatMul, Det,
     Uniform,
     RoiAlign, DeformConv,

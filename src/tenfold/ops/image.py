@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import math
-from typing import Literal
+import struct
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 
+from tenfold.errors import ExecutionError, LimitError
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.op import Array, Op
-from tenfold.ir.type import Type
+from tenfold.ir.type import Type, unknown_size
 from tenfold.ops.precision import require_float, widen
 from tenfold.ops.window import differ, known
 
@@ -203,6 +207,47 @@ class GridSample(Op):
             return np.zeros_like(at)
         turn = np.mod(at - low, 2 * span)
         return np.asarray(low + np.minimum(turn, 2 * span - turn)).astype(at.dtype)
+
+
+FORMATS = ("BMP", "JPEG", "JPEG2000", "TIFF", "PNG", "WEBP", "PPM")
+
+
+class ImageDecoder(Op):
+    """The bytes of an image file (BMP, JPEG, JPEG 2000, TIFF, PNG, WebP, PNM) as u8[height, width, channels].
+
+    What is no such file gives an image of height and width 0. Decoded by Pillow (extra `[image]`).
+    """
+
+    pixels: Literal["RGB", "BGR", "Grayscale"] = "RGB"
+
+    def infer(self, x: Type) -> Type:
+        """Height and width are known when the file is read."""
+        if x.dtype is not dt.u8 or x.rank != 1:
+            raise ValueError(f"ImageDecoder takes the bytes of a file, u8[N], not {x}")
+        return Type(dt.u8, (unknown_size(), unknown_size(), 1 if self.pixels == "Grayscale" else 3))
+
+    def evaluate(self, x: Array) -> Array:
+        """Pillow's image in the wanted mode."""
+        image: Any = decoder()
+        mode, count = ("L", 1) if self.pixels == "Grayscale" else ("RGB", 3)
+        try:
+            with image.open(io.BytesIO(x.tobytes()), formats=FORMATS) as opened:
+                found: Array = np.asarray(opened.convert(mode), np.uint8)
+        except image.DecompressionBombError as error:
+            raise LimitError(f"an image file states too many pixels: {error}") from error
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error):
+            return np.zeros((0, 0, count), np.uint8)
+        found = found.reshape(*found.shape[:2], count)
+        return found[..., ::-1] if self.pixels == "BGR" else found
+
+
+def decoder() -> ModuleType:
+    """Pillow's Image module; ExecutionError if Pillow is not installed."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ExecutionError("decoding images needs Pillow", remedy="pip install 'tenfold[image]'") from error
+    return Image
 
 
 def cubic(x: Array, a: float) -> Array:

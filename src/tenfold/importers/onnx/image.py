@@ -1,4 +1,4 @@
-"""Resize in all its versions, Upsample, GridSample, and the grids of affine maps."""
+"""Resize in all its versions, Upsample, GridSample, the grids of affine maps, and image files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add, Div, Floor, Maximum, Minimum, Mul, Sub
 from tenfold.ops.constant import Constant, Iota, Sizes
-from tenfold.ops.image import GridSample, Resize
+from tenfold.ops.image import GridSample, ImageDecoder, Resize
 from tenfold.ops.index import Gather
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Expand
@@ -32,6 +32,7 @@ COORDINATES = (
 )
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic", "bicubic": "cubic"}
+PIXELS: tuple[Literal["RGB", "BGR", "Grayscale"], ...] = ("RGB", "BGR", "Grayscale")
 POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
@@ -192,9 +193,16 @@ def _centres(size: Size, kind: DType, *, align: bool) -> Value:
     return apply(Sub(), apply(Div(), apply(Add(), apply(Mul(), index, 2), 1), measure(size, kind)), 1)
 
 
+def image_decoder(node: Operator) -> Results:
+    """The pixels of an image file."""
+    asked = node.text("pixel_format", "RGB", PIXELS)
+    return apply(ImageDecoder(next(one for one in PIXELS if one == asked)), node.input(0))
+
+
 TABLE: Table = {
     ("", "Upsample"): ((1, upsample_by_two), (7, upsample_by_attribute), (9, upsample)),
     ("", "Resize"): ((10, upsample), (11, resize)),
     ("", "GridSample"): ((16, grid_sample),),
     ("", "AffineGrid"): ((20, affine_grid),),
+    ("", "ImageDecoder"): ((20, image_decoder),),
 }
