@@ -91,6 +91,8 @@ class Operator:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     name: str = ""
     context: Context | None = None
+    named: Callable[[str], Value] | None = None
+    """The value of a name of the model, where the operator stands."""
 
     @property
     def label(self) -> str:

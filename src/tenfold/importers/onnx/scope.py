@@ -104,8 +104,10 @@ def free_names(graph: GraphProto) -> frozenset[str]:
 
 
 def needs(node: NodeProto) -> set[str]:
-    """The names that a node uses, those that its subgraphs capture included."""
+    """The names that a node uses, those that its subgraphs capture included, and of a Gradient those it derives by."""
     used = set(node.input)
+    if node.op_type == "Gradient":
+        used |= {text.decode(errors="replace") for one in node.attribute for text in (*one.strings, one.s)}
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             used |= free_names(graph)

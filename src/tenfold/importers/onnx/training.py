@@ -9,6 +9,7 @@ from tenfold.importers.shorthand import apply, cast, number, reshaped
 from tenfold.ir.graph import Value
 from tenfold.ops.arithmetic import Add, Div, Mul, Pow, Sqrt, Sub
 from tenfold.ops.logic import Greater, Where
+from tenfold.rewrite.gradient import gradient, substituted
 
 DOMAIN = "ai.onnx.preview.training"
 
@@ -78,7 +79,24 @@ def momentum(node: Operator, rate: Value, turn: Value, row: Sequence[Value]) -> 
     return apply(Sub(), x, apply(Mul(), step, rate)), speed
 
 
+def gradient_of(node: Operator) -> Results:
+    """Gradient: the derivative of the value named `y` by those named `xs`, at the inputs in place of `xs` and `zs`."""
+    xs = node.texts("xs")
+    names = (*xs, *node.texts("zs", ()))
+    if len(names) != len(node.inputs) or node.named is None:
+        raise node.invalid(f"{len(node.inputs)} inputs for {len(names)} names")
+    ends = [node.named(name) for name in names]
+    y = node.named(node.text("y"))
+    given = [node.input(at) for at in range(len(names))]
+    y = substituted(y, dict(zip(ends, given, strict=True)))
+    try:
+        return gradient(y, given[: len(xs)])
+    except ValueError as error:
+        raise node.unsupported(str(error)) from error
+
+
 TABLE: Table = {
+    (DOMAIN, "Gradient"): ((1, gradient_of),),
     (DOMAIN, "Adagrad"): ((1, each_tensor(adagrad, 3)),),
     (DOMAIN, "Adam"): ((1, each_tensor(adam, 4)),),
     (DOMAIN, "Momentum"): ((1, each_tensor(momentum, 3)),),

@@ -192,7 +192,9 @@ class Walk:
         except ModelError as error:
             error.operator = error.operator or shown(node)
             raise
-        return Operator(domain, node.op_type, version, inputs, tuple(node.output), attributes, node.name, self)
+        return Operator(
+            domain, node.op_type, version, inputs, tuple(node.output), attributes, node.name, self, scope.lookup
+        )
 
     def _finished(self, operator: Operator, results: Results) -> list[Value | None]:
         found = [results] if isinstance(results, Value) else list(results)
