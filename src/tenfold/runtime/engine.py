@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tenfold.errors import EngineError, InputError, LimitError, OptionError, TargetError
 from tenfold.ir.op import Op
 from tenfold.runtime import format, open_device
+from tenfold.runtime.bounds import verify as verify_plan
 from tenfold.runtime.context import Context
 from tenfold.runtime.control import with_steps
 from tenfold.runtime.cpu.code import Code
@@ -24,6 +25,7 @@ from tenfold.runtime.format import File
 from tenfold.runtime.frame import Frames
 from tenfold.runtime.installed import catalogue
 from tenfold.runtime.plan import Plan, Spec, from_manifest
+from tenfold.runtime.records import damaged, read
 from tenfold.runtime.refit import refit
 from tenfold.runtime.structure import Structure
 from tenfold.runtime.taps import Taps, tap
@@ -57,13 +59,15 @@ class Engine:
         self.target, self._refusal = _best_target(file)
         if self._refusal and not foreign:
             raise self._refusal
-        self.entry: Mapping[str, Any] = self.manifest["targets"][self.target]
+        self.entry: Mapping[str, Any] = read(Mapping[str, Any], self.manifest["targets"][self.target], self.target)
         entry = self.entry
         self._on_device = self.target.startswith("cuda")
         self._resident: Resident | None = None
-        self.plan: Plan = from_manifest(entry["plan"], file.section(entry["plan_section"]))
-        self.weights = file.section(entry.get("weights", "weights"))
-        self.memory_limit = memory_limit if memory_limit is not None else self.manifest.get("memory_limit")
+        self.plan: Plan = from_manifest(entry.get("plan"), self._section("plan"))
+        self.weights = file.section("weights")
+        verify_plan(self.plan, self.weights.nbytes)
+        kept = read(int | None, self.manifest.get("memory_limit"), "memory_limit")
+        self.memory_limit = memory_limit if memory_limit is not None else kept
         if self.memory_limit is not None and self.weights.nbytes > self.memory_limit:
             raise LimitError(
                 f"the engine's weights take {self.weights.nbytes} bytes, and the limit is {self.memory_limit}",
@@ -71,7 +75,7 @@ class Engine:
                 remedy="raise memory_limit",
             )
         self.arena_limit = None if self.memory_limit is None else self.memory_limit - self.weights.nbytes
-        self._threads = threads or self.manifest.get("threads")
+        self._threads = threads or read(int | None, self.manifest.get("threads"), "threads")
         self._program = None if self._refusal or self._on_device else self.executable(self.plan)
         self._plugins = plugins
         self.spans = with_steps(self.plan.spans, self._catalogue)
@@ -84,6 +88,18 @@ class Engine:
         self._idle: list[Context] = []
         self._lock = Lock()
 
+    def _section(self, name: str) -> format.Bytes:
+        """One of the target's own sections."""
+        return self.file.section(read(str, self.entry.get(f"{name}_section"), f"{self.target}.{name}_section"))
+
+    def _entries(self, name: str, code: int) -> Mapping[str, int]:
+        """Where functions begin in a section of that many bytes."""
+        found: Mapping[str, int] = read(Mapping[str, int], self.entry.get(name), f"{self.target}.{name}")
+        for function, at in found.items():
+            if not 0 <= at < code:
+                raise damaged(f"{self.target}.{name}", f"{function} at byte {at} of {code}")
+        return found
+
     @property
     def program(self) -> Executable:
         """The native code; TargetError if it is another machine's."""
@@ -94,9 +110,11 @@ class Engine:
 
     def executable(self, plan: Plan) -> Executable:
         """The native calls of a plan that walks the engine's own code."""
+        self._section("code")
+        code = _map_code(self.file, self.entry["code_section"])
         return Executable(
-            _map_code(self.file, self.entry["code_section"]),
-            self.entry["entries"],
+            code,
+            self._entries("entries", code.size),
             plan.steps,
             plan.argmap,
             plan.binds,
@@ -106,7 +124,8 @@ class Engine:
         )
 
     def _catalogue(self) -> tuple[type[Op], ...]:
-        return catalogue(self.manifest.get("plugins", {}), self._plugins)
+        needed = read(Mapping[str, tuple[str, ...]], self.manifest.get("plugins", {}), "plugins")
+        return catalogue(needed, self._plugins)
 
     @property
     def inputs(self) -> tuple[Spec, ...]:
@@ -217,8 +236,8 @@ class Engine:
 
     def team(self) -> Team:
         """The process's worker threads."""
-        section = self.entry["crew_section"]
-        return team_of(lambda: self.file.section(section).tobytes(), self.entry["crew_entries"])
+        crew = self._section("crew")
+        return team_of(crew.tobytes, self._entries("crew_entries", crew.size))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the engine file, whole: an older file of that name stays until the new one is complete."""
@@ -307,11 +326,13 @@ def from_image(image: NDArray[np.uint8], name: str, **options: Any) -> Engine:
 
 def _best_target(file: File) -> tuple[str, TargetError | None]:
     """The best of the engine's targets that this machine runs; or the first, and why it runs none."""
-    names: list[str] = list(file.manifest["targets"])
+    names = list(read(Mapping[str, Any], file.manifest.get("targets"), "targets"))
+    if not names:
+        raise damaged("targets", "there is none")
     order = sorted(names, key=lambda name: (-_rank(name), names.index(name)))
     reasons = []
     for name in order:
-        refusal = Target.parse(name)[0].refusal()
+        refusal = _refusal(name)
         if refusal is None:
             return name, None
         reasons.append(refusal)
@@ -321,10 +342,21 @@ def _best_target(file: File) -> tuple[str, TargetError | None]:
     )
 
 
+def _refusal(name: str) -> str | None:
+    """Why this machine does not run a target of an engine, which may be one of a later version."""
+    try:
+        return Target.parse(name)[0].refusal()
+    except TargetError as error:
+        return error.message
+
+
 def _rank(name: str) -> int:
-    if name.startswith("cuda:sm_"):
-        return int(name.removeprefix("cuda:sm_"))
-    return ("cpu:x86-64-v3", "cpu:aarch64", "cpu:x86-64-v4").index(name.split("+")[0])
+    gpu = name.removeprefix("cuda:sm_")
+    if gpu.isdigit():
+        return int(gpu)
+    known = ("cpu:x86-64-v3", "cpu:aarch64", "cpu:x86-64-v4")
+    level = name.split("+")[0]
+    return known.index(level) if level in known else -1
 
 
 def _map_code(file: File, section: str) -> Code:

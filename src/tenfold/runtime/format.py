@@ -17,6 +17,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import EngineError
+from tenfold.runtime.records import read as read_as
 
 MAGIC = b"TENFOLD\x00"
 MAJOR, MINOR = 1, 0
@@ -90,13 +92,23 @@ def aligned_bytes(size: int) -> Bytes:
     return raw[start : start + size]
 
 
+@dataclass(frozen=True)
+class Section:
+    """Where a section lies, and what its contents are checked by: `sums` if it has them, else `sha256`."""
+
+    offset: int
+    size: int
+    sha256: str
+    sums: tuple[int, ...] | None = None
+
+
 class File:
     """An engine file in memory: `manifest`, and sections by name. EngineError for anything damaged or foreign."""
 
     def __init__(self, image: Bytes, name: str, *, verify: str = "default") -> None:
         self.image, self.name = image, name
         self.manifest = self._read_manifest()
-        self._table: dict[str, dict[str, Any]] = self.manifest["sections"]
+        self._table: Mapping[str, Section] = read_as(Mapping[str, Section], self.manifest.get("sections"), "sections")
         for section in self._table:
             self._check(section, verify)
 
@@ -112,31 +124,38 @@ class File:
         text = self.image[HEADER.size : HEADER.size + size].tobytes()
         if len(text) != size or hashlib.sha256(text).digest() != digest:
             raise self._bad("its manifest is damaged", "copy or build it again")
-        manifest: dict[str, Any] = json.loads(text)
+        try:
+            manifest: dict[str, Any] = dict(read_as(Mapping[str, Any], json.loads(text), "the whole"))
+        except (ValueError, RecursionError) as error:
+            raise self._bad("its manifest is no JSON", "copy or build it again") from error
         return manifest
 
     def _check(self, section: str, verify: str) -> None:
         entry = self._table[section]
-        start, size = entry["offset"], entry["size"]
-        if not 0 <= start <= start + size <= self.image.size:
+        if not 0 <= entry.offset <= entry.offset + entry.size <= self.image.size:
             raise self._bad(f"its section {section!r} is cut off", "copy or build it again")
         data = self.section(section)
-        if "sums" in entry and verify != "sha256":
-            good = chunk_sums(data) == entry["sums"]
+        if entry.sums is not None and verify != "sha256":
+            good = tuple(chunk_sums(data)) == entry.sums
         else:
-            good = hashlib.sha256(data.data).hexdigest() == entry["sha256"]
+            good = hashlib.sha256(data.data).hexdigest() == entry.sha256
         if not good:
             raise self._bad(f"its section {section!r} is damaged", "copy or build it again")
 
+    def _entry(self, name: str) -> Section:
+        if name not in self._table:
+            raise self._bad(f"it has no section {name!r}", "copy or build it again")
+        return self._table[name]
+
     def section(self, name: str) -> Bytes:
-        """A section's bytes, as a view."""
-        entry = self._table[name]
-        found: Bytes = self.image[entry["offset"] : entry["offset"] + entry["size"]]
+        """A section's bytes, as a view; EngineError if there is none of that name."""
+        entry = self._entry(name)
+        found: Bytes = self.image[entry.offset : entry.offset + entry.size]
         return found
 
     def offset(self, name: str) -> int:
         """Where a section starts in the file."""
-        return int(self._table[name]["offset"])
+        return self._entry(name).offset
 
     def _bad(self, problem: str, remedy: str) -> EngineError:
         return EngineError(f"{self.name}: {problem}", remedy=remedy)

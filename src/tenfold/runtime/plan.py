@@ -8,18 +8,20 @@ are symbols that spans decide: the program's rows stand in sections, each run on
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.ir.dtype import DType
 from tenfold.ir.program import Program
-from tenfold.ir.text import element_type
-from tenfold.runtime.spans import Kept, Label, Span, Window, label_in, span_in, span_out
+from tenfold.runtime.records import damaged, read, written
+from tenfold.runtime.spans import Kept, Label, Span, Window
+from tenfold.runtime.steps import WIDTH
 
 __all__ = [
     "ARENA",
@@ -119,6 +121,8 @@ class Plan:
     checks: tuple[Check, ...] = ()
     labels: tuple[Label, ...] = ()
     buffers: tuple[tuple[str, int, int, int, int], ...] = field(default=())
+    makers: tuple[str, ...] = field(default=())
+    """The operators of the user's model that make the buffers, then those that make the outputs."""
 
     @property
     def bases(self) -> int:
@@ -132,77 +136,48 @@ class Plan:
     def _section(self, slot: int) -> int:
         return self.symbols[slot].section if slot < len(self.symbols) else bisect_right(self.sections, slot)
 
-    makers: tuple[str, ...] = field(default=())
-    """The operators of the user's model that make the buffers, then those that make the outputs."""
-
 
 _ARRAYS = {"rows": np.int64, "steps": np.int32, "argmap": np.int32, "binds": np.int64}
 
 
+_KINDS = {name: kind for name, kind in get_type_hints(Plan).items() if name not in ("program", *_ARRAYS)}
+
+
 def to_manifest(plan: Plan) -> tuple[dict[str, Any], bytes]:
     """A plan as JSON-ready data and one block of bytes that holds its arrays."""
-    data = {
-        "inputs": [_spec_out(spec) for spec in plan.inputs],
-        "outputs": [_spec_out(spec) for spec in plan.outputs],
-        "symbols": [asdict(symbol) for symbol in plan.symbols],
-        "results": list(plan.program.results),
-        "slots": plan.slots,
-        "spans": [span_out(span) for span in plan.spans],
-        "shapes": [list(shape) for shape in plan.shapes],
-        "sections": list(plan.sections),
-        "arenas": list(plan.arenas),
-        "kept": plan.kept,
-        "scratch": plan.scratch,
-        "checks": [asdict(check) for check in plan.checks],
-        "labels": [asdict(label) for label in plan.labels],
-        "buffers": [list(buffer) for buffer in plan.buffers],
-        "makers": list(plan.makers),
-    }
+    data = {name: written(getattr(plan, name), kind) for name, kind in _KINDS.items()}
     arrays: dict[str, NDArray[Any]] = {
         "rows": plan.program.rows,
         "steps": plan.steps,
         "argmap": plan.argmap,
         "binds": plan.binds,
     }
+    data["results"] = list(plan.program.results)
     data["arrays"] = {name: list(array.shape) for name, array in arrays.items()}
     return data, b"".join(np.ascontiguousarray(arrays[name], kind).tobytes() for name, kind in _ARRAYS.items())
 
 
-def from_manifest(data: Mapping[str, Any], block: NDArray[np.uint8]) -> Plan:
-    """The plan that `to_manifest` wrote. The numbers are checked when the plan is bound to its code."""
+def from_manifest(data: Any, block: NDArray[np.uint8]) -> Plan:
+    """The plan that `to_manifest` wrote; EngineError for data of another form. See `bounds.verify` for the numbers."""
+    given = read(Mapping[str, Any], data, "plan")
+    fields: dict[str, Any] = {name: read(kind, given.get(name), f"plan.{name}") for name, kind in _KINDS.items()}
+    shapes = read(Mapping[str, tuple[int, ...]], given.get("arrays"), "plan.arrays")
+    arrays: dict[str, Any] = _arrays(shapes, block)
+    results = read(tuple[int, ...], given.get("results"), "plan.results")
+    program = Program(arrays.pop("rows").reshape(-1, 4), len(fields["symbols"]), results)
+    return Plan(program=program, **fields, **arrays)
+
+
+def _arrays(shapes: Mapping[str, tuple[int, ...]], block: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     at = 0
     for name, element in _ARRAYS.items():
-        kind, shape = np.dtype(element), data["arrays"][name]
-        size = int(np.prod(shape)) * kind.itemsize
-        arrays[name] = np.frombuffer(block[at : at + size].tobytes(), kind).reshape(shape)
+        shape = shapes.get(name, ())
+        width = {"rows": 4, "steps": WIDTH, "binds": 3}.get(name)
+        size = math.prod(shape) * np.dtype(element).itemsize
+        fits = len(shape) == (2 if width else 1) and shape[0] >= 0 and shape[1:] == ((width,) if width else ())
+        if not fits or at + size > block.size:
+            raise damaged(f"plan.arrays.{name}", f"{list(shape)} in a section of {block.size} bytes")
+        arrays[name] = np.frombuffer(block[at : at + size].tobytes(), element).reshape(shape)
         at += size
-    symbols = tuple(Symbol(**symbol) for symbol in data["symbols"])
-    return Plan(
-        tuple(_spec_in(spec) for spec in data["inputs"]),
-        tuple(_spec_in(spec) for spec in data["outputs"]),
-        symbols,
-        Program(arrays["rows"], len(symbols), tuple(data["results"])),
-        data["slots"],
-        arrays["steps"],
-        arrays["argmap"],
-        arrays["binds"],
-        tuple(span_in(span) for span in data["spans"]),
-        tuple(map(tuple, data["shapes"])),
-        tuple(data["sections"]),
-        tuple(data["arenas"]),
-        data["kept"],
-        data["scratch"],
-        tuple(Check(**check) for check in data["checks"]),
-        tuple(label_in(label) for label in data["labels"]),
-        tuple(tuple(buffer) for buffer in data["buffers"]),
-        tuple(data["makers"]),
-    )
-
-
-def _spec_out(spec: Spec) -> list[Any]:
-    return [spec.name, spec.dtype.name, list(spec.shape)]
-
-
-def _spec_in(data: list[Any]) -> Spec:
-    return Spec(data[0], element_type(data[1]), tuple(data[2]))
+    return arrays

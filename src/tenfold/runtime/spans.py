@@ -6,12 +6,10 @@ the frame unless they are called otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from tenfold.ir.dtype import DType
-from tenfold.ir.text import element_type
 
 
 @dataclass(frozen=True)
@@ -123,47 +121,11 @@ class Span:
         return tuple(one for one in self.writes if isinstance(one, Window))
 
 
-_KINDS: dict[str, type[Any]] = {
-    "span": Span,
-    "window": Window,
-    "kept": Kept,
-    "if": WalkedIf,
-    "loop": WalkedLoop,
-    "state": State,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
-
-
-def span_out(one: Any) -> Any:
-    """A span, or a part of one, as JSON-ready data; fields that are as by default are left out."""
-    if isinstance(one, DType):
-        return {"dtype": str(one)}
-    if isinstance(one, Label):
-        return {"label": asdict(one)}
-    if isinstance(one, tuple):
-        return [span_out(part) for part in one]
-    if type(one) not in _NAMES:
-        return one
-    kind = type(one)
-    fields = {name: getattr(one, name) for name, field in kind.__dataclass_fields__.items()}
-    standard = {name: field.default for name, field in kind.__dataclass_fields__.items()}
-    return {_NAMES[kind]: {name: span_out(value) for name, value in fields.items() if value != standard[name]}}
-
-
-def span_in(data: Any) -> Any:
-    """What `span_out` wrote."""
-    if isinstance(data, list):
-        return tuple(map(span_in, data))
-    if not isinstance(data, Mapping):
-        return data
-    ((kind, content),) = data.items()
-    if kind == "dtype":
-        return element_type(content)
-    if kind == "label":
-        return label_in(content)
-    return _KINDS[kind](**{name: span_in(value) for name, value in content.items()})
-
-
-def label_in(data: Mapping[str, Any]) -> Label:
-    """A label from its fields."""
-    return Label(tuple(data["source"]), data["kind"], data["tactic"], data["flops"], data["bytes"])
+def every_span(spans: Iterable[Span]) -> Iterator[Span]:
+    """The spans, each followed by those within it."""
+    for span in spans:
+        yield span
+        if isinstance(span.control, WalkedIf):
+            yield from every_span((*span.control.then, *span.control.otherwise))
+        elif isinstance(span.control, WalkedLoop):
+            yield from every_span(span.control.body)
