@@ -39,8 +39,9 @@ def plan(*sizes: Size, check: Size | None = None) -> Plan:
     checks = () if check is None else (Check(kept, "these do not fit", "fold"),)
     outputs = (Spec("y", dt.f32, tuple(map(str, sizes))),)
     binds = np.zeros((0, 3), np.int64)
+    ends = ((width,), (arena,))
     return Plan(
-        inputs, outputs, symbols, program, width, empty, np.zeros(0, np.int32), binds, (), slots, arena, checks=checks
+        inputs, outputs, symbols, program, width, empty, np.zeros(0, np.int32), binds, (), slots, *ends, checks=checks
     )
 
 

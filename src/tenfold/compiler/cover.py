@@ -9,13 +9,13 @@ from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
-from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Repeat, pieces
-from tenfold.compiler.layout import Layout
+from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Repeat, pieces, walked
+from tenfold.compiler.layout import Layout, rearrange
 from tenfold.compiler.loops import LOOPS, body_of
 from tenfold.compiler.tune import choose
 from tenfold.ir import unknown
 from tenfold.ir.dtype import Kind
-from tenfold.ir.graph import Graph, Node
+from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.control import If
 from tenfold.runtime.plan import Label
 from tenfold.target import Target
@@ -24,35 +24,54 @@ from tenfold.target import Target
 def cover(
     graph: Graph, layout: Layout, strategies: Sequence[Strategy], target: Target, refusals: list[NotFused]
 ) -> list[Item]:
-    """The pieces of a graph in the order in which they run."""
+    """The pieces of a graph in the order in which they run.
+
+    A branch or loop that turns out to hold a host step is laid out anew, to be walked between native calls.
+    """
+    while True:
+        known = len(layout.hosted)
+        refusals.clear()
+        items = _covered(graph, layout, strategies, target, refusals)
+        if len(layout.hosted) == known:
+            return items
+        rearrange(graph, layout)
+
+
+def _covered(
+    graph: Graph, layout: Layout, strategies: Sequence[Strategy], target: Target, refusals: list[NotFused]
+) -> list[Item]:
     growth = Growth(graph, layout)
     refusals += growth.refusals
     items: list[Item] = []
     for group in growth.ordered():
         node = group.nodes[0]
-        found = inside(node, layout, group_label(group), lambda one: cover(one, layout, strategies, target, refusals))
+        if node in layout.walked and target.kind != "cpu":
+            items.append(host_piece(group, growth, [("steps", layout.walked[node])]))
+            continue
+        found = inside(node, layout, group_label(group), lambda g: _covered(g, layout, strategies, target, refusals))
         if found is not None:
-            items.append(host_piece(group, growth, found) if isinstance(found, list) else found)
+            items.append(found)
             continue
         piece = choose(region_of(group, growth), strategies, target) if is_region(group) else []
         items.append(host_piece(group, growth, piece) if isinstance(piece, list) else piece)
     return items
 
 
-def inside(
-    node: Node, layout: Layout, label: Label, covered: Callable[[Graph], list[Item]]
-) -> Item | list[tuple[str, str]] | None:
-    """A branch or loop in native steps or between native calls, or why it is neither; None for any other node."""
+def inside(node: Node, layout: Layout, label: Label, covered: Callable[[Graph], list[Item]]) -> Item | None:
+    """A branch or loop in native steps or between native calls; None for any other node."""
     if node in layout.walked:
         return _walked(node, layout.walked[node], label, covered)
     if isinstance(node.op, If):
-        item: Branch | Repeat = Branch(node.inputs[0], covered(node.op.then_branch), covered(node.op.else_branch))
+        item: Item = Branch(node.inputs[0], covered(node.op.then_branch), covered(node.op.else_branch))
     elif isinstance(node.op, LOOPS):
         item = Repeat(layout.turns[node], covered(node.op.body), label)
     else:
         return None
     hosted = [piece.label.kind for piece in pieces([item]) if isinstance(piece, HostPiece)]
-    return [("steps", f"the host computes its {', '.join(dict.fromkeys(hosted))}")] if hosted else item
+    hosted += [one.label.kind for one in walked([item])]
+    if hosted:
+        layout.hosted[node.op.graphs[0]] = f"native calls end at its {', '.join(dict.fromkeys(hosted))}"
+    return item
 
 
 def _walked(node: Node, reason: str, label: Label, covered: Callable[[Graph], list[Item]]) -> Choice | Cycle:
@@ -72,9 +91,16 @@ def is_region(group: Group) -> bool:
     return all(value.type.dtype.kind is not Kind.COMPLEX and not value.type.dtype.is_object for value in values)
 
 
+def deciding_values(nodes: Sequence[Node]) -> list[Value]:
+    """The values whose sizes these nodes decide: they are read back, even where nothing else reads them."""
+    makers = dict.fromkeys(unknown.deciders(nodes).values())
+    return [value for node in makers for value in node.outputs if unknown.of_types((value.type,))]
+
+
 def host_piece(group: Group, growth: Growth, refused: list[tuple[str, str]]) -> HostPiece:
     """A group for the interpreter."""
     results = results_of(group, growth)
+    results += [v for v in deciding_values(group.nodes) if v not in results]
     said = fragment(group.nodes, results)
     label = replace(group_label(group), tactic="host")
     decides = frozenset(unknown.deciders(group.nodes))

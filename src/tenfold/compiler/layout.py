@@ -53,7 +53,8 @@ class Layout:
     `orders` holds the storage order of values with a buffer; `placed` says that a value lies inside another from
     a given element along an axis; `aliases` that it is another value seen from a subgraph; `elements` that it is one
     element of a sequence, another one at each turn; `outputs` which buffer becomes which output of the
-    model; `turns` how the loops run that the step table takes; `walked` why other loops and branches end a span.
+    model; `turns` how the loops run that the step table takes; `walked` why other loops and branches end a span, and
+    `hosted` those that turned out to hold a host step, by their first subgraph; `assumed` counts the checks of its own.
     """
 
     orders: dict[Value, Order] = field(default_factory=dict)
@@ -62,8 +63,10 @@ class Layout:
     elements: dict[Value, Value] = field(default_factory=dict)
     turns: dict[Node, Turns] = field(default_factory=dict)
     walked: dict[Node, str] = field(default_factory=dict)
+    hosted: dict[Graph, str] = field(default_factory=dict)
     outputs: dict[Value, int] = field(default_factory=dict)
     checks: list[Assumption] = field(default_factory=list)
+    assumed: int = 0
     guard: Size = 1
 
     def view(self, value: Value) -> View:
@@ -125,9 +128,18 @@ def arrange(graph: Graph) -> Layout:
     Every output of the graph ends as a row-major buffer of its own.
     """
     layout = Layout()
-    _arrange(graph, layout)
-    _place_outputs(graph, layout)
+    rearrange(graph, layout)
     return layout
+
+
+def rearrange(graph: Graph, layout: Layout) -> None:
+    """Decide the layout of a graph again, with what became known of its branches and loops."""
+    fresh = Layout(hosted=layout.hosted)
+    _arrange(graph, fresh)
+    _place_outputs(graph, fresh)
+    fresh.assumed = len(fresh.checks)
+    fresh.checks += layout.checks[layout.assumed :]
+    vars(layout).update(vars(fresh))
 
 
 def _arrange(graph: Graph, layout: Layout) -> None:
@@ -287,7 +299,7 @@ def _rigid(value: Value) -> bool:
 
 def _arrange_if(graph: Graph, node: Node, layout: Layout) -> None:
     assert isinstance(node.op, If)
-    reason = loops.refusal(node)
+    reason = loops.refusal(node) or layout.hosted.get(node.op.graphs[0])
     if reason is not None:
         _set_apart(graph, node, reason, layout)
     captures = node.inputs[1:]
@@ -344,7 +356,7 @@ def _written_into(graph: Graph, value: Value, target: Value, layout: Layout) -> 
 
 def _arrange_loop(graph: Graph, node: Node, layout: Layout) -> None:
     """A state lies in the buffer of the loop's result throughout; what a turn gives to the next moves there last."""
-    reason = loops.refusal(node)
+    reason = loops.refusal(node) or layout.hosted.get(node.op.graphs[0])
     if reason is not None:
         _set_apart(graph, node, reason, layout)
         _arrange_walked(node, layout)

@@ -7,11 +7,12 @@ from typing import Any
 
 from tenfold.compiler import memory
 from tenfold.compiler.fuse.grow import NotFused
-from tenfold.compiler.items import HostPiece, Item, pieces
+from tenfold.compiler.items import HostPiece, Item, pieces, walked
 from tenfold.compiler.schedule import Scheduler
 from tenfold.compiler.tune import tuning_of
 from tenfold.compiler.typical import typical
 from tenfold.runtime.plan import Plan
+from tenfold.runtime.spans import every_span
 
 
 def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals: Sequence[NotFused]) -> dict[str, Any]:
@@ -37,8 +38,9 @@ def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals:
             "sum": sum(typical(memory.aligned(buffer.size)) for buffer in buffers),
             "lower_bound": memory.lower_bound(buffers),
         },
-        "native_spans": sum(span.is_native for span in plan.spans),
-        "host_steps": sum(not span.is_native for span in plan.spans),
+        "native_spans": sum(span.is_native for span in every_span(plan.spans)),
+        "host_steps": sum(bool(span.host) for span in every_span(plan.spans)),
+        "walked": [{"source": list(w.label.source), "kind": w.label.kind, "reason": w.reason} for w in walked(items)],
     }
 
 

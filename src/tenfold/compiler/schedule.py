@@ -103,9 +103,9 @@ class Scheduler:
         for item in items:
             if isinstance(item, Branch):
                 self._touch(self.layout.view(item.condition).root, clock)
-                with self._guarded(item.condition, True):
+                with self.guarded(item.condition, True):
                     clock = self._live(item.then, clock + 1)
-                with self._guarded(item.condition, False):
+                with self.guarded(item.condition, False):
                     clock = self._live(item.otherwise, clock + 1)
             elif isinstance(item, Repeat):
                 clock = self._live_repeat(item, clock)
@@ -133,7 +133,7 @@ class Scheduler:
         op, condition = item.node.op, item.node.inputs[0]
         self._touch_views([condition], clock)
         for sense, inner, body in zip((True, False), (item.then, item.otherwise), op.graphs, strict=True):
-            with self._guarded(condition, sense):
+            with self.guarded(condition, sense):
                 clock = self._live(inner, clock + 1)
                 self._touch_views(body.outputs, clock)
         self._touch_views(item.node.outputs, clock)
@@ -143,7 +143,7 @@ class Scheduler:
         """What stands before a loop and is used in it lives to its end; the rest from turn to turn anew."""
         node = item.node
         self._touch_views(node.inputs, begin)
-        with self._within(guard_of(node)):
+        with self.within(guard_of(node)):
             end = self._live(item.body, begin + 1)
             self._touch_views(body_of(node.op).outputs, end)
         self._touch_views((*node.inputs, *node.outputs), end)
@@ -167,7 +167,7 @@ class Scheduler:
         read = [value for value in (turns.limit, turns.condition, turns.number) if isinstance(value, Value)]
         for value in (*read, *turns.lasting):
             self._touch(self.layout.view(value).root, begin)
-        with self._within(turns.guard):
+        with self.within(turns.guard):
             end = self._live(item.body, begin + 1)
         for state, result in turns.moves:
             if not self._takes_over(item, state, result):
@@ -199,15 +199,15 @@ class Scheduler:
         return self.lives[root] if root in self.lives else self.results[root]
 
     @contextmanager
-    def _guarded(self, condition: Value, sense: bool) -> Iterator[None]:
+    def guarded(self, condition: Value, sense: bool) -> Iterator[None]:
         """Within it, sizes matter only where the condition, if it is known before the call, has this sense."""
         known = condition.type.entries
         holds = (known[0] if sense else dim.logical_not(known[0])) if known else 1
-        with self._within(holds):
+        with self.within(holds):
             yield
 
     @contextmanager
-    def _within(self, guard: Size) -> Iterator[None]:
+    def within(self, guard: Size) -> Iterator[None]:
         """Within it, sizes matter only where `guard` is not 0."""
         outer = self.guards
         self.guards = outer if guard == 1 else (*outer, guard)
@@ -343,11 +343,11 @@ class Scheduler:
     def _emit_branch(self, item: Branch, entries: Entries) -> None:
         pointer = self._start(item.condition)
         skip = self._step(steps.Opcode.JUMP_IF, pointer, 0, 0)
-        with self._guarded(item.condition, True):
+        with self.guarded(item.condition, True):
             self._emit(item.then, entries)
         done = self._step(steps.Opcode.JUMP, 0)
         self.rows[skip] = (steps.Opcode.JUMP_IF, pointer, len(self.rows), 0)
-        with self._guarded(item.condition, False):
+        with self.guarded(item.condition, False):
             self._emit(item.otherwise, entries)
         self.rows[done] = (steps.Opcode.JUMP, len(self.rows))
 
@@ -357,7 +357,7 @@ class Scheduler:
         enter = self._step(steps.Opcode.JUMP, 0)
         if turns.number is not None:
             self._step(steps.Opcode.STORE, self._start(turns.number), counter)
-        with self._within(turns.guard):
+        with self.within(turns.guard):
             self._emit(item.body, entries)
             self._emit_moves(item)
             for state, result in turns.moves:
@@ -414,12 +414,13 @@ class Scheduler:
             case Choice(node):
                 branches = []
                 for sense, inner in ((True, item.then), (False, item.otherwise)):
-                    with self._guarded(node.inputs[0], sense):
+                    with self.guarded(node.inputs[0], sense):
                         branches.append(self._inner_spans(inner, entries))
                 self.writer.choice(item, *branches)
             case Cycle(node):
-                with self._within(guard_of(node)):
-                    self.writer.cycle(item, self._inner_spans(item.body, entries))
+                with self.within(guard_of(node)):
+                    body = self._inner_spans(item.body, entries)
+                self.writer.cycle(item, body)
 
     def _inner_spans(self, items: Sequence[Item], entries: Entries) -> list[Span]:
         outer, self.writer.spans = self.writer.spans, []

@@ -18,7 +18,7 @@ from tenfold.compiler.layout import Layout
 from tenfold.compiler.views import row_major
 from tenfold.ir import unknown
 from tenfold.ir.dim import Dim, Size
-from tenfold.ir.graph import Graph, Value
+from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.control import Loop
 from tenfold.runtime.plan import WEIGHTS, Kept, Span, Window
@@ -159,11 +159,13 @@ class SpanWriter:
 
     def choice(self, item: Choice, then: Sequence[Span], otherwise: Sequence[Span]) -> None:
         """An If, given the spans of its branches."""
-        op, names = item.node.op, unknown.decided_by(item.node)
-        branches: list[Graph] = list(op.graphs)
-        triples = zip(branches[0].outputs, branches[1].outputs, item.node.outputs, strict=True)
-        results = tuple((self.window(a), self.window(b), self.kept(whole, names)) for a, b, whole in triples)
-        control = WalkedIf(self.window(item.node.inputs[0]), tuple(then), tuple(otherwise), results)
+        condition, names = item.node.inputs[0], unknown.decided_by(item.node)
+        ends = []
+        for sense, branch in zip((True, False), item.node.op.graphs, strict=True):
+            with self.scheduler.guarded(condition, sense):
+                ends.append([self.window(value) for value in branch.outputs])
+        results = tuple(zip(*ends, (self.kept(whole, names) for whole in item.node.outputs), strict=True))
+        control = WalkedIf(self.window(condition), tuple(then), tuple(otherwise), results)
         self._control(item, control)
 
     def cycle(self, item: Cycle, body: Sequence[Span]) -> None:
@@ -171,28 +173,26 @@ class SpanWriter:
         node, inner = item.node, loops.body_of(item.node.op)
         inside, names = decided_inside(item), unknown.decided_by(node)
         first = loops.first_result(node.op)
-        results = dict(enumerate(node.outputs, first))
+        results = {place: self.kept(whole, names) for place, whole in enumerate(node.outputs, first)}
+        with self.scheduler.within(loops.guard_of(node)):
+            given = [self.kept(inner.inputs[position], inside) for position in loops.changing(node.op)]
+            made = [self.window(value) for value in inner.outputs]
 
         def state(position: int) -> State:
-            result = results.get(position - first)
-            last = None if result is None else self.kept(result, names)
-            given = self.kept(inner.inputs[position], inside)
-            return State(self.window(node.inputs[position]), given, self.window(inner.outputs[position - first]), last)
+            after = position - first
+            return State(self.window(node.inputs[position]), given[position], made[after], results.get(after))
 
         loop = isinstance(node.op, Loop)
         states = tuple(map(state, loops.states(node.op)))
-        scans = [(inner.outputs[place], whole) for place, whole in results.items() if place >= first + len(states)]
+        scans = tuple((made[place], whole) for place, whole in results.items() if place >= first + len(states))
         control = WalkedLoop(
             tuple(body),
             states,
             limit=self.window(node.inputs[0]) if loop else None,
-            turn=self.kept(inner.inputs[0], inside) if loop else None,
+            turn=given[0] if loop else None,
             going=state(1) if loop else None,
-            sequences=tuple(
-                (self.window(node.inputs[position]), self.kept(inner.inputs[position], inside))
-                for position in loops.sequences(node.op)
-            ),
-            scans=tuple((self.window(row), self.kept(whole, names)) for row, whole in scans),
+            sequences=tuple((self.window(node.inputs[at]), given[at]) for at in loops.sequences(node.op)),
+            scans=scans,
             section=self.scheduler.sections.turns.get(item, 0),
         )
         self._control(item, control)

@@ -8,6 +8,7 @@ from typing import Any
 from tenfold.errors import TargetError
 from tenfold.runtime.format import MAJOR, MINOR, File
 from tenfold.runtime.plan import Plan, Spec, from_manifest
+from tenfold.runtime.spans import every_span
 from tenfold.target import Target
 
 
@@ -74,8 +75,8 @@ def _spans(plan: Plan) -> list[dict[str, Any]]:
     return [
         {"kind": "native", "steps": span.end - span.begin}
         if span.is_native
-        else {"kind": "host", "operators": list(span.label.source) if span.label else []}
-        for span in plan.spans
+        else {"kind": "host" if span.host else "walked", "operators": list(span.label.source) if span.label else []}
+        for span in every_span(plan.spans)
     ]
 
 

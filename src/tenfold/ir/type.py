@@ -65,7 +65,7 @@ _depth: ContextVar[int] = ContextVar("unknown_sizes_numbered", default=0)
 
 @contextmanager
 def numbered_unknowns() -> Iterator[None]:
-    """Within it, sizes that only the data decide are named u0, u1, … in order of creation: builds repeat exactly.
+    """Within it, sizes that only the data decide are named _0, _1, … in order of creation: builds repeat exactly.
 
     Another one inside goes on counting.
     """
@@ -86,7 +86,7 @@ def unknown_size() -> Dim:
     if counter is None:
         counter = itertools.count()
         _counter.set(counter)
-    return dim.unknown(f"u{next(counter)}")
+    return dim.unknown(f"_{next(counter)}")
 
 
 def taken_out(element: Type) -> Type:

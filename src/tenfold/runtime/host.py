@@ -15,7 +15,7 @@ from tenfold.ir.interpret import Interpreter
 from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import parse
-from tenfold.runtime.plan import Kept, Span
+from tenfold.runtime.plan import Kept, Span, Window
 from tenfold.runtime.walk import Walk, apart
 from tenfold.runtime.windows import view
 
@@ -48,7 +48,7 @@ class HostStep:
 
     def walk(self, walk: Walk) -> None:
         """The same in a call where it may decide sizes, and results may be kept."""
-        arrays = [walk.read(window) for window in self.span.reads]
+        arrays = [self._read(walk, window) for window in self.span.reads]
         interpreter = Learning(walk.sizes(but=self.span.learns), walk.cancel)
         found = apart(interpreter.call(self._parsed(walk.slots, walk.address), arrays), arrays)
         places = list(zip(self.span.writes, found, strict=True))
@@ -61,6 +61,12 @@ class HostStep:
                 walk.require(place)
             else:
                 walk.write(place, result)
+
+    def _read(self, walk: Walk, window: Window) -> Array:
+        """What a window shows; a copy where a result may hold it on."""
+        array = walk.read(window)
+        holding = any(place.dtype.element is not None for place in self.span.writes)
+        return array.copy() if holding and not window.dtype.is_object else array
 
     def _parsed(self, slots: NDArray[np.int64], address: Address) -> Graph:
         if self._graph is None:

@@ -136,7 +136,7 @@ class Walk:
         return {name: size for name, size in zip(kept.names, array.shape, strict=False) if name}
 
     def _deliver(self, number: int, array: Array) -> None:
-        if not self.lent.is_bound(number):
+        if array.dtype.hasobject or not self.lent.is_bound(number):
             self.results[number] = array
             return
         bound = self.lent.result(number, array.shape)
@@ -161,9 +161,10 @@ def _stored(array: Array, order: Sequence[int]) -> Array:
 
 
 def apart(results: Sequence[Array], sources: Sequence[Array]) -> list[Array]:
-    """The results, those copied that share memory with a source or with a result before."""
+    """The results, those copied that share memory with a source or with a result before, or may be held by one."""
     found: list[Array] = []
+    held = any(source.dtype.hasobject for source in sources)
     for one in results:
-        shared = not one.dtype.hasobject and any(np.may_share_memory(one, other) for other in (*sources, *found))
-        found.append(one.copy() if shared else one)
+        shared = held or any(np.may_share_memory(one, other) for other in (*sources, *found))
+        found.append(one.copy() if shared and not one.dtype.hasobject else one)
     return found

@@ -13,6 +13,7 @@ from tenfold.compiler.items import Item, Piece, kernels, operands
 from tenfold.compiler.layout import Layout
 from tenfold.compiler.schedule import Entries, Scheduler, if_run
 from tenfold.compiler.weights import WeightStore
+from tenfold.errors import UnsupportedError
 from tenfold.ir.graph import Graph
 from tenfold.runtime import steps
 from tenfold.runtime.plan import counters_base
@@ -25,6 +26,10 @@ class DeviceScheduler(Scheduler):
 
     def __init__(self, graph: Graph, layout: Layout, items: Sequence[Item], weights: WeightStore) -> None:
         super().__init__(graph, layout, items, weights)
+        if self.sections.count or self.kept:
+            raise UnsupportedError(
+                "sizes that only data decide, strings and sequences do not run on GPUs", remedy="build it for the CPU"
+            )
         self._counters_base = counters_base(len(graph.inputs), len(layout.outputs))
         self._counters: dict[Piece, Slot] = {}
         self._counted = self.frame.size(0)

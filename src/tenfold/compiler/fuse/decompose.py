@@ -11,7 +11,7 @@ from typing import Any
 from tenfold.compiler.fuse import draws, fourier, indexing, quantize, resample, transposed, windows
 from tenfold.compiler.fuse.accumulate import accumulator, narrow, number, wide
 from tenfold.compiler.fuse.attention import attention, rotary
-from tenfold.compiler.loops import LOOPS, refusal
+from tenfold.compiler.loops import LOOPS
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph, Node, Value
@@ -37,7 +37,7 @@ def decompose(graph: Graph, kept: frozenset[type] = frozenset()) -> None:
         if isinstance(node.op, If):
             decompose(node.op.then_branch, kept)
             decompose(node.op.else_branch, kept)
-        elif isinstance(node.op, LOOPS) and refusal(node) is None:
+        elif isinstance(node.op, LOOPS):
             decompose(node.op.body, kept)
         replacement = rule(node.op, node) if rule else None
         if replacement is not None:
