@@ -26,6 +26,8 @@ _PARTS = 16
 """The most parts for each thread: a stage's last part keeps the other threads waiting."""
 _SHORT = 288
 """The most terms of sums that are worth a body in registers."""
+_TALL = 8
+"""The least blocks of rows in a part that reads a B beyond the second cache."""
 _STRETCH = 16
 """The most blocks in a stretch of rows."""
 
@@ -359,7 +361,7 @@ def _window(number: int, window: Window) -> dict[str, Argument]:
 
 
 def _parts(product: Product, isa: Isa) -> dict[str, Size]:
-    """Into how many parts each dimension is cut: rows first, or columns if B fills much of the second cache."""
+    """Into how many parts each dimension is cut: rows first, into tall parts if B fills much of the second cache."""
     block = _block(product, isa)
     rows = dim.product(axis.size for axis in product.rows)
     columns = product.columns.size
@@ -374,7 +376,7 @@ def _parts(product: Product, isa: Isa) -> dict[str, Size]:
     rest = dim.ceildiv(wanted, found["batch_parts"])
     counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": dim.ceildiv(columns, block.columns)}
     if isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
-        counts = dict(reversed(counts.items()))
+        counts["row_parts"] = dim.maximum(1, rows // (_TALL * block.rows))
     for name, count in counts.items():
         found[name] = dim.maximum(1, dim.minimum(count, rest))
         rest = dim.ceildiv(rest, found[name])
