@@ -62,6 +62,8 @@ def _tables(plan: Plan) -> None:
     """The tables have one entry for each thing they are about."""
     specs = (*plan.inputs, *plan.outputs)
     _require([len(one.shape) for one in specs] == [len(shape) for shape in plan.shapes], "shapes", "other ranks")
+    sizes = [size for one in specs for size in one.shape if isinstance(size, int)]
+    _require(min(sizes, default=0) >= 0, "inputs", "a size below 0")
     makers = len(plan.buffers) + len(plan.outputs)
     _require(len(plan.makers) == makers, "makers", f"{len(plan.makers)} for {makers} buffers and outputs")
     called = [index for index, row in enumerate(plan.steps.tolist()) if row[0] == Step.CALL]
