@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from onnx import GraphProto, ModelProto
@@ -14,6 +13,8 @@ from tenfold.importers.convert import Table, report
 from tenfold.importers.onnx import (
     attention,
     contrib,
+    contrib_attention,
+    contrib_quant,
     control,
     conv,
     einsum,
@@ -34,6 +35,7 @@ from tenfold.importers.onnx import (
     training,
     trees,
 )
+from tenfold.importers.onnx.external import folder_of
 from tenfold.importers.onnx.functions import model_functions, versions
 from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
 from tenfold.importers.onnx.proto import read_model
@@ -51,7 +53,8 @@ MOST_ATTEMPTS = 32
 
 MODULES = (
     *(math, tensor, index, control),
-    *(nn, conv, recurrent, attention, einsum, image, region, signal, quant, contrib),
+    *(nn, conv, recurrent, attention, einsum, image, region, signal, quant),
+    *(contrib, contrib_attention, contrib_quant),
     *(random, training),
     *(text, sequence, ml, predictors, trees),
 )
@@ -71,12 +74,12 @@ def import_onnx(
     """The graph of an ONNX model, given as a path, as bytes or as a message.
 
     `shapes` and `dims` override declared sizes, `outputs` names values of the model to return instead of its own
-    outputs, `data_root` is the folder of external data (by default the model's own). Raises ModelError if the
-    model is damaged or contradicts itself, UnsupportedError listing every operator that no converter takes,
+    outputs, `data_root` is a folder that external data may lie in (by default the model's own). Raises ModelError if
+    the model is damaged or contradicts itself, UnsupportedError listing every operator that no converter takes,
     neither of `converters` nor of TABLE, OptionError for a name that the model does not have.
     """
     message, folder = read_model(model)
-    root = Path(data_root) if data_root is not None else folder
+    root = folder_of(folder, data_root)
     declared = Declared(shapes, dims)
     walk = Walk({**TABLE, **(converters or {})}, model_functions(message), root, declared.contents)
     return _decided(message, walk, declared, outputs, [MOST_ATTEMPTS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensor
 
 from tenfold.errors import LimitError, ModelError
 from tenfold.importers.convert import Attribute, Subgraph
+from tenfold.importers.onnx.external import Folder, external
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ir.op import Array
@@ -52,6 +54,9 @@ DTYPES: Mapping[int, DType] = {
 
 NUMBERS: Mapping[DType, int] = {dtype: number for number, dtype in DTYPES.items()}
 
+LARGEST_MESSAGE = 2**31
+LARGEST_DENSE = 2**30
+
 _FIELDS: Mapping[DType, tuple[str, int]] = {
     dt.f32: ("float_data", 1),
     dt.f64: ("double_data", 1),
@@ -72,12 +77,7 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mode
     if isinstance(model, bytes | bytearray | memoryview):
         data = bytes(model)
     else:
-        path = Path(model)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"cannot read {path}: {error.strerror}", argument="model") from error
-        folder = path.parent
+        data, folder = _read(Path(model))
     message = ModelProto()
     try:
         message.ParseFromString(data)
@@ -92,6 +92,23 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mode
     if not all(isinstance(text, str) for text in _texts(message)):
         raise ModelError("this ONNX model holds a name that is no UTF-8 text", argument="model")
     return message, folder
+
+
+def _read(path: Path) -> tuple[bytes, Path]:
+    """The bytes of a model file, and its folder."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ModelError(f"cannot read {path}: it is no file", argument="model")
+        if about.st_size >= LARGEST_MESSAGE:
+            raise ModelError(
+                f"{path} has {about.st_size} bytes, and an ONNX file holds less than {LARGEST_MESSAGE}",
+                argument="model",
+                remedy="save it with its weights as external data",
+            )
+        return path.read_bytes(), path.parent
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}", argument="model") from error
 
 
 def _texts(model: ModelProto) -> Iterator[object]:
@@ -133,7 +150,7 @@ def element_type(number: int, what: str) -> DType:
     return found
 
 
-def read_tensor(message: TensorProto, root: Path | None, source: str | None = None) -> Tensor:
+def read_tensor(message: TensorProto, root: Folder | None, source: str | None = None) -> Tensor:
     """A tensor that is read when asked for; its size is checked against its data now."""
     name = message.name or "a tensor"
     dtype = element_type(message.data_type, f"tensor {name}")
@@ -144,20 +161,24 @@ def read_tensor(message: TensorProto, root: Path | None, source: str | None = No
         raise ModelError(f"tensor {name} is stored in segments, which ONNX no longer defines")
     count = math.prod(shape)
     if message.data_location == TensorProto.EXTERNAL:
-        load = _external(message, dtype, count, root)
+        load = external(message, dtype, count, root)
     else:
         _check_length(message, dtype, count)
         load = _inline(message, dtype)
     return Tensor(load, dtype=dtype, shape=shape, source=source)
 
 
-def read_sparse(message: SparseTensorProto, root: Path | None, source: str | None = None) -> Tensor:
+def read_sparse(message: SparseTensorProto, root: Folder | None, source: str | None = None) -> Tensor:
     """A sparse tensor as a dense one."""
     shape = tuple(message.dims)
     values, indices = read_tensor(message.values, root), read_tensor(message.indices, root)
     name = message.values.name or "a sparse tensor"
+    if any(size < 0 for size in shape):
+        raise ModelError(f"{name} has the shape {list(shape)}")
+    if math.prod(shape) * values.dtype.itemsize > LARGEST_DENSE:
+        raise LimitError(f"{name} of shape {list(shape)} has more than {LARGEST_DENSE} bytes once it is dense")
     flat, count = indices.array, math.prod(shape)
-    if any(size < 0 for size in shape) or flat.dtype != np.int64 or values.shape != flat.shape[:1]:
+    if flat.dtype != np.int64 or values.shape != flat.shape[:1]:
         raise ModelError(f"{name} has indices {flat.shape} for values {values.shape}")
     if flat.ndim == 2:
         if flat.shape[1] != len(shape) or (flat < 0).any() or (flat >= np.array(shape)).any():
@@ -175,13 +196,13 @@ def read_sparse(message: SparseTensorProto, root: Path | None, source: str | Non
 
 
 def read_attributes(
-    messages: Mapping[str, AttributeProto], root: Path | None, subgraph: Callable[[GraphProto], Subgraph]
+    messages: Mapping[str, AttributeProto], root: Folder | None, subgraph: Callable[[GraphProto], Subgraph]
 ) -> dict[str, Attribute]:
     """An operator's attributes as Python values."""
     return {name: _attribute(message, root, subgraph) for name, message in messages.items()}
 
 
-def _attribute(message: AttributeProto, root: Path | None, subgraph: Callable[[GraphProto], Subgraph]) -> Attribute:
+def _attribute(message: AttributeProto, root: Folder | None, subgraph: Callable[[GraphProto], Subgraph]) -> Attribute:
     kind: int = message.type
     plain: dict[int, Callable[[], Any]] = {
         AttributeProto.INT: lambda: message.i,
@@ -236,53 +257,7 @@ def _inline(message: TensorProto, dtype: DType) -> Callable[[], Array]:
         if dtype is dt.string:
             texts = [one.decode("utf-8", "surrogateescape") for one in message.string_data]
             return np.array(texts, dtype=np.object_).reshape(tuple(message.dims))
-        return numpy_helper.to_array(message).astype(dtype.numpy, copy=False)
+        found = numpy_helper.to_array(message)
+        return found.view(np.uint8) != 0 if dtype is dt.boolean else found.astype(dtype.numpy, copy=False)
 
     return load
-
-
-def _external(message: TensorProto, dtype: DType, count: int, root: Path | None) -> Callable[[], Array]:
-    path, offset, length = _place(message, root)
-    needed = -(-count * dtype.bits // 8)
-    if length is not None and length != needed:
-        raise ModelError(f"tensor {message.name} needs {needed} bytes, and its external data state {length}")
-    try:
-        available = path.stat().st_size
-    except OSError as error:
-        raise ModelError(
-            f"cannot read {path}, which holds tensor {message.name}: {error.strerror}",
-            remedy="put the file beside the model, or pass data_root=",
-        ) from error
-    if offset < 0 or offset + needed > available:
-        raise ModelError(f"tensor {message.name} lies at bytes {offset} to {offset + needed} of {path} ({available})")
-    shape = tuple(message.dims)
-
-    def load() -> Array:
-        if not needed:
-            return np.zeros(shape, dtype.numpy)
-        raw = np.memmap(path, np.uint8, "r", offset, (needed,))
-        if dtype.bits >= 8:
-            return raw.view(dtype.numpy.newbyteorder("<")).reshape(shape).astype(dtype.numpy, copy=False)
-        inline = TensorProto(data_type=message.data_type, dims=message.dims, raw_data=raw.tobytes())
-        return numpy_helper.to_array(inline)
-
-    return load
-
-
-def _place(message: TensorProto, root: Path | None) -> tuple[Path, int, int | None]:
-    entries = {entry.key: entry.value for entry in message.external_data}
-    location = entries.get("location", "")
-    relative = Path(location)
-    if not location or relative.is_absolute() or ".." in relative.parts:
-        raise ModelError(f"tensor {message.name} names {location!r} as its file, which is no place beside the model")
-    if root is None:
-        raise ModelError(
-            f"tensor {message.name} lies in the file {location}, and the model came without a folder",
-            argument="data_root",
-            remedy="pass data_root=, the folder that holds the file",
-        )
-    try:
-        offset, length = int(entries.get("offset", "0")), entries.get("length")
-        return root / relative, offset, None if length is None else int(length)
-    except ValueError as error:
-        raise ModelError(f"tensor {message.name} states no number as its offset or length") from error

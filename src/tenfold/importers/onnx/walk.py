@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
@@ -24,6 +23,7 @@ from tenfold.importers.convert import (
     choose,
 )
 from tenfold.importers.deferred import deferred
+from tenfold.importers.onnx.external import Folder
 from tenfold.importers.onnx.functions import (
     FunctionKey,
     domain_of,
@@ -62,7 +62,7 @@ class Walk:
 
     table: Table
     functions: Mapping[FunctionKey, FunctionProto]
-    root: Path | None
+    root: Folder | None
     contents: set[str]
     """The symbols that stand for contents of inputs: what depends on them is computed by the engine, not its frame."""
     decisions: Mapping[tuple[str, Size], bool] = field(default_factory=dict)
