@@ -48,6 +48,8 @@ _HOMES = {
     "Target": "tenfold.target",
 }
 
+_MODULES = ("ops", "torch")
+
 __all__ = [
     "Cancelled",
     "Context",
@@ -71,13 +73,14 @@ __all__ = [
     "build",
     "load",
     "ops",
+    "torch",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Names are loaded when first used, so that running an engine loads no compiler."""
-    if name == "ops":
-        return import_module("tenfold.ops")
+    if name in _MODULES:
+        return import_module(f"tenfold.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'tenfold' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

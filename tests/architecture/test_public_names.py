@@ -9,6 +9,7 @@ PUBLIC = {
     "build",
     "load",
     "ops",
+    "torch",
     "Context",
     "Engine",
     "Graph",

@@ -81,7 +81,8 @@ class Graph:
     `assumptions` are conditions on the call's sizes that must not be zero, each with the operator that needs it.
     `decisions` are what rewrites took for granted of the values of the user's weights; `weights` are those that the
     model has, by name, None for one that nothing uses. `structure` says how the model nests its arguments and results
-    (see `runtime.structure`), None where they are plain tensors in order.
+    (see `runtime.structure`), None where they are plain tensors in order; `states` names the model's own tensors that
+    its last outputs are the new values of.
     """
 
     def __init__(self, inputs: Iterable[Value] = (), *, name: str = "") -> None:
@@ -92,6 +93,7 @@ class Graph:
         self.assumptions: tuple[tuple[Size, str], ...] = ()
         self.metadata: dict[str, Any] = {}
         self.structure: dict[str, Any] | None = None
+        self.states: tuple[str, ...] = ()
         self.decisions: tuple[Decision, ...] = ()
         self.weights: dict[str, Tensor | None] = {}
         self._nodes: dict[Node, None] = {}
@@ -268,5 +270,6 @@ def copy(graph: Graph) -> Graph:
     results = inline(graph, made.inputs, lambda op: op.with_graphs(copy))
     made.set_outputs(results, graph.output_names)
     made.assumptions, made.decisions = graph.assumptions, graph.decisions
-    made.metadata, made.weights, made.structure = graph.metadata, graph.weights, graph.structure
+    made.metadata, made.weights = graph.metadata, graph.weights
+    made.structure, made.states = graph.structure, graph.states
     return made

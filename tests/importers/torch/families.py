@@ -246,6 +246,7 @@ FAMILIES: dict[str, Family] = {
                 torch.cdist(a, a),
                 torch.cdist(a, a, p=1.0),
                 F.pairwise_distance(b, b + 1),
+                F.pdist(b),
             ),
             "attention": lambda a, b, c, v: (
                 F.scaled_dot_product_attention(a, a, a),

@@ -198,9 +198,16 @@ def test_a_module_that_fails_is_the_users_own_error() -> None:
         import_module(nn.Linear(3, 2), None)
 
 
+class Rare(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.digamma(x) + 1
+
+
 def test_an_operator_without_converter_is_named_with_its_line() -> None:
-    with pytest.raises(UnsupportedError, match=r"aten.digamma.*test_export.py:\d+: .*torch.digamma"):
-        import_module(Wrapped(lambda self, x: torch.digamma(x)), (torch.randn(3),))
+    with pytest.raises(
+        UnsupportedError, match=r"aten.digamma.* at inner/digamma \(test_export.py:\d+: .*torch.digamma"
+    ):
+        import_module(Wrapped(lambda self, x: self.inner(x), inner=Rare()), (torch.randn(3),))
 
 
 def test_unknown_names_are_refused() -> None:

@@ -14,6 +14,7 @@ NOT_CONVERTED = {
     "max_pool2d_with_indices_backward.default": "a gradient",
     "_native_batch_norm_legit.default": "changes its arguments: exported as _native_batch_norm_legit_functional",
     "atan2.out": "writes into its argument: torch.export never leaves one",
+    "resize_.default": "changes its argument: torch.export never leaves one",
     "rand.default": "random numbers",
     "randn.default": "random numbers",
     "randperm.default": "random numbers",

@@ -16,7 +16,7 @@ from tenfold.errors import OptionError
 from tenfold.importers.torch.declared import Bounds, Declared, Shape
 from tenfold.importers.torch.export import arguments_of, decomposed, exported, named_arguments, quiet
 from tenfold.importers.torch.inputs import Leaf, inputs_of
-from tenfold.importers.torch.program import Walk, as_output, new_states
+from tenfold.importers.torch.program import Walk, as_output, changed, new_states
 from tenfold.importers.torch.structure import described
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir.dim import Dim
@@ -32,17 +32,19 @@ def import_module(
     shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
+    states: bool = False,
 ) -> Graph:
     """The graph of a module, exported whole on example inputs.
 
     `shapes` names the open sizes of inputs, `dims` bounds or fixes them; `outputs` chooses among the results by path.
+    Buffers that the module changes come out after its results; with `states` their old values are inputs, last of all.
     Raises UnsupportedError if torch.export refuses the module, or listing every operator that no converter takes;
     ModelError if the module fails on the examples; OptionError for a name that the module does not have.
     """
     given, declared = arguments_of(example_inputs), Declared(shapes, dims)
     program = exported(module, given, declared)
     parameters = [name for name, _ in named_arguments(module, given)]
-    return graph_of(program, parameters, declared, outputs, type(module).__name__)
+    return graph_of(program, parameters, declared, outputs, type(module).__name__, states=states)
 
 
 def import_program(
@@ -62,18 +64,23 @@ def graph_of(
     declared: Declared,
     outputs: Sequence[str] | None,
     name: str,
+    *,
+    states: bool = False,
 ) -> Graph:
     """The graph of a program without mutation, whose arguments are called so (by default as it names them itself)."""
     graph = Graph(name=name)
     inputs = inputs_of(program, parameters, declared)
     weights = Weights({**program.state_dict, **program.constants}, graph)
     with numbered_unknowns():
-        found = Walk(program, graph, weights, inputs.types, inputs.names, inputs.contents).run()
+        walk = Walk(program, graph, weights, inputs.types, inputs.names, inputs.contents)
+        found = walk.run(changed(program) if states else ())
     specs = program.graph_signature.output_specs
     returned = [one for spec, one in zip(specs, found, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
     collected, result = _results(program, returned)
     graph.structure = Structure(tuple(inputs.parameters), result).written()
-    _set_outputs(graph, collected | new_states(program, found), outputs)
+    after = new_states(program, found)
+    graph.states = tuple(after)
+    _set_outputs(graph, collected | after, outputs)
     graph.metadata = {"producer_name": "pytorch", "graph_name": name}
     return graph
 

@@ -121,7 +121,7 @@ class Declared:
         for size, own in zip(self.sizes(path, leaf.shape), leaf.shape, strict=True):
             if isinstance(size, Dim) and size.symbol is not None:
                 known = size.symbol
-                least = max(SMALLEST_EXAMPLE, known.low or 0)
+                least = max(SMALLEST_EXAMPLE * known.multiple, known.low or 0)
                 least = -(-least // known.multiple) * known.multiple
                 fits = own >= least and own % known.multiple == 0 and (known.high is None or own <= known.high)
                 chosen[known.name] = max(chosen.get(known.name, least), own if fits else least)

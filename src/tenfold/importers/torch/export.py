@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.export import ExportedProgram
@@ -21,7 +21,13 @@ from tenfold.importers.torch.recurrent_shapes import shapes_only
 from tenfold.importers.torch.structure import leaf_paths
 from tenfold.importers.torch.tables import TABLE, find
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+class Arguments(NamedTuple):
+    """The arguments of a call, by place and by name."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
 
 _REMEDIES = (
     (
@@ -47,17 +53,17 @@ def arguments_of(example_inputs: Any) -> Arguments:
             argument="example_inputs",
             remedy="pass example_inputs=(x, …), or a dict by name",
         )
+    if isinstance(example_inputs, Arguments):
+        return example_inputs
     if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
-    if isinstance(example_inputs, tuple | list):
-        return tuple(example_inputs), {}
-    return (example_inputs,), {}
+        return Arguments((), dict(example_inputs))
+    return Arguments(tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,), {})
 
 
 def named_arguments(module: Any, given: Arguments) -> list[tuple[str, Any]]:
     """The arguments of a call of the module, each under the name of its parameter."""
     try:
-        found = inspect.signature(module.forward).bind(*given[0], **given[1])
+        found = inspect.signature(module.forward).bind(*given.args, **given.kwargs)
     except TypeError as error:
         raise OptionError(
             f"the module cannot be called on its example inputs: {error}",
@@ -79,7 +85,9 @@ def named_arguments(module: Any, given: Arguments) -> list[tuple[str, Any]]:
 def exported(module: Any, given: Arguments, declared: Declared) -> ExportedProgram:
     """The whole module as a program of aten's operators, those without a converter taken apart by PyTorch."""
     args, kwargs = declared.stretched(given, named_arguments(module, given))
-    leaves = [leaf for name, value in named_arguments(module, (args, kwargs)) for leaf in leaf_paths(name, value)]
+    leaves = [
+        leaf for name, value in named_arguments(module, Arguments(args, kwargs)) for leaf in leaf_paths(name, value)
+    ]
     shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
     for name, leaf in leaves:
         if isinstance(leaf, torch.Tensor) and (dims := declared.dynamic(name, leaf)):

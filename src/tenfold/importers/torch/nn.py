@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import apply, axis_of, cast, filled, number, part, per_channel, reshaped, transposed
 from tenfold.importers.torch.math import add, where
@@ -17,8 +19,11 @@ from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
+from tenfold.ir.tensor import Tensor
 from tenfold.ops import activation
 from tenfold.ops.arithmetic import Abs, Add, Div, Maximum, Mul, Rsqrt, Sqrt, Sub
+from tenfold.ops.constant import Constant
+from tenfold.ops.index import Gather
 from tenfold.ops.logic import Greater, LessOrEqual
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.normalize import GroupNorm, LayerNorm, LogSoftmax, RMSNorm, Softmax
@@ -353,6 +358,15 @@ def distances(x: Value, y: Value, p: float = 2.0, *_: Any) -> Value:
     return norm(apply(Sub(), rows, columns), p, -1)
 
 
+def pair_distances(x: Value, p: float = 2.0) -> Value:
+    """The p-norm of the difference of every two rows."""
+    rows = x.type.shape[0]
+    if not isinstance(rows, int):
+        raise UnsupportedError("the number of rows must be known when the engine is built", remedy="fix it by dims=")
+    left, right = (Gather(0)(x, Constant(Tensor(one))()) for one in np.triu_indices(rows, 1))
+    return norm(apply(Sub(), left, right), p, -1)
+
+
 def weight_norm(v: Value, g: Value, axis: int = 0) -> Value:
     """v in the lengths g."""
     rest = tuple(at for at in range(v.type.rank) if at != axis_of(axis, v.type.rank))
@@ -426,6 +440,8 @@ TABLE: Mapping[str, Converter] = {
     "cosine_similarity": cosine_similarity,
     "_cdist_forward": distances,
     "cdist": distances,
+    "_pdist_forward": pair_distances,
+    "pdist": pair_distances,
     "_weight_norm": weight_norm,
     "bilinear": bilinear,
 }

@@ -18,7 +18,7 @@ from tenfold.importers.settle import from_sizes
 from tenfold.importers.torch import control, sizes
 from tenfold.importers.torch.arguments import bound
 from tenfold.importers.torch.origin import label, site
-from tenfold.importers.torch.promote import as_value, dtype_of
+from tenfold.importers.torch.promote import dtype_of
 from tenfold.importers.torch.signal import Complex
 from tenfold.importers.torch.tables import COMPLEX, TABLE, find
 from tenfold.importers.torch.weights import Weights
@@ -54,10 +54,16 @@ class Walk:
     missing: dict[Missing, None] = field(default_factory=dict)
     assumptions: dict[tuple[Size, str], None] = field(default_factory=dict)
     labelled: set[Node] = field(default_factory=set)
+    states: dict[str, Value] = field(default_factory=dict)
 
-    def run(self) -> list[Any]:
-        """Convert all calls; what the program returns, in the order of its outputs."""
+    def run(self, states: Sequence[str] = ()) -> list[Any]:
+        """Convert all calls; what the program returns, in the order of its outputs.
+
+        The tensors of the module that `states` names are inputs, behind all others.
+        """
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        held = {name: self.weights.value(name) for name in states}
+        self.states = {name: Value(Type(one.type.dtype, one.type.shape), name=name) for name, one in held.items()}
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 self.values[node] = self._given(node, specs[node.name])
@@ -68,6 +74,7 @@ class Walk:
         found = self._returned(self.program.graph)
         if self.missing:
             raise report(list(self.missing))
+        self.graph.inputs.extend(self.states.values())
         self.graph.assumptions = tuple(self.assumptions)
         return found
 
@@ -94,6 +101,8 @@ class Walk:
             if isinstance(spec.arg, ConstantArgument):
                 return spec.arg.value
             return self.graph.input(self.names[node.name], self.types[node.name])
+        if spec.target in self.states:
+            return self.states[spec.target]
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR) and spec.target:
             return self.weights.value(spec.target)
         return None
@@ -217,14 +226,17 @@ def as_output(found: Any) -> Value:
     raise UnsupportedError(f"the model returns {type(found).__name__}", remedy="return tensors, or containers of them")
 
 
-STATE = (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION)
+_CHANGES = (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION, OutputKind.USER_INPUT_MUTATION)
+
+
+def changed(program: ExportedProgram) -> tuple[str, ...]:
+    """The module's own tensors that the program changes, by name."""
+    specs = program.graph_signature.output_specs
+    return tuple(str(spec.target) for spec in specs if spec.kind in _CHANGES[:2])
 
 
 def new_states(program: ExportedProgram, found: Sequence[Any]) -> dict[str, Value]:
-    """The buffers that the program changes, by name, as they are after a call."""
+    """What the program changes, its own tensors or arguments, by name, as it is after a call."""
     specs = program.graph_signature.output_specs
-    return {
-        str(spec.target): as_value(as_output(one), as_output(one).type.dtype)
-        for spec, one in zip(specs, found, strict=True)
-        if spec.kind in STATE
-    }
+    pairs = zip(specs, found, strict=True)
+    return {str(spec.target): as_output(one) for spec, one in pairs if spec.kind in _CHANGES}

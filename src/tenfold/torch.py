@@ -1,0 +1,225 @@
+"""PyTorch's face: `compile` turns a module into one that runs an engine; `backend` serves torch.compile.
+
+>>> fast = tenfold.torch.compile(module)
+>>> fast(x)
+>>> torch.compile(module, backend="tenfold")
+
+Both are for inference: weights are those of the moment of building, and results carry no gradient. torch.compile finds
+the backend once this module is imported, or where Tenfold is installed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch._dynamo.backends.registry import register_backend
+from torch.utils import _pytree as pytree
+
+from tenfold.compiler.build import build
+from tenfold.errors import InputError, TenfoldError
+from tenfold.importers.torch import import_module
+from tenfold.importers.torch.declared import Bounds, Shape
+from tenfold.importers.torch.export import Arguments, named_arguments
+from tenfold.importers.torch.structure import leaf_paths
+from tenfold.runtime.engine import Engine
+from tenfold.runtime.structure import Structure
+
+_log = logging.getLogger("tenfold")
+
+Key = tuple[Any, ...]
+
+
+def compile(
+    module: nn.Module,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, Bounds] | None = None,
+    dynamic_batch: bool = False,
+    **options: Any,
+) -> Compiled:
+    """A module that runs an engine of `module`, built at its first call.
+
+    Every new combination of shapes builds another engine, unless `shapes` and `dims` leave sizes open (as for
+    `tenfold.build`), or `dynamic_batch` leaves the first axis of every tensor open. `options` are those of
+    `tenfold.build`. A call raises what a build raises, and InputError where an argument needs a gradient.
+    """
+    return Compiled(module, shapes, dims, dynamic_batch, options)
+
+
+class Compiled(nn.Module):
+    """What `compile` returns. `engines` are those built so far; buffers that the module changes are changed."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        shapes: Mapping[str, Shape] | None,
+        dims: Mapping[str, Bounds] | None,
+        dynamic_batch: bool,
+        options: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self._opening: tuple[Any, Any] = (shapes, dims)
+        self._dynamic_batch = dynamic_batch
+        self._options = dict(options)
+        self._built: dict[Key, _Built] = {}
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines built so far."""
+        return tuple(one.engine for one in self._built.values())
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's result, from the engine for these shapes."""
+        tensors = [one for one in pytree.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        if torch.is_grad_enabled() and any(one.requires_grad for one in tensors):
+            raise InputError("an argument needs a gradient", remedy="call it within torch.inference_mode()")
+        key = self._key(args, kwargs)
+        if key not in self._built:
+            self._built[key] = self._build(args, kwargs)
+        return self._built[key](self.module, args, kwargs)
+
+    def _key(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Key:
+        leaves, spec = pytree.tree_flatten((tuple(args), dict(kwargs)))
+        settled = self._dynamic_batch or any(self._opening)
+        return (str(spec), *(_kind(leaf, None if settled else 0) for leaf in leaves))
+
+    def _build(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Built:
+        shapes, dims = self._opening
+        given = Arguments(tuple(args), dict(kwargs))
+        if self._dynamic_batch:
+            leaves = [x for name, one in named_arguments(self.module, given) for x in leaf_paths(name, one)]
+            shapes = {**{name: _batched(one) for name, one in leaves if _has_batch(one)}, **(shapes or {})}
+        graph = import_module(self.module, given, shapes=shapes, dims=dims, states=True)
+        structure = Structure.read(graph.structure, -1)
+        assert structure is not None
+        inputs = [value.name for value in graph.inputs]
+        return _Built(build(graph, **self._options), structure, tuple(graph.states), len(inputs) - len(graph.states))
+
+
+@dataclass(frozen=True)
+class _Built:
+    """An engine, how arguments and results are nested, and the buffers that come in last and go out last."""
+
+    engine: Engine
+    structure: Structure
+    states: tuple[str, ...]
+    count: int
+
+    def __call__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        buffers = [module.get_buffer(name) for name in self.states]
+        found = list(self.engine.run([*self.structure.arrays(args, kwargs), *buffers]).values())
+        with torch.no_grad():
+            for buffer, new in zip(buffers, found[len(found) - len(buffers) :], strict=True):
+                buffer.copy_(torch.as_tensor(new))
+        return self.structure.restored(found)
+
+
+def _kind(leaf: Any, sizes: int | None) -> Any:
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    return (leaf.dtype, leaf.dim() if sizes is None else tuple(leaf.shape))
+
+
+def _has_batch(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.dim() > 0
+
+
+def _batched(leaf: Any) -> tuple[Any, ...]:
+    return ("batch", *leaf.shape[1:])
+
+
+@dataclass
+class Capture:
+    """One graph that torch.compile captured: how many operators it has, the engines built of it for the shapes seen,
+    and why PyTorch runs it instead ("" if it does not).
+    """
+
+    operators: int
+    engines: list[Engine] = field(default_factory=list)
+    reason: str = ""
+
+
+CAPTURES: list[Capture] = []
+"""What torch.compile captured in this process, in order: its report."""
+
+
+@register_backend(name="tenfold")
+def backend(graph: torch.fx.GraphModule, example_inputs: Sequence[Any], **options: Any) -> Callable[..., Any]:
+    """What torch.compile calls for each graph that it captures: a function that runs engines of it.
+
+    Weights become constants. A graph that cannot be built, or is to be differentiated, runs in PyTorch; `CAPTURES`
+    and the log say why.
+    """
+    capture = Capture(sum(node.op.startswith("call") for node in graph.graph.nodes))
+    CAPTURES.append(capture)
+    fixed = {at: one for at, one in enumerate(example_inputs) if _is_weight(one)}
+    return _Captured(graph, fixed, options.get("options") or {}, capture)
+
+
+def _is_weight(example: Any) -> bool:
+    return isinstance(example, nn.Parameter) or bool(getattr(example, "_dynamo_static_input_type", None))
+
+
+class _Rest(nn.Module):
+    """A captured graph as a module of its arguments that are no weights."""
+
+    def __init__(self, graph: torch.fx.GraphModule, fixed: Mapping[int, torch.Tensor], count: int) -> None:
+        super().__init__()
+        self.graph = graph
+        self._order = [(at in fixed, at) for at in range(count)]
+        for at, one in fixed.items():
+            self.register_buffer(f"weight{at}", one.detach())
+
+    def forward(self, *given: Any) -> Any:
+        rest = iter(given)
+        return self.graph(*(getattr(self, f"weight{at}") if held else next(rest) for held, at in self._order))
+
+
+class _Captured:
+    """Runs a captured graph by the engine for the shapes of each call."""
+
+    def __init__(
+        self, graph: torch.fx.GraphModule, fixed: Mapping[int, Any], options: Mapping[str, Any], capture: Capture
+    ) -> None:
+        self._graph, self._fixed, self._options, self._capture = graph, dict(fixed), dict(options), capture
+        self._engines: dict[Key, Engine] = {}
+
+    def __call__(self, *given: Any) -> Any:
+        if not self._capture.reason and torch.is_grad_enabled() and any(map(_needs_gradient, given)):
+            self._give_up("it is to be differentiated; call it within torch.inference_mode()")
+        if self._capture.reason:
+            return self._graph(*given)
+        rest = [one for at, one in enumerate(given) if at not in self._fixed]
+        key = tuple(_kind(one, 0) for one in rest)
+        if key not in self._engines and not self._built(key, rest, len(given)):
+            return self._graph(*given)
+        found = self._engines[key](*rest)
+        return tuple(found) if isinstance(found, tuple | list) else (found,)
+
+    def _built(self, key: Key, rest: Sequence[Any], count: int) -> bool:
+        module = _Rest(self._graph, self._fixed, count)
+        try:
+            graph = import_module(module, tuple(rest))
+            if graph.states:
+                self._give_up(f"it changes {', '.join(graph.states)} in place")
+                return False
+            self._engines[key] = build(graph, **self._options)
+        except TenfoldError as error:
+            self._give_up(str(error))
+            return False
+        self._capture.engines.append(self._engines[key])
+        return True
+
+    def _give_up(self, reason: str) -> None:
+        self._capture.reason = reason
+        _log.warning("a graph of %d operators runs in PyTorch: %s", self._capture.operators, reason)
+
+
+def _needs_gradient(one: Any) -> bool:
+    return isinstance(one, torch.Tensor) and one.requires_grad
