@@ -6,7 +6,9 @@ import functools
 import hashlib
 import json
 import logging
+import mmap
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +24,9 @@ from tenfold.runtime.engine import Engine, from_file
 from tenfold.version import __version__
 
 _log = logging.getLogger("tenfold")
-_CHUNK = 1 << 24
+_LOCATION = re.compile(rb"\x0a\x08location\x12")
+"""How the place of external data begins in an ONNX file: an entry's key, and the mark of its value."""
+_LONGEST = 4096
 
 
 def cache_folder(cache: bool | str | os.PathLike[str]) -> Path | None:
@@ -49,7 +53,7 @@ class EngineCache:
         self, model: Any, options: Options, opening: Mapping[str, Any], plugins: Sequence[Plugin] = ()
     ) -> str | None:
         """The address of the engine for these arguments; None if the model is not a file or bytes."""
-        digest = _content(model) if self._folder else None
+        digest = _content(model, opening.get("data_root")) if self._folder else None
         if digest is None:
             return None
         machines = [f"{t.portable} {t.native}" for t in options.targets]
@@ -91,18 +95,33 @@ def _code() -> str:
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
-def _content(model: Any) -> str | None:
-    """A digest of a model's bytes; of a file's with those of what lies beside it under names it may refer to."""
+def _content(model: Any, data_root: Any) -> str | None:
+    """A digest of a model's bytes, and of sizes and dates of the files that it names as its weights' places."""
     if isinstance(model, bytes | bytearray | memoryview):
-        return hashlib.sha256(model).hexdigest()
-    if not isinstance(model, str | os.PathLike) or not os.path.isfile(model):
+        return _digest(memoryview(model), [data_root])
+    if not isinstance(model, str | os.PathLike) or not os.path.isfile(model) or not os.path.getsize(model):
         return None
-    state = hashlib.sha256()
-    with open(model, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            state.update(chunk)
-    beside = sorted(Path(model).resolve().parent.glob(f"{Path(model).stem}*"))
-    for path in beside:
-        about = path.stat()
-        state.update(f"{path.name} {about.st_size} {about.st_mtime_ns}".encode())
+    with open(model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _digest(memoryview(data), [Path(model).parent, data_root])
+
+
+def _digest(data: memoryview, folders: Sequence[Any]) -> str:
+    with data:
+        state = hashlib.sha256(data)
+        names = sorted({_name(data, found.end()) for found in _LOCATION.finditer(data)})
+    for path in (Path(folder) / name for folder in folders if folder is not None for name in names):
+        if "\0" not in str(path) and os.path.exists(path):
+            about = path.stat()
+            state.update(f"{path} {about.st_size} {about.st_mtime_ns}".encode("utf-8", "surrogateescape"))
     return state.hexdigest()
+
+
+def _name(data: memoryview, place: int) -> str:
+    """The text of a protobuf string whose length stands at `place`, seven bits a byte, the lowest first."""
+    length = shift = 0
+    while place < len(data) and shift < 35:
+        length |= (data[place] & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if data[place - 1] < 0x80:
+            break
+    return bytes(data[place : place + min(length, _LONGEST)]).decode("utf-8", "surrogateescape")
