@@ -20,6 +20,7 @@ from tenfold.ir.type import Type
 
 FunctionKey = tuple[str, str, str]
 STANDARD_DOMAINS = ("", "ai.onnx")
+_MOST_VERSION = 1 << 31
 
 
 def domain_of(name: str) -> str:
@@ -29,7 +30,11 @@ def domain_of(name: str) -> str:
 
 def versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
     """The version of each operator set that a model or function is written to."""
-    return {domain_of(one.domain): one.version for one in imports}
+    found = {domain_of(one.domain): one.version for one in imports}
+    for domain, version in found.items():
+        if not 0 < version < _MOST_VERSION:
+            raise ModelError(f"the model is written to version {version} of the operator set {domain or 'ai.onnx'!r}")
+    return found
 
 
 def model_functions(model: ModelProto) -> Mapping[FunctionKey, FunctionProto]:
@@ -116,7 +121,10 @@ def _in_context(schema: Any, node: NodeProto, version: int, inputs: Sequence[Val
     if not known:
         return None
     types = [_type(value).SerializeToString() for value in inputs]
-    data = schema.get_context_dependent_function_with_opset_version(max(known), node.SerializeToString(), types)
+    try:
+        data = schema.get_context_dependent_function_with_opset_version(max(known), node.SerializeToString(), types)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(str(error), operator=shown(node)) from error
     return _parsed(data) if data else None
 
 

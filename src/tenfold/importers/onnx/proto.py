@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, numpy_helper
 
 from tenfold.errors import LimitError, ModelError
 from tenfold.importers.convert import Attribute, Subgraph
@@ -22,6 +22,7 @@ from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
 
 DEEPEST_GRAPH = 48
+DEEPEST_TYPE = 16
 
 DTYPES: Mapping[int, DType] = {
     TensorProto.FLOAT: dt.f32,
@@ -71,13 +72,22 @@ _FIELDS: Mapping[DType, tuple[str, int]] = {
 
 def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, Path | None]:
     """The model as a message, and the folder it lies in (None if it came as bytes or as a message)."""
-    if isinstance(model, ModelProto):
-        return model, None
     folder = None
-    if isinstance(model, bytes | bytearray | memoryview):
-        data = bytes(model)
+    if isinstance(model, ModelProto):
+        message = model
+    elif isinstance(model, bytes | bytearray | memoryview):
+        message = _message(bytes(model))
     else:
         data, folder = _read(Path(model))
+        message = _message(data)
+    if not message.HasField("graph"):
+        raise ModelError("this ONNX model holds no graph", argument="model")
+    if not all(isinstance(text, str) for text in _texts(message)):
+        raise ModelError("this ONNX model holds a name that is no UTF-8 text", argument="model")
+    return message, folder
+
+
+def _message(data: bytes) -> ModelProto:
     message = ModelProto()
     try:
         message.ParseFromString(data)
@@ -87,11 +97,7 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mode
             argument="model",
             remedy="check that the file was downloaded whole, and that it is no Git LFS pointer",
         ) from error
-    if not message.HasField("graph"):
-        raise ModelError("this ONNX model holds no graph", argument="model")
-    if not all(isinstance(text, str) for text in _texts(message)):
-        raise ModelError("this ONNX model holds a name that is no UTF-8 text", argument="model")
-    return message, folder
+    return message
 
 
 def _read(path: Path) -> tuple[bytes, Path]:
@@ -113,6 +119,8 @@ def _read(path: Path) -> tuple[bytes, Path]:
 
 def _texts(model: ModelProto) -> Iterator[object]:
     """Every name that the importer reads: the parser gives bytes for one that is no text."""
+    yield from (model.producer_name, model.domain, model.doc_string, model.graph.doc_string)
+    yield from (text for entry in model.metadata_props for text in (entry.key, entry.value))
     for imported in model.opset_import:
         yield imported.domain
     for function in model.functions:
@@ -127,10 +135,25 @@ def _texts_of_graph(graph: GraphProto, depth: int = 0) -> Iterator[object]:
     yield graph.name
     for info in (*graph.input, *graph.output):
         yield info.name
-        yield from (size.dim_param for size in info.type.tensor_type.shape.dim)
+        yield from _texts_of_type(info.type)
     yield from (tensor.name for tensor in graph.initializer)
     yield from (tensor.values.name for tensor in graph.sparse_initializer)
     yield from _texts_of_nodes(graph.node, depth)
+
+
+def _texts_of_type(of: TypeProto) -> Iterator[object]:
+    for _ in range(DEEPEST_TYPE):
+        match of.WhichOneof("value"):
+            case "sequence_type":
+                of = of.sequence_type.elem_type
+            case "optional_type":
+                of = of.optional_type.elem_type
+            case "map_type":
+                of = of.map_type.value_type
+            case _:
+                yield from (size.dim_param for size in of.tensor_type.shape.dim)
+                return
+    raise LimitError(f"a type of this model is nested more than {DEEPEST_TYPE} deep", argument="model")
 
 
 def _texts_of_nodes(nodes: Iterable[NodeProto], depth: int = 0) -> Iterator[object]:
