@@ -79,6 +79,29 @@ def _calls(nodes: Iterable[NodeProto]) -> Iterator[FunctionKey]:
             stack.extend(inner for graph in (attribute.g, *attribute.graphs) for inner in graph.node)
 
 
+KNOWN: Mapping[str, int] = {"": 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
+"""The newest operator set of each domain of ONNX that the converters are written for."""
+
+
+def changed(node: NodeProto, domain: str, version: int) -> str:
+    """Why an operator of an operator set newer than `KNOWN` cannot be taken for the one known here; "" if it can.
+
+    Where the installed onnx knows the newer set, it says whether the operator changed; else what the node uses does.
+    """
+    known = KNOWN[domain]
+    try:
+        newest: Any = onnx.defs.get_schema(node.op_type, version, domain)
+        ours: Any = onnx.defs.get_schema(node.op_type, known, domain)
+    except SchemaError:
+        return f"no operator set up to {known} has it"
+    if newest.since_version > known:
+        return f"it changed in operator set {newest.since_version}, and this version knows sets up to {known}"
+    strange = [f"attribute {one.name!r}" for one in node.attribute if one.name not in ours.attributes]
+    strange += ["inputs"] if len(node.input) > ours.max_input else []
+    strange += ["outputs"] if len(node.output) > ours.max_output else []
+    return f"it has {', '.join(strange)} that no operator set up to {known} knows" if strange else ""
+
+
 @cache
 def takes_holders(kind: str, domain: str, version: int) -> bool:
     """True if some input of an operator may be a sequence, an optional value or a map."""

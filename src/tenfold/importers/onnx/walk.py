@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
-from onnx.defs import onnx_opset_version
 
 from tenfold.errors import LimitError, ModelError, TenfoldError, UnsupportedError
 from tenfold.importers.convert import (
@@ -25,7 +24,9 @@ from tenfold.importers.convert import (
 from tenfold.importers.deferred import deferred
 from tenfold.importers.onnx.external import Folder
 from tenfold.importers.onnx.functions import (
+    KNOWN,
     FunctionKey,
+    changed,
     domain_of,
     input_counts,
     instantiated,
@@ -45,7 +46,6 @@ from tenfold.ops.constant import Constant, Sizes
 
 MOST_OPERATORS = 500_000
 DEEPEST_CALL = 64
-LATEST = onnx_opset_version()
 
 
 class Undecided(Exception):
@@ -155,9 +155,7 @@ class Walk:
         function = self.functions.get((domain, node.op_type, node.overload))
         if function is not None:
             return self._called(node, function, scope)
-        version = opsets.get(domain)
-        if version is None:
-            raise ModelError(f"the model imports no operator set {domain or 'ai.onnx'!r}", operator=shown(node))
+        version = self._version(node, domain, opsets)
         converter = choose(self.table, domain, node.op_type, version)
         if converter is None:
             return self._defined(node, domain, version, scope)
@@ -179,6 +177,19 @@ class Walk:
         except (ValueError, IndexError, OverflowError, ZeroDivisionError) as error:
             raise ModelError(str(error) or type(error).__name__, operator=operator.label) from error
         return self._finished(operator, results)
+
+    def _version(self, node: NodeProto, domain: str, opsets: Mapping[str, int]) -> int:
+        """The operator set that a node is converted by: the model's, or of a newer one the newest known."""
+        version = opsets.get(domain)
+        if version is None:
+            raise ModelError(f"the model imports no operator set {domain or 'ai.onnx'!r}", operator=shown(node))
+        if version <= KNOWN.get(domain, version):
+            return version
+        reason = changed(node, domain, version)
+        if reason:
+            self.missing[Missing(domain, node.op_type, version, shown(node), reason)] = None
+            raise Poisoned(shown(node))
+        return KNOWN[domain]
 
     def _operator(
         self, node: NodeProto, domain: str, version: int, scope: Scope, opsets: Mapping[str, int]
@@ -288,7 +299,7 @@ class Walk:
             with self.deeper(shown(node)):
                 nodes = instantiated(function, node, named=named)
                 wanted = [inside for inside, outside in zip(function.output, node.output, strict=False) if outside]
-                self.nodes(nodes, inner, {"": LATEST, **versions(function.opset_import)}, wanted)
+                self.nodes(nodes, inner, {"": KNOWN[""], **versions(function.opset_import)}, wanted)
         except ModelError as error:
             error.add_note(f"in the function {function.name}, called by {shown(node)}")
             raise
