@@ -431,11 +431,6 @@ def test_with_symbolic_sizes(case: Case) -> None:
         (cell("LSTM", 4, 1, activations=["Tanh"]), ModelError, "1 activations for 1 direction(s) of 3"),
         (cell("RNN", 1, 1, activations=["Cube"]), ModelError, "activation 'Cube' is not one of"),
         (Case("Einsum", [X], {"equation": "ij->i"}), ModelError, "the term 'ij' does not fit"),
-        (
-            Case("Dropout", [X, number(0.5), number(1, np.bool_)]),
-            UnsupportedError,
-            "training mode drops elements at random",
-        ),
     ],
     ids=str,
 )

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 from tenfold.importers.convert import Converter, Operator, Results, Table
-from tenfold.importers.onnx.attention import joined, rotated, split
+from tenfold.importers.onnx.contrib_quant import channels_last
 from tenfold.importers.onnx.conv import conv, pool
-from tenfold.importers.onnx.nn import gemm, global_pool, plain, rms_normalization, with_numbers
-from tenfold.importers.onnx.quant import dequantized, integer_matmul, quantized_by_range, single
-from tenfold.importers.onnx.recurrent import recurrent
-from tenfold.importers.shorthand import apply, axis_of, cast, filled, number, part, reshaped, transposed
+from tenfold.importers.onnx.image import grid_sample
+from tenfold.importers.onnx.index import gather_nd, trilu
+from tenfold.importers.onnx.nn import gemm, rms_normalization
+from tenfold.importers.onnx.tensor import arange, pad, unsqueeze
+from tenfold.importers.shorthand import apply, cast, filled, number, part, reshaped, transposed
 from tenfold.ir import dtype as dt
-from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
 from tenfold.ops import activation
-from tenfold.ops.arithmetic import Add, Mul, Sub, Tanh
-from tenfold.ops.attention import Attention
+from tenfold.ops.arithmetic import Add, Mul, Tanh
 from tenfold.ops.constant import Iota
 from tenfold.ops.index import Gather
-from tenfold.ops.logic import Less
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Concat
-from tenfold.ops.normalize import LayerNorm, RMSNorm
-from tenfold.ops.quantize import Dequantize, Quantize
-from tenfold.ops.recurrent import LSTM
+from tenfold.ops.normalize import GroupNorm, LayerNorm, RMSNorm
 from tenfold.ops.reduce import Reduce
+from tenfold.ops.sort import Unique
 
 DOMAIN = "com.microsoft"
 FUSED: dict[str, Callable[..., Op]] = {
@@ -58,13 +53,13 @@ def quick_gelu(node: Operator) -> Results:
 
 
 def fused_matmul(node: Operator) -> Results:
-    """alpha A B with the last two axes of either transposed."""
+    """alpha A B with the last two axes of either transposed, or its first axis brought beside the last one."""
     sides = []
     for index, name in enumerate(("A", "B")):
         x = node.input(index)
-        if node.flag(f"transBatch{name}", False):
-            raise node.unsupported(f"transBatch{name}")
         axes = list(range(x.type.rank))
+        if node.flag(f"transBatch{name}", False):
+            axes[:-1] = [*axes[1:-1], 0]
         if node.flag(f"trans{name}", False) and x.type.rank > 1:
             axes[-2:] = axes[-1], axes[-2]
         sides.append(transposed(x, axes))
@@ -89,10 +84,6 @@ def fused(convert: Converter) -> Converter:
         return result
 
     return converted
-
-
-sigmoid = plain(activation.Sigmoid())
-leaky_relu = with_numbers(activation.LeakyRelu, alpha=0.01)
 
 
 def skip_layer_normalization(node: Operator) -> Results:
@@ -133,198 +124,97 @@ def embed_layer_normalization(node: Operator) -> Results:
     return y, lengths, total
 
 
-def attention(node: Operator) -> Results:
-    """Attention over a packed projection: q, k and v are slices of input @ weights + bias."""
-    x, weights, bias, mask, past = node.input(0), node.input(1), node.optional(2), node.optional(3), node.optional(4)
-    heads, whole = node.integer("num_heads"), weights.type.shape[1]
-    packed = MatMul()(x, weights)
-    packed = packed if bias is None else apply(Add(), packed, bias)
-    sizes: tuple[Size, ...] = node.integers("qkv_hidden_sizes", ()) or (whole // 3,) * 3
-    starts = (0, sizes[0], sizes[0] + sizes[1])
-    q, k, v = (split(part(packed, 2, start, size), heads) for start, size in zip(starts, sizes, strict=True))
-    if node.flag("do_rotary", False):
-        raise node.unsupported("do_rotary")
-    if past is not None:
-        old = [reshaped(part(past, 0, index, 1), past.type.shape[1:]) for index in (0, 1)]
-        k, v = Concat(2)(old[0], k), Concat(2)(old[1], v)
-    y = _attended(node, q, k, v, mask, node.optional(5))
-    if not node.wants(1):
-        return y
-    present = Concat(0)(*(reshaped(one, (1, *one.type.shape)) for one in (k, v)))
-    return y, present
+def group_norm(node: Operator) -> Results:
+    """GroupNorm of an image, by default with its channels last, and SiLU after it if `activation` says so."""
+    return _group_normalized(node, node.input(0))
 
 
-def multi_head_attention(node: Operator) -> Results:
-    """Attention over separate q, k and v [B, S, H D], with a bias for all three and caches."""
-    if any(node.input(index).type.rank == 5 for index in range(len(node.inputs[:3])) if node.optional(index)):
-        raise node.unsupported("packed keys and values")
-    values, bias = [node.input(index) for index in range(3)], node.optional(3)
+def skip_group_norm(node: Operator) -> Results:
+    """GroupNorm of x + skip (+ bias); the sum comes out too. A skip of rank 2 belongs to the images' channels."""
+    x, skip, bias = node.input(0), node.input(3), node.optional(4)
+    last = node.flag("channels_last", True)
+    if skip.type.rank == 2:
+        batch, channels = skip.type.shape
+        skip = reshaped(skip, (batch, 1, 1, channels) if last else (batch, channels, 1, 1))
+    total = apply(Add(), x, skip)
     if bias is not None:
-        sizes = [one.type.shape[-1] for one in values]
-        starts: tuple[Size, ...] = (0, sizes[0], sizes[0] + sizes[1])
-        pieces = [part(bias, 0, start, size) for start, size in zip(starts, sizes, strict=True)]
-        values = [apply(Add(), one, piece) for one, piece in zip(values, pieces, strict=True)]
-    q, k, v = (one if one.type.rank == 4 else split(one, node.integer("num_heads")) for one in values)
-    if node.optional(6) is not None:
-        k, v = Concat(2)(node.input(6), k), Concat(2)(node.input(7), v)
-    return _attended(node, q, k, v, node.optional(4), node.optional(5)), k, v
+        total = apply(Add(), total, bias if last else reshaped(bias, (bias.type.size, 1, 1)))
+    return _group_normalized(node, total), total
 
 
-def _attended(node: Operator, q: Value, k: Value, v: Value, mask: Value | None, bias: Value | None) -> Value:
-    size, earlier = q.type.shape[3], k.type.shape[2] - q.type.shape[2]
-    scale = node.number("scale", 0.0) or 1 / math.sqrt(_whole(node, size))
-    causal = node.flag("unidirectional", False)
-    op = Attention(scale, causal, earlier if causal else 0)
-    hidden = None if mask is None else _padding(node, mask, q, k)
-    total = hidden if bias is None else bias if hidden is None else apply(Add(), bias, hidden)
-    return joined(op(q, k, v) if total is None else op(q, k, v, total))
+def _group_normalized(node: Operator, x: Value) -> Value:
+    scale, bias = (cast(node.input(index), x.type.dtype) for index in (1, 2))
+    op = GroupNorm(node.integer("groups"), node.number("epsilon", 1e-5))
+    last = node.flag("channels_last", True)
+    y = op(transposed(x, (0, 3, 1, 2)) if last else x, scale, bias)
+    y = activation.Silu()(y) if node.flag("activation") else y
+    return transposed(y, (0, 2, 3, 1)) if last else y
 
 
-def _padding(node: Operator, mask: Value, q: Value, k: Value) -> Value:
-    batch, keys = k.type.shape[0], k.type.shape[2]
-    filter_value = node.number("mask_filter_value", -10000.0)
-    if mask.type.rank == 1 and mask.type.shape[0] in (batch, 1):
-        seen = apply(Less(), Iota(0, 1, keys)(), reshaped(cast(mask, dt.i64), (mask.type.shape[0], 1, 1, 1)))
-    elif mask.type.rank in (2, 3):
-        middle = (1, 1) if mask.type.rank == 2 else (1,)
-        seen = reshaped(cast(mask, dt.boolean), (mask.type.shape[0], *middle, *mask.type.shape[1:]))
-    else:
-        raise node.unsupported(f"a mask of shape {mask.type}")
-    return apply(Mul(), apply(Sub(), number(1, q), cast(seen, q.type.dtype)), filter_value)
+def bias_split_gelu(node: Operator) -> Results:
+    """The left half of x + bias times the Gelu of the right half."""
+    total = apply(Add(), node.input(0), node.input(1))
+    last = total.type.rank - 1
+    half = total.type.shape[last] // 2
+    left, right = (part(total, last, start, half) for start in (0, half))
+    return apply(Mul(), left, activation.Gelu()(right))
 
 
-def _whole(node: Operator, size: Size) -> int:
-    if not isinstance(size, int):
-        raise node.unsupported(f"the size {size} must be known when the engine is built")
-    return size
+def bias_add(node: Operator) -> Results:
+    """x + bias + skip."""
+    return apply(Add(), apply(Add(), node.input(0), node.input(1)), node.input(2))
 
 
-def rotary_embedding(node: Operator) -> Results:
-    """RotaryEmbedding: positions [B, S], or [1] for the first of consecutive ones."""
-    x, positions = node.input(0), node.input(1)
-    if positions.type.rank == 1:
-        steps = x.type.shape[1 if x.type.rank == 3 else 2]
-        positions = reshaped(apply(Add(), Iota(0, 1, steps)(), cast(positions, dt.i64)), (1, steps))
-    cos, sin = (Gather(0)(node.input(index), positions) for index in (2, 3))
-    heads, size = node.integer("num_heads", 0), x.type.shape[-1]
-    if not heads and x.type.rank == 3:
-        heads = _whole(node, size) // (2 * _whole(node, cos.type.shape[-1]))
-    return rotated(x, cos, sin, heads, interleaved=node.flag("interleaved", False))
+def expand_dims(node: Operator) -> Results:
+    """A new axis of size 1."""
+    return unsqueeze(dataclasses.replace(node, inputs=(node.input(0), reshaped(node.input(1), (1,)))))
 
 
-def dynamic_quantize_matmul(node: Operator) -> Results:
-    """A @ B (+ bias), A quantised by its range."""
-    a, scale, zero = quantized_by_range(node.input(0))
-    return _to_float(integer_matmul(a, node.input(1), zero, node.optional(3)), scale, node.input(2), node.optional(4))
+def range_by_one(node: Operator) -> Results:
+    """Range whose step may be left out, and whose operands may have one axis."""
+    start, limit, step = node.input(0), node.input(1), node.optional(2)
+    step = number(1, start) if step is None else step
+    return arange(dataclasses.replace(node, inputs=tuple(reshaped(one, ()) for one in (start, limit, step))))
 
 
-def matmul_integer_to_float(node: Operator) -> Results:
-    """A @ B (+ bias) of integers with their scales."""
-    a, b, a_scale, b_scale = (node.input(index) for index in range(4))
-    return _to_float(integer_matmul(a, b, node.optional(4), node.optional(5)), a_scale, b_scale, node.optional(6))
+def pad_by_input(node: Operator) -> Results:
+    """Pad whose counts may have an axis in front."""
+    counts = node.input(1)
+    return pad(
+        dataclasses.replace(node, inputs=(node.input(0), reshaped(counts, (counts.type.size,)), node.optional(2)))
+    )
 
 
-def _to_float(total: Value, a_scale: Value, b_scale: Value, bias: Value | None) -> Value:
-    y = apply(Mul(), cast(total, a_scale.type.dtype), apply(Mul(), single(a_scale), single(b_scale)))
-    return y if bias is None else apply(Add(), y, bias)
-
-
-def qlinear_binary(op: Op) -> Converter:
-    """A binary operation on dequantised inputs, quantised again."""
-
-    def convert(node: Operator) -> Results:
-        sides = [dequantized(node.input(at), node.input(at + 1), node.optional(at + 2)) for at in (0, 3)]
-        return _requantized(apply(op, *sides), node, 6, node.input(0))
-
-    return convert
-
-
-def qlinear(convert: Converter) -> Converter:
-    """An operator of one input on its dequantised input, quantised again."""
-
-    def converted(node: Operator) -> Results:
-        x = node.input(0)
-        real = dequantized(x, node.input(1), node.optional(2))
-        channels_last = node.flag("channels_last", False)
-        rank = x.type.rank
-        if channels_last:
-            real = transposed(real, (0, rank - 1, *range(1, rank - 1)))
-        y = convert(dataclasses.replace(node, inputs=(real,), outputs=node.outputs[:1]))
-        assert isinstance(y, Value)
-        if channels_last:
-            y = transposed(y, (0, *range(2, rank), 1))
-        return _requantized(y, node, 3, x)
-
-    return converted
-
-
-def qlinear_concat(node: Operator) -> Results:
-    """Concat of dequantised inputs, quantised again."""
-    triples = range(2, len(node.inputs), 3)
-    pieces = [dequantized(node.input(at), node.input(at + 1), node.optional(at + 2)) for at in triples]
-    axis = axis_of(node.integer("axis"), pieces[0].type.rank)
-    return _requantized(Concat(axis)(*pieces), node, 0, node.input(2))
-
-
-def _requantized(y: Value, node: Operator, at: int, like: Value) -> Value:
-    zero = node.optional(at + 1)
-    zero = filled(0, (), like.type.dtype) if zero is None else single(zero)
-    result: Value = Quantize(0, like.type.dtype)(y, single(node.input(at)), zero)
-    return result
-
-
-def dynamic_quantize_lstm(node: Operator) -> Results:
-    """LSTM of weights that are stored as integers [D, I, 4 H].
-
-    The input is rounded to the 256 levels of its range, as ONNX Runtime does; the states between steps are not.
-    """
-    x, scale, zero = quantized_by_range(node.input(0))
-    weights = []
-    for index, at in ((1, 8), (2, 10)):
-        scales, zeros = (_each_direction(node.input(one)) for one in (at, at + 1))
-        axis = 0 if scales.type.rank == 1 else 2
-        quantized = node.input(index)
-        if scales.type.rank > 1:
-            spread = apply(Sub(), cast(quantized, dt.i32), cast(zeros, dt.i32))
-            real = apply(Mul(), cast(spread, dt.f32), scales)
-        else:
-            real = Dequantize(axis, dt.f32)(quantized, scales, zeros)
-        weights.append(transposed(real, (0, 2, 1)))
-    real_x = Dequantize(0, dt.f32)(x, scale, zero)
-    inputs = (real_x, *weights, *node.inputs[3:8])
-    return recurrent(LSTM)(dataclasses.replace(node, inputs=inputs))
-
-
-def _each_direction(parameter: Value) -> Value:
-    """A scale or zero point a direction [D], or one a column too [D, 4 H], as it meets weights [D, I, 4 H]."""
-    if parameter.type.rank < 2:
-        return parameter
-    return reshaped(parameter, (parameter.type.shape[0], 1, parameter.type.shape[1]))
+def unique_as_found(node: Operator) -> Results:
+    """The distinct elements in order of appearance, which of them each element is, and how often each occurs."""
+    distinct, _, inverse, counts = Unique(None, False)(node.input(0))
+    return distinct, inverse, counts
 
 
 TABLE: Table = {
-    (DOMAIN, "Gelu"): ((1, activated(activation.Gelu())),),
+    ("", "SimplifiedLayerNormalization"): ((1, rms_normalization),),
+    (DOMAIN, "BiasAdd"): ((1, bias_add),),
     (DOMAIN, "BiasGelu"): ((1, activated(activation.Gelu())),),
+    (DOMAIN, "BiasSplitGelu"): ((1, bias_split_gelu),),
+    (DOMAIN, "EmbedLayerNormalization"): ((1, embed_layer_normalization),),
+    (DOMAIN, "ExpandDims"): ((1, expand_dims),),
     (DOMAIN, "FastGelu"): ((1, activated(activation.Gelu(True))),),
-    (DOMAIN, "QuickGelu"): ((1, quick_gelu),),
-    (DOMAIN, "FusedMatMul"): ((1, fused_matmul),),
     (DOMAIN, "FusedConv"): ((1, fused(conv)),),
     (DOMAIN, "FusedGemm"): ((1, fused(gemm)),),
+    (DOMAIN, "FusedMatMul"): ((1, fused_matmul),),
+    (DOMAIN, "GatherND"): ((1, gather_nd),),
+    (DOMAIN, "Gelu"): ((1, activated(activation.Gelu())),),
+    (DOMAIN, "GridSample"): ((1, grid_sample),),
+    (DOMAIN, "GroupNorm"): ((1, group_norm),),
+    (DOMAIN, "NhwcConv"): ((1, channels_last(conv)),),
+    (DOMAIN, "NhwcMaxPool"): ((1, channels_last(pool("max"))),),
+    (DOMAIN, "Pad"): ((1, pad_by_input),),
+    (DOMAIN, "QuickGelu"): ((1, quick_gelu),),
+    (DOMAIN, "Range"): ((1, range_by_one),),
+    (DOMAIN, "SkipGroupNorm"): ((1, skip_group_norm),),
     (DOMAIN, "SkipLayerNormalization"): ((1, skip_layer_normalization),),
     (DOMAIN, "SkipSimplifiedLayerNormalization"): ((1, skip_rms_normalization),),
-    (DOMAIN, "EmbedLayerNormalization"): ((1, embed_layer_normalization),),
-    ("", "SimplifiedLayerNormalization"): ((1, rms_normalization),),
-    (DOMAIN, "Attention"): ((1, attention),),
-    (DOMAIN, "MultiHeadAttention"): ((1, multi_head_attention),),
-    (DOMAIN, "RotaryEmbedding"): ((1, rotary_embedding),),
-    (DOMAIN, "DynamicQuantizeMatMul"): ((1, dynamic_quantize_matmul),),
-    (DOMAIN, "MatMulIntegerToFloat"): ((1, matmul_integer_to_float),),
-    (DOMAIN, "DynamicQuantizeLSTM"): ((1, dynamic_quantize_lstm),),
-    (DOMAIN, "QLinearAdd"): ((1, qlinear_binary(Add())),),
-    (DOMAIN, "QLinearMul"): ((1, qlinear_binary(Mul())),),
-    (DOMAIN, "QLinearSigmoid"): ((1, qlinear(sigmoid)),),
-    (DOMAIN, "QLinearLeakyRelu"): ((1, qlinear(leaky_relu)),),
-    (DOMAIN, "QLinearGlobalAveragePool"): ((1, qlinear(global_pool("mean"))),),
-    (DOMAIN, "QLinearAveragePool"): ((1, qlinear(pool("average"))),),
-    (DOMAIN, "QLinearConcat"): ((1, qlinear_concat),),
+    (DOMAIN, "TransposeMatMul"): ((1, fused_matmul),),
+    (DOMAIN, "Trilu"): ((1, trilu),),
+    (DOMAIN, "Unique"): ((1, unique_as_found),),
 }

@@ -9,20 +9,19 @@ import numpy as np
 from tenfold.importers.convert import Operator, Results, Table, after, input_from_attribute
 from tenfold.importers.follow import followed
 from tenfold.importers.onnx.axes import integers, placed
+from tenfold.importers.onnx.cache import laid_over
 from tenfold.importers.onnx.tensor import element_type
-from tenfold.importers.shorthand import apply, cast, filled, measure, number, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, filled, number, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops import dynamic, index, movement
-from tenfold.ops.activation import Clip
-from tenfold.ops.arithmetic import Add, Mod, Sub
+from tenfold.ops.arithmetic import Add, Sub
 from tenfold.ops.constant import Constant, Iota, scalar
 from tenfold.ops.index import Reduction
-from tenfold.ops.logic import And, Equal, GreaterOrEqual, Less, LessOrEqual, Where
-from tenfold.ops.movement import Expand
+from tenfold.ops.logic import Equal, GreaterOrEqual, Less, LessOrEqual, Where
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
 
 ENDLESS = 2**31 - 1
@@ -248,25 +247,14 @@ def non_max_suppression(node: Operator) -> Results:
 
 def tensor_scatter(node: Operator) -> Results:
     """The update laid over the cache from place write_indices[b] of the axis on; circular: round its end."""
-    cache, update, starts = node.input(0), node.input(1), node.optional(2)
+    cache, starts = node.input(0), node.optional(2)
     axis = node.axis(node.integer("axis", -2), cache.type.rank)
     if axis == 0:
         raise node.invalid("its axis is that of the batch")
     if starts is None:
         starts = filled(0, (1,), dt.i64)
-    size, length = cache.type.shape[axis], update.type.shape[axis]
-    order = (0, axis, *(one for one in range(1, cache.type.rank) if one != axis))
-    back = tuple(order.index(one) for one in range(cache.type.rank))
-    rows, new = transposed(cache, order), transposed(update, order)
-    place = apply(Sub(), Iota(0, 1, size)(), reshaped(cast(starts, dt.i64), (starts.type.shape[0], 1)))
-    if node.text("mode", "linear", ("linear", "circular")) == "circular":
-        place = apply(Mod(), place, measure(size, dt.i64))
-    within = apply(And(), apply(GreaterOrEqual(), place, 0), apply(Less(), place, measure(length, dt.i64)))
-    nearest = apply(Clip(), place, number(0, place), measure(dim.maximum(length - 1, 0), dt.i64))
-    spread = Expand((cache.type.shape[0], size))(nearest)
-    taken = index.GatherND(1)(new, reshaped(spread, (cache.type.shape[0], size, 1)))
-    chosen = reshaped(within, (*within.type.shape, *(1,) * (cache.type.rank - 2)))
-    return transposed(Where()(chosen, taken, rows), back)
+    circular = node.text("mode", "linear", ("linear", "circular")) == "circular"
+    return laid_over(cache, node.input(1), starts, axis, circular=circular)
 
 
 def where(node: Operator) -> Results:

@@ -323,7 +323,7 @@ TABLE: Table = {
     ("", "BatchNormalization"): ((1, batch_normalization),),
     ("", "InstanceNormalization"): ((1, instance_normalization),),
     ("", "GroupNormalization"): ((18, group_normalization),),
-    ("", "LayerNormalization"): ((17, layer_normalization),),
+    ("", "LayerNormalization"): ((1, layer_normalization),),
     ("", "RMSNormalization"): ((23, rms_normalization),),
     ("", "MeanVarianceNormalization"): ((1, mean_variance_normalization),),
     ("", "LRN"): ((1, lrn),),
