@@ -118,3 +118,11 @@ def test_made_up_floats_are_ordinary(width: int) -> None:
     fill(memory, floats=True, width=width)
     found = memory.view({2: dt.bf16.numpy, 4: np.float32, 8: np.float64}[width]).astype(np.float64)
     assert ((found > 0.4) & (found < 1.6)).all()
+
+
+def test_the_point_is_one_image_of_usual_size() -> None:
+    sizes = [dim.symbol(name, 1) for name in ("n", "h", "w", "t")]
+    image, words = Value(Type(dt.f32, (sizes[0], 3, *sizes[1:3]))), Value(Type(dt.i64, (sizes[0], sizes[3])))
+    at = Point(2, (image, words))
+    assert [at(size) for size in (*sizes, sizes[1] * sizes[3], THREADS)] == [1, 224, 224, 64, 224 * 64, 2]
+    assert Point(2)(sizes[1]) == 64

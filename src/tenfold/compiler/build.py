@@ -134,7 +134,7 @@ def compile_for(
         )
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("tune") as said:
-        said.append(tune(items, target, options, pool, timings, phase.tell))
+        said.append(tune(items, graph.inputs, target, options, pool, timings, phase.tell))
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, weights)
         made = backend.machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))

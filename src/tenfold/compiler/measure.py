@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from select import select
 from types import TracebackType
@@ -27,7 +26,7 @@ from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Refusal,
 from tenfold.compiler.stopwatch import LENGTH, WORKSPACE, copies_of
 from tenfold.compiler.typical import USUAL
 from tenfold.ir import dim
-from tenfold.ir.dim import Size
+from tenfold.ir.dim import Dim, Size
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
@@ -36,18 +35,28 @@ from tenfold.ops.constant import Constant
 
 _PROGRAM = "tenfold.compiler.stopwatch"
 _ROOT = Path(__file__).parents[2]
-_PATIENCE = 60.0
+_STARTING, _PATIENCE = 60.0, 60.0
 _LEAST_TURNS, _MOST_TURNS, _ROUND = 2, 16, 0.02
 _MOST_BYTES = 3 << 29
+ONE, SIDE = 1, 224
 Entries = Mapping[tuple[str, bool], int]
 _Key = tuple[Value, tuple[Op, ...]]
 
 
-@dataclass(frozen=True)
 class Point:
-    """The sizes at which kernels are timed: every symbol at a usual value within its bounds, so many threads."""
+    """The sizes at which kernels are timed: one thing at a time (the first axis of an input), images of 224 pixels a
+    side, other open sizes at 64, each as near as its bounds allow; so many threads.
+    """
 
-    threads: int
+    def __init__(self, threads: int, inputs: Sequence[Value] = ()) -> None:
+        self.threads = threads
+        self._names: dict[str, int] = dict.fromkeys(dim.symbols(THREADS), threads)
+        for value in inputs:
+            for axis, size in enumerate(value.type.shape):
+                symbol = size.symbol if isinstance(size, Dim) else None
+                if symbol:
+                    usual = ONE if axis == 0 else SIDE if value.type.rank > 3 else USUAL
+                    self._names.setdefault(symbol.name, symbol.nearest(usual))
 
     def __call__(self, size: Size) -> int:
         """The number that a size is."""
@@ -55,7 +64,7 @@ class Point:
             return size
         known = (one.symbol for one in dim.declared(size))
         names = {symbol.name: symbol.nearest(USUAL) for symbol in known if symbol}
-        return dim.evaluate(size, names | dict.fromkeys(dim.symbols(THREADS), self.threads))
+        return dim.evaluate(size, names | self._names)
 
 
 class Sheet:
@@ -156,20 +165,20 @@ class Stopwatch:
             for part in (json.dumps(job).encode(), image.blob.code, image.crew.code):
                 process.stdin.write(LENGTH.pack(len(part)) + part)
             process.stdin.flush()
-        begun = 0
-        while line := self._line(process.stdout):
+        begun, patience = 0, _STARTING
+        while line := self._line(process.stdout, patience):
             said = json.loads(line)
             if "seconds" in said:
                 return said["seconds"], None, ""
-            begun = said["begun"]
+            begun, patience = said["begun"], _PATIENCE
         hung = process.poll() is None
         self.close()
         return [], begun, "it does not end" if hung else f"it ends its process with status {process.returncode}"
 
-    def _line(self, stream: IO[bytes]) -> bytes:
-        """The next line; nothing if the stream has ended, or none comes in a long time."""
+    def _line(self, stream: IO[bytes], patience: float) -> bytes:
+        """The next line; nothing if the stream has ended, or none comes in so many seconds."""
         while b"\n" not in self._unread:
-            ready, _, _ = select([stream], [], [], _PATIENCE)
+            ready, _, _ = select([stream], [], [], patience)
             part = os.read(stream.fileno(), 1 << 16) if ready else b""
             if not part:
                 return b""

@@ -28,7 +28,7 @@ LENGTH = struct.Struct("<I")
 WORKSPACE = -1
 LEAST_ROUNDS, MOST_ROUNDS, WARM_UPS, LONG = 3, 25, 4, 0.02
 FAR, NEAR = 4.0, 1.5
-"""How many times as slow as the best one may be after its first turn, and after its first round."""
+"""How many times as slow as the best one may be after its first turns, and after its first rounds."""
 _ALIGNMENT, _PATTERN = 64, 1 << 16
 Word = int | list[int]
 
@@ -153,9 +153,12 @@ class Contestant:
 
 def contest(contestants: Sequence[Contestant], limit: float) -> list[float]:
     """Seconds of each, the least of several rounds by turns; one that is far behind at first runs no more."""
-    rivals = nearest([*contestants], FAR)
+    rivals = nearest(contestants, FAR)
     for one in rivals:
-        one.times = [one.run()]
+        one.times.clear()
+    for _ in range(2):
+        for one in rivals:
+            one.run()
     rivals = nearest(rivals, NEAR)
     spent = 0.0
     for number in range(MOST_ROUNDS):

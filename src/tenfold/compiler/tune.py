@@ -7,7 +7,6 @@ cache knows is not timed again. Every candidate's time, and every refusal's reas
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,9 @@ from tenfold.compiler.measure import Entries, Point, Stopwatch
 from tenfold.compiler.problem import problem_of
 from tenfold.compiler.timings import Entry, Timings, generators, machine_kind
 from tenfold.errors import UnsupportedError
+from tenfold.ir.graph import Value
 from tenfold.options import Options
+from tenfold.runtime.cpu.team import machine_share
 from tenfold.runtime.plan import Label
 from tenfold.target import Target
 
@@ -132,24 +133,33 @@ class Contest:
 
 
 def tune(
-    items: Sequence[Item], target: Target, options: Options, pool: CompilePool, timings: Timings, tell: Tell
+    items: Sequence[Item],
+    inputs: Sequence[Value],
+    target: Target,
+    options: Options,
+    pool: CompilePool,
+    timings: Timings,
+    tell: Tell,
 ) -> str:
     """Choose by the timing cache and the clock where the options ask for it and this machine can run the target's code;
-    a few words on what came of it. `tell(phase, done, total)` hears of problems as they are settled.
+    a few words on what came of it. `inputs` are the model's, which say what sizes are usual; `tell(phase, done, total)`
+    hears of problems as they are settled.
     """
     if options.effort == 0 or target.kind != "cpu" or not target.runs_here():
         return "by the cost model"
-    return Tuner(target, options, pool, timings, tell).run(items)
+    threads = options.threads or machine_share().threads
+    return Tuner(target, options.effort, Point(threads, inputs), pool, timings, tell).run(items)
 
 
 class Tuner:
     """One target's tuning."""
 
-    def __init__(self, target: Target, options: Options, pool: CompilePool, timings: Timings, tell: Tell) -> None:
+    def __init__(
+        self, target: Target, effort: int, point: Point, pool: CompilePool, timings: Timings, tell: Tell
+    ) -> None:
         self._target, self._pool, self._timings, self._tell = target, pool, timings, tell
-        self._level, self._effort = options.effort, EFFORTS[options.effort]
+        self._level, self._effort, self._point = effort, EFFORTS[effort], point
         self._isa: Isa = isa_of(target)
-        self._point = Point(options.threads or len(os.sched_getaffinity(0)))
         self._start = time.perf_counter()
         self._saved = self._spent = 0.0
         self._timed = self._known = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tenfold.codegen.cpu.isa import Isa, isa_of
-from tenfold.codegen.cpu.microkernel import block_of, sum_of
+from tenfold.codegen.cpu.microkernel import Block, fitting, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, panel_stage, view_recipe
 from tenfold.codegen.cpu.product import Axis, Product, kernel, moving, refuse
 from tenfold.codegen.cpu.stage import address
@@ -16,6 +16,9 @@ from tenfold.ir.dim import Size
 from tenfold.ops.matmul import MatMul
 from tenfold.target import Target
 
+_BLOCKS = 3
+"""The most blocks that are offered."""
+
 
 class Gemm:
     """MatMul by the micro-kernel. B is packed at build time if it is a constant, else by a stage ahead."""
@@ -23,28 +26,43 @@ class Gemm:
     name = "gemm"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """One, with stretches that fit the caches; a Refusal for what is no MatMul, or has types we do not sum."""
+        """Several blocks, and parts cut by what seems best, by rows or by columns; a Refusal for what is no MatMul, or
+        has types we do not sum.
+        """
         if not isinstance(region, Anchored) or not isinstance(region.anchor, MatMul):
             return Refusal("no product of matrices")
-        return refuse(region) or (Tactic(self.name),)
+        reason = refuse(region)
+        if reason:
+            return reason
+        first, *others = _blocks(region, isa_of(target))[:_BLOCKS]
+        choices = [(first, "best"), *((block, "best") for block in others), (first, "rows"), (first, "columns")]
+        return [Tactic(self.name, (("block", str(block)), ("cut", cut))) for block, cut in choices]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """The kernel: at most a packing stage, then the product."""
         assert isinstance(region, Anchored)
-        return kernel(_product(region, isa_of(target)), isa_of(target))
+        isa = isa_of(target)
+        block = {str(one): one for one in _blocks(region, isa)}[str(tactic["block"])]
+        return kernel(_product(region, isa, block, "" if tactic["cut"] == "best" else str(tactic["cut"])), isa)
 
 
 STRATEGY = Gemm()
 
 
-def _product(region: Anchored, isa: Isa) -> Product:
+def _blocks(region: Anchored, isa: Isa) -> list[Block]:
+    """The blocks that could do, the one that seems best first."""
+    a, b = region.inputs
+    return fitting(isa, sum_of(a.dtype, b.dtype), b.shape[-1] if len(b.shape) > 1 else 1)
+
+
+def _product(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:
     a, b = region.inputs
     a, b = _matrices(a, row=True), _matrices(b, row=False)
     rank = max(len(region.domain), len(a.shape), len(b.shape))
     a, b = _ranked(a, rank), _ranked(b, rank)
     domain, streams = _domain(region, rank)
     shared = [axis for axis in range(rank - 2) if b.strides[axis] != 0]
-    batches, b_argument, before, workspace = _packed(b, [(axis, domain[axis]) for axis in shared], isa, a)
+    batches, b_argument, before, workspace = _packed(b, [(axis, domain[axis]) for axis in shared], isa, block.columns)
 
     def axis(number: int, b_step: Size = 0) -> Axis:
         a_step = a.strides[number] if number < rank - 1 else 0
@@ -63,14 +81,15 @@ def _product(region: Anchored, isa: Isa) -> Product:
         term=1 if a.shape[-1] == 1 else a.strides[-1],
         before=before,
         workspace=workspace,
+        block=block,
+        cut=cut,
     )
 
 
 def _packed(
-    b: Operand, shared: Sequence[tuple[int, Size]], isa: Isa, a: Operand
+    b: Operand, shared: Sequence[tuple[int, Size]], isa: Isa, width: int
 ) -> tuple[list[Size], Argument, tuple[Stage, ...], Size]:
     """B in panels: its steps along the shared axes, where it lies, the stage that packs it, and its workspace."""
-    width = block_of(isa, sum_of(a.dtype, b.dtype), b.shape[-1]).columns
     matrix = dim.ceildiv(b.shape[-1], width) * width * b.shape[-2]
     sizes = [size for _, size in shared]
     steps = [matrix * dim.product(sizes[place + 1 :]) for place in range(len(sizes))]

@@ -71,7 +71,7 @@ class Product:
     `a` is read `term` elements apart; B is packed in panels. `separate`: depthwise, with a column's sum made of the
     same column of A. `padded`: some tap may fall outside. `origin` is the domain's place of the first result (None:
     zeros). `before` are stages that prepare operands. `block` is the micro-kernel's, for which B is packed (None: the
-    one that suits the columns best).
+    one that suits the columns best). `cut` names what parts divide first, "rows" or "columns" ("": what seems best).
     """
 
     region: Anchored
@@ -90,6 +90,7 @@ class Product:
     before: tuple[Stage, ...] = ()
     workspace: Size = 0
     block: Block | None = None
+    cut: str = ""
 
     @property
     def taps(self) -> int:
@@ -361,7 +362,9 @@ def _window(number: int, window: Window) -> dict[str, Argument]:
 
 
 def _parts(product: Product, isa: Isa) -> dict[str, Size]:
-    """Into how many parts each dimension is cut: rows first, into tall parts if B fills much of the second cache."""
+    """Into how many parts each dimension is cut: rows first, into tall parts if B fills much of the second cache, where
+    the product does not say otherwise.
+    """
     block = _block(product, isa)
     rows = dim.product(axis.size for axis in product.rows)
     columns = product.columns.size
@@ -375,7 +378,9 @@ def _parts(product: Product, isa: Isa) -> dict[str, Size]:
     found = {"batch_parts": dim.maximum(1, dim.minimum(batches, wanted))}
     rest = dim.ceildiv(wanted, found["batch_parts"])
     counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": dim.ceildiv(columns, block.columns)}
-    if isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
+    if product.cut == "columns":
+        counts = dict(reversed(counts.items()))
+    elif not product.cut and isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
         counts["row_parts"] = dim.maximum(1, rows // (_TALL * block.rows))
     for name, count in counts.items():
         found[name] = dim.maximum(1, dim.minimum(count, rest))
