@@ -14,7 +14,7 @@ from tenfold.compiler import loops, views
 from tenfold.compiler.loops import LOOPS, Turns
 from tenfold.compiler.typical import typical
 from tenfold.compiler.views import View
-from tenfold.ir import dim
+from tenfold.ir import dim, unknown
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value, again
 from tenfold.ir.type import Type
@@ -259,8 +259,9 @@ def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
     axis = node.op.axis % node.output.type.rank
     order = _natural_order(node, node.output, layout)
     parts: list[Value] = []
+    sizes = unknown.of_types((node.output.type,))
     for part in node.inputs:
-        if part in parts or not _placeable(graph, part, layout):
+        if part in parts or not _placeable(graph, part, layout) or not _sees(part, sizes):
             part = copy_of(part, node.source, order)
         parts.append(part)
     whole = node.output
@@ -275,6 +276,18 @@ def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
         layout.placed[part] = (whole, axis, start)
         layout.orders.pop(part, None)
         start = start + part.type.shape[axis]
+
+
+def _sees(value: Value, sizes: unknown.Names) -> bool:
+    """Whether these sizes are known when a value is computed, so that it may be written to a place that they decide."""
+    node = value.producer
+    if node is None or not sizes:
+        return True
+    if isinstance(node.op, Concat):
+        return all(_sees(part, sizes) for part in node.inputs)
+    return sizes <= unknown.of_types(one.type for one in node.inputs) | unknown.of_op(node.op) | unknown.decided_by(
+        node
+    )
 
 
 def _placeable(graph: Graph, value: Value, layout: Layout) -> bool:

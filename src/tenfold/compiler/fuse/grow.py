@@ -102,11 +102,15 @@ class Growth:
         self._start(node, needed)
 
     def _decided_before(self, node: Node) -> set[Group]:
-        """The groups that decide sizes which a node needs and does not see in its inputs."""
+        """The groups that decide sizes which a node or the place of its results needs, and its inputs do not have."""
         if not self.deciders:
             return set()
-        makers = (self.deciders.get(name) for name in unknown.needed_by(node))
-        return {self.of[maker] for maker in makers if maker in self.of}
+        views = [self.layout.view(value) for value in node.outputs]
+        places = unknown.of_sizes(
+            size for view in views for size in (view.offset, *view.strides, *view.root.type.shape)
+        )
+        makers = (self.deciders.get(name) for name in unknown.needed_by(node) | places)
+        return {self.of[maker] for maker in makers if maker in self.of and maker is not node}
 
     def _candidates(self, node: Node) -> list[Group]:
         """Groups of the node's producers, views aside: anchors before plain work, later ones first."""
