@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tenfold import ops
+from tenfold.codegen.region import Region
+from tenfold.compiler import cover
 from tenfold.compiler.frame import in_sections
 from tenfold.compiler.memory import Buffer, order, solve, stacking
 from tenfold.ir import dim
@@ -180,6 +182,49 @@ def test_what_is_native_stays_native(bench: Bench) -> None:
     ]
     report = bench.engine(graph_of(GRAPHS["a size of data within a native loop"][0])).report
     assert report["host_steps"] == 1 and report["walked"] == []
+
+
+HOSTED: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "a loop": (
+        """graph (%x: f32[N, 4], %n: i64[]) {
+          %y, %z = Loop<carried=1, body=graph (%i: i64[], %c: bool[], %s: f32[N, 4]) where N in 1.. {
+              %t = Add(Erf(%s), Cast<to=f32>(%i))
+              return Less(Reduce<kind='sum', axes=(0, 1), keepdims=false>(%t), f32{90}), %t, Neg(%t)
+            }>(%n, bool{true}, Exp(%x))
+          return %y, Reduce<kind='sum', axes=(0,), keepdims=false>(%z)
+        }""",
+        [{"x": sparse(1, n, 4), "n": np.array(k)} for n, k in ((2, 3), (3, 0), (1, 20))],
+    ),
+    "rows of a sequence, within a branch": (
+        """graph (%x: f32[T, 4], %c: bool[]) {
+          %y = If<then_branch=graph (%a: f32[T, 4]) where T in 1.. {
+              %s, %r = Scan<carried=1, scanned=1, body=graph (%p: f32[4], %q: f32[4]) {
+                  return Tanh(Add(%p, Erf(%q))), Mul(%p, %q)
+                }>(f32[4]{0, 1, 2, 3}, %a)
+              return Add(%r, %s)
+            }, else_branch=graph (%a: f32[T, 4]) { return Neg(%a) }>(%c, Exp(%x))
+          return Abs(%y)
+        }""",
+        [{"x": sparse(1, n, 4), "c": c} for n in (1, 5) for c in (YES, NO)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTED)
+def test_host_steps_within_loops_and_branches(name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no kernel takes ends the span there too; the rest stays native."""
+    choose = cover.choose
+
+    def choosing(region: Region, *rest: Any) -> Any:
+        return [("tested", "there is no Erf")] if "Erf" in repr(region) else choose(region, *rest)
+
+    monkeypatch.setattr(cover, "choose", choosing)
+    text, calls = HOSTED[name]
+    engine = bench.check(graph_of(text), calls)
+    assert engine.report["host_steps"] == 1 and engine.report["native_spans"] > 2
+    walked = [(one["kind"], one["reason"]) for one in engine.report["walked"]]
+    assert [kind for kind, _ in walked] == (["Loop"] if name == "a loop" else ["If", "Scan"])
+    assert name == "a loop" or walked[0][1].startswith("native calls end at its ")
 
 
 def test_sizes_vary_from_call_to_call(bench: Bench) -> None:
