@@ -132,7 +132,7 @@ def test_equal_problems_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_there_was_no_time_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tune.EFFORTS, 1, tune.Effort(0.0, 0.0, 0.0))
+    monkeypatch.setitem(tune.EFFORTS, 1, tune.Effort(0.0, 0.0, 0.0, 0.0))
     engine = tenfold.build(network(), effort=1, cache=False)
     for one in regions(engine):
         assert all(time is None for _, time in one.get("candidates", ()))
@@ -142,3 +142,8 @@ def test_keys_depend_on_the_whole_problem() -> None:
     assert key_of("a") != key_of("b")
     assert cache.generators().startswith("tenfold ")
     assert cache.machine_kind()
+
+
+def test_small_change_is_left_to_the_cost_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tune.EFFORTS, 1, tune.Effort(30.0, 0.0, 1.0, 0.0))
+    assert all("candidates" not in one for one in regions(tenfold.build(network(), effort=1, cache=False)))

@@ -35,19 +35,20 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to look for faster kernels: seconds in all, seconds for each candidate, and the share of the predicted
-    time that is too small to look at.
+    """How long to look for faster kernels: seconds in all, and for each candidate. A problem that takes less time than
+    `least` seconds, or than that share of the whole, by the cost model, is left to that model.
     """
 
     total: float
     each: float
-    negligible: float
+    least: float
+    share: float
 
 
 EFFORTS: Mapping[int, Effort] = {
-    1: Effort(30.0, 0.03, 0.02),
-    2: Effort(120.0, 0.1, 0.002),
-    3: Effort(float("inf"), 0.3, 0.0),
+    1: Effort(30.0, 0.03, 1e-6, 0.001),
+    2: Effort(120.0, 0.1, 3e-7, 0.0),
+    3: Effort(float("inf"), 0.3, 0.0, 0.0),
 }
 TRUST = 0.02
 """The cost model's choice stands unless another is faster by this share."""
@@ -185,34 +186,35 @@ class Tuner:
         return self._saved / max(self._saved + self._spent, 1e-12)
 
     def _contests(self, items: Sequence[Item]) -> list[Contest]:
-        """The problems with more than one candidate, the most expensive first."""
+        """The problems with more than one candidate that are worth a look, the most expensive first."""
         found: dict[str, Contest] = {}
+        whole = 0.0
         about = [machine_kind(), str(self._isa), f"{self._point.threads} threads", generators()]
         for piece in kernels(items):
+            expected = seconds_of(piece.region, self._isa, self._point)
+            whole += expected
             if isinstance(piece, Chosen) and len(piece.candidates) > 1:
                 names = [str(tactic) for _, tactic in piece.candidates]
                 problem = problem_of(piece.region, names, about, self._point)
                 contest = found.setdefault(problem, Contest(problem, [], 0.0, {}))
                 contest.pieces.append(piece)
-                contest.expected += seconds_of(piece.region, self._isa, self._point)
-        return sorted(found.values(), key=lambda contest: -contest.expected)
+                contest.expected += expected
+        least = max(self._effort.least, self._effort.share * whole)
+        return sorted((one for one in found.values() if one.expected >= least), key=lambda one: -one.expected)
 
     def _measure(self, contests: Sequence[Contest], stopwatch: Stopwatch, total: int) -> None:
         """Time these contests, as far as there is time, and settle them."""
-        wanted = [contest for contest in contests if self._worth(contest)]
+        wanted = contests if self._left() > 0 else []
         image, entries = self._compiled(wanted) if wanted else (None, {})
         for contest in contests:
             times: dict[str, float | str | None] = dict.fromkeys(contest.tactics)
-            if image and contest in wanted and self._left() > 0:
+            if image and self._left() > 0:
                 times = self._times(contest, stopwatch, image, entries)
                 self._timed += 1
             entry = Entry(contest.problem, times, best(times), self._level)
             self._timings.keep(entry)
             self._settle(contest, entry)
             self._tell(f"tune, {self._won():.0%} won" if self._saved else "tune", self._timed + self._known, total)
-
-    def _worth(self, contest: Contest) -> bool:
-        return self._left() > 0 and contest.expected > 0
 
     def _left(self) -> float:
         return self._effort.total - (time.perf_counter() - self._start)
