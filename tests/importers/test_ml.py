@@ -12,8 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from tenfold.errors import ExecutionError, ModelError
+from tenfold.errors import ExecutionError, InputError, ModelError
 from tenfold.importers.onnx import import_onnx
+from tenfold.ir.interpret import Interpreter
+from tenfold.ir.objects import unpack
 from tests.importers.single import interpreted, same
 
 Array = NDArray[Any]
@@ -218,3 +220,46 @@ def test_integers_are_features_too() -> None:
     case = Case("LinearRegressor", (NUMBERS,), {"coefficients": [0.5, 1, 2]})
     (found,) = interpreted(import_onnx(message(case)), {"x0": NUMBERS})
     np.testing.assert_allclose(found[:, 0], NUMBERS @ [0.5, 1, 2])
+
+
+def in_a_map(kind: str, key: int, value: int, opset: int = 1, **attributes: Any) -> onnx.ModelProto:
+    """A model of one operator that takes a map."""
+    scalar = helper.make_tensor_type_proto(value, [])
+    given = helper.make_value_info("x", helper.make_map_type_proto(key, scalar))
+    node = helper.make_node(kind, ["x"], ["y"], domain="ai.onnx.ml", **attributes)
+    graph = helper.make_graph([node], "one", [given], [onnx.ValueInfoProto(name="y")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", opset)], ir_version=10)
+
+
+@pytest.mark.parametrize("names", [{"classlabels_strings": ["a", "b", "c"]}, {"classlabels_int64s": [7, -1, 2]}])
+def test_rows_as_maps(names: dict[str, Any]) -> None:
+    case = Case("ZipMap", (normal(2, 3),), names, opset=1)
+    (theirs,) = expected(case)
+    graph = import_onnx(message(case))
+    found = Interpreter().run(graph, {"x0": case.arrays[0]})
+    assert unpack(graph.outputs[0].type.dtype, found["y0"]) == theirs
+
+
+def mapped(model: onnx.ModelProto, given: Any) -> Any:
+    return Interpreter().run(import_onnx(model), {"x": given})["y"].tolist()
+
+
+def test_maps_as_rows() -> None:
+    STRING, INT, FLOAT, DOUBLE = 8, 7, 1, 11
+    words = in_a_map("DictVectorizer", STRING, DOUBLE, string_vocabulary=["a", "c", "b"])
+    assert mapped(words, {"b": 2.5, "a": 1, "z": 9}) == [[1, 0, 2.5]]
+    assert mapped(in_a_map("DictVectorizer", INT, STRING, int64_vocabulary=[3, 1]), {1: "x"}) == [["", "x"]]
+    assert mapped(in_a_map("CastMap", INT, FLOAT, cast_to="TO_INT64"), {9: 1.5, 2: -2.5}) == [[-2, 1]]
+    sparse = in_a_map("CastMap", INT, STRING, cast_to="TO_FLOAT", map_form="SPARSE", max_map=3)
+    with pytest.raises(ExecutionError):
+        mapped(sparse, {0: "1.5", 2: "x"})
+    numbers = in_a_map("CastMap", INT, FLOAT, cast_to="TO_FLOAT", map_form="SPARSE", max_map=3)
+    assert mapped(numbers, {0: 1.5, 2: 2.5, 7: 1}) == [[1.5, 0, 2.5]]
+
+
+def test_what_is_no_such_map() -> None:
+    words = in_a_map("DictVectorizer", 8, 1, string_vocabulary=["a"])
+    for given in ({1: 2.0}, [1.0], {"a": "1.5"}):
+        with pytest.raises(InputError, match="'x'"):
+            mapped(words, given)
+    assert mapped(words, {"a": 0.5}) == [[0.5]]

@@ -29,13 +29,14 @@ class Kind(Enum):
     STRING = "string"
     SEQUENCE = "sequence"
     OPTIONAL = "optional"
+    MAP = "map"
 
 
 @dataclass(frozen=True)
 class DType:
     """An element type. `bits` is the width of one element as a model states it (4 for int4);
     `itemsize` the bytes one element takes in our buffers, where every element is byte-addressable.
-    `element` is what a sequence or an optional holds.
+    `element` is what a sequence, an optional or a map holds.
     """
 
     name: str
@@ -61,7 +62,7 @@ class DType:
 
     @property
     def is_object(self) -> bool:
-        """True for what is no number: strings, sequences and optionals. Only host steps touch them."""
+        """True for what is no number: strings, sequences, optionals and maps. Only host steps touch them."""
         return self.numpy.hasobject
 
     def fits(self, array: np.ndarray[Any, Any]) -> bool:
@@ -86,7 +87,7 @@ class DType:
         return self.name
 
     def __reduce__(self) -> tuple[object, ...]:
-        made: Any = {Kind.SEQUENCE: sequence, Kind.OPTIONAL: optional}.get(self.kind)
+        made: Any = HOLDERS.get(self.name.partition("<")[0])
         return (made, (self.element,)) if made else (parse, (self.name,))
 
 
@@ -148,6 +149,20 @@ def sequence(element: Type) -> DType:
 def optional(element: Type) -> DType:
     """The type of values that may be missing: tensors of rank 0, object arrays that hold None or an array."""
     return _holding(Kind.OPTIONAL, "opt", _each(element))
+
+
+def text_map(element: Type) -> DType:
+    """The type of maps from strings to values: tensors of rank 0, object arrays that hold a dict of Python scalars."""
+    return _holding(Kind.MAP, "textmap", _each(element))
+
+
+def int_map(element: Type) -> DType:
+    """The same of maps from integers."""
+    return _holding(Kind.MAP, "intmap", _each(element))
+
+
+HOLDERS = {"seq": sequence, "opt": optional, "textmap": text_map, "intmap": int_map}
+"""Types of what holds other values, by the names that they have in the textual form."""
 
 
 @cache

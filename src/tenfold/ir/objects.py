@@ -18,8 +18,8 @@ from tenfold.ir.type import Type
 Array = NDArray[Any]
 
 
-def box(content: list[Array] | Array | None) -> Array:
-    """The value of a sequence or optional that holds this."""
+def box(content: list[Array] | dict[Any, Any] | Array | None) -> Array:
+    """The value of a sequence, optional or map that holds this."""
     value = np.empty((), np.object_)
     value[()] = content
     return value
@@ -39,6 +39,8 @@ def pack(type: Type, given: Any) -> Array:
             return box([pack(_element(type.dtype), one) for one in _list(type, given)])
         case Kind.OPTIONAL:
             return box(None if given is None else pack(_element(type.dtype), given))
+        case Kind.MAP:
+            return box(_entries(type.dtype, given))
         case Kind.STRING:
             return _strings(type, given)
     return _numbers(type, given)
@@ -51,7 +53,7 @@ def unpack(dtype: DType, value: Array) -> Any:
     if dtype.kind is Kind.OPTIONAL:
         content = unbox(value)
         return None if content is None else unpack(_element(dtype).dtype, content)
-    return value
+    return unbox(value) if dtype.kind is Kind.MAP else value
 
 
 def _element(dtype: DType) -> Type:
@@ -63,6 +65,27 @@ def _list(type: Type, given: Any) -> list[Any]:
     if not isinstance(given, list | tuple):
         raise TypeError(f"{type.dtype} takes a list, not {_kind(given)}")
     return list(given)
+
+
+def _entries(dtype: DType, given: Any) -> dict[Any, Any]:
+    """A dict of Python scalars; numbers are rounded to the type of the map's values."""
+    key, value = str if dtype.name.startswith("textmap") else int, _element(dtype).dtype
+    if not isinstance(given, dict) or not all(isinstance(one, key) for one in given):
+        raise TypeError(f"{dtype} takes a dict whose keys are {key.__name__}, not {_kind(given)}")
+    found = {}
+    for one, content in given.items():
+        try:
+            found[one] = _scalar(value, content)
+        except (TypeError, OverflowError) as error:
+            raise TypeError(f"{dtype} takes a dict of {value}, not of {content!r} at {one!r}") from error
+    return found
+
+
+def _scalar(dtype: DType, given: Any) -> Any:
+    kinds = (str,) if dtype is dt.string else (int, np.integer) if dtype.is_integer else (int, float, np.number)
+    if not isinstance(given, kinds):
+        raise TypeError
+    return given if dtype is dt.string else dtype.numpy.type(given).item()
 
 
 def _strings(type: Type, given: Any) -> Array:

@@ -155,7 +155,7 @@ class _Parser:
 
     def declaration(self, name: str) -> Dim:
         if self.accept("data"):
-            return dim.unknown(name)
+            return dim.unknown(name, None if self.accept("signed") else 0)
         low = None if self.peek("..") else self.scalar()
         self.expect("..")
         high = None if self.peek("by", ",", "{", "assuming") else self.scalar()
@@ -266,18 +266,18 @@ class _Parser:
         return Type(dtype, tuple(self.several(self.scalar, "]")) if self.accept("[") else ())
 
     def at_dtype(self) -> bool:
-        return self.peek(*_DTYPES) or (self.peek(*_OBJECTS) and self.tokens[self.place + 1][1] == "<")
+        return self.peek(*_DTYPES) or (self.peek(*dt.HOLDERS) and self.tokens[self.place + 1][1] == "<")
 
     def dtype(self) -> DType:
         if not self.at_dtype():
             self.fail("an element type")
         name = self.take()
-        if name not in _OBJECTS:
+        if name not in dt.HOLDERS:
             return dt.parse(name)
         self.expect("<")
         element = self.type()
         self.expect(">")
-        return _OBJECTS[name](element)
+        return dt.HOLDERS[name](element)
 
     def tensor(self) -> Tensor:
         type = self.type()
@@ -332,7 +332,6 @@ class _Parser:
 
 
 _DTYPES = tuple(dtype.name for dtype in dt.ALL)
-_OBJECTS = {"seq": dt.sequence, "opt": dt.optional}
 _READ_AS = {dt.Kind.STRING: np.object_, dt.Kind.INT: np.int64, dt.Kind.UINT: np.int64}
 _WORDS = {"true": True, "false": False, "none": None, "inf": float("inf"), "nan": float("nan")}
 

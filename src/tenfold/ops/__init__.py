@@ -76,6 +76,8 @@ from tenfold.ops.dynamic import (
     DynamicReshape,
     DynamicSlice,
     DynamicTile,
+    Head,
+    Known,
 )
 from tenfold.ops.image import GridSample, ImageDecoder, Resize
 from tenfold.ops.index import Compress, Gather, GatherElements, GatherND, NonZero, ScatterElements, ScatterND
@@ -103,6 +105,7 @@ from tenfold.ops.logic import (
     Where,
     Xor,
 )
+from tenfold.ops.mapping import CastMap, DictVectorizer, ZipMap
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, DepthToSpace, Expand, Pad, Reshape, Slice, SpaceToDepth, Split, Tile, Transpose
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
@@ -135,22 +138,23 @@ from tenfold.ops.winograd import WinogradFilter
 # fmt: off
 __all__ = (
     "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "ArgReduce",
-    "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "Ceil",
-    "Celu", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy", "Cos",
-    "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det", "Div",
-    "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape", "DynamicSlice", "DynamicTile",
-    "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather", "GatherElements", "GatherND", "Gelu",
-    "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "HasElement",
-    "If", "ImageDecoder", "Iota", "IsInf", "IsNan", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p",
-    "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum",
-    "Minimum", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or",
-    "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu",
-    "Require", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan",
-    "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength",
-    "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice",
-    "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "StringConcat",
-    "StringNormalizer", "StringSplit", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose",
-    "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor", "scalar",
+    "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "CastMap",
+    "Ceil", "Celu", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy",
+    "Cos", "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det",
+    "DictVectorizer", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape",
+    "DynamicSlice", "DynamicTile", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather",
+    "GatherElements", "GatherND", "Gelu", "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm",
+    "HardSigmoid", "HardSwish", "HasElement", "Head", "If", "ImageDecoder", "Iota", "IsInf", "IsNan", "Known",
+    "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop",
+    "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Mul", "Neg",
+    "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "Pick", "Pool", "Pow",
+    "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Reshape", "Resize", "RoiAlign",
+    "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
+    "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
+    "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split",
+    "SplitToSequence", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Swish", "Tan", "Tanh",
+    "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows",
+    "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
@@ -160,8 +164,10 @@ ALL: tuple[type[Op], ...] = (
     If, Loop, Scan, Require,
     SequenceOf, Unstack, SplitToSequence, SequenceAt, SequenceInsert, SequenceErase, SequenceLength,
     ConcatFromSequence, MapSequence, OptionalOf, HasElement, GetElement,
+    ZipMap, DictVectorizer, CastMap,
     CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit,
     Deferred, DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
+    Head, Known,
     Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,
     Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Not, BitAnd, BitOr, BitXor, BitNot,
     ShiftLeft, ShiftRight, IsNan, IsInf, Where, Cast, BitCast,

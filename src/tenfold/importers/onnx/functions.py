@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import onnx
-from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TypeProto
+from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto, TypeProto
 from onnx.defs import SchemaError
 
 from tenfold.errors import ModelError
@@ -164,6 +164,9 @@ def _type(value: Value | None) -> TypeProto:
 def _stated(type: Type) -> TypeProto:
     if type.dtype.element is None:
         return onnx.helper.make_tensor_type_proto(NUMBERS[type.dtype], [None] * type.rank)
+    if type.dtype.kind is Kind.MAP:
+        key = TensorProto.STRING if type.dtype.name.startswith("textmap") else TensorProto.INT64
+        return onnx.helper.make_map_type_proto(key, _stated(type.dtype.element))
     make = {Kind.SEQUENCE: onnx.helper.make_sequence_type_proto, Kind.OPTIONAL: onnx.helper.make_optional_type_proto}
     return make[type.dtype.kind](_stated(type.dtype.element))
 

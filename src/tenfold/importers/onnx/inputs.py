@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 
-from onnx import TensorShapeProto, TypeProto, ValueInfoProto
+from onnx import TensorProto, TensorShapeProto, TypeProto, ValueInfoProto
 
 from tenfold.errors import ModelError, OptionError, UnsupportedError
 from tenfold.importers.onnx.proto import element_type
@@ -129,13 +129,16 @@ def _checked(name: str, size: int | Dim) -> Size:
 def value_type(stated: TypeProto, what: str, shape: Shape | None = None) -> Type:
     """The type of values in sequences and optionals: sizes that are no numbers may be others in each of them.
 
-    `shape` overrides the sizes of the tensors innermost. UnsupportedError for maps and sparse tensors.
+    `shape` overrides the sizes of the tensors innermost. UnsupportedError for sparse tensors.
     """
     kind = stated.WhichOneof("value")
     if kind == "sequence_type":
         return Type(dt.sequence(value_type(stated.sequence_type.elem_type, what, shape)), ())
     if kind == "optional_type":
         return Type(dt.optional(value_type(stated.optional_type.elem_type, what, shape)), ())
+    if kind == "map_type":
+        make = dt.text_map if stated.map_type.key_type == TensorProto.STRING else dt.int_map
+        return Type(make(value_type(stated.map_type.value_type, what)), ())
     if kind != "tensor_type":
         raise UnsupportedError(
             f"{what} is of the kind {(kind or 'none').removesuffix('_type')}, which is not supported"

@@ -19,11 +19,13 @@ from tenfold.ops.constant import Constant
 from tenfold.ops.control import Require
 from tenfold.ops.index import Gather
 from tenfold.ops.logic import And, Equal, Greater, IsNan, Less, LessOrEqual, Where
+from tenfold.ops.mapping import CastMap, DictVectorizer, ZipMap
 from tenfold.ops.movement import Concat, Expand, Pad
 from tenfold.ops.reduce import Reduce
 from tenfold.ops.text import Lookup, strings
 
 DOMAIN = "ai.onnx.ml"
+MOST_KEYS = 2**24
 
 
 def array_feature_extractor(node: Operator) -> Results:
@@ -228,6 +230,36 @@ def mapped(x: Value, keys: Tensor, values: Tensor, default: Tensor) -> Value:
     return apply(Gather(0), constant(table, values.dtype), found_number(x, keys.array))
 
 
+def zip_map(node: Operator) -> Results:
+    """A map from labels to scores for each row."""
+    return apply(ZipMap(_keys(node, "classlabels_int64s", "classlabels_strings")), node.input(0))
+
+
+def _keys(node: Operator, numbers: str, texts: str) -> Tensor:
+    integers, words = node.integers(numbers, ()), node.texts(texts, ())
+    if bool(integers) == bool(words):
+        raise node.invalid(f"it states keys in both {numbers} and {texts}, or in neither")
+    return _tensor(integers or words, dt.i64 if integers else dt.string)
+
+
+def dict_vectorizer(node: Operator) -> Results:
+    """A map's values in the order of a vocabulary."""
+    x, keys = node.input(0), _keys(node, "int64_vocabulary", "string_vocabulary")
+    if x.type.dtype.element is None:
+        raise node.invalid(f"it takes a map, not {x.type}")
+    return apply(DictVectorizer(keys, x.type.dtype.element.dtype), x)
+
+
+def cast_map(node: Operator) -> Results:
+    """A map's values in the order of its keys, or at the places that the keys name."""
+    to = {"TO_FLOAT": dt.f32, "TO_STRING": dt.string, "TO_INT64": dt.i64}
+    kind, form = node.text("cast_to", "TO_FLOAT", to), node.text("map_form", "DENSE", ("DENSE", "SPARSE"))
+    size = node.integer("max_map", 1) if form == "SPARSE" else None
+    if size is not None and not 0 < size <= MOST_KEYS:
+        raise node.invalid(f"its maps have {size} places, not 1 to {MOST_KEYS}")
+    return apply(CastMap(to[kind], size), node.input(0))
+
+
 def constant(array: Array, dtype: DType) -> Value:
     """A constant of that element type."""
     value: Value = Constant(Tensor(array.astype(dtype.numpy)))()
@@ -237,11 +269,14 @@ def constant(array: Array, dtype: DType) -> Value:
 TABLE: Table = {
     (DOMAIN, "ArrayFeatureExtractor"): ((1, array_feature_extractor),),
     (DOMAIN, "Binarizer"): ((1, binarizer),),
+    (DOMAIN, "CastMap"): ((1, cast_map),),
     (DOMAIN, "CategoryMapper"): ((1, category_mapper),),
+    (DOMAIN, "DictVectorizer"): ((1, dict_vectorizer),),
     (DOMAIN, "FeatureVectorizer"): ((1, feature_vectorizer),),
     (DOMAIN, "Imputer"): ((1, imputer),),
     (DOMAIN, "LabelEncoder"): ((1, label_encoder_of_classes), (2, label_encoder)),
     (DOMAIN, "Normalizer"): ((1, normalizer),),
     (DOMAIN, "OneHotEncoder"): ((1, one_hot_encoder),),
     (DOMAIN, "Scaler"): ((1, scaler),),
+    (DOMAIN, "ZipMap"): ((1, zip_map),),
 }
