@@ -309,6 +309,12 @@ def test_code_needs_nothing_from_outside(strategy: Strategy, case: Case) -> None
 
 
 def test_refusals_say_why() -> None:
+    alone = DEPTHWISE["3x3"]
+    given = (placed(dt.f32, (2, 40, 7, 9), "last"), placed(dt.f32, (40, 1, 3, 3), "first"))
+    weights = replace(given[1], value=constant(weights_of(alone)))
+    each = Anchored((2, 40, 7, 9), (given[0],), alone.conv, (given[0], weights), identity(dt.f32))
+    refused = direct.STRATEGY.tactics(each, Target("cpu", "x86-64-v3"))
+    assert isinstance(refused, Refusal) and "depthwise" in refused.reason
     case = DIRECT["3x3"]
     inputs = (placed(dt.f32, (2, 16, 7, 9), "last"), placed(dt.f32, (33, 16, 3, 3), "first"))
     region = Anchored((2, 33, 7, 9), (placed(dt.f32, (2, 33, 7, 9), "last"),), case.conv, inputs, identity(dt.f32))

@@ -94,6 +94,8 @@ class Direct:
         assert isinstance(region, Anchored)
         x = region.inputs[0]
         channels = region.inputs[1].shape[1]
+        if channels == 1 and x.shape[1] == found.shape[0] != 1:
+            return Refusal("every channel by itself is depthwise")
         ways = ["copied"]
         if x.strides[1] == 1 or channels == 1:
             few = isinstance(channels, int) and channels < _FEW
