@@ -17,6 +17,7 @@ from tenfold.importers.onnx import (
     contrib_quant,
     control,
     conv,
+    early,
     einsum,
     image,
     index,
@@ -53,7 +54,7 @@ MOST_ATTEMPTS = 32
 
 MODULES = (
     *(math, tensor, index, control),
-    *(nn, conv, recurrent, attention, einsum, image, region, signal, quant),
+    *(nn, early, conv, recurrent, attention, einsum, image, region, signal, quant),
     *(contrib, contrib_attention, contrib_quant),
     *(random, training),
     *(text, sequence, ml, predictors, trees),

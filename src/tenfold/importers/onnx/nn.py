@@ -309,8 +309,6 @@ TABLE: Table = {
         (1, with_numbers(activation.Selu, alpha=1.6732, gamma=1.0507)),
         (6, with_numbers(activation.Selu, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)),
     ),
-    ("", "Affine"): ((1, with_numbers(activation.Affine, alpha=1.0, beta=0.0)),),
-    ("", "ScaledTanh"): ((1, with_numbers(activation.ScaledTanh, alpha=1.0, beta=1.0)),),
     ("", "Gelu"): ((20, gelu),),
     ("", "Shrink"): ((9, shrink),),
     ("", "PRelu"): ((1, prelu),),
