@@ -16,6 +16,7 @@ from tenfold.ir.op import Array
 from tenfold.ops.arithmetic import Add, Div, Maximum, Minimum, Mul, Neg, Pow, Reciprocal, Rsqrt, Sqrt, Sub
 from tenfold.ops.constant import Constant
 from tenfold.ops.logic import And, BitAnd, BitOr, BitXor, Cast, Equal, Not, NotEqual, Or, Where, Xor
+from tenfold.ops.movement import Expand
 from tenfold.rewrite.pattern import constant, exactly, never_negative, number
 from tenfold.rewrite.rule import Replacement, rule
 
@@ -199,6 +200,19 @@ def where_not(value: Value) -> Replacement:
     return None
 
 
+@rule(
+    "graph (%x: f32[2], %y: f32[2]) { return Where(bool[2]{false, false}, %x, %y) }",
+    "graph (%x: f32[2], %y: f32[2]) { return Where(bool[2]{false, true}, %x, %y) }",
+)
+def where_known(value: Value) -> Replacement:
+    """(x if true else y) -> x;  (x if false else y) -> y"""
+    match value:
+        case Value(Where(), (condition, x, y)) if number(condition) is not None:
+            chosen = x if number(condition) else y
+            return chosen if chosen.type.shape == value.type.shape else Expand(value.type.shape)(chosen)
+    return None
+
+
 def holds(wide: DType, narrow: DType) -> bool:
     """Whether every value of `narrow` is one of `wide`."""
     if wide == narrow:
@@ -235,7 +249,7 @@ def _adds_up(a: Array, b: Array) -> bool:
 
 EXACT = (
     *(constant_right, add_negated, subtract, negate_factor, divide_by_power_of_two),
-    *(reciprocal, cast_through, where_not),
+    *(reciprocal, cast_through, where_not, where_known),
 )
 CANONICAL = (*EXACT, power, power_to_root)
 MERGING = (merge_factors, merge_terms, merge_quotient)
