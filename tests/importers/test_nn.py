@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from tenfold.errors import ModelError, UnsupportedError
+from tenfold.errors import ModelError
 from tenfold.importers.onnx import import_onnx
 from tenfold.ir.interpret import Interpreter
 from tests.ops.oracle import Array, close, random

@@ -17,5 +17,7 @@ def open_device() -> Device:
     try:
         from tenfold.runtime.cuda.device import Device
     except ModuleNotFoundError as error:
-        raise TargetError(f"engines run on GPUs through cuda-bindings: {error}", remedy="pip install 'tenfold[cuda]'")
+        raise TargetError(
+            f"engines run on GPUs through cuda-bindings: {error}", remedy="pip install 'tenfold[cuda]'"
+        ) from error
     return Device()

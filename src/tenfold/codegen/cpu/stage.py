@@ -58,7 +58,7 @@ class StageWriter:
         return step(self.builder, pointer, offset)
 
     def fail(self, where: Vector, mask: Vector | None = None) -> None:
-        """End this part of the stage with an error if the condition holds in a lane, one of the mask's if there is one."""
+        """End this part of the stage with an error if the condition holds in a lane, of the mask's if there is one."""
         held = where if mask is None else where & mask
         broken, behind = (self.builder.function.append_basic_block(name) for name in ("broken", "sound"))
         self.builder.cbranch(held.any(), broken, behind)
