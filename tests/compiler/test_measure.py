@@ -75,10 +75,10 @@ def times(pool: CompilePool, *kernels: Kernel) -> list[float | Refusal]:
         return clock.time(kernels, image, entries, cache=1 << 20, expected=1e-4, seconds=0.01)
 
 
-def test_longer_work_takes_longer(pool: CompilePool) -> None:
-    short, long, far = times(pool, kernel(COUNT, 20_000), kernel(COUNT, 28_000), kernel(COUNT, 400_000))
-    assert isinstance(short, float) and isinstance(long, float) and isinstance(far, float)
-    assert 0 < short < long < far
+def test_forty_times_the_work_takes_longer(pool: CompilePool) -> None:
+    short, far = times(pool, kernel(COUNT, 20_000), kernel(COUNT, 800_000))
+    assert isinstance(short, float) and isinstance(far, float)
+    assert 0 < short < far
 
 
 def test_a_crash_and_an_endless_loop_are_refusals(pool: CompilePool, monkeypatch: pytest.MonkeyPatch) -> None:
