@@ -1,7 +1,8 @@
 """Nested arguments and results, as plain data: how the arrays of a call lie in dicts, tuples and lists.
 
 A node is the number of an array, or a dict with one key: "tuple" or "list" (nodes), "dict" (pairs of a key and a
-node), "constant" (a value that the model was built for), or "number" (an array of one element, given as a number).
+node), "constant" (a value that the model was built for), "number" (an array of one element, given as a number), or
+"zeros" (an array, its element type and sizes: zeros where it is left out).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from tenfold.errors import InputError
 
@@ -60,6 +63,9 @@ class Structure:
         for name, node in self.parameters:
             if name in arguments:
                 _collect(name, node, arguments[name], found)
+            elif isinstance(node, dict) and "zeros" in node:
+                at, kind, sizes = node["zeros"]
+                found[at] = np.zeros(sizes, kind)
             elif not _is_constant(node):
                 raise InputError(f"argument {name!r} is missing", argument=name, remedy="give it")
         return [found[at] for at in sorted(found)]
@@ -75,6 +81,8 @@ def _is_constant(node: Node) -> bool:
     inner = node.get("tuple", node.get("list"))
     if inner is not None:
         return all(map(_is_constant, inner))
+    if "zeros" in node:
+        return True
     return all(_is_constant(one) for _, one in node["dict"]) if "dict" in node else "constant" in node
 
 
@@ -90,6 +98,8 @@ def _collect(path: str, node: Node, given: Any, found: dict[int, Any]) -> None:
                 argument=path,
                 remedy="build another engine for it",
             )
+    elif kind == "zeros":
+        found[inner[0]] = given
     elif kind == "dict":
         _collect_dict(path, inner, given, found)
     elif not isinstance(given, tuple | list) or len(given) != len(inner):

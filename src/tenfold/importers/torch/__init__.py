@@ -17,6 +17,8 @@ from tenfold.importers.torch.declared import Bounds, Declared, Shape
 from tenfold.importers.torch.export import arguments_of, decomposed, exported, named_arguments, quiet
 from tenfold.importers.torch.inputs import Leaf, inputs_of
 from tenfold.importers.torch.program import Walk, as_output, changed, new_states
+from tenfold.importers.torch.results import set_outputs
+from tenfold.importers.torch.scripted import import_script, load_script
 from tenfold.importers.torch.structure import described
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir.dim import Dim
@@ -80,7 +82,7 @@ def graph_of(
     graph.structure = Structure(tuple(inputs.parameters), result).written()
     after = new_states(program, found)
     graph.states = tuple(after)
-    _set_outputs(graph, collected | after, outputs)
+    set_outputs(graph, collected | after, outputs)
     graph.metadata = {"producer_name": "pytorch", "graph_name": name}
     return graph
 
@@ -103,18 +105,6 @@ def _results(program: ExportedProgram, returned: Sequence[Any]) -> tuple[dict[st
     return collected, described(root, tree, node_of)
 
 
-def _set_outputs(graph: Graph, found: Mapping[str, Value], wanted: Sequence[str] | None) -> None:
-    names = list(found) if wanted is None else list(wanted)
-    for name in names:
-        if name not in found:
-            raise OptionError(
-                f"the module returns no {name!r}", argument="outputs", remedy=f"it returns {', '.join(found)}"
-            )
-    if wanted is not None:
-        graph.structure = None
-    graph.set_outputs([found[name] for name in names], names)
-
-
 def import_torch(
     kind: str,
     model: Any,
@@ -127,6 +117,9 @@ def import_torch(
     """The graph of a model of a kind that `importers.sniff` knows: a module, a program, or the file of one."""
     if kind == "module":
         return import_module(model, example_inputs, shapes=shapes, dims=dims, outputs=outputs)
+    if kind in ("script", "torchscript"):
+        script = model if kind == "script" else load_script(model)
+        return import_script(script, example_inputs, shapes=shapes, dims=dims, outputs=outputs)
     if example_inputs is not None:
         raise OptionError(
             "an exported program has its inputs with it", argument="example_inputs", remedy="leave example_inputs out"

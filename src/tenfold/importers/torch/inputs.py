@@ -81,10 +81,10 @@ def _set_types(program: ExportedProgram, found: Inputs, declared: Declared, valu
     for placeholder, name in found.names.items():
         value = values[placeholder]
         if not hasattr(value, "shape"):
-            found.types[placeholder] = _with_entries(Type(dt.i64, ()), name, found.contents)
+            found.types[placeholder] = with_entries(Type(dt.i64, ()), name, found.contents)
             continue
         sizes = tuple(known.size(name, axis, one) for axis, one in enumerate(value.shape))
-        found.types[placeholder] = _with_entries(Type(dtype_of(value.dtype), sizes), name, found.contents)
+        found.types[placeholder] = with_entries(Type(dtype_of(value.dtype), sizes), name, found.contents)
 
 
 class _Symbols:
@@ -144,7 +144,8 @@ def _bound(value: Any) -> int | None:
     return int(value) if getattr(value, "is_Integer", False) else None
 
 
-def _with_entries(type: Type, name: str, contents: set[str]) -> Type:
+def with_entries(type: Type, name: str, contents: set[str]) -> Type:
+    """The type of an input, its contents followed as symbols if they are few integers or booleans."""
     count = type.size
     followed = type.dtype.is_integer or type.dtype is dt.boolean
     if not followed or not isinstance(count, int) or count > ENTRIES_LIMIT:
