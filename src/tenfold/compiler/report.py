@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tenfold.codegen import hosted
 from tenfold.compiler import memory
 from tenfold.compiler.fuse.grow import NotFused
 from tenfold.compiler.items import HostPiece, Item, pieces, walked
@@ -25,6 +26,7 @@ def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals:
             "tactic": piece.label.tactic,
             "domain": [] if isinstance(piece, HostPiece) else [str(size) for size in piece.region.domain],
             "refused": [list(pair) for pair in piece.refused],
+            **({"reason": reason_of(piece)} if isinstance(piece, HostPiece) else {}),
             **tuning_of(piece),
         }
         for piece in pieces(items)
@@ -42,6 +44,12 @@ def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals:
         "host_steps": sum(bool(span.host) for span in every_span(plan.spans)),
         "walked": [{"source": list(w.label.source), "kind": w.label.kind, "reason": w.reason} for w in walked(items)],
     }
+
+
+def reason_of(piece: HostPiece) -> str:
+    """Why a piece may run on the host; "" if it is on no list."""
+    touched = (value.type.dtype for value in (*piece.reads, *piece.writes))
+    return hosted.reason(piece.label.kind, objects=any(dtype.is_object for dtype in touched))
 
 
 def typical_arena(buffers: Sequence[memory.Buffer]) -> int:

@@ -1,0 +1,20 @@
+"""Operations that may run on the host, each with the reason. One that runs there and is not listed is a gap.
+
+Whatever touches values that are no numbers may: they have no place in the memory that kernels see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+OBJECTS = "strings, lists, optional values and maps have no place in the memory that kernels see"
+
+LISTED: Mapping[str, str] = {
+    "ImageDecoder": "image files are decoded by Pillow",
+    "Require": "what it says, if its condition does not hold, is a text of its own",
+}
+
+
+def reason(kind: str, *, objects: bool) -> str:
+    """Why an operation may run on the host, `objects` if it touches values that are no numbers; "" if it may not."""
+    return OBJECTS if objects else LISTED.get(kind, "")
