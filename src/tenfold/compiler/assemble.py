@@ -60,7 +60,8 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     shapes = [[frame.size(size) for size in value.type.shape] for value in (*graph.inputs, *graph.outputs)]
     chosen = "these sizes need the other branch, which the rest of the model cannot use"
     assumed = [Assumption(size, chosen, (operator,)) for size, operator in graph.assumptions]
-    checks = [(frame.size(one.formula), one) for one in (*scheduler.layout.checks, *assumed)]
+    decided = [one for one in (*scheduler.layout.checks, *assumed) if scheduler.sections.decide(one.formula)]
+    checks = [(frame.size(one.formula), one) for one in decided]
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
     named = _symbols(graph, scheduler)
     numbering = frame.finish([symbol.name for symbol in named], scheduler.sections.of)

@@ -27,7 +27,7 @@ from tenfold.compiler.timings import Timings
 from tenfold.compiler.tune import tune
 from tenfold.compiler.weights import WeightStore
 from tenfold.importers import open_model
-from tenfold.ir.graph import Graph, copy
+from tenfold.ir.graph import Graph, copy, reserve_names
 from tenfold.ir.text import Weights, show
 from tenfold.ir.type import numbered_unknowns
 from tenfold.options import Options
@@ -77,6 +77,7 @@ def image_of(
     """The bytes of an engine file for an optimised graph, which is used up, and what its sizes must fulfil. All targets
     share one section of weights.
     """
+    reserve_names(graph)
     tensors: Weights = {}
     sections: Sections = {"graph": show(graph, tensors).encode()}
     targets: dict[str, Any] = {}

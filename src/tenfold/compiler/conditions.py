@@ -1,7 +1,8 @@
 """What a call's sizes must fulfil so that every operation fits its inputs: checked before anything runs.
 
-Types with open sizes fit "if the sizes agree". Here each such if becomes a condition that names its operator. One that
-only the data decide, or that stands where only the data decide whether it runs, is left to the operation itself.
+Types with open sizes fit "if the sizes agree". Here each such if becomes a condition that names its operator. One of
+sizes that only the data decide is checked once they are known. Where only the data decide whether an operation runs,
+only conditions of sizes that are decided there are kept: the others are left to the operation itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tenfold.compiler.layout import Assumption
-from tenfold.ir import dim
+from tenfold.ir import dim, unknown
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node
 from tenfold.ir.op import Op
@@ -37,13 +38,16 @@ def conditions(graph: Graph, guard: Size = 1) -> list[Assumption]:
     for node in graph.nodes:
         inputs = tuple(value.type for value in node.inputs)
         for condition in (*_fitting(node.op, inputs), *_existing(node)):
-            if condition != 1 and not (isinstance(condition, Dim) and condition.data_dependent):
+            if condition != 1:
                 formula = dim.logical_or(dim.logical_not(guard), condition)
                 shown = ", ".join(map(str, inputs))
                 found.setdefault(formula, Assumption(formula, f"{node.op.name} of {shown} does not fit", node.source))
-        for inner, when in _subgraphs(node):
-            for one in conditions(inner, dim.logical_and(guard, when)):
-                found.setdefault(one.formula, one)
+        known = dict(_subgraphs(node))
+        for inner in node.op.graphs:
+            own = unknown.of_graph(inner) - unknown.of_types(inputs)
+            for one in conditions(inner, dim.logical_and(guard, known.get(inner, 1))):
+                if inner in known or not own.isdisjoint(unknown.of_sizes((one.formula,))):
+                    found.setdefault(one.formula, one)
     return list(found.values())
 
 

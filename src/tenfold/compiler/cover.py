@@ -9,14 +9,15 @@ from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
-from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Repeat, pieces, walked
-from tenfold.compiler.layout import Layout, rearrange
+from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Repeat, Reveal, pieces, walked
+from tenfold.compiler.layout import REVEALING, Layout, rearrange
 from tenfold.compiler.loops import LOOPS, body_of
 from tenfold.compiler.tune import choose
 from tenfold.ir import unknown
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.control import If
+from tenfold.ops.dynamic import Head
 from tenfold.runtime.plan import Label
 from tenfold.target import Target
 
@@ -48,6 +49,9 @@ def _covered(
         if node in layout.walked and target.kind != "cpu":
             items.append(host_piece(group, growth, [("steps", layout.walked[node])]))
             continue
+        if isinstance(node.op, REVEALING):
+            items.append(reveal(node, group_label(group)))
+            continue
         found = inside(node, layout, group_label(group), lambda g: _covered(g, layout, strategies, target, refusals))
         if found is not None:
             items.append(found)
@@ -78,6 +82,15 @@ def _walked(node: Node, reason: str, label: Label, covered: Callable[[Graph], li
     if isinstance(node.op, If):
         return Choice(node, covered(node.op.then_branch), covered(node.op.else_branch), label, reason)
     return Cycle(node, covered(body_of(node.op)), label, reason)
+
+
+def reveal(node: Node, label: Label) -> Reveal:
+    """The numbers that a node has read back."""
+    if isinstance(node.op, Head):
+        (name,) = unknown.decided_by(node)
+        return Reveal(node.inputs[1], (name,), label)
+    entries = node.output.type.entries or ()
+    return Reveal(node.inputs[0], tuple(str(entry) for entry in entries), label)
 
 
 def group_label(group: Group) -> Label:

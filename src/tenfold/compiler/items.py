@@ -80,7 +80,16 @@ class Cycle:
     reason: str
 
 
-Item = Piece | Branch | Repeat | HostPiece | Choice | Cycle
+@dataclass(eq=False)
+class Reveal:
+    """The end of a span: the numbers in a small tensor are read back, and are what these sizes stand for."""
+
+    value: Value
+    names: tuple[str, ...]
+    label: Label
+
+
+Item = Piece | Branch | Repeat | HostPiece | Choice | Cycle | Reveal
 
 
 def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
@@ -106,7 +115,7 @@ def pieces(items: Iterable[Item]) -> Iterator[Piece | HostPiece]:
             yield from pieces(item.otherwise)
         elif isinstance(item, Repeat | Cycle):
             yield from pieces(item.body)
-        else:
+        elif not isinstance(item, Reveal):
             yield item
 
 

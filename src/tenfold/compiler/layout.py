@@ -21,6 +21,7 @@ from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.control import If, Loop
 from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.dynamic import Head, Known
 from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.movement import Concat, Expand, Reshape, Slice, Split, Transpose
 from tenfold.ops.primitive import Copy, Pick, Windows
@@ -32,7 +33,8 @@ Order = tuple[int, ...]
 IMAGE_OPS = (Conv, ConvTranspose)
 FOLLOWING_OPS = (Elementwise, Concat, Reduce, ArgReduce, Pick)
 SOURCES = (Constant, Fill, Iota, Sizes)
-VIEW_OPS = (Transpose, Reshape, Slice, Split, Expand, Windows)
+REVEALING = (Head, Known)
+VIEW_OPS = (Transpose, Reshape, Slice, Split, Expand, Windows, *REVEALING)
 CONTROL = (If, *LOOPS)
 FEW_CHANNELS = 4
 
@@ -116,6 +118,8 @@ def movement_view(node: Node, index: int, source: View) -> View | None:
             return views.reshape(source, old, node.output.type.shape)
         case Windows(_, _, strides, dilations):
             return views.windows(source, strides, dilations)
+        case Head() | Known():
+            return source
         case Split(axis, sizes):
             start = sum(sizes[:index], start=0)
             return View(source.root, source.strides, source.offset + start * source.strides[axis])

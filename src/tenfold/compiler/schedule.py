@@ -21,7 +21,7 @@ from tenfold.compiler import memory
 from tenfold.compiler.cost import cost_of
 from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.inplace import same_walk, walked_alike, whole
-from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Piece, Repeat, kernels, operands
+from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Piece, Repeat, Reveal, kernels, operands
 from tenfold.compiler.layout import Layout
 from tenfold.compiler.loops import body_of, guard_of
 from tenfold.compiler.memory import Buffer
@@ -115,6 +115,8 @@ class Scheduler:
                 clock = self._live_cycle(item, clock)
             elif isinstance(item, HostPiece):
                 self._touch_views((*item.writes, *item.reads), clock)
+            elif isinstance(item, Reveal):
+                self._touch_views([item.value], clock)
             else:
                 self._live_kernel(item, clock)
             clock += 1
@@ -333,7 +335,7 @@ class Scheduler:
                 self._emit_branch(item, entries)
             elif isinstance(item, Repeat):
                 self._emit_repeat(item, entries)
-            elif isinstance(item, HostPiece | Choice | Cycle):
+            elif isinstance(item, HostPiece | Choice | Cycle | Reveal):
                 self._end_span()
                 self._emit_walked(item, entries)
             else:
@@ -404,9 +406,11 @@ class Scheduler:
         self.labels += [Label((), "", "")] * (len(self.rows) - len(self.labels))
         self.labels.append(label)
 
-    def _emit_walked(self, item: HostPiece | Choice | Cycle, entries: Entries) -> None:
+    def _emit_walked(self, item: HostPiece | Choice | Cycle | Reveal, entries: Entries) -> None:
         """What is done between native calls."""
         match item:
+            case Reveal():
+                self.writer.reveal(item)
             case HostPiece():
                 if self._outermost:
                     self._complete((self.layout.view(value).root for value in item.writes), -1 - len(self.writer.spans))

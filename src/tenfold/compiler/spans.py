@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenfold.compiler import loops
 from tenfold.compiler.frame import Slot
-from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Piece, Repeat, operands
+from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Piece, Repeat, Reveal, operands
 from tenfold.compiler.layout import Layout
 from tenfold.compiler.views import row_major
 from tenfold.ir import unknown
@@ -22,12 +22,12 @@ from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.control import Loop
 from tenfold.runtime.plan import WEIGHTS, Kept, Span, Window
-from tenfold.runtime.spans import State, WalkedIf, WalkedLoop
+from tenfold.runtime.spans import Revealed, State, WalkedIf, WalkedLoop
 
 if TYPE_CHECKING:
     from tenfold.compiler.schedule import Scheduler
 
-NUMBERED = (Span, Window, Kept, WalkedIf, WalkedLoop, State)
+NUMBERED = (Span, Window, Kept, WalkedIf, WalkedLoop, Revealed, State)
 
 
 @dataclass(eq=False)
@@ -43,6 +43,10 @@ class Sections:
     def latest(self, *sizes: Size) -> int:
         """The section after which these sizes are known."""
         return max((self.of.get(name, 0) for name in unknown.of_sizes(sizes)), default=0)
+
+    def decide(self, size: Size) -> bool:
+        """True if a size follows from what is given or decided."""
+        return unknown.of_sizes((size,)) <= self.of.keys()
 
     @property
     def count(self) -> int:
@@ -62,6 +66,8 @@ def _number(items: Iterable[Item], found: Sections) -> None:
         match item:
             case HostPiece():
                 _complete(found.ends, item, item.decides, found)
+            case Reveal():
+                _complete(found.ends, item, item.names, found)
             case Choice(node):
                 _number((*item.then, *item.otherwise), found)
                 _complete(found.ends, item, unknown.decided_by(node), found)
@@ -197,7 +203,11 @@ class SpanWriter:
         )
         self._control(item, control)
 
-    def _control(self, item: Choice | Cycle, control: WalkedIf | WalkedLoop) -> None:
+    def reveal(self, item: Reveal) -> None:
+        """Numbers that are read back."""
+        self._control(item, Revealed(self.window(item.value), item.names))
+
+    def _control(self, item: Choice | Cycle | Reveal, control: WalkedIf | WalkedLoop | Revealed) -> None:
         section = self.scheduler.sections.ends.get(item, 0)
         self.spans.append(Span(label=item.label, section=section, control=control))
 

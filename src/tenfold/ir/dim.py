@@ -141,9 +141,9 @@ def symbol(name: str, low: int | None = 0, high: int | None = None, multiple: in
     return _symbol(Symbol(name, low, high, multiple, False))
 
 
-def unknown(name: str) -> Dim:
+def unknown(name: str, low: int | None = 0) -> Dim:
     """A size that only the data decide (the count of NonZero): a symbol with `data_dependent` set."""
-    return _symbol(Symbol(name, 0, None, 1, True))
+    return _symbol(Symbol(name, low, None, 1, True))
 
 
 def _symbol(found: Symbol) -> Dim:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tenfold.ir import unknown
-from tenfold.ir.dim import Dim, Size
-from tenfold.ir.type import Type
+from tenfold.ir.dim import Size
+from tenfold.ir.type import Type, reserve_unknowns
 
 if TYPE_CHECKING:
     from tenfold.ir.op import Op
@@ -248,24 +248,33 @@ def inline(graph: Graph, inputs: Sequence[Value], change: Callable[[Op], Op] = l
         copy = Node(change(node.op), [known[value] for value in node.inputs], name=node.name, source=node.source)
         copy.after = tuple(copies[one] for one in before.get(node, ()))
         copies[node] = copy
+        fresh = unknown.decided_by(copy)
         for old, new in zip(node.outputs, copy.outputs, strict=True):
             new.name = old.name
-            new.type = _keeping(old.type, new.type)
+            new.type = _keeping(old.type, new.type, fresh) if fresh else new.type
             known[old] = new
     return tuple(known[value] for value in graph.outputs)
 
 
-def _keeping(old: Type, new: Type) -> Type:
-    """The new type, where it says no more of a size than that data decide it, with what the old one says."""
-    if not unknown.of_types((new,)) or len(old.shape) != len(new.shape):
+def _keeping(old: Type, new: Type, fresh: unknown.Names) -> Type:
+    """The new type, with what the old one says where the new one has unknown sizes of its own."""
+    if len(old.shape) != len(new.shape):
         return new
-    fresh = (isinstance(b, Dim) and b.symbol is not None and b.data_dependent for b in new.shape)
-    shape = tuple(a if vague else b for a, b, vague in zip(old.shape, new.shape, fresh, strict=True))
-    return Type(new.dtype, shape, new.entries)
+    shape = tuple(
+        b if fresh.isdisjoint(unknown.of_sizes((b,))) else a for a, b in zip(old.shape, new.shape, strict=True)
+    )
+    own = new.entries is not None and not fresh.isdisjoint(unknown.of_sizes(new.entries))
+    return Type(new.dtype, shape, old.entries if own else new.entries)
+
+
+def reserve_names(graph: Graph) -> None:
+    """See to it that no unknown size made from here on is called like one in the graph."""
+    reserve_unknowns(unknown.of_types(value.type for value in every_value(graph)))
 
 
 def copy(graph: Graph) -> Graph:
     """The same graph of new nodes; edits of one do not show in the other, nor in each other's subgraphs."""
+    reserve_names(graph)
     made = Graph((Value(value.type, name=value.name) for value in graph.inputs), name=graph.name)
     results = inline(graph, made.inputs, lambda op: op.with_graphs(copy))
     made.set_outputs(results, graph.output_names)

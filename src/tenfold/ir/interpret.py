@@ -136,6 +136,9 @@ class Interpreter:
                     self.bindings[known.symbol.name] = actual
                 elif isinstance(known, int) and known != actual:
                     raise ValueError(f"it gave the shape {list(array.shape)}, not {value.type}: {size} is {known}")
+            for entry, actual in zip(value.type.entries or (), array.flat, strict=False):
+                if isinstance(entry, Dim) and entry.symbol and entry.data_dependent:
+                    self.bindings.setdefault(entry.symbol.name, int(actual))
 
 
 def _as_value(value: Value, given: Any) -> Array:

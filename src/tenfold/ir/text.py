@@ -10,7 +10,8 @@ A type is written `f32[N, 3]`, of a list of such tensors `seq<f32[N, 3]>[]`, of 
 A tensor is written `f32[2]{0.5, 1.0}` with its elements, `f32[3, 2]@"key"` if they stand in a table beside the
 text, or both if it has a name. Sizes are formulas of symbols, whose names stand in double quotes where they are no
 plain words; after `where` stand their bounds, `by` what they are multiples of, and `data` for those that only the
-data decide. `assuming` precedes sizes that must not be zero, each `for` an operator.
+data decide (`data signed` if they may be negative). `assuming` precedes sizes that must not be zero, each `for` an
+operator.
 Text attributes stand in single quotes. When read, an operand may also be a tensor or another operation,
 types may be left out, and a symbol without bounds is at least 1: `graph (%x: f32[N]) { return Neg(Mul(%x, f32{2})) }`.
 """
@@ -134,7 +135,7 @@ def _range(size: Dim) -> str:
     known = size.symbol
     assert known is not None
     if known.data_dependent:
-        return "data"
+        return "data" if known.low == 0 else "data signed"
     low, high = ("" if end is None else str(end) for end in (known.low, known.high))
     return f"{low}..{high}" + (f" by {known.multiple}" if known.multiple != 1 else "")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class Type:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
-_counter: ContextVar[Iterator[int] | None] = ContextVar("unknown_sizes", default=None)
+_counter: ContextVar[list[int] | None] = ContextVar("unknown_sizes", default=None)
 _depth: ContextVar[int] = ContextVar("unknown_sizes_numbered", default=0)
 
 
@@ -72,7 +71,7 @@ def numbered_unknowns() -> Iterator[None]:
     if _depth.get():
         yield
         return
-    depth, token = _depth.set(1), _counter.set(itertools.count())
+    depth, token = _depth.set(1), _counter.set([0])
     try:
         yield
     finally:
@@ -80,13 +79,26 @@ def numbered_unknowns() -> Iterator[None]:
         _depth.reset(depth)
 
 
-def unknown_size() -> Dim:
-    """A new size that only the data decide (the count of NonZero)."""
+def unknown_size(low: int | None = 0) -> Dim:
+    """A new size that only the data decide (the count of NonZero); or, without a bound, a number."""
+    counter = _numbers()
+    counter[0] += 1
+    return dim.unknown(f"_{counter[0] - 1}", low)
+
+
+def reserve_unknowns(names: Iterable[str]) -> None:
+    """Let no unknown size from here on have one of these names."""
+    taken = [int(name[1:]) for name in names if name[1:].isdigit()]
+    counter = _numbers()
+    counter[0] = max([counter[0], *(number + 1 for number in taken)])
+
+
+def _numbers() -> list[int]:
     counter = _counter.get()
     if counter is None:
-        counter = itertools.count()
+        counter = [0]
         _counter.set(counter)
-    return dim.unknown(f"_{next(counter)}")
+    return counter
 
 
 def taken_out(element: Type) -> Type:

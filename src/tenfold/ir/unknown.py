@@ -36,8 +36,8 @@ def of_sizes(sizes: Iterable[Size]) -> Names:
 
 
 def of_types(types: Iterable[Type]) -> Names:
-    """The unknown sizes that tensors of these types have."""
-    return of_sizes(size for type in types for size in type.shape)
+    """The unknown sizes that tensors of these types have or, where their elements are known, hold."""
+    return of_sizes(size for type in types for size in (*type.shape, *(type.entries or ())))
 
 
 def of_op(op: Op) -> Names:
@@ -56,23 +56,28 @@ def _of_attribute(value: Any) -> Names:
     return free(value) if hasattr(value, "nodes") else NONE
 
 
+def of_graph(graph: Graph) -> Names:
+    """The unknown sizes that a subgraph sees in its inputs, or decides."""
+    own = of_types(value.type for value in graph.inputs)
+    return own.union(*(decided_by(node) for node in graph.nodes))
+
+
 def free(graph: Graph) -> Names:
     """The unknown sizes that a subgraph uses, and neither decides nor sees in its inputs."""
-    needed = NONE.union(*(needed_by(node) for node in graph.nodes))
-    own = of_types(value.type for value in graph.inputs)
-    return needed - own.union(*(decided_by(node) for node in graph.nodes))
+    return NONE.union(*(needed_by(node) for node in graph.nodes)) - of_graph(graph)
 
 
 def decided_by(node: Node) -> Names:
     """The unknown sizes that a node decides."""
-    made = [size for value in node.outputs for size in value.type.shape if isinstance(size, Dim)]
+    types = [value.type for value in node.outputs]
+    made = [size for type in types for size in (*type.shape, *(type.entries or ())) if isinstance(size, Dim)]
     bare = frozenset(one.symbol.name for one in made if one.symbol and one.symbol.data_dependent and one is not ANY)
     return bare - of_types(value.type for value in node.inputs) - of_op(node.op) if bare else NONE
 
 
 def needed_by(node: Node) -> Names:
     """The unknown sizes that a node neither decides nor sees in what it takes: somebody else decides them before."""
-    mentioned = of_op(node.op) | of_types(value.type for value in node.outputs)
+    mentioned = of_op(node.op) | of_sizes(size for value in node.outputs for size in value.type.shape)
     if not mentioned:
         return NONE
     return mentioned - of_types(value.type for value in node.inputs) - decided_by(node)

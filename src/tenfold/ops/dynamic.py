@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -169,3 +169,36 @@ def element_count(shape: Type, what: str) -> int:
     if shape.rank != 1 or not isinstance(shape.shape[0], int):
         raise ValueError(f"{what} must be a tensor of one axis of known size, not {shape}")
     return shape.shape[0]
+
+
+class Head(Op):
+    """The first elements of x along its first axis, as many as a number says: what was filled of a buffer.
+
+    It takes no copy: where kernels run, the number is read back, and the rest of the call is laid out for it.
+    """
+
+    def infer(self, x: Type, count: Type) -> Type:
+        """Only the data decide the count."""
+        if not x.rank or count.rank or not count.dtype.is_integer:
+            raise ValueError(f"Head takes a tensor with an axis and a whole number, not {x} and {count}")
+        return Type(x.dtype, (unknown_size(), *x.shape[1:]))
+
+    def evaluate(self, x: Array, count: Array) -> Array:
+        """NumPy's slice."""
+        return x[: int(count)]
+
+
+class Known(Op):
+    """x, a few integers that only the data decide: they are read back, and sizes may follow from them."""
+
+    deterministic: ClassVar[bool] = False
+
+    def infer(self, x: Type) -> Type:
+        """The same type, every element a number of its own."""
+        if not isinstance(x.size, int):
+            raise ValueError(f"Known takes a tensor of known size, not {x}")
+        return Type(x.dtype, x.shape).with_entries(tuple(unknown_size(None) for _ in range(x.size)))
+
+    def evaluate(self, x: Array) -> Array:
+        """The input itself."""
+        return x

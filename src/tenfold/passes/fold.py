@@ -11,6 +11,7 @@ from tenfold.ir.tensor import Recipe, Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant, Sizes
 from tenfold.ops.control import If
+from tenfold.ops.dynamic import Known
 from tenfold.rewrite.pattern import contents, number
 from tenfold.rewrite.rule import Replacement, rule
 
@@ -77,7 +78,7 @@ def known_contents(value: Value) -> Replacement:
     but old sizes needs no new frame.
     """
     entries = value.type.entries
-    if entries is None or isinstance(value.op, Constant | Sizes) or value.producer is None:
+    if entries is None or isinstance(value.op, Constant | Sizes | Known) or value.producer is None:
         return None
     if not value.type.is_static or not all(_follows_from_sizes(one) for one in entries):
         return None

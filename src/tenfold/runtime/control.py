@@ -14,7 +14,7 @@ from tenfold.errors import ExecutionError
 from tenfold.ir.op import Op
 from tenfold.runtime.host import HostStep
 from tenfold.runtime.plan import Kept, Span, Window
-from tenfold.runtime.spans import State, WalkedIf, WalkedLoop
+from tenfold.runtime.spans import Revealed, State, WalkedIf, WalkedLoop
 from tenfold.runtime.walk import Step, Walk
 
 Array = NDArray[Any]
@@ -32,7 +32,21 @@ def _step_of(span: Span, catalogue: Catalogue) -> Step | None:
         return IfStep(span, span.control, catalogue)
     if isinstance(span.control, WalkedLoop):
         return LoopStep(span, span.control, catalogue)
+    if isinstance(span.control, Revealed):
+        return RevealStep(span, span.control)
     return HostStep(span, catalogue) if span.host else None
+
+
+class RevealStep:
+    """Numbers in memory become sizes."""
+
+    def __init__(self, span: Span, about: Revealed) -> None:
+        self._section, self._about = span.section, about
+
+    def walk(self, walk: Walk) -> None:
+        """Read them back."""
+        numbers = walk.read(self._about.numbers).ravel().tolist()
+        walk.learn(dict(zip(self._about.names, map(int, numbers), strict=True)), self._section)
 
 
 class IfStep:

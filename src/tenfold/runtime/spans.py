@@ -94,9 +94,18 @@ class WalkedLoop:
 
 
 @dataclass(frozen=True)
+class Revealed:
+    """Numbers that native code left in a small tensor: what these sizes stand for."""
+
+    numbers: Window
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Span:
-    """A native range of steps [begin, end); a host step, a graph in textual form with its windows; or a branch or loop
-    that Python walks. `learns` are the sizes that a host step decides, `section` what it or its results complete.
+    """A native range of steps [begin, end); a host step, a graph in textual form with its windows; a branch or loop
+    that Python walks; or numbers that it reads back. `learns` are the sizes that a host step decides, `section` what it
+    or its results complete.
     """
 
     begin: int = 0
@@ -108,7 +117,7 @@ class Span:
     label: Label | None = None
     learns: tuple[str, ...] = ()
     section: int = 0
-    control: WalkedIf | WalkedLoop | None = None
+    control: WalkedIf | WalkedLoop | Revealed | None = None
 
     @property
     def is_native(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tenfold.compiler.fuse import draws, fourier, indexing, quantize, resample, transposed, windows
+from tenfold.compiler.fuse import draws, fourier, indexing, linear, quantize, resample, revealed, transposed, windows
 from tenfold.compiler.fuse.accumulate import accumulator, narrow, number, wide
 from tenfold.compiler.fuse.attention import attention, rotary
 from tenfold.compiler.loops import LOOPS
@@ -24,6 +24,7 @@ from tenfold.ops.movement import Pad, Reshape, Slice
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import Pool
 from tenfold.ops.reduce import ArgReduce, Reduce, ReduceKind
+from tenfold.rewrite.rule import check_replacement, specialise
 
 
 def decompose(graph: Graph, kept: frozenset[type] = frozenset()) -> None:
@@ -42,8 +43,11 @@ def decompose(graph: Graph, kept: frozenset[type] = frozenset()) -> None:
         replacement = rule(node.op, node) if rule else None
         if replacement is not None:
             waiting += _adopt(replacement, node)
+            learned = check_replacement(node.output, replacement)
             graph.replace_uses(node.output, replacement)
             graph.remove(node)
+            if learned:
+                specialise(graph, learned)
 
 
 def _adopt(value: Value, node: Node) -> list[Node]:
@@ -202,6 +206,8 @@ RULES: dict[type, Callable[[Any, Node], Value | None]] = {
     **draws.RULES,
     **transposed.RULES,
     **fourier.RULES,
+    **linear.RULES,
+    **revealed.RULES,
     Pool: windows.pool,
     Attention: attention,
     RotaryEmbedding: rotary,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tenfold.compiler.fuse.legality import Site, joins_row, row_axes, same_shape
-from tenfold.compiler.layout import SOURCES, Layout, is_view, of_objects
+from tenfold.compiler.layout import REVEALING, SOURCES, Layout, is_view, of_objects
 from tenfold.compiler.views import Shape
 from tenfold.ir import unknown
 from tenfold.ir.graph import Graph, Node, Value
@@ -21,7 +21,7 @@ from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
 REDUCTIONS = (Reduce, ArgReduce)
-ALONE = (If, Loop, Scan)
+ALONE = (If, Loop, Scan, *REVEALING)
 
 
 @dataclass(eq=False)
@@ -260,7 +260,7 @@ def is_pointwise(node: Node) -> bool:
 def _is_placed(node: Node) -> bool:
     """True for what no kernel computes: constants, views, and concatenations, whose parts are written into place."""
     joined = isinstance(node.op, Concat) and not node.output.type.dtype.is_object
-    return joined or isinstance(node.op, Constant) or is_view(node)
+    return joined or isinstance(node.op, Constant) or (is_view(node) and not isinstance(node.op, REVEALING))
 
 
 def _behind_views(value: Value) -> Node | None:

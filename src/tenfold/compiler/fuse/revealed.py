@@ -1,0 +1,91 @@
+"""What has sizes that only the data decide, in operations that kernels know: everything is computed in buffers as large
+as it can get, and what was filled of them is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import Kind
+from tenfold.ir.graph import Node, Value, inline
+from tenfold.ir.interpret import bind
+from tenfold.ir.tensor import Tensor
+from tenfold.ops.arithmetic import Div, Mod, Sub
+from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
+from tenfold.ops.dynamic import Deferred, Head, Known
+from tenfold.ops.index import Compress, Gather, NonZero, ScatterElements
+from tenfold.ops.logic import Cast, NotEqual, Where
+from tenfold.ops.movement import Concat, Reshape, Slice
+from tenfold.ops.reduce import Cumulative, Reduce
+
+PLAIN = (dt.boolean, dt.i8, dt.u8, dt.i16, dt.u16, dt.i32, dt.u32, dt.i64, dt.f16, dt.bf16, dt.f32, dt.f64)
+"""Element types that compare with zero."""
+
+
+def nonzero(op: NonZero, node: Node) -> Value | None:
+    """The places that are not zero, taken apart into coordinates"""
+    (x,) = node.inputs
+    if x.type.dtype not in PLAIN or x.type.rank == 0:
+        return None
+    zero = Constant(Tensor(np.zeros((), x.type.dtype.numpy)))()
+    flags = x if x.type.dtype is dt.boolean else NotEqual()(x, zero)
+    places = positions(Reshape((x.type.size,))(flags))
+    (count,) = places.type.shape
+    rows = []
+    for axis, size in enumerate(x.type.shape):
+        step = dim.product(x.type.shape[axis + 1 :])
+        row = places if step == 1 else Div()(places, _number(step))
+        rows.append(Reshape((1, count))(row if axis == 0 else Mod()(row, _number(size))))
+    result: Value = Concat(0)(*rows)
+    return result
+
+
+def compress(op: Compress, node: Node) -> Value | None:
+    """The slices at the places where the condition holds"""
+    x, condition = node.inputs
+    if x.type.dtype.is_object or x.type.dtype.kind is Kind.COMPLEX:
+        return None
+    size = dim.minimum(condition.type.shape[0], x.type.shape[op.axis])
+    result: Value = Gather(op.axis)(x, positions(Slice((0,), (size,), (1,))(condition)))
+    return result
+
+
+def positions(flags: Value) -> Value:
+    """The places at which a bool vector is true, ascending: each is written where the count of those before it says."""
+    (size,) = flags.type.shape
+    ones = Cast(dt.i64)(flags)
+    before = Sub()(Cumulative("sum", 0)(ones), scalar(1, dt.i64)())
+    places = Where()(flags, before, _number(size))
+    room = Fill((size + 1,), Tensor(np.zeros((), np.int64)))()
+    filled = ScatterElements(0)(room, places, Iota(0, 1, size, dt.i64)())
+    result: Value = Head()(filled, Reduce("sum", (0,), False)(ones))
+    return result
+
+
+def _number(size: Size) -> Value:
+    made: Value = scalar(size, dt.i64)() if isinstance(size, int) else Sizes((size,), ())()
+    return made
+
+
+def deferred(op: Deferred, node: Node) -> Value | None:
+    """The graph itself, once the contents of its small inputs are known"""
+    if len(node.outputs) > 1 or op.body.assumptions or any(one.type.dtype.is_object for one in node.inputs):
+        return None
+    given: list[Value] = []
+    learned: dict[str, Size] = {}
+    for formal, actual in zip(op.body.inputs, node.inputs, strict=True):
+        known = Known()(actual) if formal.type.entries else actual
+        given.append(known)
+        for a, b in zip(formal.type.entries or (), known.type.entries or (), strict=False):
+            learned |= {name: b for name in dim.symbols(a)}
+    (result,) = inline(op.body, given, lambda one: bind(one, learned))
+    return result
+
+
+RULES: dict[type, Callable[[Any, Node], Value | None]] = {NonZero: nonzero, Compress: compress, Deferred: deferred}
