@@ -80,3 +80,9 @@ def test_places_of_maxima(column_major: bool) -> None:
     op = ops.MaxPoolIndices((3, 2), (2, 1), (1, 2), (1, 0), (1, 1), True, column_major)
     gone(graph_of(op, Type(dt.f32, (N, 3, H, W))))
     gone(graph_of(ops.MaxPoolIndices((3,), (3,), (1,), (0,), (0,)), Type(dt.i8, (N, 2, H))))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_determinants(size: int) -> None:
+    for dtype in (dt.f32, dt.f64):
+        gone(graph_of(ops.Det(), Type(dtype, (N, T, size, size))), tolerance=1e-4)
