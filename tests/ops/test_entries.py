@@ -41,7 +41,6 @@ from tenfold.ops import (
     Where,
     Xor,
 )
-from tenfold.ops.dynamic import DynamicReshape
 
 N, M = dim.symbol("N", low=1), dim.symbol("M", low=1)
 
@@ -128,7 +127,6 @@ MISFITS: list[tuple[Op, tuple[Type, ...], str]] = [
     (IsNan(), (integers(1),), "floating-point"),
     (Equal(), (X, integers(1)), "one element type"),
     (Where(), (X, X, X), "must be bool"),
-    (DynamicReshape(), (X, Type(dt.i64, (N,))), "known size"),
 ]
 
 

@@ -6,7 +6,7 @@ the model's own small inputs; `Deferred` runs it once the operands are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -57,6 +57,21 @@ def deferred(convert: Converter, node: Operator, index: int) -> Results:
     return [None if one is None else next(outer) for one in results]
 
 
+def once_known(contents: Value, build: Callable[..., Value], *others: Value) -> Value:
+    """build(sizes, *others), where the sizes are what a small integer tensor holds."""
+    graph = Graph(name="deferred")
+    inner = [graph.input(f"x{at}", one.type) for at, one in enumerate(others)]
+    known = graph.input("contents", contents.type.with_entries(_symbols(contents, contents.name or "contents")))
+    graph.set_outputs([build(known.type.entries, *inner)], ["y"])
+    result: Value = Deferred(graph)(*others, contents)
+    return result
+
+
+def _symbols(value: Value, name: str) -> tuple[Size, ...]:
+    assert isinstance(value.type.size, int)
+    return tuple(dim.symbol(f"{name}[{place}]", low=None) for place in range(value.type.size))
+
+
 def _formal(graph: Graph, node: Operator, at: int, followed: bool) -> Value:
     value = node.input(at)
     if value.op is not None and not value.inputs:
@@ -64,9 +79,7 @@ def _formal(graph: Graph, node: Operator, at: int, followed: bool) -> Value:
         return again
     if not followed:
         return graph.input(f"x{at}", value.type)
-    assert isinstance(value.type.size, int)
-    names = (f"{node.label}.{at}[{place}]" for place in range(value.type.size))
-    return graph.input(f"x{at}", value.type.with_entries(tuple(dim.symbol(name, low=None) for name in names)))
+    return graph.input(f"x{at}", value.type.with_entries(_symbols(value, f"{node.label}.{at}")))
 
 
 def _listed(found: Value | tuple[Value, ...]) -> tuple[Value, ...]:

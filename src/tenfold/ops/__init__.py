@@ -69,13 +69,6 @@ from tenfold.ops.control import If, Loop, Require, Scan
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.dynamic import (
     Deferred,
-    DynamicExpand,
-    DynamicFill,
-    DynamicPad,
-    DynamicRange,
-    DynamicReshape,
-    DynamicSlice,
-    DynamicTile,
     Head,
     Known,
 )
@@ -141,8 +134,7 @@ __all__ = (
     "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "CastMap",
     "Ceil", "Celu", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy",
     "Cos", "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det",
-    "DictVectorizer", "Div", "DynamicExpand", "DynamicFill", "DynamicPad", "DynamicRange", "DynamicReshape",
-    "DynamicSlice", "DynamicTile", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather",
+    "DictVectorizer", "Div",     "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather",
     "GatherElements", "GatherND", "Gelu", "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm",
     "HardSigmoid", "HardSwish", "HasElement", "Head", "If", "ImageDecoder", "Iota", "IsInf", "IsNan", "Known",
     "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop",
@@ -166,7 +158,7 @@ ALL: tuple[type[Op], ...] = (
     ConcatFromSequence, MapSequence, OptionalOf, HasElement, GetElement,
     ZipMap, DictVectorizer, CastMap,
     CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit,
-    Deferred, DynamicReshape, DynamicExpand, DynamicSlice, DynamicTile, DynamicPad, DynamicFill, DynamicRange,
+    Deferred,
     Head, Known,
     Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,
     Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Not, BitAnd, BitOr, BitXor, BitNot,

@@ -7,19 +7,20 @@ from collections.abc import Iterable
 import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Table, after, input_from_attribute
+from tenfold.importers.deferred import once_known
 from tenfold.importers.follow import followed
 from tenfold.importers.onnx.axes import integers, placed
 from tenfold.importers.onnx.cache import laid_over
 from tenfold.importers.onnx.tensor import element_type
-from tenfold.importers.shorthand import apply, cast, filled, number, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, filled, number, part, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
-from tenfold.ops import dynamic, index, movement
-from tenfold.ops.arithmetic import Add, Sub
-from tenfold.ops.constant import Constant, Iota, scalar
+from tenfold.ops import index, movement
+from tenfold.ops.arithmetic import Add, Maximum, Sub
+from tenfold.ops.constant import Constant, Iota
 from tenfold.ops.index import Reduction
 from tenfold.ops.logic import Equal, GreaterOrEqual, Less, LessOrEqual, Where
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
@@ -98,9 +99,8 @@ def _counted(node: Operator) -> Value:
     if known is not None and len(known) == 1:
         result: Value = Iota(0, 1, known[0])()
         return result
-    zero, one = (scalar(number, dt.i64)() for number in (0, 1))
-    result = dynamic.DynamicRange()(zero, cast(reshaped(node.input(1), ()), dt.i64), one)
-    return result
+    depth = apply(Maximum(), cast(reshaped(node.input(1), ()), dt.i64), 0)
+    return once_known(depth, lambda sizes: Iota(0, 1, sizes[0])())
 
 
 def _piece(x: Value, at: int) -> Value:
@@ -115,9 +115,9 @@ def top_k(node: Operator) -> Results:
     asked = node.sizes(1)
     if asked is not None:
         return list(TopK(asked[0], axis, largest, in_order)(x))
+    count = reshaped(cast(node.input(1), dt.i64), (1,))
     every = TopK(x.type.shape[axis], axis, largest, True)(x)
-    zero, one = (Constant(Tensor(np.array([number], np.int64)))() for number in (0, 1))
-    return [dynamic.DynamicSlice((axis,))(found, zero, node.input(1), one) for found in every]
+    return [once_known(count, lambda sizes, best: part(best, axis, 0, sizes[0]), found) for found in every]
 
 
 def unique(node: Operator) -> Results:
@@ -130,12 +130,8 @@ def unique(node: Operator) -> Results:
 def slices(node: Operator) -> Results:
     """Along each of `axes` from start to before end, counted from the end where negative, and clamped."""
     x = node.input(0)
-    starts, ends = node.sizes(1), node.sizes(2)
-    axes, steps = node.axes(3, x.type.rank), node.contents(4)
-    known = None if axes is None else integers(axes)
-    if (starts is None or ends is None) and (axes is None or known is not None):
-        return _sliced_by_data(node, x, known)
     starts, ends = node.contents(1) or (), node.contents(2) or ()
+    axes, steps = node.axes(3, x.type.rank), node.contents(4)
     axes = tuple(range(len(starts))) if axes is None else axes
     strides = (1,) * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(strides) or 0 in strides:
@@ -164,16 +160,6 @@ def _sliced(node: Operator, x: Value, rows: Iterable[tuple[Size, ...]]) -> Value
             first, count, by = (dim.select(whole, a, b) for a, b in zip((0, size, 1), (*pairs, step), strict=True))
             x = index.Gather(axis)(x, Iota(first, by, count)())
     return x
-
-
-def _sliced_by_data(node: Operator, x: Value, axes: tuple[int, ...] | None) -> Value:
-    count = node.input(1).type.size
-    if not isinstance(count, int):
-        raise node.unsupported("the number of its starts depends on data")
-    steps = node.optional(4) or Constant(Tensor(np.ones(count, np.int64)))()
-    return apply(
-        dynamic.DynamicSlice(tuple(range(count)) if axes is None else axes), x, node.input(1), node.input(2), steps
-    )
 
 
 def span(size: Size, start: Size, end: Size, step: Size) -> tuple[Size, Size]:

@@ -17,8 +17,9 @@ from tenfold.importers.convert import (
     depends_on_contents,
     input_from_attribute,
 )
+from tenfold.importers.deferred import once_known
 from tenfold.importers.follow import followed
-from tenfold.importers.onnx.axes import chosen, different, integers, placed, with_ones, without
+from tenfold.importers.onnx.axes import chosen, different, placed, with_ones, without
 from tenfold.importers.onnx.proto import DTYPES
 from tenfold.importers.shorthand import apply, cast, filled, number, reshaped, transposed
 from tenfold.ir import dim
@@ -28,7 +29,9 @@ from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
-from tenfold.ops import dynamic, movement
+from tenfold.ops import movement
+from tenfold.ops.activation import Clip
+from tenfold.ops.arithmetic import Add, Ceil, Div, Mul, Sub
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.logic import Cast, Where
@@ -120,10 +123,10 @@ def size(node: Operator) -> Results:
 
 def reshape(node: Operator) -> Results:
     """0 keeps a size (unless `allowzero`), one -1 stands for what is left."""
-    x, asked = node.input(0), node.sizes(1)
+    x, asked = node.input(0), node.contents(1)
     keep = not node.flag("allowzero", False)
     if asked is None:
-        return apply(dynamic.DynamicReshape(not keep), x, node.input(1))
+        raise node.invalid("it needs a shape")
     if any(depends_on_contents(one) for one in asked):
         return reshaped(x, _by_contents(node, x, asked, keep=keep))
     if len([one for one in asked if one == -1]) > 1:
@@ -234,9 +237,7 @@ def split(node: Operator) -> Results:
 
 def tile(node: Operator) -> Results:
     """As often along each axis as input 1 says."""
-    x, repeats = node.input(0), node.sizes(1)
-    if repeats is None:
-        return apply(dynamic.DynamicTile(), x, node.input(1))
+    x, repeats = node.input(0), node.contents(1) or ()
     return x if all(one == 1 for one in repeats) else apply(movement.Tile(tuple(repeats)), x)
 
 
@@ -251,25 +252,20 @@ def tile_one_axis(node: Operator) -> Results:
 
 def expand(node: Operator) -> Results:
     """Broadcast together with the shape in input 1."""
-    x, asked = node.input(0), node.sizes(1)
-    if asked is None:
-        return apply(dynamic.DynamicExpand(), x, node.input(1))
+    x, asked = node.input(0), node.contents(1) or ()
     result = broadcast_shapes(x.type.shape, asked)
     return x if result == x.type.shape else apply(movement.Expand(result), x)
 
 
 def constant_of_shape(node: Operator) -> Results:
     """One value (by default 0, f32) everywhere."""
-    value, asked = node.tensor("value", Tensor(np.zeros(1, np.float32))), node.sizes(0)
+    value, asked = node.tensor("value", Tensor(np.zeros(1, np.float32))), node.contents(0) or ()
     if value.size != 1:
         raise node.invalid(f"its value has {value.size} elements, not one")
     content = Tensor(value.array.reshape(()))
-    if asked is None:
-        result: Value = dynamic.DynamicFill(content)(node.input(0))
-        return result
     if any(isinstance(one, int) and one < 0 for one in asked):
         raise node.invalid(f"the shape {list(asked)} holds a negative size")
-    result = Fill(tuple(asked), content)()
+    result: Value = Fill(tuple(asked), content)()
     return result
 
 
@@ -282,13 +278,25 @@ def arange(node: Operator) -> Results:
         count = dim.maximum(dim.ceildiv(last - first, by) if by > 0 else dim.ceildiv(first - last, -by), 0)
         result: Value = Iota(first, by, count, start.type.dtype)()
         return result
-    arrays = [constant(one) for one in (start, limit, step)]
-    if all(array is not None for array in arrays):
-        found = dynamic.DynamicRange().evaluate(*(array for array in arrays if array is not None))
-        result = Constant(Tensor(found))()
-        return result
-    result = dynamic.DynamicRange()(start, limit, step)
-    return result
+    real = [cast(one, dt.f64) for one in (start, limit, step)]
+    turns = apply(Clip(), Ceil()(apply(Div(), apply(Sub(), real[1], real[0]), real[2])), 0, 2.0**62)
+    found = constant(turns)
+    if found is not None:
+        return _counted_on(start, step, int(found.item()))
+    return once_known(
+        cast(turns, dt.i64), lambda sizes, first, by: _counted_on(first, by, sizes[0]), *map(_scalar, (start, step))
+    )
+
+
+def _scalar(x: Value) -> Value:
+    return reshaped(x, ())
+
+
+def _counted_on(start: Value, step: Value, count: Size) -> Value:
+    """start, start + step, … each rounded once."""
+    wide = dt.f64 if start.type.dtype.is_float else dt.i64
+    places = cast(Iota(0, 1, count)(), wide)
+    return cast(apply(Add(), apply(Mul(), places, cast(step, wide)), cast(start, wide)), start.type.dtype)
 
 
 def _padded_with(node: Operator, value: Value) -> Value:
@@ -305,7 +313,7 @@ def _padded_with(node: Operator, value: Value) -> Value:
 
 def pad(node: Operator) -> Results:
     """Counts before all axes, then after all axes; a value that is not constant fills what the counts add."""
-    x, counts = node.input(0), node.sizes(1)
+    x, counts = node.input(0), node.contents(1) or ()
     axes: Sequence[Size] = node.axes(3, x.type.rank) or tuple(range(x.type.rank))
     mode = node.text("mode", "constant", ("constant", "reflect", "edge", "wrap"))
     given = node.optional(2)
@@ -315,10 +323,6 @@ def pad(node: Operator) -> Results:
     if value is None or value.size != 1:
         raise node.invalid("its value must be a single number")
     plain = value.item() if x.type.dtype.is_float else int(value.item())
-    known = integers(axes)
-    if counts is None and known is not None:
-        return apply(dynamic.DynamicPad(known, mode, plain), x, node.input(1))
-    counts = counts or node.contents(1) or ()
     if len(counts) != 2 * len(axes):
         raise node.invalid(f"{len(counts)} counts for {len(axes)} axes")
     if all(one == 0 for one in counts):
