@@ -17,7 +17,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops import index, logic
-from tenfold.ops.arithmetic import Add, Div, Maximum, Mul, Sub
+from tenfold.ops.arithmetic import Add, Div, Floor, Maximum, Minimum, Mul, Sub
 from tenfold.ops.constant import Constant, Iota
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.matmul import MatMul
@@ -305,6 +305,18 @@ def is_in(elements: Value, wanted: Value, *, assume_unique: bool = False, invert
     return apply(logic.Not(), found) if invert else found
 
 
+def histogram(x: Value, bins: int = 100, low: float = 0, high: float = 0) -> Value:
+    """How many elements lie in each of the equal parts between two bounds, both within the range."""
+    if low == high:
+        raise UnsupportedError("histc between bounds that the data decide", remedy="state min and max")
+    flat = reshaped(x, (x.type.size, 1))
+    share = apply(Mul(), apply(Sub(), cast(flat, dt.f64), float(low)), bins / (high - low))
+    place = apply(Minimum(), apply(Floor(), share), float(bins - 1))
+    inside = apply(logic.And(), apply(logic.GreaterOrEqual(), flat, low), apply(logic.LessOrEqual(), flat, high))
+    hit = apply(logic.And(), apply(logic.Equal(), place, Iota(0, 1, bins, dt.f64)()), inside)
+    return apply(Reduce("sum", (0,), False), cast(hit, x.type.dtype))
+
+
 _BAG_MODES: Mapping[int, Literal["sum", "mean", "max"]] = {0: "sum", 1: "mean", 2: "max"}
 
 
@@ -388,4 +400,5 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "index_fill.int_Scalar": index_fill,
     "bucketize.Tensor": bucketize,
     "isin.Tensor_Tensor": is_in,
+    "histc": histogram,
 }

@@ -22,10 +22,11 @@ from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ops import activation
 from tenfold.ops.arithmetic import Abs, Add, Div, Maximum, Mul, Rsqrt, Sqrt, Sub
-from tenfold.ops.constant import Constant
+from tenfold.ops.constant import Constant, Iota
 from tenfold.ops.index import Gather
-from tenfold.ops.logic import Greater, LessOrEqual
+from tenfold.ops.logic import And, Greater, GreaterOrEqual, Less, LessOrEqual, Where
 from tenfold.ops.matmul import MatMul
+from tenfold.ops.movement import Pad
 from tenfold.ops.normalize import GroupNorm, LayerNorm, LogSoftmax, RMSNorm, Softmax
 from tenfold.ops.reduce import Reduce
 
@@ -166,6 +167,24 @@ def addbmm(x: Value, a: Value, b: Value, *, beta: Any = 1, alpha: Any = 1) -> Va
     """beta x + alpha times the sum of the products of stacked matrices."""
     summed = apply(Reduce("sum", (0,), False), apply(MatMul(), a, b))
     return add(summed if alpha == 1 else apply(Mul(), summed, alpha), x, beta)
+
+
+def grouped(
+    x: Value, weights: Value, ends: Value | None = None, bias: Value | None = None, dtype: DType | None = None
+) -> Value:
+    """Runs of rows of x, each by a matrix of its own; run g ends before row ends[g].
+
+    Every row goes by every matrix, and each takes the one product that is its own.
+    """
+    if ends is None or x.type.rank != 2 or weights.type.rank != 3 or bias is not None:
+        raise UnsupportedError(f"a grouped product of {x.type} and {weights.type}")
+    products = apply(MatMul(), reshaped(x, (1, *x.type.shape)), weights)
+    rows = reshaped(cast(Iota(0, 1, x.type.shape[0])(), ends.type.dtype), (1, x.type.shape[0], 1))
+    last = reshaped(ends, (ends.type.size, 1, 1))
+    first = part(apply(Pad((1, 0, 0), (0, 0, 0)), last), 0, 0, ends.type.size)
+    own = apply(And(), apply(GreaterOrEqual(), rows, first), apply(Less(), rows, last))
+    kept: Value = Where()(own, products, number(0, products))
+    return apply(Reduce("sum", (0,), False), kept)
 
 
 def outer(x: Value, y: Value) -> Value:
@@ -426,6 +445,7 @@ TABLE: Mapping[str, Converter] = {
     "addmv": addmm,
     "addbmm": addbmm,
     "outer": outer,
+    "_grouped_mm": grouped,
     "layer_norm": layer_norm,
     "native_layer_norm": native_layer_norm,
     "rms_norm": rms_norm,

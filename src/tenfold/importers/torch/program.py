@@ -20,7 +20,7 @@ from tenfold.importers.torch.arguments import bound
 from tenfold.importers.torch.origin import label, site
 from tenfold.importers.torch.promote import dtype_of
 from tenfold.importers.torch.signal import Complex
-from tenfold.importers.torch.tables import COMPLEX, TABLE, find
+from tenfold.importers.torch.tables import COMPLEX, FOREIGN, TABLE, find
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim, Size
@@ -141,7 +141,9 @@ class Walk:
 
     def _miss(self, node: Call, reason: str = "") -> None:
         name = str(getattr(node.target, "__name__", node.target)) if callable(node.target) else str(node.target)
-        self.missing[Missing("aten", name, 0, f"{label(node)} ({site(node)})", reason)] = None
+        self.missing[
+            Missing(getattr(node.target, "namespace", "aten"), name, 0, f"{label(node)} ({site(node)})", reason)
+        ] = None
 
     def _converted(self, node: Call, given: Sequence[Any], named: dict[str, Any]) -> Any:
         if node.target is operator.getitem:
@@ -160,8 +162,8 @@ class Walk:
             return None
         if name.startswith("_assert_scalar"):
             return self._assumed(node, given[0])
-        convert = self._converter(name, given)
-        if convert is None or schema.name.partition("::")[0] != "aten":
+        convert = self._converter(name, given) if schema.name.startswith("aten::") else FOREIGN.get(schema.name)
+        if convert is None:
             self._miss(node)
             return POISON
         places, keywords = bound(schema, given, named)

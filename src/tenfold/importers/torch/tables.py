@@ -33,6 +33,10 @@ COMPLEX: Mapping[str, Callable[..., Any]] = {
 }
 
 
+FOREIGN: Mapping[str, Callable[..., Any]] = {"transformers::grouped_mm_fallback": nn.grouped}
+"""Operators that other libraries register, by their full name."""
+
+
 def find(table: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any] | None:
     """The converter of an operator's overload ("add.Tensor"); None if there is none."""
     return table.get(name) or table.get(name.partition(".")[0])
