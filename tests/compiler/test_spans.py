@@ -13,6 +13,7 @@ from tenfold.codegen.region import Region
 from tenfold.compiler import cover
 from tenfold.compiler.frame import in_sections
 from tenfold.compiler.memory import Buffer, order, solve, stacking
+from tenfold.errors import InputError
 from tenfold.ir import dim
 from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
@@ -145,6 +146,24 @@ GRAPHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         }""",
         [{"x": sparse(4, n), "k": np.array(k)} for n, k in ((5, 3), (50, 0), (700, 11))],
     ),
+    "sizes that a tensor holds": (
+        """graph (%x: f32[N, 2], %k: f32[2]) where N in 1.., "t[0]" in .., "t[1]" in .. {
+          %y = Deferred<body=graph "tile" (%a: f32[N, 2], %b: i64[2] = ("t[0]", "t[1]")) {
+              return Tile<repeats=("t[0]", "t[1]")>(%a)
+            }>(Exp(%x), Cast<to=i64>(%k))
+          return Neg(%y), Reduce<kind='sum', axes=(0,), keepdims=true>(%y)
+        }""",
+        [{"x": sparse(n, n, 2), "k": np.array(k, np.float32)} for n, k in ((1, (2, 3)), (5, (1, 1)), (3, (40, 2)))],
+    ),
+    "chosen slices": (
+        """graph (%x: f32[N, M, 3], %c: bool[K], %w: i32[N]) {
+          return Compress<axis=1>(%x, %c), Compress<axis=0>(%x, Greater(%w, i32{0})), NonZero(%w), NonZero(%x)
+        }""",
+        [
+            {"x": sparse(n, n, m, 3), "c": sparse(k, k) > 0, "w": np.arange(n, dtype=np.int32) - 1}
+            for n, m, k in ((1, 1, 1), (2, 5, 4), (7, 3, 9), (3, 200, 200))
+        ],
+    ),
     "the best boxes": (
         """graph (%boxes: f32[1, B, 4], %scores: f32[1, 2, B]) {
           %chosen = NonMaxSuppression(%boxes, %scores, i64{3}, f32{0.5}, f32{0.1})
@@ -235,6 +254,26 @@ def test_sizes_vary_from_call_to_call(bench: Bench) -> None:
     for seed in range(40):
         inputs = {"x": sparse(seed, 1 + seed % 7), "w": weights}
         same(context.run(inputs), Interpreter().run(graph, inputs))
+
+
+def test_sizes_that_do_not_fit_are_refused_in_mid_call(bench: Bench) -> None:
+    """Kernels never run on operands of sizes that disagree."""
+    graph = graph_of(
+        """graph (%x: f32[N], %y: f32[M]) where N in 1.., M in 1.., _0 in data, _1 in data {
+          %a = NonZero(%x) : i64[1, _0]
+          %b = NonZero(%y) : i64[1, _1]
+          %p = MatMul(Cast<to=f32>(%a), Reshape<shape=(_1, 1)>(Cast<to=f32>(%b)))
+          return %p, Reshape<shape=(2, 3)>(%a)
+        }"""
+    )
+    engine = bench.engine(graph)
+    six = np.ones(6, np.float32)
+    assert engine(six, six)[0].tolist() == [[55]]
+    with pytest.raises(InputError, match="MatMul"):
+        engine(six, np.ones(7, np.float32))
+    with pytest.raises(InputError, match="reshaped from"):
+        engine(np.ones(7, np.float32), np.ones(7, np.float32))
+    assert engine(six, six)[1].shape == (2, 3)
 
 
 def same(found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler.assemble import CpuBackend, plan_of
 from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
-from tenfold.compiler.conditions import conditions, written
+from tenfold.compiler.conditions import conditions, late_conditions, written
 from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import cover
 from tenfold.compiler.device.binaries import GpuBackend
@@ -122,7 +122,7 @@ def compile_for(
         decompose(graph, backend.kept)
         LOWERED(graph)
         layout = arrange(graph)
-        layout.checks += needed
+        layout.checks += (*needed, *late_conditions(graph))
         said.append(f"{len(graph)} operations")
     with phase("kernels") as said:
         refusals: list[NotFused] = []

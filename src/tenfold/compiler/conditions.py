@@ -51,6 +51,11 @@ def conditions(graph: Graph, guard: Size = 1) -> list[Assumption]:
     return list(found.values())
 
 
+def late_conditions(graph: Graph) -> list[Assumption]:
+    """Those of sizes that only the data decide, of a graph as it is scheduled."""
+    return [one for one in conditions(graph) if unknown.of_sizes((one.formula,))]
+
+
 def written(found: Iterable[Assumption]) -> list[Any]:
     """Conditions as JSON-ready data."""
     return [[str(one.formula), one.message, list(one.source)] for one in found]

@@ -84,7 +84,13 @@ def deferred(op: Deferred, node: Node) -> Value | None:
         given.append(known)
         for a, b in zip(formal.type.entries or (), known.type.entries or (), strict=False):
             learned |= {name: b for name in dim.symbols(a)}
-    (result,) = inline(op.body, given, lambda one: bind(one, learned))
+    result: Value = inline(op.body, given, lambda one: bind(one, learned))[0]
+    read_back = [value.producer for value in given if isinstance(value.op, Known) and value.producer]
+    if result.producer is None or result in given:
+        return None
+    result.producer.after += tuple(read_back)
+    for one in read_back:
+        one.source = node.source
     return result
 
 
