@@ -10,6 +10,7 @@ from collections.abc import Mapping
 OBJECTS = "strings, lists, optional values and maps have no place in the memory that kernels see"
 
 LISTED: Mapping[str, str] = {
+    "CountGrams": "n-grams of a large vocabulary are looked up in a table, not compared with each window",
     "ImageDecoder": "image files are decoded by Pillow",
     "Require": "what it says, if its condition does not hold, is a text of its own",
 }

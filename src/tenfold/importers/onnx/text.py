@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Table
-from tenfold.importers.shorthand import apply, cast, reshaped
+from tenfold.importers.shorthand import apply, cast, filled, part, reshaped
+from tenfold.ir import dim
 from tenfold.ir import dtype as dt
+from tenfold.ir.graph import Value
+from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
 from tenfold.ops import text
-from tenfold.ops.arithmetic import Mul
+from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.constant import Constant
-from tenfold.ops.logic import Greater
+from tenfold.ops.index import Gather
+from tenfold.ops.logic import And, Equal, Greater
+from tenfold.ops.movement import Concat
+from tenfold.ops.reduce import Reduce
 from tenfold.ops.text import Case
 
+MOST_COMPARED = 4096
 CASES: tuple[Case, ...] = ("NONE", "LOWER", "UPPER")
 
 Gram = tuple[str | int, ...]
@@ -60,7 +68,7 @@ def tf_idf(node: Operator) -> Results:
     chosen, columns = tuple(grams[at] for at in kept), max(places, default=-1) + 1
     op = text.CountGrams(chosen, tuple(places[at] for at in kept), columns, node.integer("max_skip_count"))
     x = reshaped(x, (1,)) if x.type.rank == 0 else x
-    counted = apply(op, x if x.type.dtype is dt.string else cast(x, dt.i64))
+    counted = apply(op, x) if x.type.dtype is dt.string else _counted(op, cast(x, dt.i64))
     weights = node.numbers("weights", ())
     if mode == "IDF":
         counted = cast(apply(Greater(), counted, 0), dt.f32)
@@ -69,6 +77,39 @@ def tf_idf(node: Operator) -> Results:
     row = np.ones(columns, np.float32)
     row[list(places)] = weights
     return apply(Mul(), counted, Constant(Tensor(row))())
+
+
+def _counted(op: text.CountGrams, x: Value) -> Value:
+    """The same counts of integers: every window of each row compared with every n-gram, unless these are many."""
+    last = dict(zip(op.grams, op.places, strict=True))
+    if not last or len(last) > MOST_COMPARED or len(set(last.values())) != len(last):
+        return apply(op, x)
+    rows = x if x.type.rank == 2 else reshaped(x, (1, *x.type.shape))
+    lengths = sorted({len(gram) for gram in last})
+    groups = [np.array([gram for gram in last if len(gram) == length], np.int64) for length in lengths]
+    counts = [_windows(rows, grams, op.most_skipped) for grams in groups]
+    empty = filled(0, (rows.type.shape[0], 1), dt.f32)
+    order = [place for length in lengths for gram, place in last.items() if len(gram) == length]
+    source = np.full(op.columns, len(order), np.int64)
+    source[order] = np.arange(len(order))
+    found = apply(Gather(1), Concat(1)(*counts, empty), Constant(Tensor(source))())
+    return reshaped(found, (*x.type.shape[:-1], op.columns))
+
+
+def _windows(rows: Value, grams: Array, most_skipped: int) -> Value:
+    """[B, C] integers to [B, grams]: how often each n-gram stands in a row, its items up to `most_skipped` apart."""
+    length = grams.shape[1]
+    totals = []
+    for apart in range(1, 2 if length == 1 else most_skipped + 2):
+        count = dim.maximum(rows.type.shape[1] - (length - 1) * apart, 0)
+        hits: list[Value] = []
+        for item in range(length):
+            start = dim.minimum(item * apart, rows.type.shape[1])
+            column = part(rows, 1, start, count)
+            hits.append(apply(Equal(), reshaped(column, (*column.type.shape, 1)), Constant(Tensor(grams[:, item]))()))
+        whole = cast(reduce(lambda a, b: apply(And(), a, b), hits), dt.f32)
+        totals.append(apply(Reduce("sum", (1,), keepdims=False), whole))
+    return reduce(lambda a, b: apply(Add(), a, b), totals)
 
 
 def _grams(node: Operator) -> list[Gram]:
