@@ -34,6 +34,9 @@ LONGEST = 64
 GREATEST = 1024
 """The greatest prime length that is one product."""
 
+MOST = 1 << 22
+"""The greatest length whose angles are kept as constants."""
+
 Pair = tuple[Value, Value | None]
 """Real and imaginary parts, None for zeros; the transform's axis is the last."""
 
@@ -125,6 +128,8 @@ def _is_smooth(length: Size) -> bool:
     if not isinstance(length, int):
         _, most = dim.bounds(length)
         return most is not None and most <= GREATEST
+    if length > MOST:
+        return False
     while length > GREATEST:
         factor = _factor(length)
         if factor == 1:

@@ -29,6 +29,8 @@ from tenfold.ops.primitive import Pick
 from tenfold.ops.reduce import Reduce
 from tenfold.ops.sampling import DeformConv, RoiAlign
 
+MOST_TABLED = 1 << 20
+"""The most elements of an axis whose places and weights are kept as constants."""
 Tap = tuple[Value, Value | None]
 """Where to read, as i64, and the weight of what is there (None for 1)."""
 
@@ -79,7 +81,8 @@ class Line:
 
     def taps(self) -> Sequence[Tap] | None:
         """What each element of the result reads; None where only the call tells how many elements that is."""
-        if isinstance(self.before, int) and isinstance(self.after, int) and not self.operands:
+        small = isinstance(self.after, int) and self.after <= MOST_TABLED
+        if small and isinstance(self.before, int) and isinstance(self.after, int) and not self.operands:
             places, weights, _ = self.op.taps(self.axis, self.before, self.after)
             columns = [(_constant(places[:, n]), _constant(weights[:, n])) for n in range(places.shape[1])]
             return [(columns[0][0], None)] if self.op.mode == "nearest" else columns

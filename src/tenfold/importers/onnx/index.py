@@ -137,6 +137,8 @@ def slices(node: Operator) -> Results:
     if not len(starts) == len(ends) == len(axes) == len(strides) or 0 in strides:
         raise node.invalid(f"{len(starts)} starts, {len(ends)} ends, {len(axes)} axes, steps {list(strides)}")
     known, by = integers(axes), integers(strides)
+    for step in strides:
+        node.require(dim.logical_not(dim.equal(step, 0)), "a step of it is 0")
     if known is None or by is None:
         return _sliced(node, x, (placed(axes, given, (0,) * x.type.rank) for given in (starts, ends, strides)))
     steps_of = dict(zip(known, by, strict=True))

@@ -34,7 +34,7 @@ from tenfold.ops.activation import Clip
 from tenfold.ops.arithmetic import Add, Ceil, Div, Mul, Sub
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.elementwise import broadcast_shapes
-from tenfold.ops.logic import Cast, Where
+from tenfold.ops.logic import Cast, IsNan, Where
 
 
 def identity(node: Operator) -> Results:
@@ -274,12 +274,15 @@ def arange(node: Operator) -> Results:
     start, limit, step = (node.input(index) for index in range(3))
     known = [followed(one) for one in (start, limit, step)]
     first, last, by = ((one[0] if one and len(one) == 1 else None) for one in known)
-    if first is not None and last is not None and isinstance(by, int) and by != 0:
+    if by is not None:
+        node.require(dim.logical_not(dim.equal(by, 0)), "its step is 0")
+    if first is not None and last is not None and isinstance(by, int):
         count = dim.maximum(dim.ceildiv(last - first, by) if by > 0 else dim.ceildiv(first - last, -by), 0)
         result: Value = Iota(first, by, count, start.type.dtype)()
         return result
     real = [cast(one, dt.f64) for one in (start, limit, step)]
-    turns = apply(Clip(), Ceil()(apply(Div(), apply(Sub(), real[1], real[0]), real[2])), 0, 2.0**62)
+    turns = apply(Ceil(), apply(Div(), apply(Sub(), real[1], real[0]), real[2]))
+    turns = Where()(IsNan()(turns), number(-1.0, turns), apply(Clip(), turns, 0, 2.0**62))
     found = constant(turns)
     if found is not None:
         return _counted_on(start, step, int(found.item()))
