@@ -83,6 +83,9 @@ def attempt(task: tuple[str, Path]) -> Outcome:
             reason = disagreement(case, engine)
     except Exception as error:
         reason = f"run: {type(error).__name__}: {first_line(error)}"
+    unlisted = unlisted_kinds(engine)
+    if not reason and unlisted:
+        reason = f"on the host, and not on the list of what may be: {', '.join(unlisted)}"
     tier = "host" if host else "native"
     return Outcome("failed" if reason else "passed", tier, reason or "", time.perf_counter() - start, host)
 
@@ -105,6 +108,12 @@ def host_kinds(engine: tenfold.Engine) -> tuple[str, ...]:
     kinds = Counter(region["kind"] for region in regions if region["tier"] == "host")
     steps = engine.report.get("host_steps", 0)
     return tuple(sorted(kinds)) or (("unnamed",) if steps else ())
+
+
+def unlisted_kinds(engine: tenfold.Engine) -> tuple[str, ...]:
+    """The operations that run on the host and are not on the list of those that may (`tenfold.codegen.hosted`)."""
+    regions = engine.report.get("regions", ())
+    return tuple(sorted({one["kind"] for one in regions if one["tier"] == "host" and not one["reason"]}))
 
 
 def disagreement(case: Case, engine: tenfold.Engine) -> str | None:
