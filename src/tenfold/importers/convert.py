@@ -23,13 +23,13 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from tenfold.errors import ModelError, UnsupportedError
+from tenfold.errors import LimitError, ModelError, UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
-from tenfold.ir.type import ENTRIES_LIMIT, Type
+from tenfold.ir.type import ENTRIES_LIMIT, MOST_AXES, Type
 from tenfold.ops.constant import Constant, Fill, Sizes
 
 T = TypeVar("T")
@@ -153,6 +153,8 @@ class Operator:
     def axes(self, index: int, rank: int) -> tuple[Size, ...] | None:
         """The axes that input `index` names in a tensor of that rank, as formulas counted from the start."""
         found = self.contents(index)
+        if found is not None and len(found) > MOST_AXES:
+            raise LimitError(f"{len(found)} axes, and {MOST_AXES} are the most", operator=self.label)
         return None if found is None else tuple(self.place(axis, rank) for axis in found)
 
     def place(self, axis: Size, rank: int) -> Size:

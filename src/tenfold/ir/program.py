@@ -94,11 +94,11 @@ class Program:
         results = [compiler.size(formula) for formula in formulas]
         return Program(np.array(compiler.rows, dtype=np.int64), len(symbols), results)
 
-    def run(self, values: Sequence[int], end: int | None = None) -> list[int]:
+    def run(self, values: Sequence[int], end: int | None = None, *, lenient: bool = False) -> list[int]:
         """Every slot, for these values of the symbols; or only those before `end`, the others stay 0 or constant.
 
         What a select does not choose need not exist, and is 0 where it doesn't. Raises InputError if a result needs
-        a division by zero, or sizes that do not broadcast.
+        a division by zero, or sizes that do not broadcast; such a result is 0 if that is `lenient`.
         """
         if len(values) != self.symbols:
             raise InputError(f"{self.symbols} symbols take as many values, not {len(values)}")
@@ -109,7 +109,7 @@ class Program:
             for slot, function, operands in steps[:last] if end is not None else steps:
                 slots[slot] = function(*operands(slots))
         except (ZeroDivisionError, InputError):
-            return self._run_carefully([*map(int, values), *constants], len(slots) if end is None else end)
+            return self._run_carefully([*map(int, values), *constants], len(slots) if end is None else end, lenient)
         return slots
 
     def resume(self, slots: list[int], begin: int, end: int) -> list[int]:
@@ -147,7 +147,7 @@ class Program:
             if row[0] in _FUNCTIONS
         ]
 
-    def _run_carefully(self, slots: list[int], end: int) -> list[int]:
+    def _run_carefully(self, slots: list[int], end: int, lenient: bool = False) -> list[int]:
         """As `run`, but a failure counts only if a result needs it."""
         failed: dict[int, str] = {}
         for slot, row in enumerate(self.rows.tolist(), self.symbols):
@@ -164,7 +164,7 @@ class Program:
             if wrong:
                 failed[slot] = wrong
         for slot in (one for one in self.results if one < end):
-            if slot in failed:
+            if slot in failed and not lenient:
                 raise InputError(failed[slot], remedy="give inputs whose sizes the model can take")
         return slots
 

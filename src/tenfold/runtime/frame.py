@@ -104,7 +104,12 @@ class Frames:
                     argument=spec.name,
                     remedy="reshape the array",
                 )
-        values = plan.program.run([self._value(symbol, arrays) for symbol in plan.symbols], plan.sections[0])
+        symbols = [self._value(symbol, arrays) for symbol in plan.symbols]
+        try:
+            values = plan.program.run(symbols, plan.sections[0])
+        except InputError:
+            self._check(arrays, plan.program.run(symbols, plan.sections[0], lenient=True))
+            raise
         self._check(arrays, values)
         outputs = tuple(self._output(number, values) for number in range(len(plan.outputs)))
         results = [
