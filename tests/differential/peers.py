@@ -30,7 +30,7 @@ INTEGERS = (-2, -1, 0, 1, 2, 3, 4)
 TOLERANCE, HALF_TOLERANCE = (2e-3, 2e-5), (1e-2, 4e-3)
 """Relative to each number, and to the largest one."""
 LEAST_AND_MOST = {"qk_matmul_output_mode": (0, 3), "min_gram_length": (1, 3), "max_gram_length": (1, 3)}
-LEAST_AND_MOST |= {"sampling_ratio": (0, 3), "left_window_size": (-1, 4)}
+LEAST_AND_MOST |= {"sampling_ratio": (0, 3), "left_window_size": (-1, 4), "sorted": (1, 1)}
 """What attributes may be, where not every integer means something."""
 PLAIN = {"Attention", "BatchNormalization", "Col2Im", "DeformConv", "DFT", "FlexAttention", "GridSample", "GRU", "LSTM"}
 PLAIN |= {"Resize", "RNN", "RoiAlign", "STFT", "TreeEnsemble"}

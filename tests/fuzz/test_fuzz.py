@@ -1,0 +1,34 @@
+"""The first mutants of `python -m tests.fuzz`, and every one that ever failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.targets import TARGETS, kept, packed
+
+ROOT = Path(__file__).parents[2]
+COUNTS = {"onnx": 1000, "engine": 1000, "builder": 1000}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_mutants(target: str) -> None:
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    command = (sys.executable, "-m", "tests.fuzz", target, "--count", str(COUNTS[target]), "--json")
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | paths, capture_output=True, text=True, timeout=600)
+    assert ended.stdout, ended.stderr
+    found = json.loads(ended.stdout)[target]
+    assert not found["failures"]
+    assert sum(found["outcomes"].values()) >= COUNTS[target]
+
+
+def test_mutants_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "failed.txt"
+    path.write_text(packed("onnx", b"\x08\x01") + "\n" + packed("engine", bytes(99)) + "\n")
+    assert [(target, data) for target, _, data in kept(path)] == [("onnx", b"\x08\x01"), ("engine", bytes(99))]
+    assert all(target in TARGETS for target, _, _ in kept())
