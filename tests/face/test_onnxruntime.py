@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime as theirs
 import pytest
 from onnx import ModelProto
+from onnx.parser import parse_model
 
 import tenfold.onnxruntime as ours
 from tests.face import models, names
@@ -341,3 +342,25 @@ except InvalidArgument as error:
 """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.split(maxsplit=1) == ["tenfold.onnxruntime.session", "(2, 4)\n"]
+
+
+OBJECTS = """<ir_version: 10, opset_import: ["" : 20]>
+objects (seq(float[K]) rows, string[N] words, float[N] x) => (float[M] one, string[N] twice, int64[1, P] places) {
+    at = Constant <value_int = 1> ()
+    one = SequenceAt (rows, at)
+    twice = StringConcat (words, words)
+    places = NonZero (x)
+}"""
+
+
+def test_strings_and_sequences() -> None:
+    model = parse_model(OBJECTS).SerializeToString()
+    mine, other = ours.InferenceSession(model), theirs.InferenceSession(model)
+    assert [one.type for one in mine.get_inputs()] == [one.type for one in other.get_inputs()]
+    assert [one.type for one in mine.get_outputs()] == [one.type for one in other.get_outputs()]
+    rows = [np.ones(2, np.float32), np.arange(3, dtype=np.float32)]
+    feed = {"rows": rows, "words": np.array(["a", "bc"]), "x": np.array([0, 2], np.float32)}
+    for found, expected in zip(mine.run(None, feed), other.run(None, feed), strict=True):
+        assert found.shape == expected.shape and found.tolist() == expected.tolist()
+    with pytest.raises(ours.capi.onnxruntime_pybind11_state.InvalidArgument):
+        mine.run(None, feed | {"rows": np.ones(2, np.float32)})

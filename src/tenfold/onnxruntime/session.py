@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -274,19 +275,24 @@ def _check_providers(providers: Sequence[str | tuple[str, Mapping[str, Any]]]) -
             )
 
 
+_UNKNOWN = re.compile(r"_\d+")
+
+
 def _argument(spec: Spec) -> NodeArg:
     return NodeArg(spec.name, type_name(spec.dtype), [_size(size) for size in spec.shape])
 
 
 def _size(size: int | str) -> int | str | None:
-    """Sizes without a name of the model's own ("image.2"), and computed ones, are None."""
-    return size if isinstance(size, int) or size.isidentifier() else None
+    """Sizes without a name of the model's own ("image.2", "_0"), and computed ones, are None."""
+    return size if isinstance(size, int) or (size.isidentifier() and not _UNKNOWN.fullmatch(size)) else None
 
 
 def _array(spec: Spec, given: Any) -> Any:
     """The array of an argument; lists take the declared dtype, as onnxruntime lets them."""
     if isinstance(given, OrtValue):
         return given.numpy()
+    if spec.dtype.is_object:
+        return given
     if isinstance(given, list | tuple):
         return np.asarray(given, spec.dtype.numpy)
     if isinstance(given, np.ndarray) and given.dtype != spec.dtype.numpy:

@@ -46,11 +46,15 @@ _NAMES: dict[DType, tuple[str, int]] = {
     dt.u2: ("uint2", 25),
     dt.i2: ("int2", 26),
 }
+_HOLDERS = {"seq": "seq(", "opt": "optional(", "textmap": "map(string,", "intmap": "map(int64,"}
 _NUMBERED = {number: dtype for dtype, (_, number) in _NAMES.items()}
 
 
 def type_name(dtype: DType) -> str:
-    """What onnxruntime calls a tensor of that element type: "tensor(float)"."""
+    """What onnxruntime calls a value of that element type: "tensor(float)", "seq(tensor(float))"."""
+    if dtype.element is not None:
+        kind = dtype.name.partition("<")[0]
+        return f"{_HOLDERS[kind]}{type_name(dtype.element.dtype)})"
     return f"tensor({_NAMES[dtype][0]})"
 
 
