@@ -24,7 +24,7 @@ from tenfold.codegen.cpu.image import Image
 from tenfold.codegen.region import THREADS
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Refusal, Stage, Workspace
 from tenfold.compiler.stopwatch import LENGTH, WORKSPACE, copies_of
-from tenfold.compiler.typical import USUAL
+from tenfold.compiler.typical import USUAL, guessed
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.dtype import Kind
@@ -62,9 +62,7 @@ class Point:
         """The number that a size is."""
         if isinstance(size, int):
             return size
-        known = (one.symbol for one in dim.declared(size))
-        names = {symbol.name: symbol.nearest(USUAL) for symbol in known if symbol}
-        return dim.evaluate(size, names | self._names)
+        return guessed(size, self._names)
 
 
 class Sheet:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
+from tenfold.errors import InputError
 from tenfold.ir import dim
-from tenfold.ir.dim import Size
+from tenfold.ir.dim import Dim, Size
 
 USUAL = 64
 
@@ -15,5 +17,14 @@ def typical(size: Size) -> int:
     """The size where every symbol takes a usual value within its bounds."""
     if isinstance(size, int):
         return size
+    return guessed(size, {})
+
+
+def guessed(size: Dim, names: Mapping[str, int]) -> int:
+    """The size where the symbols take these numbers, the others usual ones; USUAL if no call has such numbers."""
     known = (one.symbol for one in dim.declared(size))
-    return dim.evaluate(size, {symbol.name: symbol.nearest(USUAL) for symbol in known if symbol})
+    usual = {symbol.name: symbol.nearest(USUAL) for symbol in known if symbol}
+    try:
+        return dim.evaluate(size, {**usual, **names})
+    except InputError:
+        return USUAL
