@@ -9,11 +9,8 @@ import onnx
 from tenfold.importers.convert import choose
 from tenfold.importers.onnx import TABLE
 
-NOT_CONVERTED: dict[tuple[str, str], str] = {
-    ("ai.onnx.ml", "CastMap"): "maps are no values of ours",
-    ("ai.onnx.ml", "DictVectorizer"): "maps are no values of ours",
-    ("ai.onnx.ml", "ZipMap"): "maps are no values of ours",
-}
+NOT_CONVERTED: dict[tuple[str, str], str] = {}
+"""By domain and name, each with the reason."""
 
 
 def _is_function(schema: Any) -> bool:
