@@ -87,9 +87,9 @@ def axis_of(axis: int, rank: int) -> int:
 ENDLESS = 2**31 - 1
 
 
-def span(size: Size, start: Size, end: Size, step: int) -> tuple[Size, Size]:
-    """First position and count of Python's slice start:end:step of an axis of that size."""
-    if step > 0:
+def span(size: Size, start: Size, end: Size, step: Size) -> tuple[Size, Size]:
+    """First position and count of Python's slice start:end:step of an axis of that size; the step's sign is known."""
+    if dim.known_positive(step):
         first = 0 if start == 0 else _clamped(size, start, 0, size)
         last = size if isinstance(end, int) and end >= ENDLESS else _clamped(size, end, 0, size)
         count = dim.ceildiv(last - first, step)

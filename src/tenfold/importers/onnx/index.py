@@ -12,7 +12,7 @@ from tenfold.importers.follow import followed
 from tenfold.importers.onnx.axes import integers, placed
 from tenfold.importers.onnx.cache import laid_over
 from tenfold.importers.onnx.tensor import element_type
-from tenfold.importers.shorthand import apply, cast, filled, number, part, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, filled, number, part, reshaped, span, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -24,8 +24,6 @@ from tenfold.ops.constant import Constant, Iota
 from tenfold.ops.index import Reduction
 from tenfold.ops.logic import Equal, GreaterOrEqual, Less, LessOrEqual, Where
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
-
-ENDLESS = 2**31 - 1
 
 
 def gather(node: Operator) -> Results:
@@ -162,23 +160,6 @@ def _sliced(node: Operator, x: Value, rows: Iterable[tuple[Size, ...]]) -> Value
             first, count, by = (dim.select(whole, a, b) for a, b in zip((0, size, 1), (*pairs, step), strict=True))
             x = index.Gather(axis)(x, Iota(first, by, count)())
     return x
-
-
-def span(size: Size, start: Size, end: Size, step: Size) -> tuple[Size, Size]:
-    """First position and count of Python's slice start:end:step of an axis of that size; the step's sign is known."""
-    if dim.known_positive(step):
-        first = 0 if start == 0 else _clamped(size, start, 0, size)
-        last = size if isinstance(end, int) and end >= ENDLESS else _clamped(size, end, 0, size)
-        count = dim.ceildiv(last - first, step)
-        return first, count if first == 0 and last is size else dim.maximum(count, 0)
-    first = _clamped(size, start, 0, size - 1)
-    last = -1 if isinstance(end, int) and end <= -ENDLESS else _clamped(size, end, -1, size - 1)
-    return first, dim.maximum(dim.ceildiv(first - last, -step), 0)
-
-
-def _clamped(size: Size, position: Size, low: int, high: Size) -> Size:
-    from_end, from_start = dim.maximum(size + position, low), dim.minimum(position, high)
-    return dim.select(dim.less(position, 0), from_end, from_start)
 
 
 def trilu(node: Operator) -> Results:
