@@ -35,8 +35,9 @@ class Within(Elementwise):
             raise IndexError(f"an index lies outside of an axis of {size.max()} elements")
         return np.where(index < 0, index + size, index)
 
-    def entry(self, index: Size, size: Size) -> Size:
-        return dim.select(dim.less(index, 0), index + size, index)
+    def entry(self, index: Size, size: Size) -> Size | None:
+        inside = dim.known_le(-size, index) and dim.known_le(index + 1, size)
+        return dim.select(dim.less(index, 0), index + size, index) if inside else None
 
 
 class Windows(Op):

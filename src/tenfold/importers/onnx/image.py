@@ -12,7 +12,7 @@ import numpy as np
 
 from tenfold.importers.convert import Operator, Results, Table, constant
 from tenfold.importers.deferred import deferred
-from tenfold.importers.shorthand import apply, cast, filled, measure, part, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, filled, measure, number, part, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -23,6 +23,7 @@ from tenfold.ops.arithmetic import Add, Div, Floor, Maximum, Minimum, Mul, Sub
 from tenfold.ops.constant import Constant, Iota, Sizes
 from tenfold.ops.image import GridSample, ImageDecoder, Resize
 from tenfold.ops.index import Gather
+from tenfold.ops.logic import Greater, Where
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Expand
 
@@ -109,7 +110,8 @@ def _by_scales(node: Operator, op: Resize) -> Results:
         pairs = zip(sizes, factors.ravel(), strict=True)
         return _resampled(node, op, [_times(size, float(factor)) for size, factor in pairs], scales)
     whole = cast(Sizes(tuple(sizes), (len(sizes),))(), dt.f32)
-    found = cast(Floor()(apply(Mul(), whole, asked)), dt.i64)
+    positive = Greater()(asked, number(0.0, asked))
+    found = cast(Where()(positive, Floor()(apply(Mul(), whole, asked)), number(-1.0, asked)), dt.i64)
     inputs = (node.input(0), node.optional(1), scales, found)
     return deferred(
         lambda inner: _resampled(inner, op, inner.contents(3) or (), inner.input(2)),

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from tenfold.errors import LimitError
 from tenfold.importers.convert import (
     Operator,
     Results,
@@ -28,7 +29,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
-from tenfold.ir.type import Type
+from tenfold.ir.type import MOST_AXES, Type
 from tenfold.ops import movement
 from tenfold.ops.activation import Clip
 from tenfold.ops.arithmetic import Add, Ceil, Div, Mul, Sub
@@ -198,6 +199,8 @@ def unsqueeze(node: Operator) -> Results:
     x, named = node.input(0), node.contents(1)
     if named is None:
         raise node.invalid("it needs axes")
+    if len(named) > MOST_AXES:
+        raise LimitError(f"{len(named)} new axes, and {MOST_AXES} are the most")
     axes = tuple(node.place(axis, x.type.rank + len(named)) for axis in named)
     node.require(different(axes), f"axes {list(named)} name one twice")
     return reshaped(x, with_ones(x.type.shape, axes))
