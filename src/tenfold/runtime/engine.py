@@ -16,7 +16,7 @@ from tenfold.errors import EngineError, InputError, LimitError, OptionError, Tar
 from tenfold.ir.op import Op
 from tenfold.runtime import format, open_device
 from tenfold.runtime.bounds import verify as verify_plan
-from tenfold.runtime.context import Context
+from tenfold.runtime.context import Context, Inputs
 from tenfold.runtime.control import with_steps
 from tenfold.runtime.cpu.code import Code
 from tenfold.runtime.cpu.invoke import Executable
@@ -149,14 +149,15 @@ class Engine:
         A PyTorch model takes its own nested arguments, and what comes back is nested as the model's result is.
         Raises InputError for an array that is missing, unknown, given twice, or does not fit.
         """
-        if self._structure:
-            found = self.run(self._structure.arrays(arrays, named))
-            return self._structure.restored(tuple(found.values()))
+        structure = self._structure
+        given: Inputs = structure.arrays(arrays, named) if structure else arrays
         context = self._borrowed()
         try:
-            results = context.call(self._named(arrays, named) if named else arrays)
+            results = context.call(self._named(arrays, named) if named and not structure else given)
         finally:
             self._idle.append(context)
+        if structure:
+            return structure.restored(results)
         return results[0] if len(results) == 1 else tuple(results)
 
     def _named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
