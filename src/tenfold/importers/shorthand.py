@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tenfold.importers.convert import MOST_FOLDED
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
@@ -65,7 +66,8 @@ def part(x: Value, axis: int, start: Size, size: Size) -> Value:
 def filled(value: float | int, shape: Sequence[Size], dtype: DType) -> Value:
     """One number everywhere: a constant where the sizes are known."""
     content = Tensor(np.array(value).astype(dtype.numpy))
-    if all(isinstance(size, int) for size in shape):
+    count = dim.product(shape)
+    if isinstance(count, int) and count <= MOST_FOLDED:
         array = np.full([int(size) for size in shape if isinstance(size, int)], value).astype(dtype.numpy)
         constant: Value = Constant(Tensor(array))()
         return constant

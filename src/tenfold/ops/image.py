@@ -158,7 +158,7 @@ class GridSample(Op):
         """[N, C, *T]; ValueError if the grid does not have one coordinate for each spatial axis."""
         require_float(self.name, x)
         require_float(self.name, grid)
-        if x.rank < 3 or grid.rank != x.rank or differ(grid.shape[-1], x.rank - 2):
+        if x.rank < 3 or grid.rank != x.rank or differ(grid.shape[-1], x.rank - 2) or differ(x.shape[0], grid.shape[0]):
             raise ValueError(f"GridSample of {x} takes a grid of {x.rank - 2} coordinates a place, not {grid}")
         return Type(x.dtype, (*x.shape[:2], *grid.shape[1:-1]))
 

@@ -155,7 +155,7 @@ class CountGrams(Op):
         counts = np.zeros((len(rows), self.columns), np.float32)
         for row, count in zip(rows.tolist(), counts, strict=True):
             for length in lengths:
-                for apart in range(1, 2 if length == 1 else self.most_skipped + 2):
+                for apart in range(1, 2 if length == 1 else min(self.most_skipped, x.shape[-1]) + 2):
                     for start in range(len(row) - (length - 1) * apart):
                         place = table.get(tuple(row[start : start + (length - 1) * apart + 1 : apart]))
                         if place is not None:

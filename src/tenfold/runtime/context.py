@@ -197,7 +197,9 @@ class Context:
             self._native(self._plan.spans[0], frame.arena < BRIEF_ARENA)
         else:
             inputs, results = self._tensors
-            Walk(self._plan, self._frames, self._invocation, _Lent(self), inputs, results).run(self.engine.spans)
+            walk = Walk(self._plan, self._frames, self._invocation, _Lent(self), inputs, results)
+            walk.run(self.engine.spans)
+            walk.shaped_results()
 
     def _native(self, span: Span, brief: bool) -> None:
         self._finish(self._invocation.run(brief=brief, start=span.begin))

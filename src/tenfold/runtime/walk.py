@@ -104,6 +104,13 @@ class Walk:
             if self.results[number] is None:
                 self._place_result(number, self.lent.result(number, self.shape(shape)))
 
+    def shaped_results(self) -> None:
+        """At the end: outputs that another value's memory holds get sizes of their own."""
+        shapes = self.plan.shapes[len(self.plan.inputs) :]
+        for number, (array, shape) in enumerate(zip(self.results, shapes, strict=True)):
+            if array is not None and not array.dtype.hasobject and array.shape != (own := self.shape(shape)):
+                self.results[number] = array.reshape(own)
+
     def _place_result(self, number: int, array: Array) -> None:
         self.results[number] = array
         self.bases[self._first_result + number] = array.ctypes.data

@@ -82,7 +82,8 @@ def tf_idf(node: Operator) -> Results:
 def _counted(op: text.CountGrams, x: Value) -> Value:
     """The same counts of integers: every window of each row compared with every n-gram, unless these are many."""
     last = dict(zip(op.grams, op.places, strict=True))
-    if not last or len(last) > MOST_COMPARED or len(set(last.values())) != len(last):
+    many = max(len(last), op.most_skipped) > MOST_COMPARED
+    if not last or many or len(set(last.values())) != len(last):
         return apply(op, x)
     rows = x if x.type.rank == 2 else reshaped(x, (1, *x.type.shape))
     lengths = sorted({len(gram) for gram in last})

@@ -160,7 +160,8 @@ class Walk:
         if converter is None:
             return self._defined(node, domain, version, scope)
         operator = self._operator(node, domain, version, scope, opsets)
-        least, most = input_counts(node.op_type, domain, version) or (0, len(node.input))
+        counts = input_counts(node.op_type, domain, version) or input_counts(node.op_type, domain, LATEST)
+        least, most = counts or (0, len(node.input))
         if not least <= len(node.input) <= most:
             raise operator.invalid(f"it takes {least} to {most} inputs, and {len(node.input)} are given")
         holders = [one.type for one in operator.inputs if one is not None and one.type.dtype.element is not None]
