@@ -44,7 +44,8 @@ def static(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         shape = tuple(dim.substitute(size, sizes) for size in value.type.shape)
         known[value] = made.input(value.name, Type(value.type.dtype, shape))
     for node in graph.nodes:
-        found = bind(node.op, sizes)(*(known[value] for value in node.inputs))
+        op = bind(node.op, sizes).with_graphs(lambda inner: static(inner, sizes))
+        found = op(*(known[value] for value in node.inputs))
         for old, new in zip(node.outputs, found if isinstance(found, tuple) else (found,), strict=True):
             known[old] = new
             new.name = old.name
