@@ -35,7 +35,7 @@ CPU = Pipeline()
 """What is done for CPUs besides: nothing. Storage orders are chosen with the regions, not written into the graph."""
 
 NARROW = {
-    dtype.name: Pipeline(Narrow(dtype), CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
+    dtype.name: Pipeline(Narrow(dtype=dtype), CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
     for dtype in (dt.f16, dt.bf16)
 }
 """What is done for GPUs besides, where 16 bits are asked for."""

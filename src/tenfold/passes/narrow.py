@@ -53,8 +53,8 @@ FOLLOWING = (
 class Narrow(Pass):
     """Contractions and what follows them in `dtype`."""
 
-    dtype: DType = dt.f16
     name: str = "narrow"
+    dtype: DType = dt.f16
 
     def run(self, graph: Graph, steps: Steps) -> None:
         """Rewrite the graph's nodes anew; `steps` counts one edit."""
@@ -100,7 +100,8 @@ class Narrow(Pass):
             return value
         if isinstance(value.op, Constant) and dtype is self.dtype:
             tensor = value.op.tensor
-            narrow = np.clip(tensor.array, *map(float, dtype.limits)).astype(dtype.numpy)
+            low, high = (float(limit) for limit in dtype.limits)
+            narrow = np.clip(tensor.array, low, high).astype(dtype.numpy)
             found: Value = Constant(Tensor(narrow, recipe=Recipe(Cast(dtype), (tensor,), 0)))()
             return found
         cast: Value = Cast(dtype)(value)

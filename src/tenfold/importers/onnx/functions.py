@@ -113,6 +113,10 @@ def takes_holders(kind: str, domain: str, version: int) -> bool:
     return any(one.startswith(("seq(", "optional(", "map(")) for one in allowed)
 
 
+LATEST = 1 << 16
+"""Beyond every version of an operator set."""
+
+
 @cache
 def input_counts(kind: str, domain: str, version: int) -> tuple[int, int] | None:
     """Least and most inputs of an operator as ONNX defines it; None for an operator that it does not define."""

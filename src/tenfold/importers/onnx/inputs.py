@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from onnx import TensorProto, TensorShapeProto, TypeProto, ValueInfoProto
 
@@ -104,7 +105,7 @@ def unknown_name(kind: str, name: str, known: Collection[str], argument: str) ->
     return OptionError(f"the model has no {kind} {name!r}", argument=argument, remedy=hint)
 
 
-def _bounded(name: str, bounds: Bounds | None) -> Size:
+def _bounded(name: str, bounds: Any) -> Size:
     if bounds is None:
         return dim.symbol(name, low=1)
     if isinstance(bounds, int):

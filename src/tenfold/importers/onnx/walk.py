@@ -25,6 +25,7 @@ from tenfold.importers.deferred import deferred
 from tenfold.importers.onnx.external import Folder
 from tenfold.importers.onnx.functions import (
     KNOWN,
+    LATEST,
     FunctionKey,
     changed,
     domain_of,
