@@ -57,7 +57,7 @@ class Resize(Op):
 
     def infer(self, x: Type, *operands: Type) -> Type:
         """x's element type, the stated sizes; ValueError if they are not one an axis."""
-        stated = [(one.size if one.dtype is dt.f32 else 0) for one in operands] or [len(self.scales)]
+        stated = [(one.size if one.dtype is dt.f32 and one.rank == 1 else 0) for one in operands] or [len(self.scales)]
         if len(self.sizes) != x.rank or any(differ(count, x.rank * n) for n, count in enumerate(stated, 1)):
             raise ValueError(f"Resize takes one size and one scale for each axis of {x}")
         return Type(x.dtype, self.sizes)
