@@ -290,7 +290,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "U-Net": lambda: UNet((16, 32, 64)),
     "YOLO head": Yolo,
 }
-LIGHT = {"ResNet", "MobileNetV2", "EfficientNet", "U-Net", "ConvNeXt"}
+LIGHT = {"ResNet", "EfficientNet", "U-Net"}
 
 
 def _of_images(make: Callable[[], nn.Module]) -> Callable[[], tuple[nn.Module, Inputs]]:

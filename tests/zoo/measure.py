@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from torch.utils import _pytree as pytree
 
@@ -71,6 +72,8 @@ def _called(function: Callable[..., Any], inputs: Inputs) -> Any:
 def in_double(module: nn.Module, inputs: Inputs) -> Any:
     """What the module gives when it computes in float64."""
     wide = copy.deepcopy(module).double()
+    if isinstance(wide, transformers.MixtralForCausalLM):
+        wide.set_experts_implementation("eager")  # the grouped product knows no float64
     given = pytree.tree_map(lambda x: x.double() if x.is_floating_point() else x, inputs)
     torch.set_default_dtype(torch.float64)
     try:

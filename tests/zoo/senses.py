@@ -155,7 +155,7 @@ ENTRIES = (
     Entry("SegFormer", vision("Segformer", "ForSemanticSegmentation", **SEGFORMER)),
     Entry("PoolFormer", vision("PoolFormer", hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])),
     Entry("MobileViT", vision("MobileViT", hidden_sizes=[24, 32, 40], neck_hidden_sizes=[8, 16, 24, 32, 40, 64, 64])),
-    Entry("CLIP", _both("CLIP"), light=True),
+    Entry("CLIP", _both("CLIP")),
     Entry("SigLIP", _both("Siglip")),
     Entry("SAM", _sam),
     Entry("DETR", _detr),

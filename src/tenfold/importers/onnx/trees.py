@@ -21,7 +21,7 @@ from tenfold.ops.arithmetic import Add, Div, Mul, Neg, Sub
 from tenfold.ops.constant import scalar
 from tenfold.ops.control import Loop
 from tenfold.ops.index import Gather, GatherElements
-from tenfold.ops.logic import And, Equal, Greater, IsNan, LessOrEqual, Or, Where
+from tenfold.ops.logic import And, BitCast, Equal, Greater, IsNan, LessOrEqual, Or, Where
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Expand
 from tenfold.ops.reduce import ArgReduce, Reduce
@@ -131,14 +131,21 @@ class Forest:
         return at
 
     def level(self, x: Value, at: Value) -> Value:
-        """Every walk one test further."""
-        found: Value = GatherElements(1)(x, apply(Gather(0), constant(np.array(self.feature), dt.i64), at))
-        low = apply(LessOrEqual(), found, apply(Gather(0), constant(np.array(self.split), x.type.dtype), at))
+        """Every walk one test further. What a node says lies side by side: child, child, feature, f32 split."""
+        narrow = x.type.dtype is dt.f32
+        splits = np.array(self.split, x.type.dtype.numpy)
+        sides = [self.high, self.low, self.feature, splits.view(np.int32) if narrow else self.feature]
+        nodes, place = constant(np.stack(sides, 1).ravel(), dt.i32), apply(Mul(), at, len(sides))
+        found: Value = GatherElements(1)(x, apply(Gather(0), nodes, apply(Add(), place, 2)))
+        if narrow:
+            split = apply(BitCast(dt.f32), apply(Gather(0), nodes, apply(Add(), place, 3)))
+        else:
+            split = apply(Gather(0), constant(splits, x.type.dtype), at)
+        low = apply(LessOrEqual(), found, split)
         if any(self.nan_low):
             lost = apply(And(), IsNan()(found), apply(Gather(0), constant(np.array(self.nan_low), dt.boolean), at))
             low = apply(Or(), low, lost)
-        children = constant(np.stack([self.high, self.low], 1).ravel(), dt.i64)
-        return apply(Gather(0), children, apply(Add(), apply(Mul(), at, 2), cast(low, dt.i64)))
+        return cast(apply(Gather(0), nodes, apply(Add(), place, cast(low, dt.i64))), dt.i64)
 
 
 @dataclass(frozen=True)
