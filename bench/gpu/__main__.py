@@ -18,9 +18,13 @@ import numpy as np
 import torch
 
 import tenfold
-from bench.gpu import networks
+from bench.gpu import networks, peers
 
-REPLAYS = 60
+REPLAYS, PROFILED = 60, 12
+KERNELS = (
+    *("tiles", "rows_in_registers", "windows", "flash"),
+    *("persistent", "sliced", "implicit", "pack"),
+)
 
 
 def timed(run: Any) -> float:
@@ -47,16 +51,31 @@ def distance(found: np.ndarray, exact: np.ndarray) -> float:
 
 
 def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
-    """What each launch took, the least of a few runs, with its tactic."""
-    runs = [context.profile(arrays).steps for _ in range(5)]
+    """What each launch of a replayed graph took, the median over replays, with its tactic."""
+    labels = [step.label for step in context.profile(arrays).steps]
+    for _ in range(3):
+        context.call(arrays)
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        for _ in range(PROFILED):
+            context.call(arrays)
+        torch.cuda.synchronize()
+    events = sorted((one for one in profiler.events() if one.name in KERNELS), key=lambda one: one.time_range.start)
+    if len(events) != PROFILED * len(labels):
+        print(f"# {len(events)} events for {PROFILED} calls of {len(labels)} launches", flush=True)
+        return []
+    rows = [events[start :: len(labels)] for start in range(len(labels))]
+    begins = [statistics.median(one.time_range.start - events[call * len(labels)].time_range.start
+                                for call, one in enumerate(row)) for row in rows]  # fmt: skip
     return [
         {
-            "us": min(steps[number].seconds for steps in runs) * 1e6,
-            "kind": step.label.kind,
-            "tactic": step.label.tactic,
-            "source": step.label.source[-1] if step.label.source else "",
+            "us": statistics.median(one.device_time for one in row),
+            "begin": begin,
+            "kind": label.kind,
+            "tactic": label.tactic,
+            "source": label.source[-1] if label.source else "",
         }
-        for number, step in enumerate(runs[0])
+        for label, row, begin in zip(labels, rows, begins, strict=True)
     ]
 
 
@@ -66,6 +85,10 @@ def measure(name: str, batch: int, effort: int) -> dict[str, Any]:
     begin = time.perf_counter()
     engine = tenfold.build(network.model, target="cuda", precision="f16", effort=effort, **network.options)
     built = time.perf_counter() - begin
+    for region in engine.report["regions"]:
+        for tactic, outcome in region.get("candidates", ()):
+            if isinstance(outcome, str) and "results" in outcome:
+                print(f"# {region['kind']} {region['domain']}: {tactic}: {outcome}", flush=True)
     with engine.context() as context:
         host = context.run(network.inputs)
         pairs = zip(host.values(), network.exact(), strict=False)
@@ -88,12 +111,29 @@ def measure(name: str, batch: int, effort: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def beside(name: str, batch: int, compiled: bool) -> dict[str, float | str]:
+    """Milliseconds of the same network in PyTorch."""
+    found: dict[str, float | str] = {}
+    makers = {"eager": peers.eager} | ({"torch.compile": peers.compiled} if compiled else {})
+    for peer, make in makers.items():
+        try:
+            found[peer] = timed(make(name, batch))
+        except Exception as failure:
+            found[peer] = f"{type(failure).__name__}: {failure}"[:300]
+        torch._dynamo.reset()
+        torch.cuda.empty_cache()
+    return found
+
+
 def main() -> None:
     """Measure the rows; write them as they come."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", default="mlp:8,resnet50:1,resnet50:8,resnet50:128")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     parser.add_argument("--effort", type=int, default=1)
+    parser.add_argument("--peers", default="", help="rows that PyTorch runs too: eager in a graph, and compiled")
+    parser.add_argument("--eager", default="", help="rows that PyTorch runs too, eager in a graph alone")
+    parser.add_argument("--top", type=int, default=8)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "gpu.jsonl").open("a") as file:
@@ -104,15 +144,17 @@ def main() -> None:
             except Exception:
                 print(f"{row}: failed\n{traceback.format_exc()[-3000:]}", flush=True)
                 continue
+            if row in (*options.peers.split(","), *options.eager.split(",")):
+                found["peers"] = beside(name, int(batch), row in options.peers.split(","))
             file.write(json.dumps(found) + "\n")
             file.flush()
             print(
                 f"{row:16} {found['ms']:8.3f} ms  error {found['error']:.1e}  build {found['build_s']:5.1f} s  "
                 f"call {found['call_us']:6.1f} us  {found['kernels']} kernels, sum "
-                f"{sum(part['us'] for part in found['parts']) / 1e3:.3f} ms",
+                f"{sum(part['us'] for part in found['parts']) / 1e3:.3f} ms  {found.get('peers', '')}",
                 flush=True,
             )
-            for part in sorted(found["parts"], key=lambda part: -part["us"])[:12]:
+            for part in sorted(found["parts"], key=lambda part: -part["us"])[: options.top]:
                 print(f"    {part['us']:8.1f} us  {part['kind'][:40]:40} {part['tactic']}", flush=True)
 
 

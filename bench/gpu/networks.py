@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.gpu import transformers
+from bench.gpu.exact import exact
 from tests.models import light
 
 Array = np.ndarray
@@ -38,14 +41,19 @@ def image_network(name: str, batch: int) -> Network:
     """One of onnx's light graphs, its weights drawn; all of the batch's answers are checked, one after the other."""
     path = light.load(name)
     ((key, image),) = light.image(path).items()
+    model = onnx.load(path)
+    for one in model.graph.initializer:
+        shape = numpy_helper.to_array(one)
+        if one.data_type == TensorProto.INT64 and shape.ndim == 1 and shape.size == 2 and shape[0] == 1:
+            one.CopyFrom(numpy_helper.from_array(np.array([-1, shape[1]]), one.name))
     images = np.random.default_rng(3).standard_normal((batch, *image.shape[1:]), np.float32)
 
-    def exact() -> Sequence[Array]:
+    def answers() -> Sequence[Array]:
         some = [reference(str(path), [images[n : n + 1]])[0] for n in range(min(batch, 2))]
         rest = [np.zeros((0, *some[0].shape[1:]), np.float32)]
         return [np.concatenate([*some, *rest])]
 
-    return Network(str(path), [images], exact, {"shapes": {key: (batch, *image.shape[1:])}})
+    return Network(model, [images], answers, {"shapes": {key: (batch, *image.shape[1:])}})
 
 
 def perceptron(batch: int) -> Network:
@@ -70,8 +78,34 @@ def perceptron(batch: int) -> Network:
     return Network(model, inputs, lambda: reference(model, inputs))
 
 
+def bert(batch: int, length: int = 128, width: int = 768, layers: int = 12) -> Network:
+    """BERT's shape, without its pooler; some of the batch is checked."""
+    ids = np.random.default_rng(2).integers(0, 30522, (batch, length))
+    some = min(batch, 2)
+    return Network(
+        transformers.bert(batch, length, width, layers),
+        [ids],
+        lambda: exact(transformers.bert(some, length, width, layers), [ids[:some]]),
+    )
+
+
+def vit(batch: int, width: int = 768, layers: int = 12) -> Network:
+    """ViT with patches of 16; some of the batch is checked."""
+    images = np.random.default_rng(2).standard_normal((batch, 3, 224, 224)).astype("f4")
+    some = min(batch, 2)
+    return Network(
+        transformers.vit(batch, width, layers),
+        [images],
+        lambda: exact(transformers.vit(some, width, layers), [images[:some]]),
+    )
+
+
 NETWORKS: dict[str, Callable[[int], Network]] = {
     "mlp": perceptron,
+    "bert": bert,
+    "bert384": lambda batch: bert(batch, 384),
+    "bert-large": lambda batch: bert(batch, 128, 1024, 24),
+    "vit": vit,
     "resnet50": lambda batch: image_network("resnet50", batch),
     "squeezenet": lambda batch: image_network("squeezenet", batch),
     "densenet121": lambda batch: image_network("densenet121", batch),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from tenfold.codegen.strategy import Strategy
 from tenfold.errors import TargetError
@@ -18,6 +19,8 @@ def strategies_for(target: Target, options: Options | None = None) -> Sequence[S
         barred = {"conv.winograd"} if options and options.winograd == "off" else set()
         return [one for one in STRATEGIES if one.name not in barred]
     if target.kind == "cuda":
+        if find_spec("triton") is None:
+            raise TargetError(f"target {target} is built with Triton", remedy="pip install 'tenfold[cuda]'")
         from tenfold.codegen.cuda.strategies import STRATEGIES as FOR_GPUS
 
         return FOR_GPUS

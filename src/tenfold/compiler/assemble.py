@@ -15,10 +15,13 @@ from tenfold.compiler.frame import Slot
 from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.layout import Assumption
 from tenfold.compiler.schedule import Scheduler
+from tenfold.compiler.timings import Timings
+from tenfold.compiler.tune import Tell, tune
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim
-from tenfold.ir.graph import Graph, Value
+from tenfold.ir.graph import Graph, Node, Value
+from tenfold.options import Options
 from tenfold.runtime.plan import Check, Label, Plan, Spec, Symbol
 from tenfold.target import Target
 
@@ -29,8 +32,24 @@ MACHINE = dim.symbols(THREADS) | dim.symbols(PROCESSORS)
 class CpuBackend:
     """CPUs."""
 
-    kept: frozenset[type] = frozenset()
     scheduler = Scheduler
+
+    def keeps(self, node: Node) -> bool:
+        """No composite: all run as parts."""
+        return False
+
+    def tune(
+        self,
+        items: Sequence[Item],
+        inputs: Sequence[Value],
+        target: Target,
+        options: Options,
+        pool: CompilePool,
+        timings: Timings,
+        tell: Tell,
+    ) -> str:
+        """By the cost model, then by this machine's clock if it runs the target's code."""
+        return tune(items, inputs, target, options, pool, timings, tell)
 
     def machine_code(
         self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None

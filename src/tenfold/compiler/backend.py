@@ -9,6 +9,10 @@ from typing import Any, Protocol
 from tenfold.codegen.cpu.pool import CompilePool, Told
 from tenfold.compiler.items import Item
 from tenfold.compiler.schedule import Entries, Scheduler
+from tenfold.compiler.timings import Timings
+from tenfold.compiler.tune import Tell
+from tenfold.ir.graph import Node, Value
+from tenfold.options import Options
 from tenfold.target import Target
 
 
@@ -25,10 +29,26 @@ class MachineCode:
 
 
 class Backend(Protocol):
-    """A kind of machine. `kept` are the composites that its strategies take whole."""
+    """A kind of machine."""
 
-    kept: frozenset[type]
-    scheduler: type[Scheduler]
+    @property
+    def scheduler(self) -> type[Scheduler]:
+        """What writes its steps."""
+
+    def keeps(self, node: Node) -> bool:
+        """Whether its strategies take a composite whole."""
+
+    def tune(
+        self,
+        items: Sequence[Item],
+        inputs: Sequence[Value],
+        target: Target,
+        options: Options,
+        pool: CompilePool,
+        timings: Timings,
+        tell: Tell,
+    ) -> str:
+        """Choose by the timing cache and the clock, where the options ask for it; a few words on what came of it."""
 
     def machine_code(
         self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None

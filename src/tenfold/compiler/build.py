@@ -24,7 +24,6 @@ from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
 from tenfold.compiler.taps import taps_section
 from tenfold.compiler.timings import Timings
-from tenfold.compiler.tune import tune
 from tenfold.compiler.weights import WeightStore
 from tenfold.importers import open_model
 from tenfold.ir.graph import Graph, copy, reserve_names
@@ -119,7 +118,7 @@ def compile_for(
     backend, name = BACKENDS[target.kind], str(target.portable)
     with phase("fuse") as said:
         passes.for_target(target, options)(graph)
-        decompose(graph, backend.kept)
+        decompose(graph, backend.keeps)
         LOWERED(graph)
         layout = arrange(graph)
         layout.checks += (*needed, *late_conditions(graph))
@@ -135,7 +134,7 @@ def compile_for(
         )
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("tune") as said:
-        said.append(tune(items, graph.inputs, target, options, pool, timings, phase.tell))
+        said.append(backend.tune(items, graph.inputs, target, options, pool, timings, phase.tell))
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, weights)
         made = backend.machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))

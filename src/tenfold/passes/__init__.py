@@ -8,6 +8,7 @@ from tenfold.passes.absorb import ABSORB
 from tenfold.passes.algebra import CANONICAL, MERGING
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
+from tenfold.passes.merge import MergeProducts
 from tenfold.passes.movement import MOVEMENT
 from tenfold.passes.narrow import Narrow
 from tenfold.passes.precision import Widen
@@ -34,11 +35,12 @@ PORTABLE = Pipeline(
 CPU = Pipeline()
 """What is done for CPUs besides: nothing. Storage orders are chosen with the regions, not written into the graph."""
 
-NARROW = {
-    dtype.name: Pipeline(Narrow(dtype=dtype), CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
-    for dtype in (dt.f16, dt.bf16)
-}
-"""What is done for GPUs besides, where 16 bits are asked for."""
+TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
+CUDA = Pipeline(MergeProducts()) + TIDY
+"""What is done for NVIDIA GPUs besides: fewer, larger products."""
+
+NARROW = {dtype.name: CUDA + Pipeline(Narrow(dtype=dtype)) + TIDY for dtype in (dt.f16, dt.bf16)}
+"""The same, where 16 bits are asked for."""
 
 
 def for_precision(options: Options) -> Pipeline:
@@ -48,4 +50,4 @@ def for_precision(options: Options) -> Pipeline:
 
 def for_target(target: Target, options: Options) -> Pipeline:
     """The passes that follow PORTABLE for a target."""
-    return CPU if target.kind == "cpu" else NARROW.get(options.precision, Pipeline())
+    return CPU if target.kind == "cpu" else NARROW.get(options.precision, CUDA)

@@ -100,7 +100,7 @@ class Narrow(Pass):
             return value
         if isinstance(value.op, Constant) and dtype is self.dtype:
             tensor = value.op.tensor
-            low, high = (float(limit) for limit in dtype.limits)
+            low, high = map(float, dtype.limits)
             narrow = np.clip(tensor.array, low, high).astype(dtype.numpy)
             found: Value = Constant(Tensor(narrow, recipe=Recipe(Cast(dtype), (tensor,), 0)))()
             return found

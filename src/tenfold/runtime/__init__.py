@@ -17,7 +17,6 @@ def open_device() -> Device:
     try:
         from tenfold.runtime.cuda.device import Device
     except ModuleNotFoundError as error:
-        raise TargetError(
-            f"engines run on GPUs through cuda-bindings: {error}", remedy="pip install 'tenfold[cuda]'"
-        ) from error
+        reason = f"engines run on GPUs through cuda-bindings: {error}"
+        raise TargetError(reason, remedy="pip install 'tenfold[cuda]'") from error
     return Device()

@@ -16,6 +16,7 @@ from tenfold import runtime
 from tenfold import target as targets
 from tenfold.codegen.cuda import pool
 from tenfold.codegen.cuda.program import Binary, Parameter, Program, TensorMap, Word, words
+from tenfold.compiler.device import stopwatch
 from tenfold.runtime import engine
 from tests.codegen.cuda.interpreting import Buffer, TensorDescriptor
 
@@ -65,7 +66,7 @@ class FakeDriver:
     def __init__(self) -> None:
         self.held: dict[int, Any] = {}
         self.things = 0
-        self.replays = self.changes = 0
+        self.replays = self.changes = self.ticks = 0
         self._maps: dict[int, tuple[Any, ...]] = {}
         self._capturing: FakeGraph | None = None
 
@@ -126,7 +127,8 @@ class FakeDriver:
         pass
 
     def seconds(self, start: Any, end: Any) -> float:
-        return 1e-6
+        self.ticks += 1
+        return 1e-6 / self.ticks
 
     def load(self, code: bytes) -> bytes:
         self.things += 1
@@ -149,9 +151,8 @@ class FakeDriver:
             run()
 
     def _bound(self, program: Program, blocks: int, parameters: int) -> Callable[[], None]:
-        count = sum(
-            5 if word.type.startswith("tensordesc") else 1 for _, one in program.parameters for word in words(one)
-        )
+        given = [word for _, one in program.parameters for word in words(one)]
+        count = sum(3 + 2 * word.type.count(",") if word.type.startswith("tensordesc") else 1 for word in given)
         addresses = iter((ctypes.c_uint64 * count).from_address(parameters)[:])
 
         def value(word: Word) -> Any:
@@ -207,5 +208,6 @@ def emulate(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     monkeypatch.setattr(targets, "machine_gpu", lambda: 90)
     monkeypatch.setattr(runtime, "open_device", lambda: device)
     monkeypatch.setattr(engine, "open_device", lambda: device)
+    monkeypatch.setattr(stopwatch, "open_device", lambda: device)
     monkeypatch.setattr(pool.GpuPool, "compile", lambda self, programs, tell=None: compiled(programs))
     return driver

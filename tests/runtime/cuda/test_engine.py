@@ -7,6 +7,7 @@ import pytest
 
 import tenfold
 from tenfold import ops
+from tenfold.compiler.device import stopwatch, tune
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph
@@ -38,7 +39,7 @@ def perceptron() -> Graph:
 
 def test_a_perceptron_at_several_sizes(driver: FakeDriver) -> None:
     graph = perceptron()
-    engine = tenfold.build(graph, target="cuda:sm_90", cache=False)
+    engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0)
     assert all(region["tier"] == "kernel" for region in engine.report["regions"])
     with engine.context() as context:
         for n in (3, 1, 3, 3):
@@ -48,3 +49,14 @@ def test_a_perceptron_at_several_sizes(driver: FakeDriver) -> None:
         steps = context.profile({"x": x}).steps
         assert len(steps) == 2 and steps[0].name
     assert driver.replays == 4
+
+
+def test_candidates_are_timed_where_there_is_a_gpu(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tune.CANDIDATES, 1, 2)
+    for name, value in (("_COPIES", (1, 1)), ("_ROUNDS", 1), ("_REPLAYS", 1)):
+        monkeypatch.setattr(stopwatch, name, value)
+    engine = tenfold.build(perceptron(), target="cuda", cache=False, effort=1)
+    assert engine.target == "cuda:sm_90" and driver.live == 0
+    x = RNG.standard_normal((2, 24)).astype(np.float32)
+    (wanted,) = Interpreter({"n": 2}).call(perceptron(), [x])
+    assert engine(x).shape == wanted.shape

@@ -9,14 +9,17 @@ import pytest
 
 import tenfold
 from tenfold import ops
+from tenfold.codegen.region import Region
+from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.interpret import Interpreter
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
+from tenfold.target import Target
 from tests.runtime.cuda.emulated import FakeDriver, emulate
 
-from tenfold.codegen.cuda import strategies  # isort: skip
+from tenfold.codegen.cuda import contraction, strategies  # isort: skip
 
 RNG = np.random.default_rng(11)
 
@@ -41,7 +44,7 @@ def held(
     made = make(*inputs)
     outputs = made if isinstance(made, tuple) else (made,)
     graph.set_outputs(outputs, [f"y{number}" for number in range(len(outputs))])
-    engine = tenfold.build(graph, target="cuda:sm_90", cache=False)
+    engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0)
     assert [region["tier"] for region in engine.report["regions"]].count("host") == hosted, engine.report["regions"]
     arrays = [RNG.standard_normal(shape).astype(dtype.numpy) for shape in shapes]
     wanted = Interpreter({}).call(graph, arrays)
@@ -109,6 +112,28 @@ def test_other_tactics(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, whic
     held([(1, 32, 6, 7)], lambda x: conv(ops.Relu()(bias(conv(x, 48, pad=1))), 40, k=1))
 
 
+WAYS: dict[str, tuple[tuple[int, ...], Callable[[Value], Value]]] = {
+    "spanned": ((2, 3, 19, 14), lambda x: ops.Relu()(bias(conv(x, 24, k=7, stride=2, pad=3)))),
+    "implicit": ((1, 24, 7, 9), lambda x: ops.Relu()(bias(conv(x, 40, pad=1, stride=2)))),
+    "sliced": ((2, 24, 5, 3), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
+    "persistent": ((2, 24, 5, 7), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
+}
+
+
+@pytest.mark.parametrize("which", [0, -1])
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, way: str, which: int) -> None:
+    strategy = contraction.STRATEGY._strategies[way]
+
+    def only(self: object, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        found = strategy.tactics(region, target)
+        return found if isinstance(found, Refusal) else [found[which]]
+
+    monkeypatch.setattr(contraction.Contraction, "tactics", only)
+    shape, make = WAYS[way]
+    held([shape], make)
+
+
 POOLS: dict[str, Callable[[Value], Value]] = {
     "max": lambda x: ops.Pool("max", (3, 3), (2, 2), (1, 1), (1, 1), (1, 1))(x),
     "average": lambda x: ops.Pool("average", (2, 2), (2, 2), (1, 1), (0, 0), (0, 0))(x),
@@ -124,3 +149,44 @@ def test_pools(driver: FakeDriver, name: str) -> None:
 def test_products_in_stacks(driver: FakeDriver) -> None:
     held([(2, 3, 20, 24), (2, 3, 24, 17)], lambda a, b: ops.MatMul()(a, b))
     held([(2, 3, 20, 24)], lambda a: ops.MatMul()(ops.Transpose((0, 2, 1, 3))(a), weight(24, 16)))
+
+
+def attention(dtype: dt.DType, *mask: Value, heads: int = 4, shared: int = 2, t: int = 37, **options: object) -> None:
+    shapes = [(2, heads, 21, 24), (2, shared, t, 24), (2, shared, t, 24)]
+    tolerance = 4e-3 if dtype is dt.f16 else 1e-5
+    held(shapes, lambda q, k, v: ops.Attention(0.2, **options)(q, k, v, *mask), dtype, tolerance)  # type: ignore[arg-type]
+
+
+def test_attention(driver: FakeDriver) -> None:
+    attention(dt.f16)
+
+
+def test_causal_attention(driver: FakeDriver) -> None:
+    attention(dt.f16, causal=True, offset=3)
+
+
+def test_attention_with_an_added_mask(driver: FakeDriver) -> None:
+    attention(dt.f16, weight(2, 1, 1, 37))
+    attention(dt.f32, weight(4, 21, 37, dtype=dt.f32), softcap=2.0)
+
+
+def test_attention_where_some_see_nothing(driver: FakeDriver) -> None:
+    seen = np.tril(np.ones((21, 37), np.bool_), -3)
+    attention(dt.f16, ops.Constant(Tensor(seen))())
+
+
+def test_a_block_of_a_transformer(driver: FakeDriver) -> None:
+    """Queries, keys and values from one product, heads apart; the product after it reads the heads joined."""
+
+    def block(x: Value) -> Value:
+        joined = ops.MatMul()(x, weight(32, 96))
+        q, k, v = (
+            ops.Transpose((0, 2, 1, 3))(ops.Reshape((1, 19, 4, 8))(one)) for one in ops.Split(2, (32, 32, 32))(joined)
+        )
+        seen = ops.Reshape((1, 19, 32))(ops.Transpose((0, 2, 1, 3))(ops.Attention(0.35)(q, k, v)))
+        mixed = ops.Add()(ops.Add()(ops.MatMul()(seen, weight(32, 32)), weight(32)), x)
+        value: Value = ops.LayerNorm(2, 1e-5)(mixed, weight(32), weight(32))
+        return value
+
+    engine = held([(1, 19, 32)], block)
+    assert len(engine.report["regions"]) == 4

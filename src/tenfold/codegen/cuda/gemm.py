@@ -180,7 +180,7 @@ def _stacked(a: Operand, b: Operand, region: Anchored) -> Problem:
         flat = _as_rows(a, spread[0].shape, spread[0].strides)
         if flat is not None:
             return Problem(flat, replace(b, shape=b.shape[-2:], strides=b.strides[-2:]), place)
-    return Problem(*spread, place)
+    return Problem(spread[0], spread[1], place)
 
 
 def _as_rows(one: Operand, shape: Sequence[Size], strides: Sequence[Size]) -> Operand | None:
@@ -258,8 +258,11 @@ class Persistent:
         refused = _by_copy(problem)
         if refused:
             return refused
-        found = [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize)]
-        return sorted(found, key=lambda one: _guess(one, problem, arch))
+        return [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize)]
+
+    def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
+        """Nanoseconds, about."""
+        return guess(region, tactic, target)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of at most a block a multiprocessor."""
@@ -316,8 +319,10 @@ def _shapes(name: str) -> list[Tactic]:
     return [Tactic(name, tuple(zip(names, row, strict=True))) for row in rows]
 
 
-def _guess(tactic: Tactic, problem: Problem, arch: Arch) -> float:
-    given = dict(tactic.parameters)
+def guess(region: Region, tactic: Tactic, target: Target) -> float:
+    """How long a product by tiles might take, in nanoseconds."""
+    problem, arch, given = problem_of(region), arch_of(target), dict(tactic.parameters)
+    assert isinstance(problem, Problem)
     m, n, k, slices, stages = (int(given.get(name, 1)) for name in ("m", "n", "k", "slices", "stages"))
     rows, columns, terms = (dim.bounds(size)[1] or _USUAL for size in (problem.m, problem.n, problem.k))
     tile = Tile(m, n, k, slices, stages, problem.a.dtype.itemsize)
@@ -359,8 +364,11 @@ class Sliced:
         copied = arch.tensor_copy and _by_copy(problem) is None
         names = ("m", "n", "k", "slices", "stages", "warps", "copied")
         found = [one for one in _tiles(problem) if (one[0] + one[1]) * one[2] * one[4] <= room and copied >= one[-1]]
-        tactics = [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
-        return sorted(tactics, key=lambda one: _guess(one, problem, arch))
+        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
+
+    def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
+        """Nanoseconds, about."""
+        return guess(region, tactic, target)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch; counters and a workspace of partial sums."""

@@ -93,7 +93,11 @@ class GpuPool:
     def compile(self, programs: Sequence[Program], tell: Told | None = None) -> dict[Program, Binary | Failure]:
         """The machine code of each program, or why Triton refused it; `tell(done, total)` hears of those made anew."""
         wanted = list(dict.fromkeys(programs))
-        found = {program: made for program in wanted if (made := self._remembered(program)) is not None}
+        found: dict[Program, Binary | Failure] = {}
+        for program in wanted:
+            known = self._remembered(program)
+            if known is not None:
+                found[program] = known
         missing = [program for program in wanted if program not in found]
         with ThreadPoolExecutor(self._size) as threads:
             for done, made in enumerate(threads.map(self._compile, missing), 1):

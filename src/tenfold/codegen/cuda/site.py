@@ -126,8 +126,11 @@ def site_of(region: Anchored, axes: Sequence[int]) -> Site:
     return Site(region, operands, rows, columns, places)
 
 
-def slices_of(tiles: Size, m: int, n: int, slices: int) -> tuple[dict[str, Filling], Size, Size]:
-    """What `conclude` takes for so many tiles of [m, n] in so many slices; bytes of workspace, of counters."""
+def slices_of(tiles: Size, m: int, n: int, slices: int, behind: Size = 0) -> tuple[dict[str, Filling], Size, Size]:
+    """What `conclude` takes for so many tiles of [m, n] in so many slices; bytes of workspace, where the sums begin
+    `behind` others, and of counters.
+    """
     if slices == 1:
-        return {"partial": 0, "counters": 0}, 0, 0
-    return {"partial": workspace("*fp32"), "counters": counters()}, tiles * (slices * m * n * 4), tiles * 4
+        return {"partial": 0, "counters": 0}, behind, 0
+    room = behind + tiles * (slices * m * n * 4)
+    return {"partial": workspace("*fp32", behind), "counters": counters()}, room, tiles * 4

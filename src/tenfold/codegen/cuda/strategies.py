@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cuda import gemm, pointwise, reduce
-from tenfold.codegen.cuda.conv import implicit
+from tenfold.codegen.cuda import attention, contraction, pointwise, reduce, window
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
     pointwise.STRATEGY,
+    window.STRATEGY,
     reduce.STRATEGY,
-    *gemm.STRATEGIES,
-    implicit.STRATEGY,
+    contraction.STRATEGY,
+    attention.STRATEGY,
 )

@@ -27,19 +27,19 @@ from tenfold.ops.reduce import ArgReduce, Reduce, ReduceKind
 from tenfold.rewrite.rule import check_replacement, specialise
 
 
-def decompose(graph: Graph, kept: frozenset[type] = frozenset()) -> None:
+def decompose(graph: Graph, keeps: Callable[[Node], bool] = lambda node: False) -> None:
     """Replace each composite of the graph and of its subgraphs, in place, until none is left that has a rule; but for
-    the operations in `kept`, which the target has kernels for.
+    those that the target `keeps`, as it has kernels for them.
     """
     waiting = list(graph.nodes)
     while waiting:
         node = waiting.pop()
-        rule = RULES.get(type(node.op)) if type(node.op) not in kept else None
+        rule = RULES.get(type(node.op)) if not keeps(node) else None
         if isinstance(node.op, If):
-            decompose(node.op.then_branch, kept)
-            decompose(node.op.else_branch, kept)
+            decompose(node.op.then_branch, keeps)
+            decompose(node.op.else_branch, keeps)
         elif isinstance(node.op, LOOPS):
-            decompose(node.op.body, kept)
+            decompose(node.op.body, keeps)
         replacement = rule(node.op, node) if rule else None
         if replacement is not None:
             waiting += _adopt(replacement, node)

@@ -16,6 +16,7 @@ from tenfold.ir import unknown
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
 from tenfold.ops.control import If, Loop, Scan
+from tenfold.ops.logic import Cast
 from tenfold.ops.movement import Concat
 from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
@@ -139,12 +140,17 @@ class Growth:
         site = Site(node, group.domain, group.axes, self._inside(node, group))
         if group.is_row or (group.anchor is None and isinstance(node.op, REDUCTIONS)):
             return joins_row(site, pointwise=not group.is_row)
+        return self._pointwise_refusal(node, group)
+
+    def _pointwise_refusal(self, node: Node, group: Group) -> str | None:
         if isinstance(node.op, Pick) and group in self.needs(node.inputs[0]):
             return "it picks from data that must be complete first"
         if not is_pointwise(node):
             return f"{node.op.name} is an anchor of its own"
-        if isinstance(node.op, Copy) and group.anchor is not None:
+        if group.anchor is not None and isinstance(node.op, Copy):
             return self._copy_refusal(node)
+        if group.anchor is not None and _widens(node):
+            return "who reads it widens it"
         if not same_shape(node.outputs[0].type.shape, group.domain):
             return "it walks another domain"
         return None
@@ -261,6 +267,14 @@ def _is_placed(node: Node) -> bool:
     """True for what no kernel computes: constants, views, and concatenations, whose parts are written into place."""
     joined = isinstance(node.op, Concat) and not node.output.type.dtype.is_object
     return joined or isinstance(node.op, Constant) or (is_view(node) and not isinstance(node.op, REVEALING))
+
+
+def _widens(node: Node) -> bool:
+    """True for a cast of floats to more bits, which is written nowhere if all who read it are one kernel."""
+    if not isinstance(node.op, Cast):
+        return False
+    before, after = node.inputs[0].type.dtype, node.op.to
+    return before.is_float and after.is_float and before.bits < after.bits
 
 
 def _behind_views(value: Value) -> Node | None:

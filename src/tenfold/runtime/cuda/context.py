@@ -19,11 +19,14 @@ from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.hosted import Hosted
 from tenfold.runtime.cuda.launches import Launches, Slots, addressed
 from tenfold.runtime.cuda.memory import Block, Staging
+from tenfold.runtime.cuda.repeat import Repeat
 from tenfold.runtime.cuda.resident import Resident
 from tenfold.runtime.frame import Frame
 from tenfold.runtime.host import HostStep
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, counters_base
-from tenfold.runtime.profile import Profile, Step, in_order
+from tenfold.runtime.profile import Profile, in_order
+from tenfold.runtime.profile import Step as Timed
+from tenfold.runtime.walk import Step
 
 REMEMBERED = 64
 """Shapes whose graphs a context keeps."""
@@ -47,11 +50,12 @@ class DeviceContext(Context):
         self._memory = Block(self._driver, self.engine.arena_limit)
         self._counters = Block(self._driver, None, zeroed=True)
         self._staging = Staging(self._driver)
-        count = counters_base(len(plan.inputs), len(plan.outputs)) + 1
-        self._bases = np.zeros(count, np.int64)
+        self._counters_at = counters_base(len(plan.inputs), len(plan.outputs))
+        self._bases = np.zeros(self._counters_at + 1, np.int64)
         self._bases[WEIGHTS] = resident.weights
         self._graphs: OrderedDict[Frame, list[Launches | Hosted]] = OrderedDict()
         self._results = arrays.Recycled(self._driver)
+        self._repeat: Repeat | None = None
 
     def _give_back(self) -> None:
         self._driver.enter()
@@ -71,14 +75,34 @@ class DeviceContext(Context):
     def _run(self, inputs: Inputs) -> Sequence[Any]:
         if self._closed:
             raise EngineError("the context is closed", remedy="make another with engine.context()")
+        if self._repeat is not None:
+            repeated = self._repeat.run(inputs)
+            if repeated is not None:
+                return repeated
         given = self._by_name(inputs)
         self._driver.enter()
         sources = self._sources(given)
         stream = self._stream_of(sources)
         frame, results = self._prepare(sources, stream)
-        for part in self._parts(frame):
+        parts = self._parts(frame)
+        for part in parts:
             self._part(part, frame, stream)
+        self._remember_call(given, parts, results, stream)
         return self._returned(sources, results, stream, given)
+
+    def _remember_call(
+        self, given: Mapping[str, Any], parts: Sequence[Launches | Hosted], results: Sequence[DeviceArray], stream: Any
+    ) -> None:
+        """Let the next call be a repetition of this one, if it is one graph on tensors of the GPU."""
+        self._repeat = None
+        ordered = {name: given[name] for name in self._inputs if name in given}
+        whole = len(ordered) == len(self._inputs) and not self._bound_outputs and not self._frames.valued
+        if whole and len(parts) == 1 and isinstance(parts[0], Launches) and Repeat.of_tensors([*ordered.values()]):
+            self._repeat = Repeat(self._driver, parts[0], self._results, ordered, results, stream)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._repeat = None
 
     def _sources(self, given: Mapping[str, Any]) -> list[Array | DeviceArray]:
         """The call's inputs: NumPy's, or arrays that lie on the GPU."""
@@ -105,11 +129,12 @@ class DeviceContext(Context):
         frame = self._frames.find([self._contents(index, one, stream) for index, one in enumerate(sources)])
         self._bases[ARENA] = self._memory.reserve(frame.arena, stream)
         counters = int(frame.slots[self.engine.entry["counters"]])
-        self._bases[-1] = self._counters.reserve(counters, stream)
+        self._bases[self._counters_at] = self._counters.reserve(counters, stream)
         for number, source in enumerate(sources):
             self._bases[FIRST_INPUT + number] = self._placed(number, source, stream)
         results = []
         for number, (spec, shape) in enumerate(zip(self._plan.outputs, frame.outputs, strict=True)):
+            assert shape is not None, "engines for GPUs have no outputs whose sizes only data decide"
             results.append(self._results.take(spec, shape, stream))
             self._bases[FIRST_INPUT + len(sources) + number] = results[-1].address
         return frame, results
@@ -145,8 +170,8 @@ class DeviceContext(Context):
         self._graphs.move_to_end(frame)
         return found
 
-    def _made(self, span: Span, step: HostStep | None, frame: Frame) -> Launches | Hosted:
-        if step is None:
+    def _made(self, span: Span, step: Step | None, frame: Frame) -> Launches | Hosted:
+        if not isinstance(step, HostStep):
             return Launches(self._driver, self._resident.functions, self._plan, span, frame.slots)
         return Hosted(self._driver, span, step, self.engine.weights)
 
@@ -156,7 +181,7 @@ class DeviceContext(Context):
         slots = addressed(self._plan, frame.slots, self._bases)
         if isinstance(part, Launches):
             part.load(slots)
-            part.run(stream)
+            part.run(stream, self._stream)
         else:
             part.run(frame.slots, self._address_in(slots), self._frames.sizes(frame), self._cancel, stream)
 
@@ -198,18 +223,18 @@ class DeviceContext(Context):
             sources = self._sources(given)
             stream = self._stream_of(sources)
             frame, results = self._prepare(sources, stream)
-            found: list[Step] = []
+            found: list[Timed] = []
             for (span, _), part in zip(self.engine.spans, self._parts(frame), strict=True):
                 found += self._timed(span, part, frame, stream)
             outputs = self._returned(sources, results, stream, given)
         return Profile(in_order(found), dict(zip(self._names, outputs, strict=True)), 0)
 
-    def _timed(self, span: Span, part: Launches | Hosted, frame: Frame, stream: Any) -> list[Step]:
+    def _timed(self, span: Span, part: Launches | Hosted, frame: Frame, stream: Any) -> list[Timed]:
         begin = time.perf_counter()
         if isinstance(part, Hosted):
             self._part(part, frame, stream)
             label = span.label or Label((), "host", "host")
-            return [Step(label, -1, 1, begin, time.perf_counter() - begin)]
+            return [Timed(label, -1, 1, begin, time.perf_counter() - begin)]
         part.load(addressed(self._plan, frame.slots, self._bases))
         labels = dict(enumerate(self._plan.labels))
         marks = [self._driver.open_event() for _ in range(len(part) + 1)]
@@ -223,4 +248,4 @@ class DeviceContext(Context):
             self._driver.close_event(mark)
         starts = begin + np.cumsum([0.0, *times])
         rows = zip(part.steps, starts.tolist(), times, strict=False)
-        return [Step(labels.get(step, Label((), "", "")), step, 1, start, seconds) for step, start, seconds in rows]
+        return [Timed(labels.get(step, Label((), "", "")), step, 1, start, seconds) for step, start, seconds in rows]

@@ -42,9 +42,11 @@ _Managed._fields_ = [("tensor", _Tensor), ("context", ctypes.c_void_p), ("delete
 _alive: dict[int, tuple[Any, ...]] = {}
 
 
-@_Deleter
 def _let_go(managed: Any) -> None:
     _alive.pop(ctypes.addressof(managed.contents), None)
+
+
+_DELETER = _Deleter(_let_go)
 
 
 _Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -56,10 +58,12 @@ _new = ctypes.pythonapi.PyCapsule_New
 _new.restype, _new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, _Destructor]
 
 
-@_Destructor
 def _unused(made: int) -> None:
     if _valid(made, _NAME):
         _alive.pop(_pointer(made, _NAME), None)
+
+
+_DESTRUCTOR = _Destructor(_unused)
 
 
 def capsule(owner: Any, address: int, shape: tuple[int, ...], dtype: DType) -> Any:
@@ -67,6 +71,6 @@ def capsule(owner: Any, address: int, shape: tuple[int, ...], dtype: DType) -> A
     sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
     code = 4 if dtype is dt.bf16 else _CODES[dtype.kind]
     tensor = _Tensor(address, _Device(CUDA_DEVICE, 0), len(shape), _Type(code, dtype.itemsize * 8, 1), sizes, None, 0)
-    managed = _Managed(tensor, None, _let_go)
+    managed = _Managed(tensor, None, _DELETER)
     _alive[ctypes.addressof(managed)] = (managed, sizes, owner)
-    return _new(ctypes.addressof(managed), _NAME, _unused)
+    return _new(ctypes.addressof(managed), _NAME, _DESTRUCTOR)

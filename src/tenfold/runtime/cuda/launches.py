@@ -108,13 +108,18 @@ class Launches:
             place = self._place("map", number)
             self._driver.tile_map(place, tile, numbers[0], numbers[1 : 1 + rank], numbers[1 + rank :])
 
-    def run(self, stream: Any) -> None:
-        """Put the launches on a stream: as one graph, which is made the first time."""
+    def run(self, stream: Any, home: Any) -> None:
+        """Put the launches on a stream: as one graph, which is made the first time, on the stream `home` of ours."""
         if not self._launches:
             return
         if self._graph is None:
-            self._graph = self._driver.capture(stream, lambda: self.launch(stream))
+            self._graph = self._driver.capture(home, lambda: self.launch(home))
         self._driver.replay(self._graph, stream)
+
+    def replay(self, stream: Any) -> None:
+        """Put the graph on a stream once more, with the arguments it has."""
+        if self._graph is not None:
+            self._driver.replay(self._graph, stream)
 
     def launch(self, stream: Any) -> None:
         """Put the launches on a stream, one by one."""

@@ -13,17 +13,19 @@ import triton
 import triton.language as tl
 
 from tenfold.codegen.cuda import grid, site
-from tenfold.codegen.cuda.arch import Arch, arch_of
+from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
 from tenfold.codegen.cuda.guess import Tile
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, launch, number, numbers, place
 from tenfold.codegen.cuda.site import site_of, slices_of
 from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
 from tenfold.target import Target
 
+_USUAL = 1 << 16
 FEW_CHANNELS = 16
 """Below so many channels a group, taps and channels are one axis of terms."""
 
@@ -103,74 +105,91 @@ class Implicit:
     name = "implicit"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Tile shapes and slices, the best guess first."""
+        """Tile shapes and slices."""
         shape = shape_of(region)
         if isinstance(shape, Refusal):
             return shape
-        arch = arch_of(target)
-        room = arch.shared // shape.x.dtype.itemsize
-        found = [one for one in _tiles(shape, arch) if (one[0] + one[1]) * one[2] * one[4] <= room]
-        names = ("m", "n", "k", "slices", "stages", "warps")
-        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
+        return tactics_of(self.name, shape, target)
+
+    def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
+        """Nanoseconds, about."""
+        shape = shape_of(region)
+        assert isinstance(shape, Shape)
+        return (4.0 if _flat(shape) else 1.1) * guess(shape, tactic, target)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch; counters and a workspace of partial sums."""
         shape = shape_of(region)
         assert isinstance(shape, Shape) and isinstance(region, Anchored)
-        M, N, K, slices = (int(tactic[name]) for name in ("m", "n", "k", "slices"))
-        out = site_of(region, shape.axes)
-        tiles = dim.ceildiv(shape.m, M) * dim.ceildiv(shape.n, N) * shape.groups
-        sums, room, zeroed = slices_of(tiles, M, N, slices)
-        beside = out.fillings()
-        bodies = ("body", "output_kinds", "extra_kinds")
-        fillings: dict[str, Filling] = {
-            "x": (place(shape.x), numbers(shape.x.strides)),
-            "w": (place(shape.w), numbers(shape.w_strides)),
-            **sums,
-            **{name: one for name, one in beside.items() if name not in bodies},
-            **{"m": number(shape.m), "n": number(shape.n), "k": number(shape.k)},
-            "in_sizes": numbers(shape.x.shape[2:]),
-            "out_sizes": numbers(shape.out_sizes),
-            "strides": shape.strides,
-            "dilations": shape.dilations,
-            "pads": numbers(shape.pads),
-            **{name: beside[name] for name in bodies},
-            **{"T1": shape.taps[1], "T2": shape.taps[2], "TAPS": math.prod(shape.taps), "GROUPS": shape.groups},
-            **{"FLAT": int(_flat(shape)), "INSIDE": int(shape.inside)},
-            **{"M": M, "N": N, "K": K, "SLICES": slices},
-            **{"TF32": int("tf32" in target.extras), "EARLY": int(arch_of(target).early)},
-        }
-        warps, stages = int(tactic["warps"]), int(tactic["stages"])
-        made = launch(f"{__name__}:implicit", tiles * slices, fillings, warps, stages)
+        made, room, zeroed = launch_of(region, shape, place(shape.x), tactic, target, 0)
         return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def tactics_of(name: str, shape: Shape, target: Target) -> list[Tactic]:
+    """Tile shapes and slices for a shape."""
+    room = arch_of(target).shared // shape.x.dtype.itemsize
+    found = [one for one in _tiles(shape) if (one[0] + one[1]) * one[2] * one[4] <= room]
+    names = ("m", "n", "k", "slices", "stages", "warps")
+    return [Tactic(name, tuple(zip(names, one, strict=True))) for one in found]
+
+
+def guess(shape: Shape, tactic: Tactic, target: Target) -> float:
+    """How long a shape might take, in nanoseconds."""
+    m, n, k, slices, stages = (int(tactic[name]) for name in ("m", "n", "k", "slices", "stages"))
+    rows, terms = dim.bounds(shape.m)[1] or _USUAL, math.prod(shape.taps) * shape.k
+    tile = Tile(m, n, k, slices, stages, shape.x.dtype.itemsize)
+    return tile.nanoseconds(rows, max(shape.n, n) * shape.groups, terms, arch_of(target))
+
+
+def launch_of(
+    region: Anchored, shape: Shape, image: Filling, tactic: Tactic, target: Target, behind: Size
+) -> tuple[Launch, Size, Size]:
+    """The launch for a shape whose image lies at `image`; bytes of workspace from `behind` on, bytes of counters."""
+    M, N, K, slices = (int(tactic[name]) for name in ("m", "n", "k", "slices"))
+    tiles = dim.ceildiv(shape.m, M) * dim.ceildiv(shape.n, N) * shape.groups
+    sums, room, zeroed = slices_of(tiles, M, N, slices, behind)
+    beside = site_of(region, shape.axes).fillings()
+    bodies = ("body", "output_kinds", "extra_kinds")
+    fillings: dict[str, Filling] = {
+        "x": (image, numbers(shape.x.strides)),
+        "w": (place(shape.w), numbers(shape.w_strides)),
+        **sums,
+        **{name: one for name, one in beside.items() if name not in bodies},
+        **{"m": number(shape.m), "n": number(shape.n), "k": number(shape.k)},
+        "in_sizes": numbers(shape.x.shape[2:]),
+        "out_sizes": numbers(shape.out_sizes),
+        "strides": shape.strides,
+        "dilations": shape.dilations,
+        "pads": numbers(shape.pads),
+        **{name: beside[name] for name in bodies},
+        **{"T1": shape.taps[1], "T2": shape.taps[2], "TAPS": math.prod(shape.taps), "GROUPS": shape.groups},
+        **{"FLAT": int(_flat(shape)), "INSIDE": int(shape.inside)},
+        **{"M": M, "N": N, "K": K, "SLICES": slices},
+        **{"TF32": int("tf32" in target.extras), "EARLY": int(arch_of(target).early)},
+    }
+    warps, stages = int(tactic["warps"]), int(tactic["stages"])
+    return launch(f"{__name__}:implicit", tiles * slices, fillings, warps, stages), room, zeroed
 
 
 def _flat(shape: Shape) -> bool:
     return shape.k < FEW_CHANNELS and math.prod(shape.taps) > 1
 
 
-def _tiles(shape: Shape, arch: Arch) -> list[tuple[int, ...]]:
-    """(m, n, k, slices, stages, warps), those first that keep the machine busy."""
+def _tiles(shape: Shape) -> list[tuple[int, ...]]:
+    """(m, n, k, slices, stages, warps)."""
     terms = math.prod(shape.taps) * shape.k
     columns = grid.power_of_two(shape.n)
     if shape.x.dtype is dt.f32:
         return [(64, max(16, min(columns, 64)), 16 if shape.k < 32 else 32, 1, 3, 4), (32, 32, 16, 1, 2, 4)]
     k = 16 if not _flat(shape) and shape.k < 32 else 32 if shape.k < 64 or _flat(shape) else 64
-    found = [
+    return [
         (m, n, k, slices, stages, 8 if m * n >= 128 * 128 else 4)
-        for m in (64, 128)
-        for n in (32, 64, 128)
+        for m in (64, 128, 256)
+        for n in (32, 64, 128, 256)
         for slices in (1, 2, 4, 8)
-        for stages in (3, 4)
-        if n <= max(32, columns) and (slices == 1 or slices * 2 * k <= terms)
+        for stages in (4, 3)
+        if n <= max(32, columns) and m * n <= 128 * 256 and (slices == 1 or slices * 2 * k <= terms)
     ]
-    rows = dim.bounds(shape.m)[1] or 1 << 16
-
-    def guess(one: tuple[int, ...]) -> float:
-        m, n, depth, slices, stages, _ = one
-        return Tile(m, n, depth, slices, stages).nanoseconds(rows, shape.n * shape.groups, terms, arch)
-
-    return sorted(found, key=guess)
 
 
 STRATEGY = Implicit()

@@ -1,0 +1,77 @@
+"""The same networks in PyTorch, in f16 on the GPU: eager in a CUDA graph, and by torch.compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def _resnet50(batch: int) -> tuple[Any, Any]:
+    import torchvision
+
+    model = torchvision.models.resnet50(weights=None)
+    images = torch.randn(batch, 3, 224, 224)
+    return model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+
+
+def _vit(batch: int) -> tuple[Any, Any]:
+    import torchvision
+
+    return torchvision.models.vit_b_16(weights=None), torch.randn(batch, 3, 224, 224)
+
+
+def _bert(batch: int, length: int = 128, width: int = 768, layers: int = 12) -> tuple[Any, Any]:
+    import transformers
+
+    config = transformers.BertConfig(
+        hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 64, intermediate_size=4 * width
+    )
+    model = transformers.BertModel(config, add_pooling_layer=False)
+    return model, torch.randint(0, 30522, (batch, length))
+
+
+MODELS: dict[str, Callable[[int], tuple[Any, Any]]] = {
+    "resnet50": _resnet50,
+    "vit": _vit,
+    "bert": _bert,
+    "bert384": lambda batch: _bert(batch, 384),
+    "bert-large": lambda batch: _bert(batch, 128, 1024, 24),
+}
+
+
+def eager(name: str, batch: int) -> Callable[[], object]:
+    """What replays a graph of the model."""
+    model, given = _prepared(name, batch)
+    stream = torch.cuda.Stream()
+    with torch.no_grad(), torch.cuda.stream(stream):
+        for _ in range(3):
+            model(given)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        kept = model(given)
+    return lambda graph=graph, kept=kept: graph.replay()  # type: ignore[misc]
+
+
+def compiled(name: str, batch: int) -> Callable[[], object]:
+    """What calls the model compiled with max-autotune, which replays a graph of its own."""
+    model, given = _prepared(name, batch)
+    fast = torch.compile(model, mode="max-autotune", dynamic=False)
+
+    def call() -> object:
+        with torch.no_grad():
+            return fast(given)
+
+    for _ in range(4):
+        call()
+    return call
+
+
+def _prepared(name: str, batch: int) -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    model, given = MODELS[name](batch)
+    model = model.eval().cuda().half()
+    given = given.cuda()
+    return model, given.half() if given.is_floating_point() else given

@@ -1,0 +1,208 @@
+"""Attention: a block holds some queries of one head and walks the keys once, the softmax rescaled as it goes.
+
+Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"; Dao et al. 2022, "FlashAttention".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+
+from tenfold.codegen.cuda import emit, grid, heads, site
+from tenfold.codegen.cuda.arch import arch_of
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place
+from tenfold.codegen.cuda.site import site_of
+from tenfold.codegen.region import Anchored, Operand, Region
+from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ops.attention import Attention
+from tenfold.target import Target
+
+
+@triton.jit
+def scored(
+    queries, k, mask, row, column, s, t, last, along,
+    SCALE: tl.constexpr, CAP: tl.constexpr, D: tl.constexpr, WIDE: tl.constexpr, ADDED: tl.constexpr,
+    CAUSAL: tl.constexpr, EDGE: tl.constexpr,
+):  # fmt: skip
+    """Scores of some keys as powers of two, -inf where a query may not see one. ADDED: 0 no mask, 1 one of bool, 2 one
+    that is added. EDGE: some keys may not exist, or be hidden by a causal mask.
+    """
+    there = column < t
+    at = k[0] + column[None, :].to(tl.int64) * k[1]
+    if EDGE or WIDE != D:
+        keys = tl.load(at, mask=there[None, :] & (along < D)[:, None], other=0)
+    else:
+        keys = tl.load(at)
+    scores = tl.dot(queries, keys, input_precision="ieee")
+    if CAP > 0:
+        bent = 1.0 - 2.0 / (tl.exp2(scores * (2.8853900817779268 * SCALE / CAP)) + 1.0)
+        scores = bent * (1.4426950408889634e-12 * CAP)
+    else:
+        scores = scores * (1.4426950408889634e-12 * SCALE)
+    if ADDED > 0:
+        place = mask[0] + row.to(tl.int64)[:, None] * mask[1] + column[None, :] * mask[2]
+        seen = tl.load(place, mask=(row < s)[:, None] & there[None, :], other=0)
+        if ADDED == 1:
+            scores = tl.where(seen != 0, scores, float("-inf"))
+        else:
+            scores += seen.to(tl.float32) * 1.4426950408889634
+    if EDGE:
+        if CAUSAL:
+            there = there[None, :] & (column[None, :] <= row[:, None] + last)
+        else:
+            there = there[None, :]
+        scores = tl.where(there, scores, float("-inf"))
+    return scores
+
+
+@triton.jit
+def folded(
+    state, scores, v, column, t, high, E: tl.constexpr, HIGH: tl.constexpr, GUARDED: tl.constexpr, EDGE: tl.constexpr
+):  # fmt: skip
+    """(peak, total, sums) with some more keys. GUARDED: a row may have seen nothing yet."""
+    peak, total, acc = state
+    higher = tl.maximum(peak, tl.max(scores, 1))
+    safe = higher
+    if GUARDED:
+        safe = tl.where(higher == float("-inf"), 0.0, higher)
+    powers = tl.exp2(scores - safe[:, None])
+    scale = tl.exp2(peak - safe)
+    at = v[0] + column[:, None].to(tl.int64) * v[1]
+    if EDGE or HIGH != E:
+        values = tl.load(at, mask=(column < t)[:, None] & (high < E)[None, :], other=0)
+    else:
+        values = tl.load(at)
+    acc = tl.dot(powers.to(values.dtype), values, acc * scale[:, None], input_precision="ieee")
+    return higher, total * scale + tl.sum(powers, 1), acc
+
+
+@triton.jit
+def flash(
+    q, k, v, mask, outputs, extra, gathered, uniforms, row_sizes, heads, shared, s, t, last,
+    body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr, SCALE: tl.constexpr, CAP: tl.constexpr,
+    D: tl.constexpr, E: tl.constexpr, WIDE: tl.constexpr, HIGH: tl.constexpr, ADDED: tl.constexpr,
+    CAUSAL: tl.constexpr, NAN: tl.constexpr, M: tl.constexpr, N: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    """Operands are (address, strides of batch, head, place, element). SCALE and CAP count millionths of millionths,
+    WIDE and HIGH are D and E as powers of two. Blocks of keys that all queries see whole come first.
+    """
+    grid.wait(EARLY)
+    tiles = tl.cdiv(s, M)
+    which, first = tl.program_id(0) // tiles, (tl.program_id(0) % tiles) * M
+    row = first + tl.arange(0, M)
+    batch, head = (which // heads).to(tl.int64), (which % heads).to(tl.int64)
+    keys_head = head // (heads // shared)
+    along, high = tl.arange(0, WIDE), tl.arange(0, HIGH)
+    q_rows = q[0] + batch * q[1][0] + head * q[1][1] + row.to(tl.int64)[:, None] * q[1][2] + along[None, :] * q[1][3]
+    queries = tl.load(q_rows, mask=(row < s)[:, None] & (along < D)[None, :], other=0)
+    keys = (k[0] + batch * k[1][0] + keys_head * k[1][1] + along[:, None] * k[1][3], k[1][2])
+    values = (v[0] + batch * v[1][0] + keys_head * v[1][1] + high[None, :] * v[1][3], v[1][2])
+    seen = 0
+    if ADDED > 0:
+        seen = (mask[0] + batch * mask[1][0] + head * mask[1][1], mask[1][2], mask[1][3])
+    state = (tl.full((M,), float("-inf"), tl.float32), tl.zeros((M,), tl.float32), tl.zeros((M, HIGH), tl.float32))
+    whole, end = t // N * N, t
+    if CAUSAL:
+        whole = tl.maximum(tl.minimum(t, first + last + 1), 0) // N * N
+        end = tl.maximum(tl.minimum(t, first + M + last), 0)
+    for begin in range(0, whole, N):
+        column = begin + tl.arange(0, N)
+        scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, False)
+        state = folded(state, scores, values, column, t, high, E, HIGH, ADDED > 0, False)
+    for begin in range(whole, end, N):
+        column = begin + tl.arange(0, N)
+        scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, True)
+        state = folded(state, scores, values, column, t, high, E, HIGH, True, True)
+    grid.release(EARLY)
+    total = state[1]
+    if not NAN:
+        total = tl.where(total == 0, 1.0, total)
+    start = which * s
+    site.finish(
+        state[2] / total[:, None], start + row, high, start + s, E, outputs, extra, gathered, uniforms, row_sizes, body,
+        output_kinds, extra_kinds,
+    )  # fmt: skip
+
+
+class AttentionStrategy:
+    """Attention of static head sizes, with any mask that broadcasts."""
+
+    name = "flash"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """Queries and keys a block, the best guess first."""
+        if not isinstance(region, Anchored) or not isinstance(region.anchor, Attention):
+            return Refusal("no attention")
+        reason = emit.refusal(region.body) or heads.refusal(
+            [one.dtype for one in region.inputs[:3]], [region.inputs[0].shape[3], region.inputs[2].shape[3]]
+        )
+        if reason:
+            return Refusal(reason)
+        blocks = (dim.bounds(dim.product(region.domain[:2]))[1] or 64, dim.bounds(region.domain[2])[1] or 512)
+        arch = arch_of(target)
+        wide = max(grid.power_of_two(one) for one in _widths(region))
+        most = 128 if wide <= 128 else 64
+        if region.inputs[0].dtype is dt.f32:
+            most = 32
+        busy = [m for m in (128, 64, 32, 16) if m <= most and -(-blocks[1] // m) * blocks[0] >= arch.processors]
+        first = busy[0] if busy else 16
+        order = sorted((m for m in (128, 64, 32, 16) if m <= most), key=lambda m: (m != first, m))
+        return [
+            Tactic(self.name, (("m", m), ("n", n), ("warps", 8 if m == 128 else 4), ("stages", stages)))
+            for m in order
+            for n in (64, 128, 32)
+            for stages in (2, 3)
+            if n * wide <= 128 * 128 and (region.inputs[0].dtype is not dt.f32 or n == 32)
+        ]
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """One launch."""
+        assert isinstance(region, Anchored) and isinstance(region.anchor, Attention)
+        op, (q, k, v, *masks) = region.anchor, region.inputs
+        out = site_of(region, range(4)).fillings()
+        bodies = ("body", "output_kinds", "extra_kinds")
+        M, N = int(tactic["m"]), int(tactic["n"])
+        D, E = _widths(region)
+        fillings: dict[str, Filling] = {
+            "q": _stream(q),
+            "k": _stream(k),
+            "v": _stream(v),
+            "mask": _stream(_spread(masks[0], region)) if masks else 0,
+            **{name: one for name, one in out.items() if name not in bodies},
+            **{"heads": number(q.shape[1]), "shared": number(k.shape[1])},
+            **{"s": number(q.shape[2]), "t": number(k.shape[2]), "last": number(op.offset)},
+            **{name: out[name] for name in bodies},
+            **{"SCALE": round(op.scale * 1e12), "CAP": round(op.softcap * 1e12)},
+            **{"D": D, "E": E, "WIDE": max(16, grid.power_of_two(D)), "HIGH": max(16, grid.power_of_two(E))},
+            "ADDED": 0 if not masks else 1 if masks[0].dtype is dt.boolean else 2,
+            **{"CAUSAL": int(op.causal), "NAN": int(op.blind == "nan")},
+            **{"M": M, "N": N, "EARLY": int(arch_of(target).early)},
+        }
+        blocks = dim.product(region.domain[:2]) * dim.ceildiv(region.domain[2], M)
+        made = launch(f"{__name__}:flash", blocks, fillings, int(tactic["warps"]), int(tactic["stages"]))
+        return CudaKernel(launches=(made,))
+
+
+def _widths(region: Anchored) -> tuple[int, int]:
+    sizes = region.inputs[0].shape[3], region.inputs[2].shape[3]
+    return tuple(size if isinstance(size, int) else 0 for size in sizes)  # type: ignore[return-value]
+
+
+def _stream(one: Operand) -> Filling:
+    return (place(one), numbers(one.strides))
+
+
+def _spread(mask: Operand, region: Anchored) -> Operand:
+    """The mask over batch, head, query and key."""
+    whole = (*region.domain[:3], region.inputs[1].shape[2])
+    missing = len(whole) - len(mask.shape)
+    pairs = zip(mask.shape, mask.strides, whole[missing:], strict=True)
+    steps = (0,) * missing + tuple(0 if size == 1 and other != 1 else step for size, step, other in pairs)
+    return Operand(mask.value, mask.dtype, whole, steps, mask.offset)
+
+
+STRATEGY = AttentionStrategy()

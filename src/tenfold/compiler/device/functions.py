@@ -1,0 +1,57 @@
+"""Machine code to functions: what a file holds of a program, and how each argument is passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tenfold.codegen.cuda.program import Binary, Failure, Program, Word, words
+
+_ALIGNMENT = 64
+
+
+def refusal(made: Binary | Failure, shared: int) -> str | None:
+    """Why a program cannot run on a machine with so much shared memory a block; None if it can."""
+    if isinstance(made, Failure):
+        return made.reason
+    if made.shared > shared:
+        return f"it takes {made.shared} bytes of shared memory, and a block has {shared}"
+    return "it takes scratch memory of its own" if made.scratch else None
+
+
+def functions_of(binaries: Sequence[tuple[Program, Binary]]) -> tuple[bytes, list[dict[str, Any]]]:
+    """One block of code and, of each function, where its code lies in it and how it is launched."""
+    code, places, functions = bytearray(), dict[bytes, int](), list[dict[str, Any]]()
+    for program, binary in binaries:
+        if binary.code not in places:
+            code += bytes(-len(code) % _ALIGNMENT)
+            places[binary.code] = len(code)
+            code += binary.code
+        functions.append(
+            {
+                "offset": places[binary.code],
+                "size": len(binary.code),
+                "name": binary.name,
+                "threads": binary.threads,
+                "shared": binary.shared,
+                "early": dict(program.parameters).get("EARLY") == 1,
+                "words": list(_words(program, binary)),
+            }
+        )
+    return bytes(code), functions
+
+
+def _words(program: Program, binary: Binary) -> Iterator[list[Any]]:
+    """How each argument is passed: an address, an integer of 32 or 64 bits, or a tile descriptor."""
+    maps = iter(binary.maps)
+    for _, parameter in program.parameters:
+        for word in words(parameter):
+            if word.type.startswith("tensordesc"):
+                one = next(maps)
+                yield ["tile", list(one.block), one.element_type, one.element_size, one.swizzle]
+            else:
+                yield [_kind(word)]
+
+
+def _kind(word: Word) -> str:
+    return "address" if word.type.startswith("*") else word.type

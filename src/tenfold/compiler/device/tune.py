@@ -1,0 +1,143 @@
+"""Choosing kernels for a GPU by its clock: candidates compiled together, timed against each other, remembered."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+
+from tenfold.codegen.cpu.pool import CompilePool
+from tenfold.codegen.cuda.arch import arch_of
+from tenfold.codegen.cuda.launch import CudaKernel
+from tenfold.codegen.cuda.pool import GpuPool
+from tenfold.codegen.cuda.program import Binary, Failure, Program
+from tenfold.compiler.device.functions import refusal
+from tenfold.compiler.device.stopwatch import Stopwatch
+from tenfold.compiler.items import Item, kernels
+from tenfold.compiler.problem import problem_of
+from tenfold.compiler.timings import Entry, Timings, generators
+from tenfold.compiler.tune import Candidate, Chosen, Tell
+from tenfold.compiler.typical import typical
+from tenfold.options import Options
+from tenfold.target import Target
+
+CANDIDATES: Mapping[int, int] = {1: 16, 2: 48, 3: 1000}
+"""How many candidates of a problem are looked at, the cost model's best first, by effort."""
+ALIKE = {1: ("stages",), 2: (), 3: ()}
+"""Parameters that alone make no candidate worth looking at, by effort."""
+SECONDS: Mapping[int, float] = {1: 30.0, 2: 120.0, 3: float("inf")}
+"""How long tuning may take."""
+TRUST = 0.01
+"""The cost model's choice stands unless another is faster by this share."""
+
+
+def tune_device(
+    items: Sequence[Item], target: Target, options: Options, pool: CompilePool, timings: Timings, tell: Tell
+) -> str:
+    """Choose by the timing cache, and by the clock if this machine runs the target's code; a few words on it."""
+    if options.effort == 0:
+        return "by the cost model"
+    contests = _contests(items, target, options.effort)
+    unknown: dict[str, list[Chosen]] = {}
+    for problem, pieces in contests.items():
+        entry = timings.find(problem, options.effort)
+        if entry is None:
+            unknown[problem] = pieces
+        else:
+            settle(pieces, entry, target)
+    if unknown and target.runs_here():
+        for entry in _measured(unknown, target, options, pool, tell):
+            timings.keep(entry)
+            settle(unknown.pop(entry.problem), entry, target)
+    return f"{len(contests) - len(unknown)} of {len(contests)} problems settled by the clock"
+
+
+def settle(pieces: Sequence[Chosen], entry: Entry, target: Target) -> None:
+    """Give every piece the kernel that was chosen."""
+    for piece in pieces:
+        strategy, tactic = next(one for one in piece.candidates if str(one[1]) == entry.choice)
+        piece.entry = entry
+        if piece.tactic != entry.choice:
+            piece.kernel, piece.tactic = strategy.build(piece.region, tactic, target), entry.choice
+            piece.label = replace(piece.label, tactic=entry.choice)
+
+
+def _contests(items: Sequence[Item], target: Target, effort: int) -> dict[str, list[Chosen]]:
+    about = [f"{target.portable}", f"triton {version('triton')}", generators()]
+    found: dict[str, list[Chosen]] = {}
+    for piece in kernels(items):
+        if isinstance(piece, Chosen) and len(piece.candidates) > 1:
+            names = [str(tactic) for _, tactic in _some(piece, effort)]
+            found.setdefault(problem_of(piece.region, names, about, typical), []).append(piece)
+    return found
+
+
+def _some(piece: Chosen, effort: int) -> list[Candidate]:
+    """The candidates that are looked at."""
+    found: dict[tuple[object, ...], Candidate] = {}
+    for strategy, tactic in piece.candidates:
+        told = tuple(pair for pair in tactic.parameters if pair[0] not in ALIKE[effort])
+        found.setdefault((tactic.strategy, told), (strategy, tactic))
+    return list(found.values())[: CANDIDATES[effort]]
+
+
+def _measured(
+    contests: Mapping[str, list[Chosen]], target: Target, options: Options, pool: CompilePool, tell: Tell
+) -> list[Entry]:
+    """An entry for each contest that there was time for."""
+    begin, effort = time.monotonic(), options.effort
+    built: dict[str, dict[str, CudaKernel]] = {}
+    for problem, (piece, *_) in contests.items():
+        some = _some(piece, effort)
+        built[problem] = {str(tactic): _built(piece, strategy, tactic, target) for strategy, tactic in some}
+    programs = [one.program for each in built.values() for kernel in each.values() for one in kernel.launches]
+    with GpuPool(len(os.sched_getaffinity(0)), arch_of(target).sm, pool.cache) as compiler:
+        made = compiler.compile(programs, lambda done, total: tell("tune", done, total))
+    clock, found = Stopwatch(), []
+    try:
+        for problem, (piece, *_) in contests.items():
+            if time.monotonic() - begin < SECONDS[effort]:
+                found.append(_entry(problem, piece, built[problem], made, clock, effort))
+    finally:
+        clock.close()
+    return found
+
+
+def _built(piece: Chosen, strategy: object, tactic: object, target: Target) -> CudaKernel:
+    kernel = strategy.build(piece.region, tactic, target)  # type: ignore[attr-defined]
+    assert isinstance(kernel, CudaKernel)
+    return kernel
+
+
+def _entry(
+    problem: str,
+    piece: Chosen,
+    built: Mapping[str, CudaKernel],
+    made: Mapping[Program, Binary | Failure],
+    clock: Stopwatch,
+    effort: int,
+) -> Entry:
+    shared = arch_of(Target("cuda", problem.split("\n", 1)[0].removeprefix("cuda:"))).shared
+    times: dict[str, float | str | None] = {}
+    runnable: dict[str, CudaKernel] = {}
+    for name, kernel in built.items():
+        problems = [why for one in kernel.launches if (why := refusal(made[one.program], shared))]
+        times[name] = problems[0][:300] if problems else None
+        if not problems:
+            runnable[name] = kernel
+    binaries = {program: binary for program, binary in made.items() if isinstance(binary, Binary)}
+    for name, seconds in zip(runnable, clock.time(piece.region, list(runnable.values()), binaries), strict=True):
+        times[name] = seconds
+    return Entry(problem, times, best(times), effort)
+
+
+def best(times: Mapping[str, float | str | None]) -> str:
+    """The fastest; the first that was not refused where that is nearly as fast."""
+    timed = {name: one for name, one in times.items() if isinstance(one, float)}
+    if not timed:
+        return next(iter(times))
+    first = next(iter(timed))
+    fastest = min(timed, key=lambda name: timed[name])
+    return fastest if timed[fastest] < (1 - TRUST) * timed[first] else first
