@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tenfold.errors import InputError
 from tenfold.runtime.plan import Plan, Spec, Symbol
+from tenfold.runtime.records import damaged
 from tenfold.runtime.room import too_large
 
 REMEMBERED = 256
@@ -47,6 +48,9 @@ class Frames:
     def __init__(self, plan: Plan, threads: int, **machine: int) -> None:
         self.plan, self.threads = plan, threads
         self._machine = {"threads": threads, **machine}
+        for symbol in plan.symbols:
+            if symbol.input < 0 and not symbol.section and symbol.name not in self._machine:
+                raise damaged("plan.symbols", f"nothing decides {symbol.name!r}")
         self._known: OrderedDict[Any, Frame] = OrderedDict()
         self._lock = Lock()
         self.valued = sorted({symbol.input for symbol in plan.symbols if symbol.entry >= 0})
