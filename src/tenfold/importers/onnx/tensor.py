@@ -328,7 +328,7 @@ def pad(node: Operator) -> Results:
         return _padded_with(node, given)
     if value is None or value.size != 1:
         raise node.invalid("its value must be a single number")
-    plain = value.item() if x.type.dtype.is_float else int(value.item())
+    plain = value.item() if x.type.dtype.is_float or value.dtype.kind == "c" else int(value.item())
     if len(counts) != 2 * len(axes):
         raise node.invalid(f"{len(counts)} counts for {len(axes)} axes")
     if all(one == 0 for one in counts):
