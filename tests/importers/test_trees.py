@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
+import tenfold
 from tenfold.errors import ModelError
 from tenfold.importers.onnx import import_onnx
 from tests.importers.single import interpreted, same
-from tests.importers.test_ml import Case, agree, message, normal
+from tests.importers.test_ml import Case, agree, expected, message, normal
 
 Array = NDArray[Any]
 
@@ -190,3 +191,33 @@ def test_damaged(reason: str) -> None:
     case = ensemble(1, **WRONG[reason])
     with pytest.raises(ModelError, match=reason):
         import_onnx(message(Case(case.kind, (normal(3, 4),), case.attributes, opset=5)))
+
+
+def chain(length: int) -> Case:
+    """One tree in which every test but the last leads to a leaf or to the next test."""
+    ids = list(range(2 * length + 1))
+    attributes = {
+        "nodes_treeids": [0] * len(ids),
+        "nodes_nodeids": ids,
+        "nodes_featureids": [0] * len(ids),
+        "nodes_values": [float(node // 2) for node in ids],
+        "nodes_modes": ["BRANCH_LT" if node % 2 == 0 and node < 2 * length else "LEAF" for node in ids],
+        "nodes_truenodeids": [node + 1 for node in ids],
+        "nodes_falsenodeids": [node + 2 for node in ids],
+        "n_targets": 1,
+        "target_treeids": [0] * (length + 1),
+        "target_nodeids": [*range(1, 2 * length, 2), 2 * length],
+        "target_ids": [0] * (length + 1),
+        "target_weights": [float(leaf) for leaf in range(length + 1)],
+    }
+    x = np.stack([np.linspace(-1, length + 1, 50, dtype=np.float32)] * 4, 1)
+    return Case("TreeEnsembleRegressor", (x,), attributes, opset=3)
+
+
+@pytest.mark.parametrize("case", [REGRESSORS["mixed"], CLASSIFIERS["one score"], chain(60)], ids=str)
+def test_trees_are_kernels(case: Case) -> None:
+    engine = tenfold.build(message(case, sizes=False), effort=0)
+    assert engine.report["host_steps"] == 0
+    found = engine.run({"x0": case.arrays[0]})
+    for ours, other in zip(found.values(), expected(case), strict=True):
+        same(ours, other)
