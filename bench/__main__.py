@@ -4,6 +4,7 @@ cpu      every row of the speed table, beside other runtimes
 models   the real models of the tests' catalogue beside ONNX Runtime
 scale    many threads and many contexts
 cuda     generated GPU kernels beside cuBLAS and torch.compile
+gpu      whole networks on a GPU beside PyTorch
 floor    what a step, a barrier and an empty call cost
 load     how long loading an engine takes
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-NAMES = ("cpu", "models", "scale", "cuda", "floor", "load")
+NAMES = ("cpu", "models", "scale", "cuda", "gpu", "floor", "load")
 
 
 def main() -> None:

@@ -6,25 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torchvision
+import transformers
 
 
 def _resnet50(batch: int) -> tuple[Any, Any]:
-    import torchvision
-
     model = torchvision.models.resnet50(weights=None)
     images = torch.randn(batch, 3, 224, 224)
     return model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
 
 
 def _vit(batch: int) -> tuple[Any, Any]:
-    import torchvision
-
     return torchvision.models.vit_b_16(weights=None), torch.randn(batch, 3, 224, 224)
 
 
 def _bert(batch: int, length: int = 128, width: int = 768, layers: int = 12) -> tuple[Any, Any]:
-    import transformers
-
     config = transformers.BertConfig(
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 64, intermediate_size=4 * width
     )
