@@ -32,7 +32,7 @@ def elements(op: ScatterElements, shape: tuple[int, ...], inner: tuple[int, ...]
     x, updates = random(dtype, *shape), random(dtype, *inner, seed=1)
     at = positions(shape[op.axis], inner, places)
     symbols = [tuple(symbol(f"{name}{axis}", 0) for axis in range(len(shape))) for name in "xi"]
-    bindings = {str(one): size for one, size in zip(symbols[0] + symbols[1], shape + inner, strict=True)}
+    bindings = {one.symbol.name: size for one, size in zip(symbols[0] + symbols[1], shape + inner, strict=True)}
     given = [Given(x, layouts[0], shape=symbols[0]), Given(at, layouts[1], shape=symbols[1])]
     return Case(op, [*given, Given(updates, layouts[2], shape=symbols[1])], [layouts[3]], bindings)
 
@@ -43,7 +43,7 @@ def slices(op: ScatterND, shape: tuple[int, ...], batch: tuple[int, ...], depth:
     at = np.stack([positions(size, batch) for size in shape[:depth]], axis=-1)
     own = tuple(symbol(f"x{axis}", 0) for axis in range(len(shape)))
     lead = tuple(symbol(f"b{axis}", 0) for axis in range(len(batch)))
-    bindings = {str(one): size for one, size in zip(own + lead, shape + batch, strict=True)}
+    bindings = {one.symbol.name: size for one, size in zip(own + lead, shape + batch, strict=True)}
     given = [Given(x, layouts[0], shape=own), Given(at, layouts[1], shape=(*lead, depth))]
     return Case(op, [*given, Given(updates, layouts[2], shape=(*lead, *own[depth:]))], [layouts[3]], bindings)
 
