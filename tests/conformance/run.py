@@ -71,7 +71,7 @@ def attempt(task: tuple[str, Path]) -> Outcome:
     case = by_name()[name]
     try:
         with shared_workers(folder), np.errstate(all="ignore"):
-            engine = tenfold.build(case.model(), cache=folder)
+            engine = tenfold.build(case.model(), cache=folder, effort=0)
     except UnsupportedError as error:
         return Outcome("refused", "refused", refusal(error.message))
     except Exception as error:
