@@ -69,7 +69,7 @@ def test_a_failure_says_where_it_came_from() -> None:
     with pytest.raises(ExecutionError, match="Gather failed") as caught:
         Interpreter().run(graph(source), {"x": floats(2), "i": np.array([0, 7])})
     assert caught.value.__notes__ == ["while running lookup, which came from net/embedding"]
-    assert caught.value.operator == "lookup"
+    assert caught.value.operator == "net/embedding"
 
 
 class Wrong(ops.Neg):
