@@ -29,7 +29,7 @@ from tenfold.ops.primitive import Pick, Windows
 from tenfold.ops.signal import DFT, STFT
 
 LONGEST = 64
-"""The longest transform that is one product; it is summed in f64, as its terms cancel."""
+"""The longest transform that is one product."""
 
 GREATEST = 1024
 """The greatest prime length that is one product."""
@@ -47,8 +47,7 @@ def dft(op: DFT, node: Node) -> Value | None:
     if not _is_smooth(op.length):
         return None
     order = (*(a for a in range(given.type.rank) if a != op.axis), op.axis)
-    short = isinstance(op.length, int) and op.length <= LONGEST
-    x = Transpose(order)(Cast(dt.f64)(given) if short else wide(given))
+    x = Transpose(order)(wide(given))
     pair = _parts(x)
     if op.inverse and op.onesided:
         pair = _mirrored(pair, op.length)
