@@ -166,7 +166,7 @@ def test_a_sequence_as_an_input() -> None:
 def test_a_map_as_an_input() -> None:
     model = made(node("Relu", "x"))
     model.graph.input[0].type.CopyFrom(helper.make_map_type_proto(TensorProto.INT64, model.graph.input[0].type))
-    with pytest.raises(UnsupportedError, match="'x' is of the kind map"):
+    with pytest.raises(ModelError, match="takes tensors, not intmap"):
         open_model(model)
 
 

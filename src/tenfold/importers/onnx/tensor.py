@@ -19,7 +19,7 @@ from tenfold.importers.convert import (
     input_from_attribute,
 )
 from tenfold.importers.deferred import once_known
-from tenfold.importers.follow import followed
+from tenfold.importers.follow import followed, ratios
 from tenfold.importers.onnx.axes import chosen, different, placed, with_ones, without
 from tenfold.importers.onnx.proto import DTYPES
 from tenfold.importers.shorthand import apply, cast, filled, number, reshaped, transposed
@@ -275,8 +275,7 @@ def constant_of_shape(node: Operator) -> Results:
 def arange(node: Operator) -> Results:
     """From start by delta to before limit."""
     start, limit, step = (node.input(index) for index in range(3))
-    known = [followed(one) for one in (start, limit, step)]
-    first, last, by = ((one[0] if one and len(one) == 1 else None) for one in known)
+    first, last, by = (_whole(one) for one in (start, limit, step))
     if by is not None:
         node.require(dim.logical_not(dim.equal(by, 0)), "its step is 0")
     if first is not None and last is not None and isinstance(by, int):
@@ -292,6 +291,12 @@ def arange(node: Operator) -> Results:
     return once_known(
         cast(turns, dt.i64), lambda sizes, first, by: _counted_on(first, by, sizes[0]), *map(_scalar, (start, step))
     )
+
+
+def _whole(x: Value) -> Size | None:
+    """The one element of a tensor as a size; None if it is unknown, has a fraction, or is not alone."""
+    found = ratios(x)
+    return found[0].top if found and len(found) == 1 and found[0].bottom == 1 else None
 
 
 def _scalar(x: Value) -> Value:
