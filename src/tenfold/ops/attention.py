@@ -38,7 +38,12 @@ class Attention(Op):
         dtype = require_float(self.name, q, k, v)
         if (q.rank, k.rank, v.rank) != (4, 4, 4) or len(mask) > 1:
             raise ValueError(f"Attention takes q, k, v of rank 4 and at most one mask, not {q}, {k}, {v}")
-        for what, a, b in (("head sizes", q.shape[3], k.shape[3]), ("key counts", k.shape[2], v.shape[2])):
+        pairs = (
+            *(("head sizes", q.shape[3], k.shape[3]), ("key counts", k.shape[2], v.shape[2])),
+            *(("batches", q.shape[0], k.shape[0]), ("batches", k.shape[0], v.shape[0])),
+            ("heads of keys and values", k.shape[1], v.shape[1]),
+        )
+        for what, a, b in pairs:
             if differ(a, b):
                 raise ValueError(f"Attention of {q}, {k}, {v}: the {what} differ")
         heads, shared = q.shape[1], k.shape[1]

@@ -44,6 +44,8 @@ class Elementwise(Op):
     """
 
     elementwise: ClassVar[bool] = True
+    moves: ClassVar[bool] = False
+    """True if elements of any kind pass through as they are."""
 
     compute: ClassVar[Callable[..., Array]]
     entry: ClassVar[Callable[..., Size | None]] = _unknown
@@ -52,6 +54,8 @@ class Elementwise(Op):
         """The result's element type: by default that of the inputs, which must agree."""
         if len(set(dtypes)) != 1:
             raise ValueError(f"{self.name} takes inputs of one element type, not {', '.join(map(str, dtypes))}")
+        if dtypes[0].is_object and not self.moves:
+            raise ValueError(f"{self.name} takes numbers, not {dtypes[0]}")
         return dtypes[0]
 
     def infer(self, *inputs: Type) -> Type:

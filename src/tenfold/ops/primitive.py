@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from tenfold.ir import dim
@@ -14,6 +16,8 @@ from tenfold.ops.window import windows
 
 class Copy(Elementwise):
     """x, stored anew: in row-major order, or with its axes in `order`, outermost first."""
+
+    moves: ClassVar[bool] = True
 
     order: tuple[int, ...] | None = None
 

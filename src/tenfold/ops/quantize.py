@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tenfold.ir import dim
 from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type
 from tenfold.ops.logic import Cast
+from tenfold.ops.window import differ
 
 LEVELS = (Kind.INT, Kind.UINT, Kind.FLOAT)
 
@@ -75,6 +77,14 @@ def _check(op: Quantize | Dequantize, x: Type, scale: Type, zero: Type) -> None:
         raise ValueError(f"{op.name} of {x}: scale {scale} and zero point {zero} do not fit")
     if scale.size != 1 and not 0 <= op.axis < x.rank:
         raise ValueError(f"{op.name} of {x} has no axis {op.axis}")
+    if any(differ(a, b) for a, b in zip(scale.shape, zero.shape, strict=True)):
+        raise ValueError(f"{op.name} of {x}: scale {scale} and zero point {zero} do not fit")
+    if scale.size != 1 and (scale.rank == x.rank > 1) != (op.block > 0):
+        raise ValueError(f"{op.name} of {x} in blocks of {op.block} takes scales of rank {x.rank}, not {scale}")
+    if op.block and scale.rank == x.rank:
+        wanted = (*x.shape[: op.axis], dim.ceildiv(x.shape[op.axis], op.block), *x.shape[op.axis + 1 :])
+        if any(differ(a, b) for a, b in zip(scale.shape, wanted, strict=True)):
+            raise ValueError(f"{op.name} of {x} in blocks of {op.block} along axis {op.axis} does not take {scale}")
     if scale.rank != 1 or op.block or scale.size == 1:
         return
     sizes = (scale.shape[0], x.shape[op.axis])

@@ -231,9 +231,9 @@ def mapped(node: Operator) -> Results:
         _check_rank(node, _element(node, one))
     types = [taken_out(_element(node, one)) if one in lists else one.type for one in inputs]
     graph, captures = body.trace(types)
-    formal = dict(zip(inputs, graph.inputs, strict=False))
     others = [one for one in inputs if one not in lists]
-    graph.inputs = [*(formal[one] for one in (*lists, *others)), *graph.inputs[len(inputs) :]]
+    order = sorted(range(len(inputs)), key=lambda at: inputs[at] not in lists)
+    graph.inputs = [*(graph.inputs[at] for at in order), *graph.inputs[len(inputs) :]]
     found = sequence.MapSequence(graph, len(lists))(*lists, *others, *captures)
     return [found] if isinstance(found, Value) else list(found)
 

@@ -223,6 +223,9 @@ def concat(node: Operator) -> Results:
     return result
 
 
+MOST_PIECES = 1 << 16
+
+
 def split(node: Operator) -> Results:
     """Pieces of the sizes of input 1, or equal ones (the last may be smaller from version 18 on)."""
     x = node.input(0)
@@ -231,6 +234,8 @@ def split(node: Operator) -> Results:
     whole, count = x.type.shape[axis], len(node.outputs)
     if sizes is None:
         count = node.integer("num_outputs", count)
+        if not 0 < count <= MOST_PIECES:
+            raise node.invalid(f"{count} pieces, and {MOST_PIECES} are the most")
         each = dim.divide_exact(whole, count)
         each = dim.ceildiv(whole, count) if each is None else each
         sizes = (*(each,) * (count - 1), whole - each * (count - 1))

@@ -132,7 +132,10 @@ class _Recycled:
                     return self._buffers[index]
             for index in reversed(free[_SPARE:]):
                 del self._buffers[index]
-            self._buffers.append(np.empty(size, np.uint8))
+            try:
+                self._buffers.append(np.empty(size, np.uint8))
+            except MemoryError as error:
+                raise OutOfMemory(f"the system gave no {size} bytes", remedy="use smaller inputs") from error
             return self._buffers[-1]
 
 
