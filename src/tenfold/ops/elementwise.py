@@ -44,8 +44,8 @@ class Elementwise(Op):
     """
 
     elementwise: ClassVar[bool] = True
-    moves: ClassVar[bool] = False
-    """True if elements of any kind pass through as they are."""
+    any_kind: ClassVar[bool] = False
+    """True if the elements need not be numbers."""
 
     compute: ClassVar[Callable[..., Array]]
     entry: ClassVar[Callable[..., Size | None]] = _unknown
@@ -54,7 +54,7 @@ class Elementwise(Op):
         """The result's element type: by default that of the inputs, which must agree."""
         if len(set(dtypes)) != 1:
             raise ValueError(f"{self.name} takes inputs of one element type, not {', '.join(map(str, dtypes))}")
-        if dtypes[0].is_object and not self.moves:
+        if dtypes[0].is_object and not self.any_kind:
             raise ValueError(f"{self.name} takes numbers, not {dtypes[0]}")
         return dtypes[0]
 

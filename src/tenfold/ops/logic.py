@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class Comparison(Elementwise):
 class Equal(Comparison):
     """x == y."""
 
+    any_kind: ClassVar[bool] = True
+
     def compute(self, x: Array, y: Array) -> Array:
         return np.equal(x, y)
 
@@ -37,6 +40,8 @@ class Equal(Comparison):
 
 class NotEqual(Comparison):
     """x != y; true if either is NaN."""
+
+    any_kind: ClassVar[bool] = True
 
     def compute(self, x: Array, y: Array) -> Array:
         return np.not_equal(x, y)
@@ -224,6 +229,8 @@ class IsInf(FloatTest):
 
 class Where(Elementwise):
     """x where the condition holds, else y."""
+
+    any_kind: ClassVar[bool] = True
 
     def dtype(self, *dtypes: DType) -> DType:
         """The type of x and y; the condition is bool."""

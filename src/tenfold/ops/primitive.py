@@ -17,7 +17,7 @@ from tenfold.ops.window import windows
 class Copy(Elementwise):
     """x, stored anew: in row-major order, or with its axes in `order`, outermost first."""
 
-    moves: ClassVar[bool] = True
+    any_kind: ClassVar[bool] = True
 
     order: tuple[int, ...] | None = None
 
