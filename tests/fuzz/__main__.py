@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 from tests.children import Limits, Lost, answers
@@ -32,17 +33,13 @@ LIMITS = Limits(seconds=20, memory=2 << 30)
 
 def tasks(target: str, options: argparse.Namespace, folder: str) -> Iterator[Task]:
     """What failed once, then new mutants."""
-    for number, (of, _, data) in enumerate(kept()):
-        if of == target:
-            yield Task(target, -1, number, folder, data)
+    yield from (task for task in kept(folder) if task.target == target)
     for index in range(options.count):
         yield Task(target, options.seed, index, folder)
 
 
 def again(task: Task) -> bytes:
     """The mutant of a task whose child was lost with it."""
-    from random import Random
-
     if task.kept is not None or task.target == "engine":
         return task.kept or b""
     return mutate.mutant(corpus.models(), Random(f"{task.target} {task.seed} {task.index}"))
@@ -58,9 +55,9 @@ def fuzz(target: str, options: argparse.Namespace, folder: str) -> dict[str, Any
         outcomes[found.outcome] += 1
         if found.outcome in ("failed", "lost"):
             failures.append({"seed": task.seed, "index": task.index, "problem": found.problem})
-            if options.keep and task.kept is None and found.mutant:
+            if options.keep and task.kept is None:
                 with corpus.FAILED.open("a") as file:
-                    file.write(packed(target, found.mutant) + "\n")
+                    file.write(packed(task, found.mutant) + "\n")
         if not options.json and sum(outcomes.values()) % 500 == 0:
             print(f"{target} {dict(outcomes)}", file=sys.stderr, flush=True)
     return {"outcomes": dict(outcomes.most_common()), "failures": failures, "seconds": time.monotonic() - start}

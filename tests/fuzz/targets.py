@@ -19,7 +19,7 @@ import numpy as np
 from onnx import ModelProto
 
 import tenfold
-from tenfold.errors import EngineError, TenfoldError
+from tenfold.errors import TenfoldError
 from tenfold.importers import open_model
 from tenfold.ir.dtype import DType
 from tests.conformance.run import shared_workers
@@ -50,20 +50,20 @@ class Found:
 
 def attempt(task: Task) -> Found:
     """Do what the target says with the mutant. Any exception that is not Tenfold's is a failure."""
-    dice = Random(f"{task.target} {task.seed} {task.index}")
-    data = task.kept if task.kept is not None else None
+    dice, folder = Random(f"{task.target} {task.seed} {task.index}"), Path(task.folder)
+    data = task.kept or b""
     try:
         with np.errstate(all="ignore"):
             if task.target == "engine":
-                return _engine(data, dice, Path(task.folder))
-            data = mutate.mutant(corpus.models(), dice) if data is None else data
-            return Found(_ACTS[task.target](data, Path(task.folder)))
+                return Found(_engine(dice, folder))
+            data = data or mutate.mutant(corpus.models(), dice)
+            return Found(_ACTS[task.target](data, folder))
     except TenfoldError as error:
         return Found(type(error).__name__)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(where.filename).name}:{where.lineno}"
-        return Found("failed", f"{type(error).__name__} at {place}: {str(error)[:200]}", data or b"")
+        return Found("failed", f"{type(error).__name__} at {place}: {str(error)[:200]}", data)
 
 
 def _onnx(data: bytes, folder: Path) -> str:
@@ -127,41 +127,42 @@ def _answer(path: Path) -> bytes:
     return b"".join(np.asarray(one).tobytes() for one in engine.run(given).values())
 
 
-def _engine(kept: bytes | None, dice: Random, folder: Path) -> Found:
+def _engine(dice: Random, folder: Path) -> str:
     """Load the mutant. With stale hashes: refused, or whole; with repaired ones: refused, or sizes are computed."""
     whole, answer = dice.choice(_engines(folder))
-    data, repaired = engines.mutant(whole, dice) if kept is None else (kept, True)
+    data, repaired = engines.mutant(whole, dice)
     path = folder / f"mutant{os.getpid()}.tenfold"
     path.write_bytes(data)
-    try:
-        if not repaired:
-            return Found("whole") if _answer(path) == answer else Found("failed", "another answer", data)
-        engine = tenfold.load(path, threads=1)
-        given = [_given(spec, Random(str(number))) for number, spec in enumerate(engine.inputs)]
-        engine.context().close()
-        engine.frames(1).find([one for one in given if isinstance(one, np.ndarray)])
-        return Found("loaded")
-    except EngineError:
-        return Found("EngineError")
-    except TenfoldError as error:
-        return Found(type(error).__name__)
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
-        return Found("failed", f"{type(error).__name__} at {place}: {str(error)[:200]}", data)
+    if not repaired:
+        if _answer(path) != answer:
+            raise AssertionError("a damaged engine is loaded and gives another answer")
+        return "whole"
+    engine = tenfold.load(path, threads=1)
+    given = [_given(spec, Random(str(number))) for number, spec in enumerate(engine.inputs)]
+    engine.context().close()
+    engine.frames(1).find([one for one in given if isinstance(one, np.ndarray)])
+    return "loaded"
 
 
 _ACTS: dict[str, Callable[[bytes, Path], str]] = {"onnx": _onnx, "builder": _builder}
 TARGETS = ("onnx", "engine", "builder")
 
 
-def packed(target: str, mutant: bytes) -> str:
-    """A line of the list of mutants that failed once."""
+def packed(task: Task, mutant: bytes) -> str:
+    """A line of the list of what failed once: engines differ from build to build, so of them the seed is kept."""
+    if task.target == "engine":
+        return f"engine {task.seed} {task.index}"
     digest = hashlib.sha256(mutant).hexdigest()[:12]
-    return f"{target} {digest} {base64.b85encode(zlib.compress(mutant, 9)).decode()}"
+    return f"{task.target} {digest} {base64.b85encode(zlib.compress(mutant, 9)).decode()}"
 
 
-def kept(path: Path = corpus.FAILED) -> list[tuple[str, str, bytes]]:
-    """The mutants that failed once: target, name, bytes."""
-    lines = [line.split() for line in path.read_text().splitlines() if line] if path.exists() else []
-    return [(target, name, zlib.decompress(base64.b85decode(text))) for target, name, text in lines]
+def kept(folder: str, path: Path = corpus.FAILED) -> list[Task]:
+    """What failed once, as tasks."""
+    found = []
+    for number, line in enumerate(path.read_text().splitlines()):
+        target, name, text = line.split()
+        if target == "engine":
+            found.append(Task(target, int(name), int(text), folder))
+        else:
+            found.append(Task(target, -1, number, folder, zlib.decompress(base64.b85decode(text))))
+    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.targets import TARGETS, kept, packed
+from tests.fuzz.targets import TARGETS, Task, kept, packed
 
 ROOT = Path(__file__).parents[2]
 COUNTS = {"onnx": 1000, "engine": 1000, "builder": 1000}
@@ -29,6 +29,8 @@ def test_mutants(target: str) -> None:
 
 def test_mutants_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "failed.txt"
-    path.write_text(packed("onnx", b"\x08\x01") + "\n" + packed("engine", bytes(99)) + "\n")
-    assert [(target, data) for target, _, data in kept(path)] == [("onnx", b"\x08\x01"), ("engine", bytes(99))]
-    assert all(target in TARGETS for target, _, _ in kept())
+    tasks = [Task("onnx", 0, 7, ""), Task("engine", 3, 9, "")]
+    path.write_text("".join(packed(task, b"\x08\x01") + "\n" for task in tasks))
+    assert [(task.target, task.kept) for task in kept("", path)] == [("onnx", b"\x08\x01"), ("engine", None)]
+    assert (kept("", path)[1].seed, kept("", path)[1].index) == (3, 9)
+    assert {task.target for task in kept("")} == set(TARGETS)
