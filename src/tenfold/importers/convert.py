@@ -25,6 +25,7 @@ import numpy as np
 
 from tenfold.errors import LimitError, ModelError, UnsupportedError
 from tenfold.ir import dim
+from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.op import Array
@@ -138,7 +139,8 @@ class Operator:
         value, found = self.optional(index), self.sizes(index)
         if value is None or found is not None:
             return found
-        if not isinstance(value.type.size, int) or value.type.size > ENTRIES_LIMIT or value.type.dtype.is_float:
+        whole = value.type.dtype.is_integer or value.type.dtype is dt.boolean
+        if not isinstance(value.type.size, int) or value.type.size > ENTRIES_LIMIT or not whole:
             raise self.unsupported(f"input {index}, {value.type}, must hold few integers, of a known number")
         raise Unfollowed(index)
 
