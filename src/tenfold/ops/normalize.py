@@ -9,6 +9,7 @@ from tenfold.ir.type import Type
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.precision import require_float, widen
 from tenfold.ops.reduce import check_axes
+from tenfold.ops.window import differ
 
 
 class Softmax(Op):
@@ -165,7 +166,9 @@ def _same(op: Op, x: Type, axis: int) -> Type:
 def _fits(op: Op, x: Type, *parameters: Type) -> None:
     require_float(op.name, x, *parameters)
     for one in parameters:
-        if one.rank > x.rank or len(broadcast_shapes(x.shape, one.shape)) != x.rank:
+        own = zip(one.shape, x.shape[x.rank - one.rank :], strict=False)
+        wider = any(size != 1 and differ(size, whole) for size, whole in own)
+        if one.rank > x.rank or wider or len(broadcast_shapes(x.shape, one.shape)) != x.rank:
             raise ValueError(f"{op.name} takes parameters that broadcast to {x}, not {one}")
 
 

@@ -63,10 +63,13 @@ def tf_idf(node: Operator) -> Results:
     places = node.integers("ngram_indexes")
     if len(places) != len(grams) or min(places, default=0) < 0:
         raise node.invalid(f"{len(grams)} n-grams and {len(places)} places for them")
+    skipped = node.integer("max_skip_count")
+    if skipped < 0:
+        raise node.invalid(f"{skipped} items are skipped at most")
     lengths = range(node.integer("min_gram_length"), node.integer("max_gram_length") + 1)
     kept = [at for at, gram in enumerate(grams) if len(gram) in lengths]
     chosen, columns = tuple(grams[at] for at in kept), max(places, default=-1) + 1
-    op = text.CountGrams(chosen, tuple(places[at] for at in kept), columns, node.integer("max_skip_count"))
+    op = text.CountGrams(chosen, tuple(places[at] for at in kept), columns, skipped)
     x = reshaped(x, (1,)) if x.type.rank == 0 else x
     counted = apply(op, x) if x.type.dtype is dt.string else _counted(op, cast(x, dt.i64))
     weights = node.numbers("weights", ())
