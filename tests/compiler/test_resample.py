@@ -13,6 +13,7 @@ from tenfold.compiler.fuse.decompose import decompose
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph, copy
 from tenfold.ir.interpret import Interpreter
+from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.image import Coordinates, Padding, Rounding
 from tests.compiler.running import BINDINGS, H, N, T, W, close, graph_of, same_after
@@ -74,6 +75,32 @@ def test_sizes_of_the_call(mode: Any, coordinates: Any, dtype: dt.DType) -> None
     for after, scale in (((N, 2, 2 * H, 3 * W), (1.0, 1.0, 2.0, 3.0)), ((N, 2, H // 2, W), (0.0, 0.0, 0.0, 0.0))):
         graph = resized((N, 2, H, W), after, scale, **settings)
         same_after(decompose, graph, tolerance=2e-3 if dtype is dt.f16 else 1e-5)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("outside", [False, True])
+def test_widened_by_sizes_of_the_call(mode: Any, outside: bool) -> None:
+    """How many elements are weighed follows from the sizes: sums over an axis as long as that."""
+    settings: dict[str, Any] = {"mode": mode, "antialias": True, "exclude_outside": outside}
+    for after in ((N, 2, 3, 4), (N, 2, 2 * H, W)):
+        graph = resized((N, 2, H, W), after, (1.0, 1.0, 0.0, 0.0), **settings)
+        changed = same_after(decompose, graph, tolerance=1e-5)
+        assert not any(isinstance(node.op, ops.Resize) for node in changed.nodes)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("dtype", "bits"), [(dt.u8, 4), (dt.i16, 3), (dt.i32, 0)], ids=str)
+def test_weighted_sums(axis: int, dtype: dt.DType, bits: int) -> None:
+    rng = np.random.default_rng(axis)
+    graph = Graph()
+    x = graph.input("x", Type(dtype, (N, W, 5)))
+    places = ops.Constant(Tensor(rng.integers(0, 2, (7, 3))))()
+    weights = ops.Constant(Tensor(rng.integers(-9, 20, (7, 3)).astype(np.int32)))()
+    graph.set_outputs([ops.Resample(axis, bits)(x, places, weights)], ["y0"])
+    given = {"x": rng.integers(0, 200, (2, 4, 5)).astype(dtype.numpy)}
+    changed = copy(graph)
+    decompose(changed)
+    np.testing.assert_array_equal(Interpreter().run(changed, given)["y0"], Interpreter().run(graph, given)["y0"])
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)

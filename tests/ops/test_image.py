@@ -13,7 +13,7 @@ from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.interpret import bind
 from tenfold.ir.type import Type
-from tenfold.ops import GridSample, Resize
+from tenfold.ops import GridSample, Resample, Resize
 from tests.ops.oracle import close, random, runtime
 
 X = random(1, 2, 6, 7)
@@ -134,3 +134,18 @@ def test_misfits_are_named() -> None:
         Resize((1, 2), (1.0, 2.0)).infer(Type(dt.f32, (1, 2, 3)))
     with pytest.raises(ValueError, match="takes a grid of 2 coordinates"):
         GridSample().infer(Type(dt.f32, (1, 2, 3, 4)), Type(dt.f32, (1, 2, 3, 3)))
+
+
+def test_weighted_sums() -> None:
+    x, places = np.array([[0, 100, 250], [4, 5, 7]], np.uint8), np.array([[0, 1], [2, 2]])
+    halves = np.array([[8, 8], [20, -3]], np.int32)
+    assert Resample(1, 4).evaluate(x, places, halves).tolist() == [[50, 255], [5, 7]]
+    assert Resample(1).evaluate(x, places, halves / 16).tolist() == [[50, 265.625], [4.5, 7.4375]]
+    table = Type(dt.i64, (2, 2)), Type(dt.i32, (2, 2))
+    assert Resample(1, 4).infer(Type(dt.u8, (2, 3)), *table) == Type(dt.u8, (2, 2))
+    assert Resample(0).infer(Type(dt.u8, (2, 3)), *table) == Type(dt.i32, (2, 3))
+    for op, given in ((Resample(2), Type(dt.u8, (2, 3))), (Resample(0, 4), Type(dt.f32, (2, 3)))):
+        with pytest.raises(ValueError, match="Resample"):
+            op.infer(given, *table)
+    with pytest.raises(ValueError, match="places and weights"):
+        Resample(0).infer(Type(dt.u8, (2, 3)), Type(dt.i64, (2, 3)), table[1])

@@ -72,7 +72,7 @@ from tenfold.ops.dynamic import (
     Head,
     Known,
 )
-from tenfold.ops.image import GridSample, ImageDecoder, Resize
+from tenfold.ops.image import GridSample, ImageDecoder, Resample, Resize
 from tenfold.ops.index import Compress, Gather, GatherElements, GatherND, NonZero, ScatterElements, ScatterND
 from tenfold.ops.linear import Det
 from tenfold.ops.logic import (
@@ -140,7 +140,8 @@ __all__ = (
     "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop",
     "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Mul", "Neg",
     "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "Pick", "Pool", "Pow",
-    "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Reshape", "Resize", "RoiAlign",
+    "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Resample", "Reshape", "Resize",
+    "RoiAlign",
     "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
     "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
     "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split",
@@ -170,7 +171,7 @@ ALL: tuple[type[Op], ...] = (
     Selu, Shrink, Sigmoid, Silu, Softplus, Softsign, Swish, ThresholdedRelu,
     Attention, RotaryEmbedding,
     Conv, ConvTranspose, WinogradFilter,
-    GridSample, ImageDecoder, Resize,
+    GridSample, ImageDecoder, Resample, Resize,
     MatMul, Det,
     Uniform,
     RoiAlign, DeformConv,

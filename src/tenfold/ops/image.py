@@ -142,6 +142,40 @@ class Resize(Op):
         return cubic(x, self.cubic_a)
 
 
+class Resample(Op):
+    """Weighted sums along `axis`: y[…, i, …] = Σ_k weights[i, k] · x[…, places[i, k], …].
+
+    Inputs: x, places i64[n, k] within the axis, weights [n, k]. The result has the weights' type; or with `bits`, where
+    the weights are integers times 2**-bits, x's own: rounded to the nearest (halves upward) and moved into its range.
+    """
+
+    axis: int
+    bits: int = 0
+
+    def infer(self, x: Type, places: Type, weights: Type) -> Type:
+        """The axis of size n; ValueError if places and weights do not agree."""
+        if places.rank != 2 or weights.rank != 2 or any(map(differ, places.shape, weights.shape)):
+            raise ValueError(f"Resample takes places and weights [n, k], not {places} and {weights}")
+        if not 0 <= self.axis < x.rank:
+            raise ValueError(f"Resample along axis {self.axis} of {x}")
+        if self.bits and (x.dtype.is_float or weights.dtype.is_float):
+            raise ValueError(f"Resample with bits takes integers, not {x} and {weights}")
+        shape = (*x.shape[: self.axis], places.shape[0], *x.shape[self.axis + 1 :])
+        return Type(x.dtype if self.bits else weights.dtype, shape)
+
+    def evaluate(self, x: Array, places: Array, weights: Array) -> Array:
+        """One gather a tap."""
+        column = tuple(-1 if axis == self.axis else 1 for axis in range(x.ndim))
+        total = np.zeros((*x.shape[: self.axis], len(places), *x.shape[self.axis + 1 :]), weights.dtype)
+        for tap in range(places.shape[1]):
+            seen = np.take(x, places[:, tap], self.axis).astype(weights.dtype)
+            total += seen * weights[:, tap].reshape(column)
+        if not self.bits:
+            return total
+        limits = np.iinfo(x.dtype)
+        return np.asarray(np.clip((total + (1 << self.bits - 1)) >> self.bits, limits.min, limits.max).astype(x.dtype))
+
+
 Padding = Literal["zeros", "border", "reflection"]
 
 

@@ -12,6 +12,7 @@ from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant, Fill, Iota
 from tenfold.ops.elementwise import Elementwise, broadcast_shapes
+from tenfold.ops.image import Resample
 from tenfold.ops.index import Gather
 from tenfold.ops.movement import Concat, Expand, Pad, Reshape, Slice, Split, Tile, Transpose
 from tenfold.rewrite.pattern import constant, exact_constant, number, used_once
@@ -119,6 +120,29 @@ def _window(axis: int, start: Size, size: Size, shape: Sequence[Size]) -> Slice:
     starts = tuple(start if at == axis else 0 for at in range(len(shape)))
     sizes = tuple(size if at == axis else full for at, full in enumerate(shape))
     return Slice(starts, sizes, (1,) * len(shape))
+
+
+@rule(
+    """graph (%x: u8[9, 6], %p: i64[5, 3], %w: i32[5, 3]) {
+      return Slice<starts=(1, 5), sizes=(3, 6), steps=(1, -1)>(Resample<axis=0, bits=8>(%x, %p, %w))
+    }""",
+    """graph (%x: u8[9, 6], %p: i64[5, 3], %w: i32[5, 3]) {
+      %y = Resample<axis=0, bits=8>(%x, %p, %w)
+      return Slice<starts=(1, 5), sizes=(3, 6), steps=(1, -1)>(%y), %y
+    }""",
+)
+def slice_resampled(value: Value) -> Replacement:
+    """slice(resample(x, places, weights)) -> resample(slice(x), slice(places), slice(weights))"""
+    match value:
+        case Value(Slice() as cut, (Value(Resample() as op, (x, places, weights)) as whole,)) if used_once(whole):
+            at, size, taps = op.axis, x.type.shape[op.axis], places.type.shape[1]
+            rows = Slice((cut.starts[at], 0), (cut.sizes[at], taps), (cut.steps[at], 1))
+            starts, sizes = (
+                (*given[:at], own, *given[at + 1 :]) for given, own in ((cut.starts, 0), (cut.sizes, size))
+            )
+            columns = Slice(starts, sizes, (*cut.steps[:at], 1, *cut.steps[at + 1 :]))
+            return op(columns(x), rows(places), rows(weights))
+    return None
 
 
 @rule(
@@ -403,6 +427,6 @@ def _sums(a: tuple[Size, ...], b: tuple[Size, ...]) -> tuple[Size, ...]:
 
 MOVEMENT = (
     *(transpose_twice, reshape_twice, transpose_ones, expand_twice, broadcast_alone, tile_to_expand, slice_twice),
-    *(slice_of_piece, split_pieces, rejoined, concat_twice, gather_run, gather_range, pad_twice),
+    *(slice_resampled, slice_of_piece, split_pieces, rejoined, concat_twice, gather_run, gather_range, pad_twice),
     *(move_fill, gather_fill, transpose_through, reshape_through),
 )

@@ -16,7 +16,7 @@ from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.lines import stream, surrounding_arguments, surroundings
 from tenfold.codegen.cpu.rows import Form
 from tenfold.codegen.cpu.stage import address, ordered
-from tenfold.codegen.region import Body, Operand, Phase, Region, Row
+from tenfold.codegen.region import Body, Index, Load, Operand, Phase, Region, Row
 from tenfold.codegen.strategy import Argument, Kernel, Refusal, Stage, Tactic
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
@@ -167,6 +167,19 @@ class _Problem:
         return ordered(form.names, found)
 
 
+def _loads_along(region: Row, places: Sequence[int | None], axis: int) -> int:
+    """How many operands the phases gather in consecutive elements along a walked axis."""
+    found = 0
+    for body in (one.body for one in region.phases):
+        numbered = list(enumerate(body.code, len(body.inputs)))
+        along = {at for at, one in numbered if isinstance(one.op, Index) and places[one.op.axis] == axis}
+        for _, one in numbered:
+            if isinstance(one.op, Load):
+                strides = region.gathered[one.op.number].strides
+                found += any(stride == 1 and arg in along for arg, stride in zip(one.args, strides, strict=True))
+    return found
+
+
 class ReduceStrategy:
     """The generic tier of rows."""
 
@@ -191,6 +204,7 @@ class ReduceStrategy:
         last = problem.outer - 1
         whole = [one for one in problem.axes.strides[: len(problem.moving)] if one[last] != 0 and one[-1] != 0]
         near, beside = sum(one[-1] == 1 for one in whole), sum(one[last] == 1 for one in whole)
+        beside += _loads_along(region, problem.axes.places, last)
         return (across, along) if beside > near else (along, across)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:

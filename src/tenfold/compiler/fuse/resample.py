@@ -21,11 +21,11 @@ from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Abs, Add, Ceil, Div, Floor, Maximum, Minimum, Mul, Round, Sub
 from tenfold.ops.constant import Constant, Iota
-from tenfold.ops.image import GridSample, Resize
-from tenfold.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, Where
+from tenfold.ops.image import GridSample, Resample, Resize
+from tenfold.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, ShiftRight, Where
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Reshape, Slice
-from tenfold.ops.primitive import Pick
+from tenfold.ops.movement import Reshape, Slice, Transpose
+from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import Reduce
 from tenfold.ops.sampling import DeformConv, RoiAlign
 
@@ -44,9 +44,9 @@ def resize(op: Resize, node: Node) -> Value | None:
         if operands or op.region or before != after or op.scales[axis] not in (0.0, 1.0):
             line = Line(op, axis, before, after, tuple(operands))
             taps = line.taps()
-            if taps is None:
+            if taps is None and operands:
                 return None
-            x = _weighed(x, axis, taps)
+            x = Resample(axis)(x, *line.table(x)) if taps is None else _weighed(x, axis, taps)
             if op.coordinates == "tf_crop_and_resize":
                 beyond = along(line.beyond(), axis, x.type.rank)
                 outside = beyond if outside is None else Or()(outside, beyond)
@@ -67,6 +67,48 @@ def _weighed(x: Value, axis: int, taps: Sequence[Tap]) -> Value:
 
 def _sum(terms: Sequence[Value]) -> Value:
     return reduce(Add(), terms)
+
+
+SHORT = 16
+"""Fewer elements than these behind an axis make no line worth walking."""
+
+
+def resample(op: Resample, node: Node) -> Value:
+    """Σ over the last axis of x[places] · weights, along lines of elements that share both
+
+    Where too few elements lie behind the axis, those before it make the lines: both ends are transposed.
+    """
+    x, places, weights = node.inputs
+    before, inner = x.type.shape[: op.axis], x.type.shape[op.axis + 1 :]
+    count, behind = dim.product(before), dim.product(inner)
+    if not isinstance(behind, int) or behind >= SHORT or count == 1:
+        return Reshape(node.output.type.shape)(_sums(op, _grouped(x, op.axis), places, weights))
+    turned = Copy()(Transpose((1, 2, 0))(_grouped(x, op.axis)))
+    lines = Reshape((1, x.type.shape[op.axis], behind * count))(turned)
+    found = Reshape((places.type.shape[0], behind, count))(_sums(op, lines, places, weights))
+    return Reshape(node.output.type.shape)(Copy()(Transpose((2, 0, 1))(found)))
+
+
+def _grouped(x: Value, axis: int) -> Value:
+    """x with what lies before an axis as one axis, and what lies behind it as one."""
+    shape = x.type.shape
+    value: Value = Reshape((dim.product(shape[:axis]), shape[axis], dim.product(shape[axis + 1 :])))(x)
+    return value
+
+
+def _sums(op: Resample, x: Value, places: Value, weights: Value) -> Value:
+    """x [a, before, c] as [a, n, c]."""
+    (outer, _, inner), (size, taps) = x.type.shape, places.type.shape
+    column = (1, size, 1, taps)
+    picked = Pick((0, -1, 2), (outer, size, inner, taps))(x, Reshape(column)(places))
+    cast = picked if x.type.dtype == weights.type.dtype else Cast(weights.type.dtype)(picked)
+    total = Reduce("sum", (3,), True)(Mul()(cast, Reshape(column)(weights)))
+    if op.bits:
+        low, high = (number(int(one), total) for one in x.type.dtype.limits)
+        rounded = ShiftRight()(Add()(total, number(1 << op.bits - 1, total)), number(op.bits, total))
+        total = Cast(x.type.dtype)(Minimum()(Maximum()(rounded, low), high))
+    value: Value = Reshape((outer, size, inner))(total)
+    return value
 
 
 @dataclass(frozen=True)
@@ -92,6 +134,21 @@ class Line:
         shrink = self._shrink()
         return None if shrink is None else self._filtered(at, shrink)
 
+    def table(self, x: Value) -> tuple[Value, Value]:
+        """The same as two tensors [after, taps], where sizes of the call decide how many taps there are."""
+        radius = 1 if self.op.mode == "linear" else 2
+        reach = dim.maximum(radius, dim.ceildiv(radius * self.before, self.after))
+        at = Reshape((self.after, 1))(self._origin())
+        left = Sub()(Ceil()(at), _real(1.0))
+        offset = Reshape((1, 2 * reach))(Cast(dt.f32)(Iota(1 - reach, 1, 2 * reach)()))
+        place = Add()(left, offset)
+        shrink = Minimum()(self._scale(), _real(1.0))
+        weight = self._weight(Abs()(Mul()(Sub()(offset, Sub()(at, left)), shrink)))
+        if self.op.exclude_outside:
+            weight = Where()(_inside(place, self.before), weight, _real(0.0))
+        weight = Div()(weight, Reduce("sum", (1,), True)(weight))
+        return clamped(Cast(dt.i64)(place), self.before), narrow(weight, x)
+
     def beyond(self) -> Value:
         """Which elements of the result lie outside of x."""
         at, last = self._origin(), _measure(self.before - 1)
@@ -113,7 +170,7 @@ class Line:
         for offset in range(first, 2 - first):
             place = Add()(left, _real(float(offset)))
             distance = Abs()(Mul()(Sub()(_real(float(offset)), ratio), _real(shrink)))
-            weight = _triangle(distance) if self.op.mode == "linear" else _cubic(distance, self.op.cubic_a)
+            weight = self._weight(distance)
             if self.op.exclude_outside:
                 weight = Where()(_inside(place, self.before), weight, _real(0.0))
             places.append(clamped(Cast(dt.i64)(place), self.before))
@@ -122,6 +179,9 @@ class Line:
             total = _sum(weights)
             weights = [Div()(weight, total) for weight in weights]
         return list(zip(places, weights, strict=True))
+
+    def _weight(self, distance: Value) -> Value:
+        return _triangle(distance) if self.op.mode == "linear" else _cubic(distance, self.op.cubic_a)
 
     def _scale(self) -> Value:
         ratio = Div()(_measure(self.after), _measure(self.before))
@@ -396,6 +456,7 @@ def _linear_taps(at: Value, size: Size) -> list[Tap]:
 
 RULES: dict[type, Callable[[Any, Node], Value | None]] = {
     Resize: resize,
+    Resample: resample,
     GridSample: grid_sample,
     RoiAlign: roi_align,
     DeformConv: deform_conv,

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
 
 from tenfold.errors import LimitError, ModelError, TenfoldError, UnsupportedError
@@ -38,12 +37,12 @@ from tenfold.importers.onnx.functions import (
 )
 from tenfold.importers.onnx.proto import read_attributes, read_sparse, read_tensor
 from tenfold.importers.onnx.scope import Poisoned, Scope, ordered, shown
+from tenfold.importers.settle import from_sizes
 from tenfold.ir import dim, unknown
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
-from tenfold.ops.constant import Constant, Sizes
 
 MOST_OPERATORS = 500_000
 DEEPEST_CALL = 64
@@ -227,30 +226,10 @@ class Walk:
         size = value.type.size
         if isinstance(size, int) and size * value.type.dtype.itemsize >= 2**63:
             raise LimitError(f"its result {value.type} has more bytes than 64 bits count", operator=label)
-        folded = self._from_sizes(value)
+        folded = from_sizes(value, self.contents)
         folded.name = folded.name or name
         self._label(folded, label)
         return folded
-
-    def _from_sizes(self, value: Value) -> Value:
-        entries = value.type.entries
-        if entries is None or value.producer is None or isinstance(value.op, Constant | Sizes):
-            return value
-        shape = tuple(size for size in value.type.shape if isinstance(size, int))
-        if len(shape) != value.type.rank or any(self._from_contents(entry) for entry in entries):
-            return value
-        known = [entry for entry in entries if isinstance(entry, int)]
-        low, high = value.type.dtype.limits
-        if not all(low <= entry <= high for entry in known):
-            value.type = Type(value.type.dtype, value.type.shape)
-            return value
-        if len(known) == len(entries):
-            return _constant(known, shape, value.type)
-        result: Value = Sizes(entries, shape, value.type.dtype)()
-        return result
-
-    def _from_contents(self, entry: int | Dim) -> bool:
-        return isinstance(entry, Dim) and (entry.data_dependent or not self.contents.isdisjoint(dim.symbols(entry)))
 
     def _label(self, value: Value, label: str) -> None:
         stack = [value.producer]
@@ -366,12 +345,6 @@ def _converted(convert: Converter, operator: Operator) -> Results:
         return convert(operator)
     except Unfollowed as unfollowed:
         return deferred(convert, operator, unfollowed.index)
-
-
-def _constant(entries: list[int], shape: tuple[int, ...], type: Type) -> Value:
-    array = np.array(entries, dtype=np.object_).astype(type.dtype.numpy).reshape(shape)
-    result: Value = Constant(Tensor(array))()
-    return result
 
 
 def _reason(error: UnsupportedError, operator: Operator) -> str:
