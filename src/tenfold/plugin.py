@@ -11,7 +11,7 @@ strategy takes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +30,9 @@ __all__ = ["Plugin", "chosen"]
 class Plugin:
     """Additions of one author. `version` is part of what decides a cached engine: change it with the plugin.
 
-    `onnx` holds converters by domain and operator, each with the first version of the domain that it is for; they come
-    before Tenfold's own. `rules` are applied before every other. `strategies` are asked before those of the target, and
+    `onnx` holds converters by domain and operator, each with the first version of the domain that it is for; `torch`
+    by "library::operator" (or one overload, "library::operator.overload"), each a function of the operator's arguments,
+    tensors as values. Both come before Tenfold's own. `rules` are applied before every other. `strategies` are asked before those of the target, and
     refuse what is not theirs. `ops` are the operations that host steps need: an engine that has such steps is loaded
     with the plugin, or where its entry point in the group "tenfold.plugins" is installed.
     """
@@ -39,6 +40,7 @@ class Plugin:
     name: str
     version: str = "0"
     onnx: Table = field(default_factory=dict)
+    torch: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     rules: Rules = ()
     strategies: tuple[Strategy, ...] = ()
     ops: tuple[type[Op], ...] = ()

@@ -26,6 +26,7 @@ from tenfold.importers.torch import import_module
 from tenfold.importers.torch.declared import Bounds, Shape
 from tenfold.importers.torch.export import Arguments, named_arguments
 from tenfold.importers.torch.structure import leaf_paths
+from tenfold.plugin import chosen
 from tenfold.runtime.engine import Engine
 from tenfold.runtime.structure import Structure
 
@@ -95,7 +96,8 @@ class Compiled(nn.Module):
         if self._dynamic_batch:
             leaves = [x for name, one in named_arguments(self.module, given) for x in leaf_paths(name, one)]
             shapes = {**{name: _batched(one) for name, one in leaves if _has_batch(one)}, **(shapes or {})}
-        graph = import_module(self.module, given, shapes=shapes, dims=dims, states=True)
+        own = _converters(self._options)
+        graph = import_module(self.module, given, shapes=shapes, dims=dims, states=True, converters=own)
         structure = Structure.read(graph.structure, -1)
         assert structure is not None
         inputs = [value.name for value in graph.inputs]
@@ -118,6 +120,11 @@ class _Built:
             for buffer, new in zip(buffers, found[len(found) - len(buffers) :], strict=True):
                 buffer.copy_(torch.as_tensor(new))
         return self.structure.restored(found)
+
+
+def _converters(options: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+    plugins = chosen(options.get("plugins", ()))
+    return {name: convert for one in plugins for name, convert in one.torch.items()}
 
 
 def _kind(leaf: Any, sizes: int | None) -> Any:
@@ -205,7 +212,7 @@ class _Captured:
     def _built(self, key: Key, rest: Sequence[Any], count: int) -> bool:
         module = _Rest(self._graph, self._fixed, count)
         try:
-            graph = import_module(module, tuple(rest))
+            graph = import_module(module, tuple(rest), converters=_converters(self._options))
             if graph.states:
                 self._give_up(f"it changes {', '.join(graph.states)} in place")
                 return False

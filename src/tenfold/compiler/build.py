@@ -194,7 +194,10 @@ def build(
     if found is not None:
         return found
     phase = Phases(progress)
-    converters = {key: rows for one in added for key, rows in one.onnx.items()}
+    own: dict[str, Any] = {
+        "converters": {key: rows for one in added for key, rows in one.onnx.items()},
+        "torch_converters": {name: convert for one in added for name, convert in one.torch.items()},
+    }
     with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
         if any(one.kind == "cpu" for one in options.targets):
             pool.start()
@@ -202,7 +205,7 @@ def build(
             graph = (
                 copy(model)
                 if isinstance(model, Graph)
-                else open_model(model, **opening, example_inputs=example_inputs, converters=converters)
+                else open_model(model, **opening, example_inputs=example_inputs, **own)
             )
             said.append(f"{len(graph)} operations")
         image = build_image(graph, options, pool, phase, added, Timings(folder))

@@ -11,6 +11,8 @@ from tenfold.importers.sniff import PYTORCH, kind_of
 from tenfold.ir.graph import Graph
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenfold.importers.convert import Table
 
 
@@ -23,6 +25,7 @@ def open_model(
     data_root: str | os.PathLike[str] | None = None,
     example_inputs: Any = None,
     converters: Table | None = None,
+    torch_converters: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Graph:
     """The graph of a model: a path, bytes, an onnx.ModelProto, or a PyTorch module or program; a Graph is returned as
     it is.
@@ -36,7 +39,8 @@ def open_model(
     if kind in PYTORCH:
         from tenfold.importers.torch import import_torch
 
-        return import_torch(kind, model, example_inputs, shapes=shapes, dims=dims, outputs=outputs)
+        opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs}
+        return import_torch(kind, model, example_inputs, **opening, converters=torch_converters)
     if example_inputs is not None:
         raise OptionError("example_inputs belong to PyTorch modules", argument="example_inputs", remedy="leave it out")
     if kind == "onnx":

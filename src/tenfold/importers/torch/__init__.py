@@ -20,6 +20,7 @@ from tenfold.importers.torch.program import Walk, as_output, changed, new_states
 from tenfold.importers.torch.results import set_outputs
 from tenfold.importers.torch.scripted import import_script, load_script
 from tenfold.importers.torch.structure import described
+from tenfold.importers.torch.tables import Converters
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir.dim import Dim
 from tenfold.ir.graph import Graph, Value
@@ -35,18 +36,20 @@ def import_module(
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
     states: bool = False,
+    converters: Converters | None = None,
 ) -> Graph:
     """The graph of a module, exported whole on example inputs.
 
     `shapes` names the open sizes of inputs, `dims` bounds or fixes them; `outputs` chooses among the results by path.
     Buffers that the module changes come out after its results; with `states` their old values are inputs, last of all.
+    `converters` are a user's own, which come before ours.
     Raises UnsupportedError if torch.export refuses the module, or listing every operator that no converter takes;
     ModelError if the module fails on the examples; OptionError for a name that the module does not have.
     """
-    given, declared = arguments_of(example_inputs), Declared(shapes, dims)
-    program = exported(module, given, declared)
+    given, declared, added = arguments_of(example_inputs), Declared(shapes, dims), converters or {}
+    program = exported(module, given, declared, added)
     parameters = [name for name, _ in named_arguments(module, given)]
-    return graph_of(program, parameters, declared, outputs, type(module).__name__, states=states)
+    return graph_of(program, parameters, declared, outputs, type(module).__name__, added, states=states)
 
 
 def import_program(
@@ -55,9 +58,11 @@ def import_program(
     shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
+    converters: Converters | None = None,
 ) -> Graph:
     """The graph of an exported program; its open sizes are called "input.axis" unless `shapes` names them."""
-    return graph_of(decomposed(program), None, Declared(shapes, dims), outputs, "program")
+    added = converters or {}
+    return graph_of(decomposed(program, added), None, Declared(shapes, dims), outputs, "program", added)
 
 
 def graph_of(
@@ -66,6 +71,7 @@ def graph_of(
     declared: Declared,
     outputs: Sequence[str] | None,
     name: str,
+    added: Converters,
     *,
     states: bool = False,
 ) -> Graph:
@@ -74,7 +80,7 @@ def graph_of(
     inputs = inputs_of(program, parameters, declared)
     weights = Weights({**program.state_dict, **program.constants}, graph)
     with numbered_unknowns():
-        walk = Walk(program, graph, weights, inputs.types, inputs.names, inputs.contents)
+        walk = Walk(program, graph, weights, added, inputs.types, inputs.names, inputs.contents)
         found = walk.run(changed(program) if states else ())
     specs = program.graph_signature.output_specs
     returned = [one for spec, one in zip(specs, found, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
@@ -113,19 +119,19 @@ def import_torch(
     shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
+    converters: Converters | None = None,
 ) -> Graph:
     """The graph of a model of a kind that `importers.sniff` knows: a module, a program, or the file of one."""
+    opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs, "converters": converters}
     if kind == "module":
-        return import_module(model, example_inputs, shapes=shapes, dims=dims, outputs=outputs)
+        return import_module(model, example_inputs, **opening)
     if kind in ("script", "torchscript"):
-        script = model if kind == "script" else load_script(model)
-        return import_script(script, example_inputs, shapes=shapes, dims=dims, outputs=outputs)
+        return import_script(model if kind == "script" else load_script(model), example_inputs, **opening)
     if example_inputs is not None:
         raise OptionError(
             "an exported program has its inputs with it", argument="example_inputs", remedy="leave example_inputs out"
         )
-    program = model if kind == "program" else load_program(model)
-    return import_program(program, shapes=shapes, dims=dims, outputs=outputs)
+    return import_program(model if kind == "program" else load_program(model), **opening)
 
 
 def load_program(model: Any) -> ExportedProgram:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 import warnings
@@ -19,7 +18,7 @@ from tenfold.importers.torch.declared import Declared
 from tenfold.importers.torch.origin import raised_at
 from tenfold.importers.torch.recurrent_shapes import shapes_only
 from tenfold.importers.torch.structure import leaf_paths
-from tenfold.importers.torch.tables import TABLE, find
+from tenfold.importers.torch.tables import Converters, has_converter
 
 
 class Arguments(NamedTuple):
@@ -30,6 +29,10 @@ class Arguments(NamedTuple):
 
 
 _REMEDIES = (
+    (
+        r"register_fake",
+        "give the operator its shapes by register_fake, as torch.library.custom_op describes",
+    ),
     (
         r"data-dependent|unbacked|Could not guard",
         "use torch.where or torch.cond instead of an if on a tensor's contents",
@@ -82,7 +85,7 @@ def named_arguments(module: Any, given: Arguments) -> list[tuple[str, Any]]:
     return flat
 
 
-def exported(module: Any, given: Arguments, declared: Declared) -> ExportedProgram:
+def exported(module: Any, given: Arguments, declared: Declared, added: Converters) -> ExportedProgram:
     """The whole module as a program of aten's operators, those without a converter taken apart by PyTorch."""
     args, kwargs = declared.stretched(given, named_arguments(module, given))
     leaves = [
@@ -94,26 +97,25 @@ def exported(module: Any, given: Arguments, declared: Declared) -> ExportedProgr
             shapes[leaf] = dims
     with quiet(), refusals(declared), torch.no_grad(), shapes_only():
         collected = shapes.dynamic_shapes(module, args, kwargs) if len(shapes) else None
-        return decomposed(torch.export.export(module, args, kwargs, dynamic_shapes=collected))
+        return decomposed(torch.export.export(module, args, kwargs, dynamic_shapes=collected), added)
 
 
-def decomposed(program: ExportedProgram) -> ExportedProgram:
-    """A program without mutation, its operators taken apart as far as we have no converter for them."""
+def decomposed(program: ExportedProgram, added: Converters) -> ExportedProgram:
+    """A program without mutation, its operators taken apart as far as there is no converter for them."""
     with quiet(), shapes_only():
-        found: ExportedProgram = program.run_decompositions(_decompositions())
+        found: ExportedProgram = program.run_decompositions(_decompositions(added))
         return found
 
 
-@functools.cache
-def _decompositions() -> Any:
-    """PyTorch's own, without those of operators that we have a converter for."""
+def _decompositions(added: Converters) -> dict[Any, Any]:
+    """PyTorch's own, without those of operators that there is a converter for."""
     table: Any = torch.export.default_decompositions()
-    for operator in list(table.keys()):
-        schema = operator._schema
-        name = f"{schema.name.partition('::')[2]}.{schema.overload_name or 'default'}"
-        if schema.name.startswith("aten::") and find(TABLE, name) is not None:
-            del table[operator]
-    return table
+    return {operator: one for operator, one in table.items() if not has_converter(_full_name(operator), added)}
+
+
+def _full_name(operator: Any) -> str:
+    schema = operator._schema
+    return f"{schema.name}.{schema.overload_name or 'default'}"
 
 
 @contextmanager
@@ -138,7 +140,7 @@ def _refusal(error: Exception, declared: Declared) -> UnsupportedError | ModelEr
     reason = declared.renamed(_first_lines(str(error)))
     where = raised_at(error.__traceback__) or _site_in(str(error))
     place = f" at {where}" if where else ""
-    if home.startswith("torch"):
+    if home.startswith("torch") or "register_fake" in reason:
         remedy = next(text for pattern, text in _REMEDIES if re.search(pattern, str(error)))
         return UnsupportedError(f"torch.export refuses the module{place}: {reason}", remedy=remedy)
     return ModelError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,12 +17,12 @@ from torch.fx import Node as Call
 from tenfold.errors import ModelError, TenfoldError, UnsupportedError
 from tenfold.importers.convert import Missing, report
 from tenfold.importers.settle import from_sizes
-from tenfold.importers.torch import control, sizes
+from tenfold.importers.torch import control, random, sizes
 from tenfold.importers.torch.arguments import bound
 from tenfold.importers.torch.origin import label, site
 from tenfold.importers.torch.promote import dtype_of
 from tenfold.importers.torch.signal import Complex
-from tenfold.importers.torch.tables import COMPLEX, FOREIGN, TABLE, find
+from tenfold.importers.torch.tables import COMPLEX, FOREIGN, TABLE, Converters, find
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim, Size
@@ -45,6 +47,7 @@ class Walk:
     program: ExportedProgram
     graph: Graph
     weights: Weights
+    added: Converters
     types: Mapping[str, Type]
     """The types of the tensors that a call gives, by the name of their placeholder."""
     names: Mapping[str, str]
@@ -54,6 +57,7 @@ class Walk:
     missing: dict[Missing, None] = field(default_factory=dict)
     assumptions: dict[tuple[Size, str], None] = field(default_factory=dict)
     labelled: set[Node] = field(default_factory=set)
+    draws: Iterator[int] = field(default_factory=itertools.count)
     states: dict[str, Value] = field(default_factory=dict)
 
     def run(self, states: Sequence[str] = ()) -> list[Any]:
@@ -162,7 +166,9 @@ class Walk:
             return None
         if name.startswith("_assert_scalar"):
             return self._assumed(node, given[0])
-        convert = self._converter(name, given) if schema.name.startswith("aten::") else FOREIGN.get(schema.name)
+        convert = find(self.added, f"{schema.name.partition('::')[0]}::{name}")
+        if convert is None:
+            convert = self._converter(name, given) if schema.name.startswith("aten::") else FOREIGN.get(schema.name)
         if convert is None:
             self._miss(node)
             return POISON
@@ -172,6 +178,9 @@ class Walk:
     def _converter(self, name: str, given: Sequence[Any]) -> Callable[..., Any] | None:
         if _holds_kind(Complex, given):
             return find(COMPLEX, name)
+        by_chance = find(random.TABLE, name)
+        if by_chance is not None:
+            return partial(by_chance, next(self.draws))
         return find(sizes.TABLE, name) or find(TABLE, name)
 
     def _assumed(self, node: Call, condition: Any) -> None:

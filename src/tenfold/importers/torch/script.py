@@ -6,8 +6,10 @@ branch or loop whose condition is known is followed; one that only a call decide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,13 +18,13 @@ from tenfold.errors import ModelError, TenfoldError, UnsupportedError
 from tenfold.importers.convert import Missing, report
 from tenfold.importers.settle import from_sizes
 from tenfold.importers.shorthand import reshaped
-from tenfold.importers.torch import scalars, sizes
+from tenfold.importers.torch import random, scalars, sizes
 from tenfold.importers.torch.aliases import SAME, VIEWS, Cell, Ref, pieces
 from tenfold.importers.torch.arguments import bound
 from tenfold.importers.torch.promote import as_value, dtype_of
 from tenfold.importers.torch.signal import Complex
 from tenfold.importers.torch.subgraph import Subgraphs
-from tenfold.importers.torch.tables import COMPLEX, TABLE, find
+from tenfold.importers.torch.tables import COMPLEX, TABLE, Converters, find
 from tenfold.importers.torch.weights import Weights, array_of
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
@@ -41,6 +43,10 @@ _SCALAR_TYPES = {
     15: torch.bfloat16,
 }
 """PyTorch's numbers for its element types."""
+
+
+_FUNCTIONAL = {"normal": "normal_functional"}
+"""What an operator that writes into its argument is called where it does not, if not by its own name."""
 
 
 class Raised(Exception):
@@ -66,6 +72,8 @@ class Script:
     graph: Graph
     weights: Weights
     contents: set[str]
+    added: Converters = field(default_factory=dict)
+    """Converters of the user's own."""
     held: dict[str, Any] = field(default_factory=dict)
     """Attributes that differ from the module's own: those that the program sets, by path."""
     changed: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +82,7 @@ class Script:
     missing: dict[Missing, None] = field(default_factory=dict)
     assumptions: dict[tuple[Size, str], None] = field(default_factory=dict)
     labelled: set[Node] = field(default_factory=set)
+    draws: Iterator[int] = field(default_factory=itertools.count)
 
     def run(self, graph: Any, given: Sequence[Any]) -> Any:
         """What the program returns on these arguments, the module first among them."""
@@ -121,7 +130,7 @@ class Script:
             convert = scalars.TABLE.get(name)
             if convert is not None:
                 return _outputs(node, convert(*given))
-        if space != "aten":
+        if space != "aten" and find(self.added, kind) is None:
             raise UnsupportedError(f"{kind} is not followed")
         return _outputs(node, self._operator(node, name, given))
 
@@ -143,7 +152,7 @@ class Script:
         if name == "zero":
             new: Any = find(TABLE, "zeros_like")(target.value)  # type: ignore[misc]
         else:
-            new = self._called(node, schema, name, given)
+            new = self._called(node, schema, _FUNCTIONAL.get(name, name), given)
         target.write(self._settled(new, _label(node)))
         return target
 
@@ -166,7 +175,10 @@ class Script:
         table = COMPLEX if any(isinstance(one, Complex) for one in values) else TABLE
         if name == "to":
             return find(table, "_to_copy")(values[0], dtype=_dtype_in(values[1:]))  # type: ignore[misc]
-        convert = find(sizes.TABLE, full) or find(table, full)
+        by_chance = find(random.TABLE, full)
+        own = partial(by_chance, next(self.draws)) if by_chance else None
+        convert = find(self.added, f"{schema.name.partition('::')[0]}::{full}") or own
+        convert = convert or find(sizes.TABLE, full) or find(table, full)
         if convert is None:
             raise UnsupportedError("it has no converter")
         places, keywords = bound(schema, values, {})

@@ -18,6 +18,7 @@ from tenfold.importers.torch.promote import dtype_of
 from tenfold.importers.torch.results import set_outputs
 from tenfold.importers.torch.script import Handle, Raised, Script
 from tenfold.importers.torch.structure import described
+from tenfold.importers.torch.tables import Converters
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim
@@ -49,6 +50,7 @@ def import_script(
     shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
+    converters: Converters | None = None,
 ) -> Graph:
     """The graph of a TorchScript module or function.
 
@@ -63,7 +65,7 @@ def import_script(
     declared = Declared(shapes, dims)
     held: dict[str, Any] = {}
     for _ in range(MOST_ROUNDS):
-        attempt = _Attempt(module, names, examples, declared, held)
+        attempt = _Attempt(module, names, examples, declared, held, converters or {})
         found = attempt.run()
         after = attempt.state()
         if all(_kind(held.get(path)) == _kind(one) for path, one in after.items()):
@@ -109,6 +111,7 @@ class _Attempt:
     examples: Mapping[str, Any]
     declared: Declared
     held: Mapping[str, Any]
+    added: Converters
     contents: set[str] = field(default_factory=set)
     parameters: list[tuple[str, Node]] = field(default_factory=list)
 
@@ -123,7 +126,7 @@ class _Attempt:
         held = {path: by_name.get(path, one) for path, one in self.held.items()}
         is_module = isinstance(self.module, torch.nn.Module)
         tensors = dict(self.module.state_dict(keep_vars=True)) if is_module else {}
-        self.script = Script(self.graph, Weights(tensors, self.graph), self.contents, held)
+        self.script = Script(self.graph, Weights(tensors, self.graph), self.contents, self.added, held)
         root = [Handle("", self.module)] if is_module else []
         with numbered_unknowns():
             try:

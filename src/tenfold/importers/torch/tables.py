@@ -13,6 +13,7 @@ from tenfold.importers.torch import (
     index,
     math,
     nn,
+    random,
     recurrent,
     reduce,
     signal,
@@ -35,6 +36,16 @@ COMPLEX: Mapping[str, Callable[..., Any]] = {
 
 FOREIGN: Mapping[str, Callable[..., Any]] = {"transformers::grouped_mm_fallback": nn.grouped}
 """Operators that other libraries register, by their full name."""
+
+Converters = Mapping[str, Callable[..., Any]]
+"""Converters of a user's own, by "library::operator" or "library::operator.overload"."""
+
+
+def has_converter(full: str, added: Converters) -> bool:
+    """True if an operator's overload ("aten::add.Tensor") need not be taken apart."""
+    space, _, name = full.partition("::")
+    own = space == "aten" and any(find(table, name) is not None for table in (TABLE, random.TABLE))
+    return own or find(added, full) is not None
 
 
 def find(table: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any] | None:
