@@ -30,11 +30,11 @@ __all__ = ["Plugin", "chosen"]
 class Plugin:
     """Additions of one author. `version` is part of what decides a cached engine: change it with the plugin.
 
-    `onnx` holds converters by domain and operator, each with the first version of the domain that it is for; `torch`
-    by "library::operator" (or one overload, "library::operator.overload"), each a function of the operator's arguments,
-    tensors as values. Both come before Tenfold's own. `rules` are applied before every other. `strategies` are asked before those of the target, and
-    refuse what is not theirs. `ops` are the operations that host steps need: an engine that has such steps is loaded
-    with the plugin, or where its entry point in the group "tenfold.plugins" is installed.
+    `onnx` holds converters by domain and operator, each with the first version of the domain that it is for; `torch` by
+    "library::operator", or "library::operator.overload" for one overload: functions of the operator's arguments,
+    tensors as values. Both come before Tenfold's own. `rules` are applied before every other. `strategies` are asked
+    before those of the target, and refuse what is not theirs. `ops` are the operations that host steps need: an engine
+    that has such steps is loaded with the plugin, or where its entry point in the group "tenfold.plugins" is installed.
     """
 
     name: str

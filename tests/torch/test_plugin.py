@@ -113,7 +113,9 @@ def test_programs_take_plugins_too() -> None:
 
 
 def test_without_the_plugin_the_operator_and_its_line_are_named() -> None:
-    with pytest.raises(UnsupportedError, match=r"swish.*test_plugin.py:\d+: y = swish\(self.inner\(x\), 0.5\)") as caught:
+    with pytest.raises(
+        UnsupportedError, match=r"swish.*test_plugin.py:\d+: y = swish\(self.inner\(x\), 0.5\)"
+    ) as caught:
         tenfold.build(Net().eval(), example_inputs=(torch.randn(3, 5),), **FAST)
     assert "plugin" in str(caught.value)
 
@@ -131,6 +133,7 @@ def test_an_operator_without_shapes_gets_a_remedy() -> None:
 def test_a_plugins_converter_comes_before_our_own() -> None:
     plugin = Plugin("erf", torch={"aten::erf": as_erf})
     module = nn.GELU()
+
     class Erf(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.erf(x)

@@ -194,18 +194,13 @@ def build(
     if found is not None:
         return found
     phase = Phases(progress)
-    own: dict[str, Any] = {
-        "converters": {key: rows for one in added for key, rows in one.onnx.items()},
-        "torch_converters": {name: convert for one in added for name, convert in one.torch.items()},
-    }
+    opening |= _converters(added)
     with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
         if any(one.kind == "cpu" for one in options.targets):
             pool.start()
         with phase("import") as said:
             graph = (
-                copy(model)
-                if isinstance(model, Graph)
-                else open_model(model, **opening, example_inputs=example_inputs, **own)
+                copy(model) if isinstance(model, Graph) else open_model(model, **opening, example_inputs=example_inputs)
             )
             said.append(f"{len(graph)} operations")
         image = build_image(graph, options, pool, phase, added, Timings(folder))
@@ -213,6 +208,13 @@ def build(
     return from_image(
         image, graph.name or "engine", threads=threads, memory_limit=memory_limit, plugins=added, foreign=True
     )
+
+
+def _converters(plugins: Sequence[Plugin]) -> dict[str, Any]:
+    return {
+        "converters": {key: rows for one in plugins for key, rows in one.onnx.items()},
+        "torch_converters": {name: convert for one in plugins for name, convert in one.torch.items()},
+    }
 
 
 def workers() -> int:

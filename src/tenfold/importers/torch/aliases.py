@@ -16,12 +16,16 @@ from tenfold.importers.torch import tensor
 from tenfold.ir.graph import Value
 
 
-@dataclass
+@dataclass(eq=False)
 class Cell:
     """Memory: what it holds, and how often that has changed."""
 
     value: Value
     version: int = 0
+
+    def write(self, value: Value) -> None:
+        """Let it hold something else."""
+        self.value, self.version = value, self.version + 1
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Ref:
         new = tensor.expand(cast(new, old.dtype), old.shape)
         for step, before in zip(reversed(self.steps), reversed(self._along()[:-1]), strict=True):
             new = step.back(before, new)
-        self.cell.value, self.cell.version = new, self.cell.version + 1
+        self.cell.write(new)
 
     def view(self, step: Step) -> Ref:
         """The same memory, seen through one more view."""

@@ -16,7 +16,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
-from tenfold.ops.arithmetic import Add, Ceil, Cos, Div, Exp, Floor, Log, Log1p, Mul, Neg, Sqrt, Sub, Tan
+from tenfold.ops.arithmetic import Add, Ceil, Cos, Div, Exp, Floor, Log1p, Mul, Neg, Sqrt, Sub, Tan
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.logic import Less, LessOrEqual, Where
 from tenfold.ops.random import Uniform
@@ -48,9 +48,7 @@ def _waiting(draw: int, shape: Sequence[Size], dtype: DType) -> Value:
 
 def _integers(draw: int, shape: Sequence[Size], low: Operand, high: Operand, dtype: DType) -> Value:
     """Integers from `low` up to but not `high`."""
-    width = as_value(high - low, dt.f64) if not isinstance(low, Value) and not isinstance(high, Value) else None
-    if width is None:
-        width = apply(Sub(), as_value(high, dt.f64), as_value(low, dt.f64))
+    width = apply(Sub(), as_value(high, dt.f64), as_value(low, dt.f64))
     steps = apply(Floor(), apply(Mul(), _drawn(draw, shape, dt.f64), width))
     return cast(apply(Add(), steps, as_value(low, dt.f64)), dtype)
 
@@ -165,7 +163,7 @@ def multinomial(draw: int, chances: Value, count: Size, replacement: bool = Fals
     *batch, classes = x.type.shape
     if not replacement:
         pace = apply(Div(), x, _waiting(draw, x.type.shape, dt.f64))
-        _, order = TopK(count, x.type.rank - 1)(pace)
+        order: Value = TopK(count, x.type.rank - 1)(pace)[1]
         return order
     sums = apply(Cumulative("sum", x.type.rank - 1), x)
     whole = apply(Reduce("sum", (x.type.rank - 1,)), x)

@@ -23,8 +23,9 @@ from tenfold.importers.torch.aliases import SAME, VIEWS, Cell, Ref, pieces
 from tenfold.importers.torch.arguments import bound
 from tenfold.importers.torch.promote import as_value, dtype_of
 from tenfold.importers.torch.signal import Complex
-from tenfold.importers.torch.subgraph import Subgraphs
+from tenfold.importers.torch.subgraph import Memory, branched
 from tenfold.importers.torch.tables import COMPLEX, TABLE, Converters, find
+from tenfold.importers.torch.turns import Repeated, Rows, joined
 from tenfold.importers.torch.weights import Weights, array_of
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
@@ -101,15 +102,21 @@ class Script:
             try:
                 results = self._results(node)
             except UnsupportedError as error:
-                key = Missing("", node.kind().replace("::", "."), 0, _label(node), error.message)
-                raise report([*self.missing, key]) from error
+                raise report([*self.missing, _missing(node, error.message)]) from error
             except TenfoldError as error:
                 error.operator = error.operator or _label(node)
                 raise
             except (ValueError, IndexError, OverflowError, ZeroDivisionError, TypeError, KeyError) as error:
+                self._require_numbers(node)
                 raise ModelError(f"{node.kind()}: {error}", operator=_label(node)) from error
             for value, result in zip(node.outputs(), results, strict=True):
                 self.env[value.debugName()] = result
+
+    def _require_numbers(self, node: Any) -> None:
+        """An error that names the operator where a number that it takes is one that only a call decides."""
+        for value in node.inputs():
+            if str(value.type()) in ("int", "float", "bool") and isinstance(self.env[value.debugName()], Ref):
+                raise report([_missing(node, "it takes a number that only the data of a call decide")])
 
     def inputs(self, node: Any) -> list[Any]:
         """The arguments of a node."""
@@ -126,6 +133,8 @@ class Script:
             return special(self, node)
         space, _, name = kind.partition("::")
         given = self.inputs(node)
+        if any(map(_is_open, given)) and name not in ("append", "stack", "cat"):
+            raise UnsupportedError("a list whose length only a call decides can be stacked or joined, and no more")
         if space in ("aten", "prim") and not _of_tensors(name, given):
             convert = scalars.TABLE.get(name)
             if convert is not None:
@@ -171,6 +180,8 @@ class Script:
 
     def _called(self, node: Any, schema: Any, name: str, given: list[Any]) -> Any:
         values = [_plain(one) for one in given]
+        if name in ("stack", "cat") and any(isinstance(one, Rows) for one in values[0]):
+            return joined(name, *values)
         full = f"{name}.{schema.overload_name or 'default'}"
         table = COMPLEX if any(isinstance(one, Complex) for one in values) else TABLE
         if name == "to":
@@ -234,9 +245,24 @@ class Script:
             chosen = yes if known else no
             self.block(chosen)
             return self.returned(chosen)
-        return Subgraphs(self.labelled, self.assumptions).branch(
-            _label(node), _condition(condition), lambda: self._taken(yes), lambda: self._taken(no), self._snapshot()
-        )
+        memory, outside = self._memory(), set(self.labelled)
+        ways = [memory.trial(lambda block=block: self._taken(block)) for block in (yes, no)]  # type: ignore[misc]
+        test = _condition(condition)
+        for taken, other in ((0, 1), (1, 0)):
+            if ways[other][0] is None and ways[taken][0] is not None:
+                self._assume(test, bool(taken == 0), _label(node))
+                memory.set(ways[taken][1])
+                results: Sequence[Any] = ways[taken][0]
+                return results
+        if ways[0][0] is None:
+            raise UnsupportedError("both ways of a branch raise")
+        return branched(memory, test, outside, ways)
+
+    def _assume(self, condition: Value, holds: bool, label: str) -> None:
+        entry = condition.type.entries[0] if condition.type.entries else None
+        met = entry if holds or entry is None else dim.logical_not(entry)
+        if isinstance(met, Dim):
+            self.assumptions[met, label] = None
 
     def _taken(self, block: Any) -> list[Any] | None:
         try:
@@ -245,39 +271,36 @@ class Script:
             return None
         return self.returned(block)
 
-    def _snapshot(self) -> Callable[[], bool]:
-        """Tells later whether anything outside has been written to since now."""
-        cells = {id(one.cell): (one.cell, one.cell.version) for one in self.env.values() if isinstance(one, Ref)}
-        changed = dict(self.changed)
-        return lambda: any(cell.version != was for cell, was in cells.values()) or self.changed != changed
+    def _memory(self) -> Memory:
+        return Memory.behind([*self.env.values(), *self.held.values()], self.changed)
 
     def loop(self, node: Any) -> Sequence[Any]:
-        """prim::Loop."""
+        """prim::Loop: turn by turn as long as it is known to go on, the rest as one operation."""
         trips, condition, *state = self.inputs(node)
         (body,) = node.blocks()
         turn = 0
-        while _certain(condition, node) and turn < _count(trips, node):
+        while isinstance(trips, int) and _known(condition) is not None:
+            if not _known(condition) or turn >= trips:
+                return state
             if turn >= MOST_TURNS:
                 raise UnsupportedError(f"a loop of more than {MOST_TURNS} turns")
-            for value, one in zip(body.inputs(), (turn, *state), strict=True):
-                self.env[value.debugName()] = one
-            self.block(body)
-            condition, *state = self.returned(body)
+            condition, state = self._turn(body, turn, state)
             turn += 1
-        return state
+        rest = Repeated(self._memory(), set(self.labelled), partial(self._turn, body), state, turn)
+        return rest.run(trips, condition)
+
+    def _turn(self, body: Any, turn: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """The condition and the state after a turn."""
+        for value, one in zip(body.inputs(), (turn, *state), strict=True):
+            self.env[value.debugName()] = one
+        self.block(body)
+        again, *after = self.returned(body)
+        return again, after
 
 
-def _count(trips: Any, node: Any) -> int:
-    if not isinstance(trips, int):
-        raise UnsupportedError("a loop whose number of turns only a call decides", remedy="fix the sizes by shapes=")
-    return trips
-
-
-def _certain(condition: Any, node: Any) -> bool:
-    known = _known(condition)
-    if known is None:
-        raise UnsupportedError("a loop whose end only the data decide", remedy="export it with torch.while_loop")
-    return known
+def _missing(node: Any, reason: str) -> Missing:
+    space, _, name = node.kind().partition("::")
+    return Missing(space, name, 0, _label(node), reason)
 
 
 def _known(condition: Any) -> bool | None:
@@ -315,7 +338,11 @@ def _of_tensors(name: str, given: Sequence[Any]) -> bool:
 
 
 def _holds_ref(one: Any) -> bool:
-    return isinstance(one, Ref) or (isinstance(one, list | tuple) and any(map(_holds_ref, one)))
+    return isinstance(one, Ref | Rows) or (isinstance(one, list | tuple) and any(map(_holds_ref, one)))
+
+
+def _is_open(one: Any) -> bool:
+    return isinstance(one, list) and any(isinstance(inner, Rows) for inner in one)
 
 
 def _plain(one: Any) -> Any:

@@ -1,70 +1,131 @@
-"""A branch that is traced among the operations around it, and then cut out as a graph of its own."""
+"""Branches and turns that are followed among the operations around them, and then cut out as graphs of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tenfold.errors import UnsupportedError
 from tenfold.importers.torch.aliases import Cell, Ref
-from tenfold.ir import dim
-from tenfold.ir.dim import Dim, Size
+from tenfold.importers.torch.promote import as_value
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Dim
+from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.control import If
 
+NUMBERS: Mapping[type, DType] = {bool: dt.boolean, int: dt.i64, float: dt.f64, Dim: dt.i64}
+"""What numbers of a program are as tensors."""
+
+
+@dataclass
+class Memory:
+    """What a part of a program may write to: the tensors, lists and attributes that are there before it."""
+
+    cells: list[Cell]
+    lists: list[list[Any]]
+    attributes: dict[str, Any]
+
+    @classmethod
+    def behind(cls, held: Sequence[Any], attributes: dict[str, Any]) -> Memory:
+        """The memory of these things of a program, and its attributes."""
+        cells: dict[int, Cell] = {}
+        lists: dict[int, list[Any]] = {}
+        stack = [*held, *attributes.values()]
+        while stack:
+            one = stack.pop()
+            if isinstance(one, Ref):
+                cells[id(one.cell)] = one.cell
+            elif isinstance(one, list | tuple):
+                if isinstance(one, list):
+                    lists[id(one)] = one
+                stack.extend(one)
+        return cls(list(cells.values()), list(lists.values()), attributes)
+
+    def contents(self) -> Contents:
+        """What it holds now."""
+        return Contents([one.value for one in self.cells], [list(one) for one in self.lists], dict(self.attributes))
+
+    def set(self, contents: Contents) -> None:
+        """Let it hold something else."""
+        for cell, value in zip(self.cells, contents.values, strict=True):
+            if cell.value is not value:
+                cell.write(value)
+        for one, items in zip(self.lists, contents.items, strict=True):
+            one[:] = items
+        self.attributes.clear()
+        self.attributes.update(contents.attributes)
+
+    def trial(self, follow: Callable[[], Any]) -> tuple[Any, Contents]:
+        """What following a part gives, and what memory holds after it; memory is then as it was."""
+        before = self.contents()
+        try:
+            return follow(), self.contents()
+        finally:
+            self.set(before)
+
 
 @dataclass(frozen=True)
-class Subgraphs:
-    """`placed` holds the nodes that exist already: what a branch makes beyond them is its own."""
+class Contents:
+    """What memory holds at one moment."""
 
-    placed: set[Node]
-    assumptions: dict[tuple[Size, str], None]
+    values: list[Value]
+    items: list[list[Any]]
+    attributes: dict[str, Any]
 
-    def branch(
-        self,
-        label: str,
-        condition: Value,
-        yes: Callable[[], list[Any] | None],
-        no: Callable[[], list[Any] | None],
-        changed: Callable[[], bool],
-    ) -> Sequence[Any]:
-        """The results of an If; a way that raises is not taken, and every call must then meet the condition."""
-        outside = set(self.placed)
-        ways = [yes(), no()]
-        if changed():
-            raise UnsupportedError("a branch that only a call decides changes something outside itself")
-        entry = condition.type.entries[0] if condition.type.entries else None
-        for taken, other, met in ((0, 1, entry), (1, 0, None if entry is None else dim.logical_not(entry))):
-            found = ways[taken]
-            if found is not None and ways[other] is None:
-                if isinstance(met, Dim):
-                    self.assumptions[met, label] = None
-                return found
-        if ways[0] is None or ways[1] is None:
-            raise UnsupportedError("both ways of a branch raise")
-        if not ways[0]:
-            return []
-        return self._joined(condition, outside, ways[0], ways[1])
-
-    def _joined(self, condition: Value, outside: set[Node], yes: list[Any], no: list[Any]) -> Sequence[Any]:
-        pairs = list(zip(yes, no, strict=True))
-        tensors = [(a.value, b.value) for a, b in pairs if isinstance(a, Ref) and isinstance(b, Ref)]
-        for a, b in pairs:
-            if not (isinstance(a, Ref) and isinstance(b, Ref)) and a != b:
-                raise UnsupportedError(f"a branch that only a call decides gives {a!r} or {b!r}, which are no tensors")
-        if not tensors:
-            return yes
-        captures: dict[Value, None] = {}
-        for ends in zip(*tensors, strict=True):
-            captures.update(_captured(ends, outside))
-        graphs = [_closed(ends, outside, list(captures)) for ends in zip(*tensors, strict=True)]
-        found = If(*graphs)(condition, *captures)
-        results = iter((found,) if isinstance(found, Value) else found)
-        return [Ref(Cell(next(results))) if isinstance(a, Ref) else a for a, _ in pairs]
+    def beside_tensors(self, other: Contents) -> bool:
+        """True if nothing but tensors differs."""
+        return self.items == other.items and self.attributes == other.attributes
 
 
-def _captured(ends: Sequence[Value], outside: set[Node]) -> dict[Value, None]:
+def branched(memory: Memory, condition: Value, outside: set[Node], ways: Sequence[tuple[Any, Contents]]) -> list[Any]:
+    """The results of an If of two ways that were followed on trial; tensors that either writes into are joined too."""
+    before = memory.contents()
+    if not all(before.beside_tensors(after) for _, after in ways):
+        raise UnsupportedError("a branch that only a call decides changes a list or an attribute outside itself")
+    (yes, after_yes), (no, after_no) = ways
+    written = [
+        (cell, a, b)
+        for cell, was, a, b in zip(memory.cells, before.values, after_yes.values, after_no.values, strict=True)
+        if a is not was or b is not was
+    ]
+    pairs = [_alike(a, b) for a, b in zip(yes, no, strict=True)]
+    tensors = [(a.value, b.value) for a, b in pairs if isinstance(a, Ref) and isinstance(b, Ref)]
+    tensors += [(a, b) for _, a, b in written]
+    if not tensors:
+        return [a for a, _ in pairs]
+    captures: dict[Value, None] = {}
+    for ends in zip(*tensors, strict=True):
+        captures.update(captured(ends, outside))
+    graphs = [_closed(ends, list(captures)) for ends in zip(*tensors, strict=True)]
+    found = If(*graphs)(condition, *captures)
+    made = iter((found,) if isinstance(found, Value) else found)
+    results = [Ref(Cell(next(made))) if isinstance(a, Ref) else a for a, _ in pairs]
+    for cell, _, _ in written:
+        cell.write(next(made))
+    return results
+
+
+def _alike(a: Any, b: Any) -> tuple[Any, Any]:
+    """What two ways give: both tensors, or the same thing; numbers that differ as tensors."""
+    if (isinstance(a, Ref) and isinstance(b, Ref)) or (type(a) is type(b) and a == b):
+        return a, b
+    first, second = _kind(a), _kind(b)
+    if first is None or first is not second:
+        raise UnsupportedError(f"a branch that only a call decides gives {a!r} or {b!r}")
+    return _as_tensor(a, first), _as_tensor(b, first)
+
+
+def _kind(one: Any) -> DType | None:
+    return one.value.type.dtype if isinstance(one, Ref) else NUMBERS.get(type(one))
+
+
+def _as_tensor(one: Any, kind: DType) -> Ref:
+    return one if isinstance(one, Ref) else Ref(Cell(as_value(one, kind)))
+
+
+def captured(ends: Sequence[Value], outside: set[Node]) -> dict[Value, None]:
     """The values from outside that these are computed from."""
     found: dict[Value, None] = {}
     seen: set[Value] = set()
@@ -81,14 +142,15 @@ def _captured(ends: Sequence[Value], outside: set[Node]) -> dict[Value, None]:
     return found
 
 
-def _closed(ends: Sequence[Value], outside: set[Node], captures: list[Value]) -> Graph:
+def _closed(ends: Sequence[Value], captures: list[Value]) -> Graph:
     graph = Graph()
     known = {value: graph.input(value.name or f"x{at}", value.type) for at, value in enumerate(captures)}
-    graph.set_outputs([_copied(one, known) for one in ends], [f"y{at}" for at in range(len(ends))])
+    graph.set_outputs([copied(one, known) for one in ends], [f"y{at}" for at in range(len(ends))])
     return graph
 
 
-def _copied(value: Value, known: dict[Value, Value]) -> Value:
+def copied(value: Value, known: dict[Value, Value]) -> Value:
+    """A value computed again from those that are known, which it is then among."""
     stack = [value]
     while stack:
         one = stack[-1]

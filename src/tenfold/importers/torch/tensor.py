@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UnsupportedError
-from tenfold.importers.shorthand import apply, axis_of, cast, part, reshaped, resolved, span, transposed
+from tenfold.importers.shorthand import apply, axis_of, cast, measure, part, reshaped, resolved, span, transposed
 from tenfold.importers.torch.promote import wider
 from tenfold.ir import dim
+from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
-from tenfold.ops.constant import Constant
+from tenfold.ops.arithmetic import Add
+from tenfold.ops.constant import Constant, Iota
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.index import Gather
-from tenfold.ops.logic import Where
+from tenfold.ops.logic import Equal, Less, Where
 from tenfold.ops.movement import Concat, Expand, Pad, Slice, Split, Tile
 
 Axes = int | Sequence[int]
@@ -339,11 +341,22 @@ def meshgrid(tensors: Sequence[Value], *, indexing: str = "ij") -> list[Value]:
     return found
 
 
-def select_scatter(x: Value, source: Value, axis: int, index: Size) -> Value:
+def select_scatter(x: Value, source: Value, axis: int, index: Size | Value) -> Value:
     """x with one place of an axis replaced."""
     at = axis_of(axis, x.type.rank)
+    if isinstance(index, Value):
+        return _replaced_at(x, cast(unsqueeze(source, at), x.type.dtype), at, cast(reshaped(index, ()), dt.i64))
     place = position(index, x.type.shape[at])
     return _replaced(x, unsqueeze(source, at), at, place, 1, 1)
+
+
+def _replaced_at(x: Value, new: Value, axis: int, index: Value) -> Value:
+    size, rank = x.type.shape[axis], x.type.rank
+    places = reshaped(Iota(0, 1, size)(), tuple(size if at == axis else 1 for at in range(rank)))
+    behind = apply(Less(), index, 0)
+    chosen: Value = Where()(behind, apply(Add(), index, measure(size, dt.i64)), index)
+    result: Value = Where()(apply(Equal(), places, chosen), new, x)
+    return result
 
 
 def slice_scatter(
