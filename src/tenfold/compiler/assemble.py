@@ -11,7 +11,7 @@ from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
 from tenfold.codegen.cuda.arch import PROCESSORS
 from tenfold.codegen.region import THREADS
 from tenfold.compiler.backend import MachineCode
-from tenfold.compiler.frame import Slot
+from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.layout import Assumption
 from tenfold.compiler.schedule import Scheduler
@@ -20,9 +20,10 @@ from tenfold.compiler.tune import Tell, tune
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim
-from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.graph import Carry, Graph, Node, Value
+from tenfold.ops.movement import Append
 from tenfold.options import Options
-from tenfold.runtime.plan import Check, Label, Plan, Spec, Symbol
+from tenfold.runtime.plan import Carried, Check, Label, Plan, Spec, Symbol
 from tenfold.target import Target
 
 MACHINE = dim.symbols(THREADS) | dim.symbols(PROCESSORS)
@@ -82,6 +83,7 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     decided = [one for one in (*scheduler.layout.checks, *assumed) if scheduler.sections.decide(one.formula)]
     checks = [(frame.size(one.formula), one) for one in decided]
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
+    carried = [_carried(graph, one, frame) for one in graph.carried]
     named = _symbols(graph, scheduler)
     numbering = frame.finish([symbol.name for symbol in named], scheduler.sections.of)
     missing = scheduler.sections.count + 1 - len(numbering.sections)
@@ -110,7 +112,25 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
         tuple(_labels(scheduler, numbers)),
         buffers,
         tuple(_maker(key) for key in (*scheduler.keys, *graph.outputs)),
+        tuple(replace(one, filled=numbers[slot]) for one, slot in carried),
     )
+
+
+def _carried(graph: Graph, carry: Carry, frame: FrameBuilder) -> tuple[Carried, Slot]:
+    """A state, and the slot of how many rows of it are filled after the call."""
+    inputs = [value.name for value in graph.inputs]
+    value = graph.inputs[inputs.index(carry.input)]
+    output = graph.output_names.index(carry.output)
+    made = Carried(_spec(carry.input, value), inputs.index(carry.input), output)
+    if carry.along < 0:
+        return made, frame.size(0)
+    appended = graph.outputs[output].producer
+    assert appended is not None and isinstance(appended.op, Append)
+    axis, start = appended.op.axis, appended.op.start
+    shape = (*made.spec.shape[:axis], str(start), *made.spec.shape[axis + 1 :])
+    filled = frame.size(start + appended.inputs[1].type.shape[axis])
+    grows = replace(made, spec=replace(made.spec, shape=shape), along=axis, count=inputs.index(carry.count))
+    return grows, filled
 
 
 def _maker(made: Value | Piece) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler.assemble import CpuBackend, plan_of
 from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
+from tenfold.compiler.carry import Pairs, appends_in_place, carry
 from tenfold.compiler.conditions import conditions, late_conditions, written
 from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import cover
@@ -94,6 +96,7 @@ def image_of(
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
     manifest |= {"winograd": options.winograd, "conditions": written(needed)}
     manifest |= {"structure": graph.structure} if graph.structure else {}
+    manifest |= {"carried": [dataclasses.astuple(one) for one in graph.carried]} if graph.carried else {}
     manifest["plugins"] = {one.name: [op.__name__ for op in one.ops] for one in plugins if one.ops}
     return format.pack(manifest, sections)
 
@@ -118,7 +121,7 @@ def compile_for(
     backend, name = BACKENDS[target.kind], str(target.portable)
     with phase("fuse") as said:
         passes.for_target(target, options)(graph)
-        decompose(graph, backend.keeps)
+        decompose(graph, lambda node: backend.keeps(node) or appends_in_place(graph, node))
         LOWERED(graph)
         layout = arrange(graph)
         layout.checks += (*needed, *late_conditions(graph))
@@ -162,6 +165,7 @@ def build(
     threads: int | None = None,
     memory_limit: int | None = None,
     winograd: str = "auto",
+    state: Pairs = False,
     outputs: Sequence[str] | None = None,
     example_inputs: Any = None,
     data_root: str | os.PathLike[str] | None = None,
@@ -176,10 +180,11 @@ def build(
     most and multiple). `precision` is "model" (types as written) or "f32". `effort` 0 to 3 is how long to look for
     faster kernels, `threads` the most threads a call uses, `memory_limit` the most bytes of weights and arena.
     `winograd` "off" keeps 3x3 convolutions to the sums that define them, at two to four times their cost.
-    `outputs` names any values of the model to return instead of its own outputs; `example_inputs` are what a PyTorch
-    module is traced on: a tuple of arguments, or a dict of them by name; `data_root` is where external data
-    lie. `plugins` are values of `tenfold.plugin.Plugin`, beside those that are installed. `cache` is True, False or a
-    folder; `progress(phase, done, total)` is called as work goes on.
+    `state` says which outputs are inputs of the next call, {"past": "present"}, or True to find them by their names:
+    contexts then keep them. `outputs` names any values of the model to return instead of its own outputs;
+    `example_inputs` are what a PyTorch module is traced on: a tuple of arguments, or a dict of them by name;
+    `data_root` is where external data lie. `plugins` are values of `tenfold.plugin.Plugin`, beside those that are
+    installed. `cache` is True, False or a folder; `progress(phase, done, total)` is called as work goes on.
 
     Raises ModelError for a damaged model, UnsupportedError for one this version cannot build, OptionError for an
     argument that cannot hold, TargetError for a machine there is no code for.
@@ -189,7 +194,7 @@ def build(
     folder = cache_folder(cache)
     opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs, "data_root": data_root}
     stored = EngineCache(folder)
-    key = stored.key(model, options, opening, added) if example_inputs is None else None
+    key = stored.key(model, options, {**opening, "state": state}, added) if example_inputs is None else None
     found = stored.find(key, threads=threads, memory_limit=memory_limit, plugins=added)
     if found is not None:
         return found
@@ -202,6 +207,7 @@ def build(
             graph = (
                 copy(model) if isinstance(model, Graph) else open_model(model, **opening, example_inputs=example_inputs)
             )
+            carry(graph, state)
             said.append(f"{len(graph)} operations")
         image = build_image(graph, options, pool, phase, added, Timings(folder))
     stored.keep(key, image)

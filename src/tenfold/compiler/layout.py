@@ -23,7 +23,7 @@ from tenfold.ops.control import If, Loop
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.dynamic import Head, Known
 from tenfold.ops.elementwise import Elementwise
-from tenfold.ops.movement import Concat, Expand, Reshape, Slice, Split, Transpose
+from tenfold.ops.movement import Append, Concat, Expand, Reshape, Slice, Split, Transpose
 from tenfold.ops.primitive import Copy, Pick, Windows
 from tenfold.ops.reduce import ArgReduce, Reduce
 
@@ -282,6 +282,17 @@ def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
         start = start + part.type.shape[axis]
 
 
+def _arrange_append(graph: Graph, node: Node, layout: Layout) -> None:
+    """The result is the buffer itself; the new elements are written where they belong in it."""
+    assert isinstance(node.op, Append)
+    buffer, rows = node.inputs
+    if not _placeable(graph, rows, layout) or not _sees(rows, unknown.of_types((node.output.type,))):
+        rows = _insert_copy(graph, node, rows, layout)
+    layout.aliases[node.output] = buffer
+    layout.placed[rows] = (node.output, node.op.axis, node.op.start)
+    layout.orders.pop(rows, None)
+
+
 def _sees(value: Value, sizes: unknown.Names) -> bool:
     """Whether these sizes are known when a value is computed, so that it may be written to a place that they decide."""
     node = value.producer
@@ -467,6 +478,9 @@ def _in_own_buffer(body: Graph, value: Value, taken: Sequence[Value], layout: La
 def _place_outputs(graph: Graph, layout: Layout) -> None:
     results: list[Value] = []
     for number, value in enumerate(graph.outputs):
+        if isinstance(value.op, Append):
+            results.append(value)
+            continue
         root = _whole_buffer(value, layout)
         if root is None or root in layout.outputs:
             value = root = graph.insert(copy_of(value, source_of(value)))
@@ -490,6 +504,7 @@ _Arranger = Callable[[Graph, Node, Layout], None]
 _ARRANGE: dict[type, _Arranger] = {
     **dict.fromkeys(VIEW_OPS, _arrange_view),
     Concat: _arrange_concat,
+    Append: _arrange_append,
     If: _arrange_if,
     **dict.fromkeys(LOOPS, _arrange_loop),
 }

@@ -17,7 +17,7 @@ from tenfold.compiler.phases import Phases, Progress
 from tenfold.compiler.timings import Timings
 from tenfold.errors import EngineError
 from tenfold.ir.dtype import parse as dtype_of
-from tenfold.ir.graph import Graph, Value
+from tenfold.ir.graph import Carry, Graph, Value
 from tenfold.ir.op import Op
 from tenfold.ir.recipe import Decision
 from tenfold.ir.tensor import Recipe, Tensor
@@ -88,6 +88,7 @@ class Reader:
         graph = parse(text, self._catalogue, {key: self._constant(key) for key in self._table})
         manifest, data = self._file.manifest, self._recipes.data
         graph.metadata, graph.structure = manifest["model"], manifest.get("structure")
+        graph.carried = tuple(Carry(*one) for one in manifest.get("carried", ()))
         graph.weights = {**self._weights, **{name: _known_by(digest) for name, digest in data["fixed"].items()}}
         graph.decisions = tuple(map(self._decision, data["decisions"]))
         return graph

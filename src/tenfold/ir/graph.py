@@ -8,6 +8,7 @@ an If, the body of a Loop) are attributes of their operation and see only what i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenfold.ir import unknown
@@ -75,6 +76,18 @@ class Node:
         return f"<{self.op.name} {self.name or self.source}>"
 
 
+@dataclass(frozen=True)
+class Carry:
+    """An output that is an input of the next call. Where the output is the input with rows appended `along` an axis,
+    the input is the whole buffer, and `count` names the input that says how many rows of it are filled.
+    """
+
+    input: str
+    output: str
+    along: int = -1
+    count: str = ""
+
+
 class Graph:
     """Inputs, nodes, outputs. `nodes` is always in an order in which each value is defined before its uses.
 
@@ -82,7 +95,7 @@ class Graph:
     `decisions` are what rewrites took for granted of the values of the user's weights; `weights` are those that the
     model has, by name, None for one that nothing uses. `structure` says how the model nests its arguments and results
     (see `runtime.structure`), None where they are plain tensors in order; `states` names the model's own tensors that
-    its last outputs are the new values of.
+    its last outputs are the new values of; `carried` says which inputs a context keeps from call to call.
     """
 
     def __init__(self, inputs: Iterable[Value] = (), *, name: str = "") -> None:
@@ -94,6 +107,7 @@ class Graph:
         self.metadata: dict[str, Any] = {}
         self.structure: dict[str, Any] | None = None
         self.states: tuple[str, ...] = ()
+        self.carried: tuple[Carry, ...] = ()
         self.decisions: tuple[Decision, ...] = ()
         self.weights: dict[str, Tensor | None] = {}
         self._nodes: dict[Node, None] = {}
@@ -280,5 +294,5 @@ def copy(graph: Graph) -> Graph:
     made.set_outputs(results, graph.output_names)
     made.assumptions, made.decisions = graph.assumptions, graph.decisions
     made.metadata, made.weights = graph.metadata, graph.weights
-    made.structure, made.states = graph.structure, graph.states
+    made.structure, made.states, made.carried = graph.structure, graph.states, graph.carried
     return made

@@ -137,6 +137,11 @@ class Program:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @property
+    def constants(self) -> list[int]:
+        """What each row's slot holds before anything is computed: the number of a CONST, else 0."""
+        return self._steps[0]
+
     @cached_property
     def _steps(self) -> tuple[list[int], list[tuple[int, Callable[..., int], Callable[[list[int]], Any]]]]:
         rows: list[list[int]] = self.rows.tolist()

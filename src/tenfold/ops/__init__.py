@@ -100,7 +100,19 @@ from tenfold.ops.logic import (
 )
 from tenfold.ops.mapping import CastMap, DictVectorizer, ZipMap
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Concat, DepthToSpace, Expand, Pad, Reshape, Slice, SpaceToDepth, Split, Tile, Transpose
+from tenfold.ops.movement import (
+    Append,
+    Concat,
+    DepthToSpace,
+    Expand,
+    Pad,
+    Reshape,
+    Slice,
+    SpaceToDepth,
+    Split,
+    Tile,
+    Transpose,
+)
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import MaxPoolIndices, Pool
 from tenfold.ops.primitive import Copy, Pick, Windows, Within
@@ -130,7 +142,8 @@ from tenfold.ops.winograd import WinogradFilter
 
 # fmt: off
 __all__ = (
-    "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "ArgReduce",
+    "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "Append",
+    "ArgReduce",
     "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "CastMap",
     "Ceil", "Celu", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy",
     "Cos", "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det",
@@ -164,7 +177,7 @@ ALL: tuple[type[Op], ...] = (
     Gather, GatherElements, GatherND, ScatterElements, ScatterND, NonZero, Compress,
     Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Not, BitAnd, BitOr, BitXor, BitNot,
     ShiftLeft, ShiftRight, IsNan, IsInf, Where, Cast, BitCast,
-    Reshape, Transpose, Expand, Slice, Concat, Split, Pad, Tile, SpaceToDepth, DepthToSpace,
+    Reshape, Transpose, Expand, Slice, Concat, Append, Split, Pad, Tile, SpaceToDepth, DepthToSpace,
     Reduce, ArgReduce, Cumulative,
     TopK, Unique, NonMaxSuppression,
     Affine, Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, LogSigmoid, Mish, PRelu, Relu, ScaledTanh,

@@ -120,6 +120,32 @@ class Concat(Movement):
         return np.concatenate(inputs, axis=self.axis)
 
 
+class Append(Movement):
+    """A buffer whose elements from `start` on along an axis are replaced by the second input."""
+
+    axis: int
+    start: Size
+
+    def infer(self, x: Type, rows: Type) -> Type:
+        """The buffer's type; ValueError if the other sizes differ."""
+        others = [axis for axis in range(x.rank) if axis != self.axis]
+        alike = x.rank == rows.rank and x.dtype == rows.dtype and 0 <= self.axis < x.rank
+        if not alike or any(_differ(x.shape[axis], rows.shape[axis]) for axis in others):
+            raise ValueError(f"Append of {rows} to {x} along axis {self.axis}")
+        return Type(x.dtype, x.shape)
+
+    def evaluate(self, x: Array, rows: Array) -> Array:
+        """The definition."""
+        (start,) = known((self.start,))
+        result = x.copy()
+        np.moveaxis(result, self.axis, 0)[start : start + rows.shape[self.axis]] = np.moveaxis(rows, self.axis, 0)
+        return result
+
+    def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
+        """The new elements, read and written."""
+        return Cost(0, 2 * inputs[1].size * inputs[1].dtype.itemsize)
+
+
 class Split(Movement):
     """Consecutive pieces along an axis: one output for each of `sizes`."""
 

@@ -29,6 +29,7 @@ def verify(plan: Plan, weights: int) -> None:
     _inside(_slots(plan), values, "a slot")
     _tables(plan)
     _symbols(plan)
+    _carried(plan)
     ends = plan.sections
     _require(bool(ends) and all(0 <= a <= b for a, b in pairwise((*ends, values))), "sections", f"{list(ends)}")
     _require(len(plan.arenas) == len(ends), "arenas", f"{len(plan.arenas)} for {len(ends)} sections")
@@ -81,6 +82,25 @@ def _symbols(plan: Plan) -> None:
         if one.input >= 0 and not one.section and one.entry < 0:
             _inside([one.axis], ranks[one.input], "an axis")
         _require(one.multiple > 0, "symbols", f"multiples of {one.multiple}")
+
+
+def _carried(plan: Plan) -> None:
+    """What is kept from call to call is an input, an output and, where it grows, a number."""
+    for one in plan.carried:
+        _inside([one.input], len(plan.inputs), "an input")
+        _inside([one.output], len(plan.outputs), "an output")
+        rank = len(plan.inputs[one.input].shape)
+        _require(len(plan.outputs[one.output].shape) == len(one.spec.shape) == rank, "carried", "other ranks")
+        same = plan.inputs[one.input].dtype == plan.outputs[one.output].dtype == one.spec.dtype
+        _require(same, "carried", "other element types")
+        if one.grows:
+            _inside([one.along], rank, "an axis")
+            _inside([one.count], len(plan.inputs), "an input")
+            _inside([one.filled], plan.slots, "a slot")
+            count = plan.inputs[one.count]
+            _require(count.shape == (1,) and count.dtype.name == "i64", "carried", f"the count {count}")
+    places = [number for one in plan.carried for number in (one.input, -1 - one.output)]
+    _require(len(set(places)) == len(places), "carried", "a state twice")
 
 
 def _parts(one: Any) -> Iterator[Any]:

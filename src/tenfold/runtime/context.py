@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,7 @@ from tenfold.runtime.frame import Frame, Frames
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Spec
 from tenfold.runtime.profile import Profile, Step, in_order
 from tenfold.runtime.room import machine_memory, too_large
+from tenfold.runtime.state import State
 from tenfold.runtime.walk import Walk
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class _Lent:
 
     def result(self, number: int, shape: tuple[int, ...]) -> Array:
         """The array that an output is written into."""
-        return self._context._result(self._context._plan.outputs[number], shape)
+        return self._context._result(number, shape)
 
     def is_bound(self, number: int) -> bool:
         """Whether the caller gave the array that an output is written into."""
@@ -77,13 +79,15 @@ class Context:
         self._plan = plan = engine.plan
         self._frames: Frames = engine.frames(threads)
         self._cancel = np.zeros(1, np.int64)
+        self._state = State(plan, Arena())
         self._open()
         self._frame: Frame | None = None
         self._replay: Replay | None = None
         self._replayed: Frame | None = None
-        self._inputs = {spec.name: spec for spec in plan.inputs}
-        self._outputs = {spec.name: spec for spec in plan.outputs}
-        self._names = tuple(self._outputs)
+        self._inputs = {spec.name: spec for spec in engine.inputs}
+        self._outputs = {spec.name: spec for spec in engine.outputs}
+        self._names = tuple(spec.name for spec in plan.outputs)
+        self._places = tuple(number for number in range(len(plan.inputs)) if number not in plan.hidden)
         self._bound_inputs: dict[str, Any] = {}
         self._bound_outputs: dict[str, Array] = {}
         self._standing: Sequence[Any] = ()
@@ -107,6 +111,7 @@ class Context:
         self._arena = Arena(self.engine.arena_limit)
         self._bases = self._invocation.bases
         self._bases[WEIGHTS] = self.engine.weights.ctypes.data
+        self._state = State(self._plan, self._arena)
 
     def _give_back(self) -> None:
         """Give back what `_open` took."""
@@ -121,7 +126,7 @@ class Context:
         Bound inputs may be left out; bound outputs are written in place. Results are arrays of the kind of the first
         input. Raises InputError for an array that does not fit, Cancelled, ExecutionError.
         """
-        return dict(zip(self._names, self.call(inputs), strict=True))
+        return dict(zip(self._outputs, self.call(inputs), strict=True))
 
     def call(self, inputs: Inputs = ()) -> Sequence[Any]:
         """As `run`: the outputs in the model's order."""
@@ -140,11 +145,17 @@ class Context:
                 self.native_calls, self.reentries = 1, self._invocation.entries - 1
                 if self._replay.status:
                     self._finish(self._replay.status)
-                return results
+                return self._ended(results) if self._state else results
         return self._run(inputs)
 
     def _in_order(self, inputs: Inputs) -> Sequence[Any]:
-        """The arrays of a call as they were given, in the model's order; nothing if it does not name each once."""
+        """The arrays of a call as they were given, in the model's order, then the state; nothing if they do not name
+        each once.
+        """
+        found = self._given_in_order(inputs)
+        return [*found, *(self._state.arrays.get(one.input) for one in self._state)] if self._state else found
+
+    def _given_in_order(self, inputs: Inputs) -> Sequence[Any]:
         if self._bound_inputs:
             if not inputs:
                 return self._standing
@@ -169,10 +180,13 @@ class Context:
         given = self._by_name(inputs)
         arrays = self._gather(given)
         frame = self._frames.find(arrays)
+        while self._state.make_room(frame.slots):
+            arrays = self._gather(given)
+            frame = self._frames.find(arrays)
         if frame.needed > machine_memory():
             raise too_large(self._plan, frame.slots.tolist(), frame.results, machine_memory())
-        outputs = zip(self._plan.outputs, frame.outputs, strict=True)
-        results: list[Any] = [None if shape is None else self._result(spec, shape) for spec, shape in outputs]
+        outputs = enumerate(frame.outputs)
+        results: list[Any] = [None if shape is None else self._result(number, shape) for number, shape in outputs]
         self._bases[ARENA] = self._arena.reserve(frame.arena)
         for number, array in enumerate((*arrays, *results), FIRST_INPUT):
             self._bases[number] = 0 if array is None else array.ctypes.data
@@ -182,13 +196,20 @@ class Context:
             self._walk(frame)
         finally:
             self._tensors = [], []
-        return self._handed_out(results, given)
+        return self._handed_out(self._ended(results), given)
+
+    def _ended(self, results: Sequence[Any]) -> Sequence[Any]:
+        """The results that are the caller's; the others are the state of the next call."""
+        if not self._state:
+            return results
+        self._state.commit(self._invocation.frame, results)
+        return [array for number, array in enumerate(results) if number not in self._state.carried]
 
     def _handed_out(self, results: Sequence[Any], given: Mapping[str, Any]) -> Sequence[Any]:
         returned = returning(given.values())
         if self.engine.is_one_span:
             return [*map(returned, results)] if returned else results
-        return [as_result(spec, array, returned) for spec, array in zip(self._plan.outputs, results, strict=True)]
+        return [as_result(spec, array, returned) for spec, array in zip(self.engine.outputs, results, strict=True)]
 
     def _walk(self, frame: Frame) -> None:
         self._invocation.frame[:] = frame.slots
@@ -209,7 +230,7 @@ class Context:
     def _remember(self, frame: Frame, arrays: Sequence[Array], results: Sequence[Array]) -> None:
         """From the second call of one kind in a row on, let the next one be a replay, if it is one native call."""
         again, self._frame = self._frame is frame, frame
-        if again and self._replayed is not frame and self.engine.is_one_span:
+        if again and self._replayed is not frame and self.engine.is_one_span and not self._state.grows:
             watched = {symbol.input for symbol in self._plan.symbols if symbol.entry >= 0}
             self._replayed = frame
             self._replay = Replay(
@@ -219,9 +240,18 @@ class Context:
                 results,
                 first=FIRST_INPUT,
                 watched=watched,
-                kept={index for index, name in enumerate(self._names) if name in self._bound_outputs},
+                kept={index: self._keeper(index, array) for index, array in enumerate(results) if self._keeps(index)},
                 brief=frame.arena < BRIEF_ARENA,
             )
+
+    def _keeps(self, number: int) -> bool:
+        return number in self._state.carried or self._names[number] in self._bound_outputs
+
+    def _keeper(self, number: int, array: Array) -> Callable[[], Array]:
+        """What gives the array that a replayed call writes an output into."""
+        if number in self._state.carried:
+            return partial(self._state.result, number, array.shape)
+        return lambda: array
 
     def _address(self, base: int, offset: int) -> int:
         return int(self._bases[base] + self._invocation.frame[offset])
@@ -240,16 +270,21 @@ class Context:
     def _gather(self, given: Mapping[str, Any]) -> list[Array]:
         for name in given:
             self._require(name, self._inputs, "input")
-        return [self._input(spec, given) for spec in self._plan.inputs]
+        arrays = [self._input(spec, given) for spec in self.engine.inputs]
+        return self._state.complete(dict(zip(self._places, arrays, strict=True))) if self._state else arrays
 
     def _require(self, name: str, known: Mapping[str, Spec], role: str) -> Spec:
+        if name not in known and any(spec.name == name for spec in self.engine.state):
+            raise InputError(
+                f"{name!r} is state, which the context keeps", argument=name, remedy="leave it out, or use seed"
+            )
         if name not in known:
             remedy = self._takes() if role == "input" else f"it has {', '.join(known)}"
             raise InputError(f"the model has no {role} {name!r}", argument=name, remedy=remedy)
         return known[name]
 
     def _takes(self) -> str:
-        return "give " + "; ".join(map(str, self._plan.inputs))
+        return "give " + "; ".join(map(str, self.engine.inputs))
 
     def _input(self, spec: Spec, given: Mapping[str, Any]) -> Array:
         array = given.get(spec.name)
@@ -259,7 +294,10 @@ class Context:
             raise InputError(f"input {spec.name!r} is missing", argument=spec.name, remedy=self._takes())
         return as_input(spec, array)
 
-    def _result(self, spec: Spec, shape: tuple[int, ...]) -> Array:
+    def _result(self, number: int, shape: tuple[int, ...]) -> Array:
+        if number in self._state.carried:
+            return self._state.result(number, shape)
+        spec = self._plan.outputs[number]
         bound = self._bound_outputs.get(spec.name)
         if bound is None:
             return fresh_array(shape, spec.dtype.numpy)
@@ -307,6 +345,41 @@ class Context:
         self._standing = [self._bound_inputs.get(name) for name in self._inputs]
         self._frame = self._replay = self._replayed = None
 
+    # state
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """A copy of what is kept from call to call, by name; empty before the first call."""
+        with self._lock:
+            return {name: array.copy() for name, array in self._state.read().items()}
+
+    @property
+    def rows(self) -> int:
+        """How many rows the state has, where calls append to it: the tokens seen so far."""
+        return self._state.rows
+
+    def reset(self) -> None:
+        """Forget the state: the next call begins anew."""
+        with self._lock:
+            self._state.reset()
+
+    def rewind(self, rows: int) -> None:
+        """Keep only the first `rows` rows of the state; InputError if it has fewer, or no rows to count."""
+        with self._lock:
+            self._state.rewind(rows)
+
+    def seed(self, state: Mapping[str, Any]) -> None:
+        """Make copies of these arrays, by name, the state; InputError for one that is unknown or does not fit."""
+        with self._lock:
+            self._state.seed(state)
+
+    def fork(self) -> Context:
+        """Another context of the engine, with a copy of the state: to go on from here in two ways."""
+        made = self.engine.context(threads=self._frames.threads)
+        with self._lock:
+            made.seed(self._state.read())
+        return made
+
     # asynchronous
 
     def submit(self, inputs: Inputs = ()) -> Future[dict[str, Any]]:
@@ -323,7 +396,7 @@ class Context:
         with self._lock:
             self._take_turn(token)
             try:
-                return dict(zip(self._names, self._call(inputs, epoch), strict=True))
+                return dict(zip(self._outputs, self._call(inputs, epoch), strict=True))
             finally:
                 self._take_turn(None)
 
@@ -362,7 +435,7 @@ class Context:
             self._host_steps = host_steps
             origin = time.perf_counter()
             try:
-                outputs = dict(zip(self._names, self._run(inputs), strict=True))
+                outputs = dict(zip(self._outputs, self._run(inputs), strict=True))
             finally:
                 timings, lost = self._invocation.stop_profile()
                 self._host_steps = None

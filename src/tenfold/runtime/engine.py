@@ -20,6 +20,7 @@ from tenfold.runtime.context import Context, Inputs
 from tenfold.runtime.control import with_steps
 from tenfold.runtime.cpu.code import Code
 from tenfold.runtime.cpu.invoke import Executable
+from tenfold.runtime.cpu.sizes import NativeSizes
 from tenfold.runtime.cpu.team import Team, machine_share, team_of
 from tenfold.runtime.format import File
 from tenfold.runtime.frame import Frames
@@ -66,6 +67,9 @@ class Engine:
         self.plan: Plan = from_manifest(entry.get("plan"), self._section("plan"))
         self.weights = file.section("weights")
         verify_plan(self.plan, self.weights.nbytes)
+        self._inputs = tuple(one for at, one in enumerate(self.plan.inputs) if at not in self.plan.hidden)
+        kept_outputs = {one.output for one in self.plan.carried}
+        self._outputs = tuple(one for at, one in enumerate(self.plan.outputs) if at not in kept_outputs)
         kept = read(int | None, self.manifest.get("memory_limit"), "memory_limit")
         self.memory_limit = memory_limit if memory_limit is not None else kept
         if self.memory_limit is not None and self.weights.nbytes > self.memory_limit:
@@ -83,7 +87,7 @@ class Engine:
             self._catalogue()
         objects = any(spec.dtype.is_object for spec in (*self.plan.inputs, *self.plan.outputs))
         self.is_one_span = len(self.spans) == 1 and self.plan.spans[0].is_native and not objects
-        self._structure = Structure.read(self.manifest.get("structure"), len(self.plan.outputs))
+        self._structure = Structure.read(self.manifest.get("structure"), len(self.outputs))
         self._frames: dict[int, Frames] = {}
         self._idle: list[Context] = []
         self._lock = Lock()
@@ -130,12 +134,17 @@ class Engine:
     @property
     def inputs(self) -> tuple[Spec, ...]:
         """What the engine takes, in the model's order."""
-        return self.plan.inputs
+        return self._inputs
 
     @property
     def outputs(self) -> tuple[Spec, ...]:
         """What it gives, in the model's order."""
-        return self.plan.outputs
+        return self._outputs
+
+    @property
+    def state(self) -> tuple[Spec, ...]:
+        """What its contexts keep from call to call."""
+        return tuple(one.spec for one in self.plan.carried)
 
     @property
     def report(self) -> Mapping[str, Any]:
@@ -161,7 +170,7 @@ class Engine:
         return results[0] if len(results) == 1 else tuple(results)
 
     def _named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
-        names = [spec.name for spec in self.plan.inputs]
+        names = [spec.name for spec in self.inputs]
         if len(arrays) > len(names):
             raise InputError(f"{len(arrays)} arrays given; the model takes {len(names)}", remedy="give each input once")
         twice = [name for name in names[: len(arrays)] if name in named]
@@ -179,9 +188,12 @@ class Engine:
 
     def _borrowed(self) -> Context:
         try:
-            return self._idle.pop()
+            found = self._idle.pop()
         except IndexError:
             return self.context()
+        if self.plan.carried:
+            found.reset()
+        return found
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -226,8 +238,14 @@ class Engine:
         count = threads or self._threads or machine_share().threads
         with self._lock:
             if count not in self._frames:
-                self._frames[count] = Frames(self.plan, count, **self._machine())
+                self._frames[count] = Frames(self.plan, count, native=self._native_sizes, **self._machine())
             return self._frames[count]
+
+    @cached_property
+    def _native_sizes(self) -> NativeSizes | None:
+        """What computes the sizes of calls, where the engine runs natively on this machine."""
+        native = self._program
+        return NativeSizes(self.plan.program, native.sizes, native) if native and native.sizes else None
 
     def _machine(self) -> dict[str, int]:
         """What a GPU decides of a call's sizes; where there is none, as usual for its kind."""

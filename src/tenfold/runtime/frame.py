@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import InputError
+from tenfold.runtime.cpu.sizes import NativeSizes
 from tenfold.runtime.plan import Plan, Spec, Symbol
 from tenfold.runtime.records import damaged
 from tenfold.runtime.room import too_large
@@ -41,12 +42,12 @@ class Frame:
 
 
 class Frames:
-    """The frames of a plan for a number of threads, least recently used ones forgotten. `machine` holds what else the
-    machine decides that runs the plan, by symbol.
+    """The frames of a plan for a number of threads, least recently used ones forgotten. `native` computes sizes where
+    it can; `machine` holds what else the machine decides that runs the plan, by symbol.
     """
 
-    def __init__(self, plan: Plan, threads: int, **machine: int) -> None:
-        self.plan, self.threads = plan, threads
+    def __init__(self, plan: Plan, threads: int, native: NativeSizes | None = None, **machine: int) -> None:
+        self.plan, self.threads, self._native = plan, threads, native
         self._machine = {"threads": threads, **machine}
         for symbol in plan.symbols:
             if symbol.input < 0 and not symbol.section and symbol.name not in self._machine:
@@ -109,11 +110,7 @@ class Frames:
                     remedy="reshape the array",
                 )
         symbols = [self._value(symbol, arrays) for symbol in plan.symbols]
-        try:
-            values = plan.program.run(symbols, plan.sections[0])
-        except InputError:
-            self._check(arrays, plan.program.run(symbols, plan.sections[0], lenient=True))
-            raise
+        values = self._values(symbols, arrays)
         self._check(arrays, values)
         outputs = tuple(self._output(number, values) for number in range(len(plan.outputs)))
         results = [
@@ -125,6 +122,20 @@ class Frames:
         slots = np.zeros(plan.slots, np.int64)
         slots[: len(values)] = values
         return Frame(slots, outputs, values[plan.arenas[0]], results)
+
+    def _values(self, symbols: Sequence[int], arrays: Sequence[NDArray[Any]]) -> list[int]:
+        """The slots known before the call."""
+        plan, end = self.plan, self.plan.sections[0]
+        if self._native is not None and all(-_MOST <= value <= _MOST for value in symbols):
+            slots = np.array([*symbols, *plan.program.constants], np.int64)
+            if self._native.fill(slots, end):
+                found: list[int] = slots.tolist()
+                return found
+        try:
+            return plan.program.run(symbols, end)
+        except InputError:
+            self._check(arrays, plan.program.run(symbols, end, lenient=True))
+            raise
 
     def _output(self, number: int, values: Sequence[int]) -> tuple[int, ...] | None:
         if self._sections[number] or self.plan.outputs[number].dtype.is_object:
@@ -154,12 +165,24 @@ class Frames:
         for spec, array, shape in zip(self.plan.inputs, arrays, self.plan.shapes, strict=False):
             wanted = tuple(values[slot] for slot in shape)
             if array.shape != wanted:
+                self._check_state(spec, array.shape, wanted)
                 raise InputError(
                     f"input {spec.name!r} has shape {array.shape}; expected {_expected(spec, wanted)}",
                     argument=spec.name,
                     remedy="reshape or pad the array, or build for these sizes",
                 )
         check_sizes(self.plan, values, 0)
+
+    def _check_state(self, spec: Spec, own: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        for one in self.plan.carried:
+            if self.plan.inputs[one.input] is spec:
+                apart = next(axis for axis, (a, b) in enumerate(zip(own, wanted, strict=True)) if a != b)
+                raise InputError(
+                    f"state {spec.name!r} has {one.spec.shape[apart]} = {own[apart]} since its first call,"
+                    f" and this call needs {wanted[apart]}",
+                    argument=spec.name,
+                    remedy="reset the context, or use one context for each",
+                )
 
 
 def check_sizes(plan: Plan, values: Sequence[int], section: int) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "ARENA",
     "FIRST_INPUT",
     "WEIGHTS",
+    "Carried",
     "Check",
     "Kept",
     "Label",
@@ -93,6 +94,26 @@ class Check:
     source: str = ""
 
 
+@dataclass(frozen=True)
+class Carried:
+    """State: an output, by number, that is an input of the next call. Where the output is the input with rows appended
+    `along` an axis, both are one buffer, the input `count` is how many of its rows are filled, and the slot `filled`
+    how many are after the call. `spec` is the state as the model takes it.
+    """
+
+    spec: Spec
+    input: int
+    output: int
+    along: int = -1
+    count: int = -1
+    filled: int = 0
+
+    @property
+    def grows(self) -> bool:
+        """True if rows are appended to it."""
+        return self.along >= 0
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Steps, sizes and addresses of an engine for one target.
@@ -123,6 +144,13 @@ class Plan:
     buffers: tuple[tuple[str, int, int, int, int], ...] = field(default=())
     makers: tuple[str, ...] = field(default=())
     """The operators of the user's model that make the buffers, then those that make the outputs."""
+    carried: tuple[Carried, ...] = field(default=())
+    """What a context keeps from call to call."""
+
+    @property
+    def hidden(self) -> frozenset[int]:
+        """The inputs that the context gives, by number."""
+        return frozenset(number for one in self.carried for number in (one.input, one.count) if number >= 0)
 
     @property
     def bases(self) -> int:
@@ -159,7 +187,7 @@ def to_manifest(plan: Plan) -> tuple[dict[str, Any], bytes]:
 
 def from_manifest(data: Any, block: NDArray[np.uint8]) -> Plan:
     """The plan that `to_manifest` wrote; EngineError for data of another form. See `bounds.verify` for the numbers."""
-    given = read(Mapping[str, Any], data, "plan")
+    given = {"carried": [], **read(Mapping[str, Any], data, "plan")}
     fields: dict[str, Any] = {name: read(kind, given.get(name), f"plan.{name}") for name, kind in _KINDS.items()}
     shapes = read(Mapping[str, tuple[int, ...]], given.get("arrays"), "plan.arrays")
     arrays: dict[str, Any] = _arrays(shapes, block)

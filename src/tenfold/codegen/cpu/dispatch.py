@@ -9,6 +9,7 @@ from __future__ import annotations
 from tenfold.codegen.cpu import shortcut, team
 from tenfold.codegen.cpu.assembly import Code, Loop, Variable, module
 from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.sizes import sizes_function
 from tenfold.runtime.cpu.block import Call, Profile, Record, Status
 from tenfold.runtime.steps import NO_SLOT, WIDTH, Opcode
 
@@ -248,13 +249,13 @@ def ticks_function(isa: Isa) -> Code:
     return code
 
 
-ENTRIES = {"dispatch": "dispatch", "ticks": "ticks", "enter": "enter"}
+ENTRIES = {"dispatch": "dispatch", "ticks": "ticks", "enter": "enter", "sizes": "sizes"}
 
 
 def dispatcher(isa: Isa) -> str:
     """The dispatcher's module: compile it with IR optimisation, and link it into each engine's blob with `library`."""
     functions = [record_function(isa), ticks_function(isa), *team.caller_functions(isa), dispatch_function(isa)]
-    functions += shortcut.entry_functions(isa)
+    functions += [*shortcut.entry_functions(isa), sizes_function(isa)]
     return module(isa, "declare dso_local ptr @memmove(ptr, ptr, i64)", *functions)
 
 

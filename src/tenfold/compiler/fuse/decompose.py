@@ -14,13 +14,14 @@ from tenfold.compiler.fuse.attention import attention, rotary
 from tenfold.compiler.loops import LOOPS
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.arithmetic import Abs, Add, Div, Exp, Log, Maximum, Mul, Pow, Rsqrt, Sqrt, Sub
 from tenfold.ops.attention import Attention, RotaryEmbedding
 from tenfold.ops.constant import Sizes
 from tenfold.ops.control import If
 from tenfold.ops.logic import Cast, IsInf, Where
-from tenfold.ops.movement import Pad, Reshape, Slice
+from tenfold.ops.movement import Append, Concat, Pad, Reshape, Slice
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import Pool
 from tenfold.ops.reduce import ArgReduce, Reduce, ReduceKind
@@ -198,7 +199,23 @@ def arg_reduce(op: ArgReduce, node: Node) -> Value | None:
     return Reshape(node.output.type.shape)(kept)
 
 
+def append(op: Append, node: Node) -> Value:
+    """What lies before, the new elements, what lies behind"""
+    buffer, rows = node.inputs
+    end = op.start + rows.type.shape[op.axis]
+    parts = [_piece(buffer, op.axis, first, last) for first, last in ((0, op.start), (end, buffer.type.shape[op.axis]))]
+    return Concat(op.axis)(parts[0], rows, parts[1])
+
+
+def _piece(x: Value, axis: int, first: Size, last: Size) -> Value:
+    starts = tuple(first if one == axis else 0 for one in range(x.type.rank))
+    sizes = tuple(last - first if one == axis else size for one, size in enumerate(x.type.shape))
+    value: Value = Slice(starts, sizes, (1,) * x.type.rank)(x)
+    return value
+
+
 RULES: dict[type, Callable[[Any, Node], Value | None]] = {
+    Append: append,
     Pad: pad,
     **indexing.RULES,
     **resample.RULES,

@@ -17,7 +17,7 @@ from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
 from tenfold.ops.control import If, Loop, Scan
 from tenfold.ops.logic import Cast
-from tenfold.ops.movement import Concat
+from tenfold.ops.movement import Append, Concat
 from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
@@ -264,8 +264,8 @@ def is_pointwise(node: Node) -> bool:
 
 
 def _is_placed(node: Node) -> bool:
-    """True for what no kernel computes: constants, views, and concatenations, whose parts are written into place."""
-    joined = isinstance(node.op, Concat) and not node.output.type.dtype.is_object
+    """True for what no kernel computes: constants, views, and what is joined, whose parts are written into place."""
+    joined = isinstance(node.op, (Append, Concat)) and not node.output.type.dtype.is_object
     return joined or isinstance(node.op, Constant) or (is_view(node) and not isinstance(node.op, REVEALING))
 
 

@@ -60,7 +60,7 @@ class Arena:
     def __init__(self, limit: int | None = None) -> None:
         self.address = 0
         self.size = 0
-        self._limit = limit
+        self.limit = limit
         self._free: weakref.finalize[[int, int], Arena] | None = None
 
     def reserve(self, size: int) -> int:
@@ -79,7 +79,7 @@ class Arena:
         self._require(size)
         if not self.size:
             return self.reserve(size)
-        size = max(size, min(self.size * 3 // 2, self._limit or sys.maxsize))
+        size = max(size, min(self.size * 3 // 2, self.limit or sys.maxsize))
         size += -size % PAGE
         moved = system.mremap(self.address, self.size, size, _MAY_MOVE)
         if moved == _FAILED:
@@ -90,9 +90,9 @@ class Arena:
         return self.address
 
     def _require(self, size: int) -> None:
-        if self._limit is not None and size > self._limit:
+        if self.limit is not None and size > self.limit:
             raise LimitError(
-                f"a call needs {size} bytes of memory, and the limit is {self._limit}",
+                f"a call needs {size} bytes of memory, and the limit is {self.limit}",
                 argument="memory_limit",
                 remedy="raise memory_limit or use smaller inputs",
             )

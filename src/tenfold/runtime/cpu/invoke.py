@@ -49,6 +49,7 @@ class Executable:
         self.arguments = max([1, *(int(row[3]) for row in steps if row[0] == table.Opcode.CALL)])
         self.tick_rate = code.tick_rate(entries["ticks"])
         self.enter = entries.get("enter")
+        self.sizes = code.address + entries["sizes"] if "sizes" in entries else 0
         self.brief: Callable[[int, int], int] = _KEEPING(code.address + entries["dispatch"])
         self.long: Callable[[int, int], int] = _RELEASING(code.address + entries["dispatch"])
 

@@ -10,7 +10,8 @@ import ctypes
 import functools
 import platform
 import sysconfig
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ class Replay:
 
     `frame` is the call's frame before it ran, `inputs` and `results` its arrays; their addresses belong to the bases
     from `first` on, in this order. `watched` says which inputs' contents the frame depends on, `kept` into which of
-    the results themselves each call writes, where others are fresh memory.
+    the results themselves each call writes, and what gives them, where others are fresh memory.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Replay:
         *,
         first: int,
         watched: Collection[int] = (),
-        kept: Collection[int] = (),
+        kept: Mapping[int, Callable[[], Array]] = MappingProxyType({}),
         start: int = 0,
         brief: bool = False,
     ) -> None:
@@ -146,7 +147,7 @@ class Replay:
         arguments += [Argument(array, first + len(inputs) + i, written=True) for i, array in enumerate(results)]
         self._enter = make_shortcut(invocation, frame, arguments, start=start, brief=brief)
         self._invocation, self._inputs = invocation, len(inputs)
-        self._fresh = [_keeper(a) if i in kept else array_maker(a.shape, a.dtype) for i, a in enumerate(results)]
+        self._fresh = [kept.get(i) or array_maker(a.shape, a.dtype) for i, a in enumerate(results)]
         self.status: int = Status.DONE
 
     def run(self, arrays: Sequence[Any]) -> list[Array] | None:
@@ -162,10 +163,6 @@ class Replay:
         self._invocation.entries = 1
         self.status = self._invocation.resume() if status == _YIELD else status
         return results
-
-
-def _keeper(array: Array) -> Callable[[], Array]:
-    return lambda: array
 
 
 def _padded(contents: bytes) -> bytes:

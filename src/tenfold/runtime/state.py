@@ -1,0 +1,233 @@
+"""State: what a context keeps from call to call, beside what the caller gives.
+
+A state that grows is a buffer with room to spare: a call writes its rows behind the filled ones, in place, and how many
+are filled is all that changes. Any other state has two buffers that change places, as long as its sizes stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import InputError, LimitError
+from tenfold.ir import dim
+from tenfold.runtime.arrays import as_input
+from tenfold.runtime.cpu.arena import Arena
+from tenfold.runtime.plan import Carried, Plan, Spec
+
+Array = NDArray[Any]
+FEWEST_ROWS = 64
+
+
+class State:
+    """The state of one context. `arena` is what a call takes beside; both together keep to its limit.
+
+    `arrays` holds the array of each input that the context gives, by its number, once the first call has come or
+    `seed` has; `filled` how many rows there are, by the number of the input that says so.
+    """
+
+    def __init__(self, plan: Plan, arena: Arena) -> None:
+        self._plan, self._arena = plan, arena
+        self._limit = arena.limit
+        self._spare: dict[int, Array] = {}
+        self.arrays: dict[int, Array] = {}
+        self._carried = sorted(plan.carried, key=lambda one: one.input)
+        self.carried = {one.output: one for one in self._carried}
+        self.filled = {one.count: 0 for one in plan.carried if one.grows}
+        self.version = 0
+        """Changes whenever an array takes another one's place but by `commit`."""
+
+    def __bool__(self) -> bool:
+        return bool(self.carried)
+
+    def __iter__(self) -> Iterator[Carried]:
+        return iter(self._carried)
+
+    @property
+    def grows(self) -> bool:
+        """True if calls append rows."""
+        return bool(self.filled)
+
+    # calls
+
+    def complete(self, given: Mapping[int, Array]) -> list[Array]:
+        """All inputs of a call in order, where the caller gives these by number."""
+        sizes: dict[str, int] | None = None
+        for one in self:
+            if one.input not in self.arrays:
+                sizes = self._sizes(given) if sizes is None else sizes
+                self.arrays[one.input] = self._first(one, sizes)
+        counts = {number: np.array([rows], np.int64) for number, rows in self.filled.items()}
+        found = {**given, **self.arrays, **counts}
+        return [found[number] for number in range(len(self._plan.inputs))]
+
+    def make_room(self, slots: NDArray[np.int64]) -> bool:
+        """See to it that a call of these sizes has room for its rows; whether a buffer had to be made anew."""
+        grown = False
+        for one in self:
+            if one.grows and self.arrays[one.input].shape[one.along] < slots[one.filled]:
+                self._grow(one, int(slots[one.filled]))
+                grown = True
+        return grown
+
+    def result(self, number: int, shape: tuple[int, ...]) -> Array:
+        """The array that a call writes the next value of the state into which is output `number`."""
+        one = self.carried[number]
+        if one.grows:
+            return self.arrays[one.input]
+        spare = self._spare.get(number)
+        if spare is None or spare.shape != shape:
+            spare = self._spare[number] = np.empty(shape, one.spec.dtype.numpy)
+        return spare
+
+    def commit(self, slots: NDArray[np.int64], results: Sequence[Array]) -> None:
+        """A call has ended: its results are the state now."""
+        for number, one in self.carried.items():
+            if one.grows:
+                self.filled[one.count] = int(slots[one.filled])
+            else:
+                self._spare[number] = self.arrays[one.input]
+                self.arrays[one.input] = results[number]
+
+    # by hand
+
+    def read(self) -> dict[str, Array]:
+        """The state by name: views of the filled rows."""
+        return {one.spec.name: self._rows(one, self.filled.get(one.count, 0)) for one in self if self._begun(one)}
+
+    def _begun(self, one: Carried) -> bool:
+        return one.input in self.arrays
+
+    def _rows(self, one: Carried, rows: int) -> Array:
+        array = self.arrays[one.input]
+        return array[(*(slice(None),) * one.along, slice(0, rows))] if one.grows else array
+
+    def reset(self) -> None:
+        """Forget it: the next call begins anew."""
+        self.arrays.clear()
+        self._spare.clear()
+        self.filled = dict.fromkeys(self.filled, 0)
+        self._arena.limit = self._limit
+        self.version += 1
+
+    def rewind(self, rows: int) -> None:
+        """Keep only the first `rows` rows; InputError if there are fewer, or if the state has none to count."""
+        if len(self.filled) < 1 or not all(one.grows for one in self) or not 0 <= rows <= min(self.filled.values()):
+            raise InputError(
+                f"the state cannot be taken back to {rows} rows; it has {self.rows}",
+                argument="rows",
+                remedy="only states that rows are appended to can, to no more than they have",
+            )
+        self.filled = dict.fromkeys(self.filled, rows)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are filled; 0 if no state has rows appended."""
+        return max(self.filled.values(), default=0)
+
+    def seed(self, given: Mapping[str, Any]) -> None:
+        """Make these arrays, by name, the state; they are copied. All states whose rows are counted together are given
+        together. InputError for an unknown name and for what does not fit.
+        """
+        known = {one.spec.name: one for one in self}
+        rows = dict(self.filled)
+        arrays = {}
+        for name, array in given.items():
+            if name not in known:
+                raise InputError(f"the model has no state {name!r}", argument=name, remedy=f"it has {', '.join(known)}")
+            arrays[name] = _fitting(known[name].spec, array)
+        for name, array in arrays.items():
+            if known[name].grows:
+                rows[known[name].count] = array.shape[known[name].along]
+        for name, one in known.items():
+            left = rows[one.count] != self.filled[one.count] if name not in arrays and one.grows else False
+            if left or (one.grows and name in arrays and arrays[name].shape[one.along] != rows[one.count]):
+                raise InputError(
+                    f"state {name!r} has another number of rows than those given with it",
+                    argument=name,
+                    remedy="seed all of them together",
+                )
+        for name, array in arrays.items():
+            one = known[name]
+            if one.grows:
+                self._allocate(one, array.shape, array.shape[one.along])
+                self._rows(one, array.shape[one.along])[...] = array
+            else:
+                self.arrays[one.input] = array.copy()
+        self.filled = rows
+        self.version += 1
+
+    # memory
+
+    def _sizes(self, given: Mapping[int, Array]) -> dict[str, int]:
+        """What symbols stand for: as the caller's arrays say, else as small as they can be."""
+        found = {}
+        for symbol in self._plan.symbols:
+            array = given.get(symbol.input)
+            if array is None or symbol.section:
+                found[symbol.name] = symbol.low or 0
+            elif symbol.entry >= 0:
+                found[symbol.name] = int(array.reshape(-1)[symbol.entry]) if symbol.entry < array.size else 0
+            else:
+                found[symbol.name] = array.shape[symbol.axis] if symbol.axis < array.ndim else 0
+        return found
+
+    def _first(self, one: Carried, sizes: Mapping[str, int]) -> Array:
+        """The state before the first call: no rows, or zeros."""
+        symbols = {name: dim.symbol(name, low=None) for name in sizes}
+        shape = [
+            size if isinstance(size, int) else dim.evaluate(dim.parse(size, symbols), sizes) for size in one.spec.shape
+        ]
+        if not one.grows:
+            return np.zeros(shape, one.spec.dtype.numpy)
+        return self._allocate(one, shape, 0)
+
+    def _grow(self, one: Carried, needed: int) -> None:
+        old, rows = self.arrays[one.input], self.filled[one.count]
+        fixed = self._plan.inputs[one.input].shape[one.along]
+        if isinstance(fixed, int):
+            raise InputError(
+                f"state {one.spec.name!r} has room for {fixed} rows, and the call needs {needed}",
+                argument=one.spec.name,
+                remedy="reset the context, or build with a larger maximum in dims",
+            )
+        kept = self._rows(one, rows)
+        self._allocate(one, old.shape, needed)
+        self._rows(one, rows)[...] = kept
+        self.version += 1
+
+    def _allocate(self, one: Carried, shape: Sequence[int], rows: int) -> Array:
+        """A buffer of that state with room for `rows`: twice as many, or as many as the memory's limit leaves."""
+        fixed = self._plan.inputs[one.input].shape[one.along]
+        others = sum(array.nbytes for number, array in self.arrays.items() if number != one.input)
+        least, most = (fixed, fixed) if isinstance(fixed, int) else (max(rows, 1), max(2 * rows, FEWEST_ROWS))
+        for count in (most, least):
+            sizes = tuple(count if axis == one.along else size for axis, size in enumerate(shape))
+            nbytes = int(np.prod(sizes, dtype=np.int64)) * one.spec.dtype.itemsize
+            left = None if self._limit is None else self._limit - others - nbytes - self._arena.size
+            if left is None or left >= 0:
+                self.arrays[one.input] = np.empty(sizes, one.spec.dtype.numpy)
+                self._arena.limit = None if self._limit is None else self._limit - others - nbytes
+                return self.arrays[one.input]
+        raise LimitError(
+            f"the state {one.spec.name!r} needs {nbytes} bytes beside {others + self._arena.size} others,"
+            f" and the limit is {self._limit}",
+            argument="memory_limit",
+            remedy="raise memory_limit, or reset the context",
+        )
+
+
+def _fitting(spec: Spec, given: Any) -> Array:
+    """The array as NumPy's; InputError if it does not fit a state."""
+    array = as_input(spec, given)
+    fits = array.ndim == len(spec.shape) and all(
+        not isinstance(size, int) or size == own for size, own in zip(spec.shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"state {spec.name!r} has shape {array.shape}; expected {spec}", argument=spec.name, remedy="reshape it"
+        )
+    return array
