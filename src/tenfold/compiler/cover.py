@@ -10,9 +10,10 @@ from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
 from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Repeat, Reveal, pieces, walked
-from tenfold.compiler.layout import REVEALING, Layout, rearrange
+from tenfold.compiler.layout import Layout, rearrange
 from tenfold.compiler.loops import LOOPS, body_of
 from tenfold.compiler.tune import choose
+from tenfold.compiler.views import REVEALING
 from tenfold.ir import unknown
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Node, Value

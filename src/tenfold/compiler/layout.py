@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tenfold.compiler import loops, views
 from tenfold.compiler.loops import LOOPS, Turns
 from tenfold.compiler.typical import typical
-from tenfold.compiler.views import View
+from tenfold.compiler.views import VIEW_OPS, View, is_view, movement_view
 from tenfold.ir import dim, unknown
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value, again
@@ -21,10 +21,9 @@ from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.control import If, Loop
 from tenfold.ops.conv import Conv, ConvTranspose
-from tenfold.ops.dynamic import Head, Known
 from tenfold.ops.elementwise import Elementwise
-from tenfold.ops.movement import Append, Concat, Expand, Reshape, Slice, Split, Transpose
-from tenfold.ops.primitive import Copy, Pick, Windows
+from tenfold.ops.movement import Append, Concat, Reshape, Transpose
+from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
 Order = tuple[int, ...]
@@ -33,8 +32,6 @@ Order = tuple[int, ...]
 IMAGE_OPS = (Conv, ConvTranspose)
 FOLLOWING_OPS = (Elementwise, Concat, Reduce, ArgReduce, Pick)
 SOURCES = (Constant, Fill, Iota, Sizes)
-REVEALING = (Head, Known)
-VIEW_OPS = (Transpose, Reshape, Slice, Split, Expand, Windows, *REVEALING)
 CONTROL = (If, *LOOPS)
 FEW_CHANNELS = 4
 
@@ -97,33 +94,6 @@ class Layout:
         node = value.producer
         computed = node is not None and not isinstance(node.op, Constant) and not is_view(node)
         return computed and value not in self.placed and value not in self.aliases and value not in self.outputs
-
-
-def is_view(node: Node) -> bool:
-    """True if a node's results are seen in its input's buffer; objects have none."""
-    return isinstance(node.op, VIEW_OPS) and not node.inputs[0].type.dtype.is_object
-
-
-def movement_view(node: Node, index: int, source: View) -> View | None:
-    """A movement's result as a view of its input's buffer; None if it takes a copy."""
-    old = node.inputs[0].type.shape
-    match node.op:
-        case Transpose(permutation):
-            return views.transpose(source, permutation)
-        case Slice(starts, _, steps):
-            return views.slice_(source, starts, steps)
-        case Expand():
-            return views.expand(source, old, node.output.type.shape)
-        case Reshape():
-            return views.reshape(source, old, node.output.type.shape)
-        case Windows(_, _, strides, dilations):
-            return views.windows(source, strides, dilations)
-        case Head() | Known():
-            return source
-        case Split(axis, sizes):
-            start = sum(sizes[:index], start=0)
-            return View(source.root, source.strides, source.offset + start * source.strides[axis])
-    raise AssertionError(f"{node} is no movement")
 
 
 def arrange(graph: Graph) -> Layout:

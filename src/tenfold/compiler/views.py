@@ -8,9 +8,15 @@ from itertools import pairwise
 
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
-from tenfold.ir.graph import Value
+from tenfold.ir.graph import Node, Value
+from tenfold.ops.dynamic import Head, Known
+from tenfold.ops.movement import Expand, Reshape, Slice, Split, Transpose
+from tenfold.ops.primitive import Windows
 
 Shape = tuple[Size, ...]
+
+REVEALING = (Head, Known)
+VIEW_OPS = (Transpose, Reshape, Slice, Split, Expand, Windows, *REVEALING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,3 +145,30 @@ def _merged_stride(axes: list[tuple[Size, Size]]) -> Size | None:
         if not dim.known_equal(outer, size * inner):
             return None
     return axes[-1][1]
+
+
+def is_view(node: Node) -> bool:
+    """True if a node's results are seen in its input's buffer; objects have none."""
+    return isinstance(node.op, VIEW_OPS) and not node.inputs[0].type.dtype.is_object
+
+
+def movement_view(node: Node, index: int, source: View) -> View | None:
+    """A movement's result as a view of its input's buffer; None if it takes a copy."""
+    old = node.inputs[0].type.shape
+    match node.op:
+        case Transpose(permutation):
+            return transpose(source, permutation)
+        case Slice(starts, _, steps):
+            return slice_(source, starts, steps)
+        case Expand():
+            return expand(source, old, node.output.type.shape)
+        case Reshape():
+            return reshape(source, old, node.output.type.shape)
+        case Windows(_, _, strides, dilations):
+            return windows(source, strides, dilations)
+        case Head() | Known():
+            return source
+        case Split(axis, sizes):
+            start = sum(sizes[:index], start=0)
+            return View(source.root, source.strides, source.offset + start * source.strides[axis])
+    raise AssertionError(f"{node} is no movement")

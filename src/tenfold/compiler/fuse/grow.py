@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tenfold.compiler.fuse.legality import Site, joins_row, row_axes, same_shape
-from tenfold.compiler.layout import REVEALING, SOURCES, Layout, is_view, of_objects
-from tenfold.compiler.views import Shape
+from tenfold.compiler.layout import SOURCES, Layout, of_objects
+from tenfold.compiler.views import REVEALING, Shape, is_view
 from tenfold.ir import unknown
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
