@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from tenfold.codegen.cpu import fourier
 from tenfold.codegen.cpu.image import link_image
 from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
@@ -22,6 +23,7 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Dim
 from tenfold.ir.graph import Carry, Graph, Node, Value
 from tenfold.ops.movement import Append
+from tenfold.ops.signal import Fourier
 from tenfold.options import Options
 from tenfold.runtime.plan import Carried, Check, Label, Plan, Spec, Symbol
 from tenfold.target import Target
@@ -36,8 +38,8 @@ class CpuBackend:
     scheduler = Scheduler
 
     def keeps(self, node: Node) -> bool:
-        """No composite: all run as parts."""
-        return False
+        """Fourier transforms that have a kernel; other composites run as parts."""
+        return isinstance(node.op, Fourier) and fourier.takes(node.op, node.inputs[0].type)
 
     def tune(
         self,

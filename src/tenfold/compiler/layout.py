@@ -22,6 +22,7 @@ from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.control import If, Loop
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.elementwise import Elementwise
+from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Append, Concat, Reshape, Transpose
 from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
@@ -77,9 +78,10 @@ class Layout:
         if value in self.placed:
             parent, axis, start = self.placed[value]
             inside = self.view(parent)
-            return View(
-                inside.root, inside.strides, inside.offset + (0 if start == 0 else start * inside.strides[axis])
-            )
+            offset = inside.offset + (0 if start == 0 else start * inside.strides[axis])
+            lacks = len(inside.strides) > value.type.rank
+            strides = (*inside.strides[:axis], *inside.strides[axis + 1 :]) if lacks else inside.strides
+            return View(inside.root, strides, offset)
         node = value.producer
         if node is not None and is_view(node):
             source = self.view(node.inputs[0])
@@ -235,7 +237,10 @@ def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
     parts: list[Value] = []
     sizes = unknown.of_types((node.output.type,))
     for part in node.inputs:
-        if part in parts or not _placeable(graph, part, layout) or not _sees(part, sizes):
+        laid = _laid(part, axis)
+        free = _movable if laid is part else _written
+        fits = laid not in graph.outputs and free(graph, laid, layout)
+        if part in parts or not fits or not _sees(laid, sizes):
             part = copy_of(part, node.source, order)
         parts.append(part)
     whole = node.output
@@ -247,8 +252,9 @@ def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
     layout.orders[whole] = order
     start: Size = 0
     for part in parts:
-        layout.placed[part] = (whole, axis, start)
-        layout.orders.pop(part, None)
+        laid = _laid(part, axis)
+        layout.placed[laid] = (whole, axis, start)
+        layout.orders.pop(laid, None)
         start = start + part.type.shape[axis]
 
 
@@ -261,6 +267,18 @@ def _arrange_append(graph: Graph, node: Node, layout: Layout) -> None:
     layout.aliases[node.output] = buffer
     layout.placed[rows] = (node.output, node.op.axis, node.op.start)
     layout.orders.pop(rows, None)
+
+
+def _laid(part: Value, axis: int) -> Value:
+    """What a concatenation along an axis lays into its place: a part, or what a part shows with that axis added to it,
+    as where values are stacked. Contractions write whole vectors, so theirs are not stacked elementwise.
+    """
+    if part.producer is None or not isinstance(part.op, Reshape) or len(part.uses) != 1:
+        return part
+    (base,) = part.producer.inputs
+    stacked = part.type.shape == (*base.type.shape[:axis], 1, *base.type.shape[axis:])
+    apart = axis == base.type.rank and isinstance(base.op, (MatMul, *IMAGE_OPS))
+    return base if stacked and not apart and len(base.uses) == 1 else part
 
 
 def _sees(value: Value, sizes: unknown.Names) -> bool:
@@ -281,8 +299,13 @@ def _placeable(graph: Graph, value: Value, layout: Layout) -> bool:
 
 
 def _movable(graph: Graph, value: Value, layout: Layout) -> bool:
+    return _written(graph, value, layout) and not _rigid(value)
+
+
+def _written(graph: Graph, value: Value, layout: Layout) -> bool:
+    """Whether a kernel of this graph writes the value, and nothing decides yet where."""
     own = value.producer is not None and value.producer.graph is graph and layout.owns(value)
-    return own and not isinstance(value.op, LOOPS) and value.producer not in layout.walked and not _rigid(value)
+    return own and not isinstance(value.op, LOOPS) and value.producer not in layout.walked
 
 
 def _rigid(value: Value) -> bool:

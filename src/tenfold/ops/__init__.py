@@ -135,7 +135,7 @@ from tenfold.ops.sequence import (
     SplitToSequence,
     Unstack,
 )
-from tenfold.ops.signal import DFT, STFT
+from tenfold.ops.signal import DFT, STFT, Fourier
 from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
 from tenfold.ops.text import CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit
 from tenfold.ops.winograd import WinogradFilter
@@ -147,7 +147,7 @@ __all__ = (
     "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "CastMap",
     "Ceil", "Celu", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy",
     "Cos", "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det",
-    "DictVectorizer", "Div",     "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Gather",
+    "DictVectorizer", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Fourier", "Gather",
     "GatherElements", "GatherND", "Gelu", "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm",
     "HardSigmoid", "HardSwish", "HasElement", "Head", "If", "ImageDecoder", "Iota", "IsInf", "IsNan", "Known",
     "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop",
@@ -192,6 +192,6 @@ ALL: tuple[type[Op], ...] = (
     MaxPoolIndices, Pool,
     Dequantize, Quantize,
     GRU, LSTM, RNN,
-    DFT, STFT,
+    DFT, STFT, Fourier,
 )
 # fmt: on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tenfold.ir.dim import Size
-from tenfold.ir.op import Array, Op
+from tenfold.ir.op import Array, Cost, Op
 from tenfold.ir.type import Type
 from tenfold.ops.precision import require_float
 from tenfold.ops.window import known
@@ -71,6 +71,41 @@ class STFT(Op):
         frames = np.stack([numbers[:, start : start + size] for start in starts], axis=1)
         found = np.fft.fft(frames * window.astype(np.float64), axis=2)
         return pairs_of(found[:, :, : size // 2 + 1] if self.onesided else found, x)
+
+
+class Fourier(Op):
+    """scale · Σ x[n] e^(sign 2πi kn/N) along the last axis of N elements, for the first `count` k.
+
+    x is a value of real parts [..., N] and, unless they are all 0, one of imaginary parts; so are the results
+    [..., count], always two.
+    """
+
+    count: Size
+    sign: int = -1
+    scale: float = 1.0
+
+    def infer(self, real: Type, *imaginary: Type) -> tuple[Type, Type]:
+        """Two values [..., count]."""
+        require_float(self.name, real, *imaginary)
+        if real.rank == 0 or len(imaginary) > 1 or any(one.rank != real.rank for one in imaginary):
+            raise ValueError(f"Fourier takes real and imaginary parts of one shape, not {real}, {imaginary}")
+        made = Type(real.dtype, (*real.shape[:-1], self.count))
+        return made, made
+
+    def evaluate(self, real: Array, *imaginary: Array) -> tuple[Array, Array]:
+        """NumPy's fft, in f64."""
+        numbers = real.astype(np.float64) + (1j * imaginary[0].astype(np.float64) if imaginary else 0j)
+        (count,) = known((self.count,))
+        found = np.fft.fft(numbers) if self.sign < 0 else np.fft.ifft(numbers, norm="forward")
+        kept = found[..., :count] * self.scale
+        return kept.real.astype(real.dtype), kept.imag.astype(real.dtype)
+
+    def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
+        """5 N log2 N operations a transform, half of that for real numbers."""
+        length = inputs[0].shape[-1]
+        turns = max(1, length - 1).bit_length() if isinstance(length, int) else 10
+        each = 5 * len(inputs) * turns
+        return Cost(inputs[0].size * each // 2, super().cost(inputs, outputs).bytes)
 
 
 def complex_of(x: Array) -> Array:

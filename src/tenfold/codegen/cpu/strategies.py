@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cpu import gemm, pointwise, recurrent, reduce, scan, scatter, sort
+from tenfold.codegen.cpu import fourier, gemm, pointwise, recurrent, reduce, scan, scatter, sort
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, transposed, winograd
 from tenfold.codegen.strategy import Strategy
 
@@ -13,6 +13,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     recurrent.STRATEGY,
     scan.STRATEGY,
     sort.STRATEGY,
+    fourier.STRATEGY,
     scatter.STRATEGY,
     narrow.STRATEGY,
     depthwise.STRATEGY,

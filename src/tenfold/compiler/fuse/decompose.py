@@ -41,14 +41,18 @@ def decompose(graph: Graph, keeps: Callable[[Node], bool] = lambda node: False) 
             decompose(node.op.else_branch, keeps)
         elif isinstance(node.op, LOOPS):
             decompose(node.op.body, keeps)
-        replacement = rule(node.op, node) if rule else None
-        if replacement is not None:
-            waiting += _adopt(replacement, node)
-            learned = check_replacement(node.output, replacement)
-            graph.replace_uses(node.output, replacement)
-            graph.remove(node)
-            if learned:
-                specialise(graph, learned)
+        found = rule(node.op, node) if rule else None
+        if found is None:
+            continue
+        replacements = found if isinstance(found, tuple) else (found,)
+        learned: dict[str, Size] = {}
+        for old, new in zip(node.outputs, replacements, strict=True):
+            waiting += _adopt(new, node)
+            learned |= check_replacement(old, new)
+            graph.replace_uses(old, new)
+        graph.remove(node)
+        if learned:
+            specialise(graph, learned)
 
 
 def _adopt(value: Value, node: Node) -> list[Node]:
@@ -214,7 +218,7 @@ def _piece(x: Value, axis: int, first: Size, last: Size) -> Value:
     return value
 
 
-RULES: dict[type, Callable[[Any, Node], Value | None]] = {
+RULES: dict[type, Callable[[Any, Node], Value | tuple[Value, ...] | None]] = {
     Append: append,
     Pad: pad,
     **indexing.RULES,

@@ -1,4 +1,5 @@
-"""Fourier transforms as products with matrices of cosines and sines.
+"""Fourier transforms, and what they are to a target without a kernel of theirs: products with matrices of cosines and
+sines.
 
 A long transform is taken apart by Cooley and Tukey (1965): of length a b it is b transforms of length a, a turn of
 each element, and a transforms of length b.
@@ -7,7 +8,7 @@ each element, and a transforms of length b.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from tenfold.ops.logic import Cast
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Pad, Reshape, Slice, Transpose
 from tenfold.ops.primitive import Pick, Windows
-from tenfold.ops.signal import DFT, STFT
+from tenfold.ops.signal import DFT, STFT, Fourier
 
 LONGEST = 64
 """The longest transform that is one product."""
@@ -53,10 +54,19 @@ def dft(op: DFT, node: Node) -> Value | None:
         pair = _mirrored(pair, op.length)
     pair = tuple(None if one is None else _fitted(one, op.length) for one in pair)  # type: ignore[assignment]
     count = op.length // 2 + 1 if op.onesided and not op.inverse else op.length
-    found = _transformed(pair, op.length, count, 1 if op.inverse else -1)
-    kept = found[:1] if op.inverse and op.onesided else found
-    columns = [Div()(one, narrow(whole_number(op.length), one)) if op.inverse else one for one in kept]
+    scale = 1 / op.length if op.inverse and isinstance(op.length, int) else 1.0
+    found = _transformed(pair, count, 1 if op.inverse else -1, scale)
+    columns = found[:1] if op.inverse and op.onesided else found
+    if op.inverse and not isinstance(op.length, int):
+        columns = tuple(Div()(one, narrow(whole_number(op.length), one)) for one in columns)
     return _placed(columns, op.axis, given)
+
+
+def _transformed(pair: Pair, count: Size, sign: int, scale: float = 1.0) -> tuple[Value, ...]:
+    """The first `count` frequencies."""
+    given = [one for one in pair if one is not None]
+    found: tuple[Value, ...] = Fourier(count, sign, scale)(*given)
+    return found
 
 
 def _parts(x: Value) -> Pair:
@@ -99,23 +109,24 @@ def _back(x: Value, count: Size) -> Value:
     return value
 
 
-def _transformed(pair: Pair, length: Size, count: Size, sign: int) -> tuple[Value, Value]:
-    """The first `count` frequencies."""
+def fourier(op: Fourier, node: Node) -> tuple[Value, ...]:
+    """One product with a matrix, or shorter transforms"""
+    real, length = node.inputs[0], node.inputs[0].type.shape[-1]
+    pair = real, node.inputs[1] if len(node.inputs) > 1 else None
     inner = _factor(length) if isinstance(length, int) and length > LONGEST else 1
     if inner == 1 or not isinstance(length, int):
-        return _times(pair, _turns(length, count, pair[0], sign))
-    outer = length // inner
-    front = pair[0].type.shape[:-1]
+        return _times(pair, _turns(length, op, real))
+    outer, front = length // inner, real.type.shape[:-1]
     rank = len(front)
     rows = [None if x is None else _swapped(Reshape((*front, inner, outer))(x)) for x in pair]
-    first = _transformed((rows[0], rows[1]), inner, inner, sign)  # type: ignore[arg-type]
-    angles = np.outer(np.arange(outer), np.arange(inner)) * (sign * 2 * math.pi / length)
+    first = _transformed((rows[0], rows[1]), inner, op.sign)  # type: ignore[arg-type]
+    angles = np.outer(np.arange(outer), np.arange(inner)) * (op.sign * 2 * math.pi / length)
     turned = _product(first, (_constant(np.cos(angles), first[0]), _constant(np.sin(angles), first[0])))
-    second = _transformed((_swapped(turned[0]), _swapped(turned[1])), outer, outer, sign)
+    second = _transformed((_swapped(turned[0]), _swapped(turned[1])), outer, op.sign, op.scale)
     flat = [Reshape((*front, length))(_swapped(one)) for one in second]
-    if count != length:
-        flat = [Slice((0,) * (rank + 1), (*front, count), (1,) * (rank + 1))(one) for one in flat]
-    return flat[0], flat[1]
+    if op.count != length:
+        flat = [Slice((0,) * (rank + 1), (*front, op.count), (1,) * (rank + 1))(one) for one in flat]
+    return tuple(flat)
 
 
 def _factor(length: int) -> int:
@@ -149,16 +160,17 @@ def _constant(array: Array, like: Value) -> Value:
     return value
 
 
-def _turns(length: Size, count: Size, like: Value, sign: int) -> tuple[Value, Value]:
+def _turns(length: Size, op: Fourier, like: Value) -> tuple[Value, Value]:
     """cos and ±sin of 2πnk/N, [N, count]; the angle's multiple is reduced as a whole number first."""
+    count = op.count
     if isinstance(length, int) and isinstance(count, int):
         angles = np.outer(np.arange(length), np.arange(count)) % length * (2 * math.pi / length)
-        return _constant(np.cos(angles), like), _constant(sign * np.sin(angles), like)
+        return _constant(op.scale * np.cos(angles), like), _constant(op.scale * op.sign * np.sin(angles), like)
     row, column = Reshape((length, 1))(Iota(0, 1, length)()), Reshape((1, count))(Iota(0, 1, count)())
     steps, whole = (
         Cast(dt.f64)(one) for one in (Mod()(Mul()(row, column), whole_number(length)), whole_number(length))
     )
-    angle = Div()(Mul()(steps, number(sign * 2 * math.pi, steps)), whole)
+    angle = Div()(Mul()(steps, number(op.sign * 2 * math.pi, steps)), whole)
     return narrow(Cos()(angle), like), narrow(Sin()(angle), like)
 
 
@@ -172,12 +184,12 @@ def _times(pair: Pair, turns: tuple[Value, Value]) -> tuple[Value, Value]:
     return Sub()(a, MatMul()(imaginary, sin)), Add()(b, MatMul()(imaginary, cos))
 
 
-def _product(a: tuple[Value, Value], b: tuple[Value, Value]) -> tuple[Value, Value]:
+def _product(a: Sequence[Value], b: tuple[Value, Value]) -> tuple[Value, Value]:
     real = Sub()(Mul()(a[0], b[0]), Mul()(a[1], b[1]))
     return real, Add()(Mul()(a[0], b[1]), Mul()(a[1], b[0]))
 
 
-def _placed(columns: list[Value], axis: int, given: Value) -> Value:
+def _placed(columns: Sequence[Value], axis: int, given: Value) -> Value:
     """Parts with the transform's axis last, as one tensor whose last axis holds the parts."""
     rank = given.type.rank
     pairs = [Reshape((*one.type.shape, 1))(one) for one in columns]
@@ -194,8 +206,7 @@ def stft(op: STFT, node: Node) -> Value | None:
         return None
     batch, frames, count = *node.output.type.shape[:2], size // 2 + 1 if op.onesided else size
     weighed = Mul()(_frames(wide(given), op.step, frames, size), wide(window))
-    real, imaginary = _transformed(_parts(weighed), size, count, -1)
-    pairs = [Reshape((batch, frames, count, 1))(one) for one in (real, imaginary)]
+    pairs = [Reshape((batch, frames, count, 1))(one) for one in _transformed(_parts(weighed), count, -1)]
     return narrow(Concat(3)(*pairs), given)
 
 
@@ -212,4 +223,4 @@ def _frames(x: Value, step: Size, frames: Size, size: Size) -> Value:
     return value
 
 
-RULES: dict[type, Callable[[Any, Node], Value | None]] = {DFT: dft, STFT: stft}
+RULES: dict[type, Callable[[Any, Node], Value | tuple[Value, ...] | None]] = {DFT: dft, STFT: stft, Fourier: fourier}
