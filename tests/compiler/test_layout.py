@@ -49,10 +49,28 @@ def test_parts_of_a_concatenation_are_written_in_place() -> None:
     assert layout.outputs == {whole: 0}
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_stacked_values_are_written_in_place(axis: int) -> None:
+    shape = ["N", "3"]
+    shape.insert(axis, "1")
+    seen = f"Reshape<shape=({', '.join(shape)})>"
+    graph, layout = arranged(f"""graph (%x: f32[N, 3]) {{
+      return Concat<axis={axis}>({seen}(Exp(%x)), {seen}(Neg(%x)))
+    }}""")
+    assert "Copy" not in kinds(graph)
+    whole = graph.outputs[0]
+    inside = layout.view(whole).strides
+    view = layout.view(named(graph, "Neg")[0])
+    assert (view.root, view.strides, view.offset) == (whole, (*inside[:axis], *inside[axis + 1 :]), inside[axis])
+
+
 @pytest.mark.parametrize(
     ("text", "copies"),
     [
         ("return Concat<axis=0>(%x, Exp(%x))", 1),
+        ("%e = Reshape<shape=(1, N, 4)>(Exp(%x)) return Concat<axis=0>(%e, %e)", 1),
+        ("%e = Exp(%x) return Concat<axis=0>(Reshape<shape=(1, N, 4)>(%e), Reshape<shape=(1, N, 4)>(Neg(%x))), %e", 1),
+        ("%e = Exp(%x) return Concat<axis=0>(Reshape<shape=(N, 1, 4)>(%e), Reshape<shape=(N, 1, 4)>(Neg(%x)))", 2),
         ("%e = Exp(%x) return Concat<axis=0>(%e, %e)", 1),
         ("%e = Exp(%x) %c = Concat<axis=0>(%e, Neg(%x)) return %e, %c", 1),
         ("%e = Exp(%x) return Concat<axis=0>(%e, Reshape<shape=(N, 4)>(%e))", 2),

@@ -144,7 +144,7 @@ def _natural_order(node: Node, value: Value, layout: Layout) -> Order:
     if isinstance(node.op, Copy):
         return node.op.order or plain
     if isinstance(node.op, IMAGE_OPS):
-        return channels_last(rank)
+        return views.channels_last(rank)
     if not isinstance(node.op, FOLLOWING_OPS) or isinstance(node.op, Constant):
         return plain
     alike = [v for v in node.inputs if v.type.rank == rank and not isinstance(v.op, SOURCES)]
@@ -158,11 +158,6 @@ def storage_axes(layout: Layout, value: Value) -> list[int]:
     return sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]) if strides[axis] else -(1 << 62))
 
 
-def channels_last(rank: int) -> Order:
-    """N, spatial axes, C: axis 1 innermost."""
-    return (0, *range(2, rank), 1) if rank >= 3 else tuple(range(rank))
-
-
 def _want_channels_last(graph: Graph, node: Node, layout: Layout) -> None:
     image = node.inputs[0]
     if image.type.rank < 3 or dim.known_equal(layout.view(image).strides[1], 1):
@@ -170,7 +165,7 @@ def _want_channels_last(graph: Graph, node: Node, layout: Layout) -> None:
     channels = image.type.shape[1]
     if isinstance(node.op, Conv) and isinstance(channels, int) and channels <= FEW_CHANNELS:
         return
-    _insert_copy(graph, node, image, layout, channels_last(image.type.rank))
+    _insert_copy(graph, node, image, layout, views.channels_last(image.type.rank))
 
 
 def _insert_copy(graph: Graph, node: Node, value: Value, layout: Layout, order: Order | None = None) -> Value:

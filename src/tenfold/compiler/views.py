@@ -30,6 +30,11 @@ class View:
     offset: Size = 0
 
 
+def channels_last(rank: int) -> tuple[int, ...]:
+    """N, spatial axes, C: axis 1 innermost."""
+    return (0, *range(2, rank), 1) if rank >= 3 else tuple(range(rank))
+
+
 def strides_of(shape: Shape, order: Sequence[int]) -> Shape:
     """Strides of a dense buffer whose axes lie in `order`, outermost first."""
     strides: list[Size] = [0] * len(shape)

@@ -1,9 +1,9 @@
 """Fourier transforms of many lines: as many at once as a vector has lanes, each lane a line of its own.
 
-Lines are turned in registers on their way into scratch, where element n of all lines is one vector. Passes of Stockham's
-algorithm (Cochran et al. 1967) go to and fro between two buffers: of N = radix · m numbers, those m apart become a
-transform of `radix` points, whose results stand in order, so that no reordering is left at the end. A real line of even
-length is the complex one of half the length that its memory shows, and is taken apart afterwards.
+Lines are turned in registers on their way into scratch, where element n of all lines is one vector. Passes of
+Stockham's algorithm (Cochran et al. 1967) go to and fro between two buffers: of N = radix · m numbers, those m apart
+become a transform of `radix` points, whose results stand in order, so that no reordering is left at the end. A real
+line of even length is the complex one of half the length that its memory shows, and is taken apart afterwards.
 """
 
 from __future__ import annotations
@@ -332,7 +332,16 @@ class FourierStrategy:
         found = few(real.shape[:-1], [one.strides[:-1] for one in runs.values()])
         outer = len(found.sizes)
         form = Form(
-            isa_of(target), real.dtype, length, op.count, op.sign, op.scale, len(region.inputs) == 1, reads, writes, outer
+            isa_of(target),
+            real.dtype,
+            length,
+            op.count,
+            op.sign,
+            op.scale,
+            len(region.inputs) == 1,
+            reads,
+            writes,
+            outer,
         )
         lines = dim.product(found.sizes)
         groups = dim.ceildiv(lines, form.lanes)
