@@ -7,6 +7,7 @@ cpu:x86-64-v4+vnni, +amx   with an extension (parsed; not built yet)
 cpu:aarch64                Armv8-A with NEON
 cuda                       this machine's NVIDIA GPU
 cuda:sm_90                 an NVIDIA GPU of compute capability 9.0 (sm_80, sm_86, sm_89, sm_90, sm_100, sm_120)
+cuda/cpu, cuda:sm_90/cpu   the same, and parts that are faster on the CPU beside it run there
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import functools
 import platform
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -44,7 +45,7 @@ GPUS = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 
 _KNOWN = (
     *("cpu", *(f"cpu:{level}" for level in _REQUIRED), "cpu:x86-64-v4+vnni", "cpu:x86-64-v4+amx"),
-    *("cuda", *(f"cuda:{level}" for level in GPUS)),
+    *("cuda", *(f"cuda:{level}" for level in GPUS), "cuda/cpu"),
 )
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
@@ -82,13 +83,14 @@ class Target:
     """One machine to build for. `native` marks "cpu" and "cuda": this machine's own level.
 
     `kind` is "cpu" or "cuda", `level` the instruction-set level ("" for "cuda" where there is no GPU), `extras` the
-    extensions asked for by name, sorted.
+    extensions asked for by name, sorted. `beside` is the CPU, if one is named, that a GPU shares its work with.
     """
 
     kind: str
     level: str
     extras: tuple[str, ...] = ()
     native: bool = False
+    beside: tuple[Target, ...] = ()
 
     @staticmethod
     def parse(text: str | Target | Iterable[str | Target]) -> tuple[Target, ...]:
@@ -121,9 +123,18 @@ class Target:
         )
 
     def __str__(self) -> str:
-        if self.native:
-            return self.kind
-        return self.kind + (f":{self.level}" if self.level else "") + "".join(f"+{extra}" for extra in self.extras)
+        level = "" if self.native else (f":{self.level}" if self.level else "")
+        extras = "" if self.native else "".join(f"+{extra}" for extra in self.extras)
+        return self.kind + level + extras + "".join(f"/{one}" for one in self.beside)
+
+    @property
+    def cpu(self) -> Target:
+        """The CPU that runs what a GPU has no code for: the one that is named, this machine's for "cuda", else any."""
+        if self.kind == "cpu":
+            return self
+        if self.beside:
+            return self.beside[0]
+        return Target.host() if self.native else Target("cpu", "x86-64-v3")
 
     @property
     def portable(self) -> Target:
@@ -174,6 +185,14 @@ def _gpu_refusal(target: Target) -> str | None:
 
 
 def _parse_one(word: str) -> Target:
+    first, slash, second = word.partition("/")
+    if slash:
+        gpu, cpu = _parse_one(first.strip()), _parse_one(second.strip())
+        if (gpu.kind, cpu.kind) != ("cuda", "cpu"):
+            raise TargetError(
+                f"no such target: {word!r}", argument="target", remedy="name a GPU, then a CPU: 'cuda/cpu'"
+            )
+        return replace(gpu, beside=(cpu,))
     if word == "cpu":
         return Target.host()
     if word == "cuda":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from tenfold.codegen.region import Region
 from tenfold.ir.dim import Size
@@ -83,6 +83,7 @@ class Stage:
 class Kernel:
     """What a region became: its stages, bytes of private scratch for each thread, bytes of shared workspace."""
 
+    place: ClassVar[str] = "cpu"
     stages: tuple[Stage, ...] = ()
     scratch: int = 0
     workspace: Size = 0

@@ -58,22 +58,31 @@ class CpuBackend:
         self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None
     ) -> MachineCode:
         """The linked code of all stages, and where the source of each begins."""
-        isa = isa_of(target)
-        stages = {(s.source, s.optimise): s for piece in kernels(items) for s in piece.kernel.stages}
-        requests = [Request(stage.source, isa, stage.optimise) for stage in stages.values()]
-        objects: dict[str, bytes] = {}
-        for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests, tell), strict=True)):
-            if isinstance(made, Failure):
-                raise UnsupportedError(f"LLVM refused a kernel: {made.reason}\n{stage.source[:2000]}")
-            objects[f"stage{number}"] = made
-        image = link_image(pool, isa, objects)
-        blob, crew = image.blob, image.crew
-        return MachineCode(
-            {key: blob.entries[f"stage{number}"] for number, key in enumerate(stages)},
-            {"code": blob.code, "crew": crew.code},
-            {"entries": blob.entries, "crew_entries": crew.entries},
-            f"{len(stages)} stages, {len(blob.code)} bytes of code",
-        )
+        return linked(list(kernels(items)), target, pool, tell)
+
+
+def linked(
+    pieces: Sequence[Piece], target: Target, pool: CompilePool, tell: Told | None = None, name: str = "code"
+) -> MachineCode:
+    """The code of all stages of some pieces and the dispatcher's, as the section `name`; UnsupportedError for a stage
+    that LLVM refuses.
+    """
+    isa = isa_of(target)
+    stages = {(s.source, s.optimise): s for piece in pieces for s in piece.kernel.stages}
+    requests = [Request(stage.source, isa, stage.optimise) for stage in stages.values()]
+    objects: dict[str, bytes] = {}
+    for number, (stage, made) in enumerate(zip(stages.values(), pool.compile(requests, tell), strict=True)):
+        if isinstance(made, Failure):
+            raise UnsupportedError(f"LLVM refused a kernel: {made.reason}\n{stage.source[:2000]}")
+        objects[f"stage{number}"] = made
+    image = link_image(pool, isa, objects)
+    blob, crew = image.blob, image.crew
+    return MachineCode(
+        {key: blob.entries[f"stage{number}"] for number, key in enumerate(stages)},
+        {name: blob.code, "crew": crew.code},
+        {"entries": blob.entries, "crew_entries": crew.entries},
+        f"{len(stages)} stages, {len(blob.code)} bytes of code",
+    )
 
 
 def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:

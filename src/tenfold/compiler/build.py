@@ -9,13 +9,14 @@ from typing import Any
 
 from tenfold import codegen, passes
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
+from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.assemble import CpuBackend, plan_of
 from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
 from tenfold.compiler.carry import Pairs, appends_in_place, carry
 from tenfold.compiler.conditions import conditions, late_conditions, written
 from tenfold.compiler.contents import constants_section
-from tenfold.compiler.cover import cover
+from tenfold.compiler.cover import Machine, cover
 from tenfold.compiler.device.binaries import GpuBackend
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.grow import NotFused
@@ -131,8 +132,7 @@ def compile_for(
         items = cover(
             graph,
             layout,
-            [*(own for one in plugins for own in one.strategies), *codegen.strategies_for(target, options)],
-            target,
+            machine_of(target, options, [own for one in plugins for own in one.strategies]),
             refusals,
         )
         said.append(f"{len(list(pieces(items)))} regions")
@@ -149,9 +149,16 @@ def compile_for(
         data, arrays = to_manifest(plan)
     own = {"plan": arrays, "taps": taps_section(graph, scheduler, scheduler.numbers, tensors), **made.sections}
     sections |= {f"{name}/{key}": content for key, content in own.items()}
-    report = report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed()}
+    report = report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed()} | scheduler.remarks()
     places = {f"{key}_section": f"{name}/{key}" for key in own}
     return {"plan": data, "report": report, **places, **made.manifest, **scheduler.notes()}
+
+
+def machine_of(target: Target, options: Options, own: Sequence[Strategy] = ()) -> Machine:
+    """Who makes kernels for a target: plugins' strategies first; beside a GPU, its CPU."""
+    strategies = [*own, *codegen.strategies_for(target, options)]
+    beside = machine_of(target.cpu, options) if target.kind != "cpu" else None
+    return Machine(target, strategies, beside)
 
 
 def build(

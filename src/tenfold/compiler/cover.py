@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
-from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Repeat, Reveal, pieces, walked
+from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Piece, Repeat, Reveal, pieces, walked
 from tenfold.compiler.layout import Layout, rearrange
-from tenfold.compiler.loops import LOOPS, body_of
-from tenfold.compiler.tune import choose
+from tenfold.compiler.loops import LOOPS, Turns, body_of
+from tenfold.compiler.tune import Chosen, choose
 from tenfold.compiler.views import REVEALING
-from tenfold.ir import unknown
+from tenfold.ir import dim, unknown
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.control import If
@@ -23,9 +23,22 @@ from tenfold.runtime.plan import Label
 from tenfold.target import Target
 
 
-def cover(
-    graph: Graph, layout: Layout, strategies: Sequence[Strategy], target: Target, refusals: list[NotFused]
-) -> list[Item]:
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """Who makes kernels for a target, best first. `beside` is the CPU beside a GPU: it takes what the GPU refuses, sizes
+    that only the data decide, and branches and loops that no list of launches can hold.
+    """
+
+    target: Target
+    strategies: Sequence[Strategy]
+    beside: Machine | None = None
+
+
+MOST_LAUNCHES = 1 << 12
+"""The launches that a loop may come to on a GPU, where its turns are unrolled."""
+
+
+def cover(graph: Graph, layout: Layout, machine: Machine, refusals: list[NotFused]) -> list[Item]:
     """The pieces of a graph in the order in which they run.
 
     A branch or loop that turns out to hold a host step is laid out anew, to be walked between native calls.
@@ -33,43 +46,61 @@ def cover(
     while True:
         known = len(layout.hosted)
         refusals.clear()
-        items = _covered(graph, layout, strategies, target, refusals)
+        items = _covered(graph, layout, machine, refusals)
         if len(layout.hosted) == known:
             return items
         rearrange(graph, layout)
 
 
-def _covered(
-    graph: Graph, layout: Layout, strategies: Sequence[Strategy], target: Target, refusals: list[NotFused]
-) -> list[Item]:
+def _covered(graph: Graph, layout: Layout, machine: Machine, refusals: list[NotFused]) -> list[Item]:
     growth = Growth(graph, layout)
     refusals += growth.refusals
     items: list[Item] = []
     for group in growth.ordered():
         node = group.nodes[0]
-        if node in layout.walked and target.kind != "cpu":
-            items.append(host_piece(group, growth, [("steps", layout.walked[node])]))
-            continue
         if isinstance(node.op, REVEALING):
             items.append(reveal(node, group_label(group)))
             continue
-        found = inside(node, layout, group_label(group), lambda g: _covered(g, layout, strategies, target, refusals))
+        found = inside(node, layout, group_label(group), machine, refusals)
         if found is not None:
             items.append(found)
             continue
-        piece = choose(region_of(group, growth), strategies, target) if is_region(group) else []
+        piece = chosen(group, growth, machine) if is_region(group) else []
         items.append(host_piece(group, growth, piece) if isinstance(piece, list) else piece)
     return items
 
 
-def inside(node: Node, layout: Layout, label: Label, covered: Callable[[Graph], list[Item]]) -> Item | None:
+def chosen(group: Group, growth: Growth, machine: Machine) -> Chosen | list[tuple[str, str]]:
+    """The piece of a group, by whoever takes it; or, where nobody does, each one's reason."""
+    region = region_of(group, growth)
+    values = (value for node in group.nodes for value in (*node.inputs, *node.outputs))
+    if machine.beside is None:
+        return choose(region, machine.strategies, machine.target)
+    if unknown.of_types(value.type for value in values):
+        refused = [(machine.target.kind, "only the data decide its sizes")]
+    else:
+        found = choose(region, machine.strategies, machine.target)
+        if not isinstance(found, list):
+            return found
+        refused = found
+    other = choose(region, machine.beside.strategies, machine.beside.target)
+    return refused + other if isinstance(other, list) else replace(other, refused=(*refused, *other.refused))
+
+
+def inside(node: Node, layout: Layout, label: Label, machine: Machine, refusals: list[NotFused]) -> Item | None:
     """A branch or loop in native steps or between native calls; None for any other node."""
+
+    def covered(graph: Graph) -> list[Item]:
+        return _covered(graph, layout, machine.beside or machine, refusals)
+
     if node in layout.walked:
         return _walked(node, layout.walked[node], label, covered)
     if isinstance(node.op, If):
         item: Item = Branch(node.inputs[0], covered(node.op.then_branch), covered(node.op.else_branch))
     elif isinstance(node.op, LOOPS):
-        item = Repeat(layout.turns[node], covered(node.op.body), label)
+        unrolled = _covered(node.op.body, layout, machine, refusals) if machine.beside else []
+        body = unrolled if _unrolls(layout.turns[node], unrolled) else covered(node.op.body)
+        item = Repeat(layout.turns[node], body, label)
     else:
         return None
     hosted = [piece.label.kind for piece in pieces([item]) if isinstance(piece, HostPiece)]
@@ -77,6 +108,15 @@ def inside(node: Node, layout: Layout, label: Label, covered: Callable[[Graph], 
     if hosted:
         layout.hosted[node.op.graphs[0]] = f"native calls end at its {', '.join(dict.fromkeys(hosted))}"
     return item
+
+
+def _unrolls(turns: Turns, body: Sequence[Item]) -> bool:
+    """Whether the turns of a loop are a list of launches: so many as follow from the sizes, and not too many."""
+    if isinstance(turns.limit, Value) or turns.condition is not None or not body:
+        return False
+    most = dim.bounds(turns.limit)[1]
+    launches = all(isinstance(one, Piece) and one.kernel.place == "cuda" for one in body)
+    return launches and most is not None and most * len(body) <= MOST_LAUNCHES
 
 
 def _walked(node: Node, reason: str, label: Label, covered: Callable[[Graph], list[Item]]) -> Choice | Cycle:

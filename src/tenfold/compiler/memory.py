@@ -8,7 +8,7 @@ becomes known only later in a call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tenfold.compiler.typical import typical
@@ -95,3 +95,14 @@ def lower_bound(buffers: Sequence[Buffer]) -> int:
     """The most bytes that live at one step, at typical sizes: no plan needs less."""
     steps = {buffer.first for buffer in buffers}
     return max((sum(typical(aligned(b.size)) for b in buffers if b.first <= s <= b.last) for s in steps), default=0)
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted ranges, those that meet or lie apart by less than an alignment made one."""
+    found: list[tuple[int, int]] = []
+    for begin, end in ranges:
+        if found and begin < found[-1][1] + ALIGNMENT:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((begin, end))
+    return found

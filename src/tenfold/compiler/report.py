@@ -23,6 +23,7 @@ def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals:
             "source": list(piece.label.source),
             "kind": piece.label.kind,
             "tier": "host" if isinstance(piece, HostPiece) else "kernel",
+            "place": "host" if isinstance(piece, HostPiece) else piece.kernel.place,
             "tactic": piece.label.tactic,
             "domain": [] if isinstance(piece, HostPiece) else [str(size) for size in piece.region.domain],
             "refused": [list(pair) for pair in piece.refused],

@@ -469,6 +469,10 @@ class Scheduler:
         """What the manifest says of the steps besides the plan, once slots have numbers."""
         return {}
 
+    def remarks(self) -> dict[str, Any]:
+        """What the report says besides."""
+        return {}
+
     def spans(self, numbers: dict[Slot, int]) -> tuple[Span, ...]:
         """Native ranges of the step table, and what is done between them."""
         found: tuple[Span, ...] = numbered(tuple(self.writer.spans), numbers)

@@ -41,6 +41,7 @@ class _Lent:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.begin, self.end = context._begin, context._end
 
     def native(self, span: Span) -> None:
         """Run a native span."""
@@ -221,6 +222,12 @@ class Context:
             walk = Walk(self._plan, self._frames, self._invocation, _Lent(self), inputs, results)
             walk.run(self.engine.spans)
             walk.shaped_results()
+
+    def _begin(self, span: Span) -> None:
+        """Hear that Python is about to work on a span."""
+
+    def _end(self, span: Span) -> None:
+        """Hear that it has done so."""
 
     def _native(self, span: Span, brief: bool) -> None:
         self._finish(self._invocation.run(brief=brief, start=span.begin))

@@ -80,7 +80,9 @@ class Engine:
             )
         self.arena_limit = None if self.memory_limit is None else self.memory_limit - self.weights.nbytes
         self._threads = threads or read(int | None, self.manifest.get("threads"), "threads")
-        self._program = None if self._refusal or self._on_device else self.executable(self.plan)
+        self._code = "beside" if self._on_device else "code"
+        native = not self._refusal and (f"{self._code}_section" in entry or not self._on_device)
+        self._program = self.executable(self.plan) if native else None
         self._plugins = plugins
         self.spans = with_steps(self.plan.spans, self._catalogue)
         if any(step is not None for _, step in self.spans):
@@ -106,7 +108,7 @@ class Engine:
 
     @property
     def program(self) -> Executable:
-        """The native code; TargetError if it is another machine's."""
+        """The CPU's code; TargetError if it is another machine's."""
         if self._program is None:
             assert self._refusal
             raise self._refusal
@@ -114,8 +116,8 @@ class Engine:
 
     def executable(self, plan: Plan) -> Executable:
         """The native calls of a plan that walks the engine's own code."""
-        self._section("code")
-        code = _map_code(self.file, self.entry["code_section"])
+        self._section(self._code)
+        code = _map_code(self.file, self.entry[f"{self._code}_section"])
         return Executable(
             code,
             self._entries("entries", code.size),
@@ -217,7 +219,7 @@ class Engine:
         """A new running instance; `threads` is the most threads that a call on it uses."""
         require_threads(threads)
         if self._on_device:
-            return self._device().context(self)
+            return self._device().context(self, threads)
         return Context(self, threads)
 
     def _device(self) -> Device:
@@ -351,7 +353,7 @@ def _best_target(file: File) -> tuple[str, TargetError | None]:
     order = sorted(names, key=lambda name: (-_rank(name), names.index(name)))
     reasons = []
     for name in order:
-        refusal = _refusal(name)
+        refusal = _refusal(name) or _refusal_beside(file, name)
         if refusal is None:
             return name, None
         reasons.append(refusal)
@@ -367,6 +369,12 @@ def _refusal(name: str) -> str | None:
         return Target.parse(name)[0].refusal()
     except TargetError as error:
         return error.message
+
+
+def _refusal_beside(file: File, name: str) -> str | None:
+    """Why this machine does not run the part of a GPU's code that is the CPU's."""
+    cpu = read(str | None, read(Mapping[str, Any], file.manifest["targets"][name], name).get("cpu"), f"{name}.cpu")
+    return _refusal(cpu) if cpu else None
 
 
 def _rank(name: str) -> int:

@@ -105,7 +105,8 @@ class Revealed:
 class Span:
     """A native range of steps [begin, end); a host step, a graph in textual form with its windows; a branch or loop
     that Python walks; or numbers that it reads back. `learns` are the sizes that a host step decides, `section` what it
-    or its results complete.
+    or its results complete. Where a GPU takes part, `place` is "cuda" for its native ranges; `sees` and `makes` are
+    the buffers that a span reads and writes of those that the GPU touches too.
     """
 
     begin: int = 0
@@ -118,6 +119,9 @@ class Span:
     learns: tuple[str, ...] = ()
     section: int = 0
     control: WalkedIf | WalkedLoop | Revealed | None = None
+    place: str = "cpu"
+    sees: tuple[Window, ...] = ()
+    makes: tuple[Window, ...] = ()
 
     @property
     def is_native(self) -> bool:

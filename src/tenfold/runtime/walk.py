@@ -36,6 +36,12 @@ class Lent(Protocol):
     def native(self, span: Span) -> None:
         """Run a native span."""
 
+    def begin(self, span: Span) -> None:
+        """Hear that Python is about to work on a span."""
+
+    def end(self, span: Span) -> None:
+        """Hear that it has done so."""
+
     def grow(self, size: int) -> None:
         """Make the arena at least so large; what it holds stays."""
 
@@ -77,8 +83,10 @@ class Walk:
                 self.lent.native(span)
                 continue
             self.check()
+            self.lent.begin(span)
             start = time.perf_counter()
             step.walk(self)
+            self.lent.end(span)
             if span.host:
                 self.lent.took(span.label or Label((), "host", "host"), start, time.perf_counter() - start)
 

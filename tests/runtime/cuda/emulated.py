@@ -96,10 +96,25 @@ class FakeDriver:
     def upload(self, to: int, source: int, size: int, stream: Any) -> None:
         ctypes.memmove(to, source, size)
 
-    download = copy = upload
+    download = upload
+
+    def copy(self, to: int, source: int, size: int, stream: Any) -> None:
+        self._do(lambda: self.upload(to, source, size, stream))
 
     def clear(self, to: int, size: int, stream: Any) -> None:
         ctypes.memset(to, 0, size)
+
+    def store(self, to: int, number: int, stream: Any) -> None:
+        def put() -> None:
+            ctypes.c_int64.from_address(to).value = number
+
+        self._do(put)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        if self._capturing is not None:
+            self._capturing.launches.append(work)
+        else:
+            work()
 
     def open_stream(self) -> int:
         self.things += 1
@@ -145,10 +160,7 @@ class FakeDriver:
         self, function: Program, blocks: int, threads: int, shared: int, parameters: int, early: bool, stream: Any
     ) -> None:
         run = self._bound(function, blocks, parameters)
-        if self._capturing is not None:
-            self._capturing.launches.append(run)
-        else:
-            run()
+        self._do(run)
 
     def _bound(self, program: Program, blocks: int, parameters: int) -> Callable[[], None]:
         given = [word for _, one in program.parameters for word in words(one)]

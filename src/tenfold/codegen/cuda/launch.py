@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from tenfold.codegen.cuda.emit import NAMES, pointer
 from tenfold.codegen.cuda.program import Hole, Parameter, Program, Word
@@ -58,6 +58,7 @@ class Launch:
 class CudaKernel(Kernel):
     """What a region became: launches in order, bytes of shared workspace, bytes of counters."""
 
+    place: ClassVar[str] = "cuda"
     launches: tuple[Launch, ...]
     zeroed: Size = 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from tenfold.codegen.cpu.pool import CompilePool, Told
 from tenfold.codegen.cuda import heads
@@ -12,9 +13,11 @@ from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.pool import GpuPool
 from tenfold.codegen.cuda.program import Binary, Failure, Program
+from tenfold.compiler.assemble import linked
 from tenfold.compiler.backend import MachineCode
 from tenfold.compiler.device.functions import functions_of, refusal
 from tenfold.compiler.device.schedule import DeviceScheduler
+from tenfold.compiler.device.shared import place_of
 from tenfold.compiler.device.tune import tune_device
 from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.timings import Timings
@@ -54,16 +57,30 @@ class GpuBackend:
     def machine_code(
         self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None
     ) -> MachineCode:
-        """Compile every program of the pieces; UnsupportedError for one that Triton refuses."""
+        """Compile every program of the pieces, and the stages of those that run on the CPU; UnsupportedError for one
+        that Triton or LLVM refuses.
+        """
         arch = arch_of(target)
+        launched = [piece for piece in kernels(items) if isinstance(piece.kernel, CudaKernel)]
         with GpuPool(len(os.sched_getaffinity(0)), arch.sm, pool.cache) as compiler:
-            made = _compiled(list(kernels(items)), target, compiler, tell)
-        programs = list(dict.fromkeys(program for piece in kernels(items) for program in programs_of(piece)))
+            made = _compiled(launched, target, compiler, tell)
+        programs = list(dict.fromkeys(program for piece in launched for program in programs_of(piece)))
         binaries = [(program, binary) for program in programs if isinstance(binary := made[program], Binary)]
         code, functions = functions_of(binaries)
-        entries = {program: number for number, (program, _) in enumerate(binaries)}
+        entries: dict[Any, int] = {program: number for number, (program, _) in enumerate(binaries)}
         manifest = {"functions": functions, "processors": arch.processors}
-        return MachineCode(entries, {"code": code}, manifest, f"{len(functions)} functions, {len(code)} bytes of code")
+        said = f"{len(functions)} functions, {len(code)} bytes of code"
+        if all(place_of(item) == "cuda" for item in items):
+            return MachineCode(entries, {"code": code}, manifest, said)
+        beside = linked(
+            [piece for piece in kernels(items) if piece.kernel.place == "cpu"], target.cpu, pool, tell, "beside"
+        )
+        return MachineCode(
+            entries | dict(beside.entries),
+            {"code": code, **beside.sections},
+            {**manifest, **beside.manifest, "cpu": str(target.cpu.portable)},
+            f"{said}; on the CPU {beside.said}",
+        )
 
 
 def _compiled(

@@ -68,7 +68,7 @@ def _contests(items: Sequence[Item], target: Target, effort: int) -> dict[str, l
     about = [f"{target.portable}", f"triton {version('triton')}", generators()]
     found: dict[str, list[Chosen]] = {}
     for piece in kernels(items):
-        if isinstance(piece, Chosen) and len(piece.candidates) > 1:
+        if isinstance(piece, Chosen) and len(piece.candidates) > 1 and piece.kernel.place == "cuda":
             names = [str(tactic) for _, tactic in _some(piece, effort)]
             found.setdefault(problem_of(piece.region, names, about, typical), []).append(piece)
     return found

@@ -30,17 +30,17 @@ from tenfold.rewrite.rule import check_replacement, specialise
 
 def decompose(graph: Graph, keeps: Callable[[Node], bool] = lambda node: False) -> None:
     """Replace each composite of the graph and of its subgraphs, in place, until none is left that has a rule; but for
-    those that the target `keeps`, as it has kernels for them.
+    those of the graph itself that the target `keeps`, as it has kernels for them.
     """
     waiting = list(graph.nodes)
     while waiting:
         node = waiting.pop()
         rule = RULES.get(type(node.op)) if not keeps(node) else None
         if isinstance(node.op, If):
-            decompose(node.op.then_branch, keeps)
-            decompose(node.op.else_branch, keeps)
+            decompose(node.op.then_branch)
+            decompose(node.op.else_branch)
         elif isinstance(node.op, LOOPS):
-            decompose(node.op.body, keeps)
+            decompose(node.op.body)
         found = rule(node.op, node) if rule else None
         if found is None:
             continue

@@ -111,13 +111,13 @@ def _require_row_major(spec: Spec, shape: Sequence[int], strides: Sequence[int] 
         size *= length
 
 
-def like(given: Iterable[Any], results: Sequence[DeviceArray]) -> Sequence[Any]:
+def like(given: Iterable[Any], results: Sequence[Any]) -> Sequence[Any]:
     """Results as arrays of the kind of the first input."""
     first = next(iter(given), None)
     home = sys.modules.get(type(first).__module__.partition(".")[0])
     if home is None or isinstance(first, DeviceArray):
         return results
-    return [home.from_dlpack(one) for one in results]
+    return [home.from_dlpack(one) if isinstance(one, DeviceArray) else one for one in results]
 
 
 class Recycled:

@@ -1,4 +1,4 @@
-"""A context on a GPU: inputs come from the host or lie there already, spans are graphs, host steps run beside."""
+"""A context on a GPU alone: inputs come from the host or lie there already, spans are graphs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ from tenfold.runtime.cpu.arena import fresh_array
 from tenfold.runtime.cuda import arrays
 from tenfold.runtime.cuda.arrays import DeviceArray
 from tenfold.runtime.cuda.driver import Driver
-from tenfold.runtime.cuda.hosted import Hosted
 from tenfold.runtime.cuda.launches import Launches, Slots, addressed
 from tenfold.runtime.cuda.memory import Block, Staging
 from tenfold.runtime.cuda.repeat import Repeat
 from tenfold.runtime.cuda.resident import Resident
 from tenfold.runtime.frame import Frame
-from tenfold.runtime.host import HostStep
-from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, counters_base
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, Label, counters_base
 from tenfold.runtime.profile import Profile, in_order
 from tenfold.runtime.profile import Step as Timed
-from tenfold.runtime.walk import Step
 
 REMEMBERED = 64
 """Shapes whose graphs a context keeps."""
@@ -52,8 +49,7 @@ class DeviceContext(Context):
         self._staging = Staging(self._driver)
         self._counters_at = counters_base(len(plan.inputs), len(plan.outputs))
         self._bases = np.zeros(self._counters_at + 1, np.int64)
-        self._bases[WEIGHTS] = resident.weights
-        self._graphs: OrderedDict[Frame, list[Launches | Hosted]] = OrderedDict()
+        self._graphs: OrderedDict[Frame, list[Launches]] = OrderedDict()
         self._results = arrays.Recycled(self._driver)
         self._repeat: Repeat | None = None
 
@@ -91,13 +87,13 @@ class DeviceContext(Context):
         return self._returned(sources, results, stream, given)
 
     def _remember_call(
-        self, given: Mapping[str, Any], parts: Sequence[Launches | Hosted], results: Sequence[DeviceArray], stream: Any
+        self, given: Mapping[str, Any], parts: Sequence[Launches], results: Sequence[DeviceArray], stream: Any
     ) -> None:
         """Let the next call be a repetition of this one, if it is one graph on tensors of the GPU."""
         self._repeat = None
         ordered = {name: given[name] for name in self._inputs if name in given}
         whole = len(ordered) == len(self._inputs) and not self._bound_outputs and not self._frames.valued
-        if whole and len(parts) == 1 and isinstance(parts[0], Launches) and Repeat.of_tensors([*ordered.values()]):
+        if whole and len(parts) == 1 and Repeat.of_tensors([*ordered.values()]):
             self._repeat = Repeat(self._driver, parts[0], self._results, ordered, results, stream)
 
     def _forget(self) -> None:
@@ -157,11 +153,12 @@ class DeviceContext(Context):
             return self._staging.moved(number, source.address, source.nbytes, stream)
         return self._staging.uploaded(number, source, stream)
 
-    def _parts(self, frame: Frame) -> list[Launches | Hosted]:
-        """The launches and host steps of a frame, remembered."""
+    def _parts(self, frame: Frame) -> list[Launches]:
+        """The launches of a frame, remembered."""
         found = self._graphs.get(frame)
         if found is None:
-            found = [self._made(span, step, frame) for span, step in self.engine.spans]
+            functions, spans = self._resident.functions, self._plan.spans
+            found = [Launches(self._driver, functions, self._plan, span, frame.slots) for span in spans]
             self._graphs[frame] = found
             if len(self._graphs) > REMEMBERED:
                 self._driver.synchronize(self._last)
@@ -170,23 +167,14 @@ class DeviceContext(Context):
         self._graphs.move_to_end(frame)
         return found
 
-    def _made(self, span: Span, step: Step | None, frame: Frame) -> Launches | Hosted:
-        if not isinstance(step, HostStep):
-            return Launches(self._driver, self._resident.functions, self._plan, span, frame.slots)
-        return Hosted(self._driver, span, step, self.engine.weights)
-
-    def _part(self, part: Launches | Hosted, frame: Frame, stream: Any) -> None:
+    def _part(self, part: Launches, frame: Frame, stream: Any) -> None:
         if self._cancel[0]:
             raise Cancelled("the call was cancelled")
-        slots = addressed(self._plan, frame.slots, self._bases)
-        if isinstance(part, Launches):
-            part.load(slots)
-            part.run(stream, self._stream)
-        else:
-            part.run(frame.slots, self._address_in(slots), self._frames.sizes(frame), self._cancel, stream)
+        part.load(self._addressed(frame))
+        part.run(stream, self._stream)
 
-    def _address_in(self, slots: Slots) -> Any:
-        return lambda base, offset: int(self._bases[base] + slots[offset])
+    def _addressed(self, frame: Frame) -> Slots:
+        return addressed(self._plan, frame.slots, self._bases, self._resident.weights)
 
     def _returned(
         self, sources: Sequence[Any], results: Sequence[DeviceArray], stream: Any, given: Mapping[str, Any]
@@ -224,28 +212,26 @@ class DeviceContext(Context):
             stream = self._stream_of(sources)
             frame, results = self._prepare(sources, stream)
             found: list[Timed] = []
-            for (span, _), part in zip(self.engine.spans, self._parts(frame), strict=True):
-                found += self._timed(span, part, frame, stream)
+            for part in self._parts(frame):
+                part.load(self._addressed(frame))
+                found += timed(self._driver, part, self._plan.labels, stream)
             outputs = self._returned(sources, results, stream, given)
         return Profile(in_order(found), dict(zip(self._names, outputs, strict=True)), 0)
 
-    def _timed(self, span: Span, part: Launches | Hosted, frame: Frame, stream: Any) -> list[Timed]:
-        begin = time.perf_counter()
-        if isinstance(part, Hosted):
-            self._part(part, frame, stream)
-            label = span.label or Label((), "host", "host")
-            return [Timed(label, -1, 1, begin, time.perf_counter() - begin)]
-        part.load(addressed(self._plan, frame.slots, self._bases))
-        labels = dict(enumerate(self._plan.labels))
-        marks = [self._driver.open_event() for _ in range(len(part) + 1)]
-        self._driver.record(marks[0], stream)
-        for number in range(len(part)):
-            part.launch_one(number, stream)
-            self._driver.record(marks[number + 1], stream)
-        self._driver.synchronize(stream)
-        times = [self._driver.seconds(a, b) for a, b in itertools.pairwise(marks)]
-        for mark in marks:
-            self._driver.close_event(mark)
-        starts = begin + np.cumsum([0.0, *times])
-        rows = zip(part.steps, starts.tolist(), times, strict=False)
-        return [Timed(labels.get(step, Label((), "", "")), step, 1, start, seconds) for step, start, seconds in rows]
+
+def timed(driver: Driver, part: Launches, labels: Sequence[Label], stream: Any) -> list[Timed]:
+    """Put launches on a stream one by one, and wait; how long each took."""
+    begin = time.perf_counter()
+    marks = [driver.open_event() for _ in range(len(part) + 1)]
+    driver.record(marks[0], stream)
+    for number in range(len(part)):
+        part.launch_one(number, stream)
+        driver.record(marks[number + 1], stream)
+    driver.synchronize(stream)
+    times = [driver.seconds(a, b) for a, b in itertools.pairwise(marks)]
+    for mark in marks:
+        driver.close_event(mark)
+    starts = begin + np.cumsum([0.0, *times])
+    named, unnamed = dict(enumerate(labels)), Label((), "", "")
+    rows = zip(part.steps, starts.tolist(), times, strict=False)
+    return [Timed(named.get(step, unnamed), step, 1, start, seconds) for step, start, seconds in rows]

@@ -13,8 +13,10 @@ from tenfold.runtime.context import Context
 from tenfold.runtime.cuda.context import DeviceContext
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches
-from tenfold.runtime.cuda.resident import Resident
+from tenfold.runtime.cuda.resident import Resident, Weights
+from tenfold.runtime.cuda.shared import SharedContext
 from tenfold.runtime.plan import Plan, Span
+from tenfold.runtime.records import read
 
 if TYPE_CHECKING:
     from tenfold.runtime.engine import Engine
@@ -34,21 +36,28 @@ class Device:
     def resident(self, engine: Engine) -> Resident:
         """The engine's functions and weights on the GPU, as long as the engine lives."""
         code = engine.file.section(engine.entry["code_section"])
-        made = self.load(code, engine.entry["functions"], engine.weights)
+        uploaded = read(tuple[tuple[int, int], ...], engine.entry.get("uploaded"), "uploaded")
+        made = self.load(code, engine.entry["functions"], engine.weights, uploaded)
         weakref.finalize(engine, made.close).atexit = False
         return made
 
     def load(
-        self, code: NDArray[np.uint8], functions: Sequence[Mapping[str, Any]], weights: NDArray[np.uint8]
+        self,
+        code: NDArray[np.uint8],
+        functions: Sequence[Mapping[str, Any]],
+        weights: NDArray[np.uint8],
+        uploaded: Sequence[tuple[int, int]] = (),
     ) -> Resident:
-        """Functions and weights on the GPU, until they are closed."""
+        """Functions on the GPU, and the weights in the ranges `uploaded`, until they are closed."""
         self.driver.enter()
-        return Resident(self.driver, code, functions, weights)
+        return Resident(self.driver, code, functions, Weights(self.driver, weights, uploaded))
 
     def launches(self, resident: Resident, plan: Plan, span: Span, slots: NDArray[np.int64]) -> Launches:
         """The launches of a span of device steps, at the sizes that slots hold."""
         return Launches(self.driver, resident.functions, plan, span, slots)
 
-    def context(self, engine: Engine) -> Context:
-        """A running instance of an engine."""
-        return DeviceContext(engine)
+    def context(self, engine: Engine, threads: int | None = None) -> Context:
+        """A running instance of an engine, whose parts on the CPU use at most so many threads."""
+        if all(span.place == "cuda" for span in engine.plan.spans):
+            return DeviceContext(engine)
+        return SharedContext(engine, threads)

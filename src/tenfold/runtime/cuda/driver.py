@@ -107,6 +107,12 @@ class Driver:
         if size:
             checked(cuda.cuMemsetD8Async(to, 0, size, stream), "cuMemsetD8Async")
 
+    def store(self, to: int, number: int, stream: Any) -> None:
+        """Write a number of 64 bits."""
+        for half in range(2):
+            word = number >> 32 * half & 0xFFFFFFFF
+            checked(cuda.cuMemsetD32Async(to + 4 * half, word, 1, stream), "cuMemsetD32Async")
+
     def free_bytes(self) -> int:
         """Bytes of the GPU's memory that nobody holds."""
         return int(checked(cuda.cuMemGetInfo(), "cuMemGetInfo")[0])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import EngineError
 from tenfold.runtime import steps
 from tenfold.runtime.cuda.driver import TILE_MAP, Driver, Graph
-from tenfold.runtime.cuda.resident import Function
-from tenfold.runtime.plan import Plan, Span
+from tenfold.runtime.cuda.resident import Function, Weights
+from tenfold.runtime.cuda.turns import Moment, moments, slots_of, turns
+from tenfold.runtime.plan import WEIGHTS, Plan, Span
 
 Slots = NDArray[np.int64]
 
@@ -30,31 +30,42 @@ class Launches:
     """Cells hold what kernels are given, 8 bytes each; `load` fills them from a frame, `run` launches or replays."""
 
     def __init__(self, driver: Driver, functions: Sequence[Function], plan: Plan, span: Span, slots: Slots) -> None:
-        self._driver = driver
-        self._launches: list[_Launch] = []
+        self._driver, self._functions, self._plan, self._span = driver, functions, plan, span
+        self._turns = turns(plan, span)
+        self._nothing = np.zeros(1, np.int64)
+        self._graph: Graph | None = None
+        self._clear()
+        if self._turns:
+            self._deciding, self._decided = slots_of(plan, span), np.zeros(0, np.int64)
+        else:
+            for step, row in enumerate(plan.steps[span.begin : span.end].tolist(), span.begin):
+                if row[0] == steps.Opcode.CALL and slots[row[4]] > 0:
+                    given = plan.argmap[row[2] : row[2] + row[3]].tolist()
+                    self._add(step, functions[row[1]], int(slots[row[4]]), given)
+            self._settle()
+
+    def _clear(self) -> None:
+        self._work: list[_Launch | Moment] = []
         self._sources: list[int] = []
         self._owners: list[int] = []
         self._tiles: list[tuple[int, int, tuple[Any, ...], int, int]] = []
         self.steps: list[int] = []
         """The step of each launch."""
-        for step, row in enumerate(plan.steps[span.begin : span.end].tolist(), span.begin):
-            if row[0] == steps.Opcode.CALL and slots[row[4]] > 0:
-                self.steps.append(step)
-                self._add(functions[row[1]], int(slots[row[4]]), plan.argmap[row[2] : row[2] + row[3]].tolist())
-            elif row[0] not in (steps.Opcode.CALL, steps.Opcode.END):
-                raise EngineError(f"step {row[0]} is none of a GPU's", remedy="build the engine again")
+
+    def _settle(self) -> None:
+        """Make room for all cells."""
         self._cells = np.zeros(max(len(self._sources), 1), np.int64)
         self._from = np.array(self._sources, np.int64)
         self._maps = _aligned(TILE_MAP * max(len(self._tiles), 1))
         self._mapped: list[Any] = [None] * len(self._tiles)
-        self._nothing = np.zeros(1, np.int64)
-        self._graph: Graph | None = None
-        for one in self._launches:
-            one.pointers = np.array([self._place(*parameter) for parameter in one.parameters], np.uint64)
+        for one in self._work:
+            if isinstance(one, _Launch):
+                one.pointers = np.array([self._place(*parameter) for parameter in one.parameters], np.uint64)
 
-    def _add(self, function: Function, blocks: int, slots: list[int]) -> None:
-        number, launch = len(self._launches), _Launch(function, blocks)
-        self._launches.append(launch)
+    def _add(self, step: int, function: Function, blocks: int, slots: Sequence[int]) -> None:
+        number, launch = len(self._work), _Launch(function, blocks)
+        self._work.append(launch)
+        self.steps.append(step)
         rest = iter(slots)
         for kind, *tile in function.words:
             if kind == "tile":
@@ -83,6 +94,9 @@ class Launches:
 
     def load(self, slots: Slots) -> None:
         """Take addresses and sizes from a frame; a graph that exists is told what changed."""
+        if self._turns:
+            self._unroll(slots)
+            return
         if not self._sources:
             return
         fresh = slots[self._from]
@@ -90,16 +104,41 @@ class Launches:
         if not changed:
             return
         self._cells[:] = fresh
-        for number, (owner, address, tile, first, rank) in enumerate(self._tiles):
-            if owner in changed:
-                self._encode(number, tile, address, first, rank)
+        self._encode_all(changed)
         if self._graph:
             for owner in sorted(changed):
-                one = self._launches[owner]
+                one = self._work[owner]
+                assert isinstance(one, _Launch)
                 self._driver.change(
                     self._graph, owner, one.function.handle, one.blocks, one.function.threads, one.function.shared,
                     one.pointers.ctypes.data,
                 )  # fmt: skip
+
+    def _unroll(self, slots: Slots) -> None:
+        """Take the loops turn by turn; anew where anything differs."""
+        decided = slots[self._deciding]
+        if np.array_equal(decided, self._decided):
+            return
+        self.close()
+        self._clear()
+        numbers: list[int] = []
+        for one in moments(self._plan, self._span, slots):
+            if one.opcode is steps.Opcode.CALL:
+                first = len(numbers)
+                numbers += one.numbers
+                self._add(one.step, self._functions[one.function], one.blocks, range(first, len(numbers)))
+            else:
+                self._work.append(one)
+                self.steps.append(one.step)
+        self._settle()
+        self._cells[: len(self._from)] = np.array(numbers, np.int64)[self._from]
+        self._encode_all(set(self._owners))
+        self._decided = decided
+
+    def _encode_all(self, owners: Collection[int]) -> None:
+        for number, (owner, address, tile, first, rank) in enumerate(self._tiles):
+            if owner in owners:
+                self._encode(number, tile, address, first, rank)
 
     def _encode(self, number: int, tile: tuple[Any, ...], address: int, first: int, rank: int) -> None:
         numbers = self._cells[[address, *range(first, first + 2 * rank)]].tolist()
@@ -110,7 +149,7 @@ class Launches:
 
     def run(self, stream: Any, home: Any) -> None:
         """Put the launches on a stream: as one graph, which is made the first time, on the stream `home` of ours."""
-        if not self._launches:
+        if not self._work:
             return
         if self._graph is None:
             self._graph = self._driver.capture(home, lambda: self.launch(home))
@@ -123,12 +162,19 @@ class Launches:
 
     def launch(self, stream: Any) -> None:
         """Put the launches on a stream, one by one."""
-        for number in range(len(self._launches)):
+        for number in range(len(self._work)):
             self.launch_one(number, stream)
 
     def launch_one(self, number: int, stream: Any) -> None:
-        """Put one launch on a stream."""
-        one = self._launches[number]
+        """Put one launch, or one copy between the turns of a loop, on a stream."""
+        one = self._work[number]
+        if isinstance(one, Moment):
+            to, given, *size = one.numbers
+            if size:
+                self._driver.copy(to, given, size[0], stream)
+            else:
+                self._driver.store(to, given, stream)
+            return
         function = one.function
         self._driver.launch(
             function.handle, one.blocks, function.threads, function.shared, one.pointers.ctypes.data,
@@ -136,7 +182,7 @@ class Launches:
         )  # fmt: skip
 
     def __len__(self) -> int:
-        return len(self._launches)
+        return len(self._work)
 
     def close(self) -> None:
         """Give the graph back."""
@@ -150,9 +196,11 @@ def _aligned(size: int) -> NDArray[np.uint8]:
     return raw[-raw.ctypes.data % TILE_MAP :][:size]
 
 
-def addressed(plan: Plan, slots: Slots, bases: NDArray[np.int64]) -> Slots:
-    """The slots of a frame with its addresses filled in."""
+def addressed(plan: Plan, slots: Slots, bases: NDArray[np.int64], weights: Weights) -> Slots:
+    """The slots of a frame with the GPU's addresses filled in."""
     filled = slots.copy()
     if len(plan.binds):
-        filled[plan.binds[:, 0]] = bases[plan.binds[:, 1]] + slots[plan.binds[:, 2]]
+        to, base, offset = plan.binds.T
+        at = slots[offset]
+        filled[to] = np.where(base == WEIGHTS, weights.addresses(at), bases[base] + at)
     return filled

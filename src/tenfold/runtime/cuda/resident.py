@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tenfold.errors import EngineError
 from tenfold.runtime.cuda.driver import Driver
 
+_ALIGNMENT = 256
+
 
 @dataclass(frozen=True)
 class Function:
@@ -25,24 +27,44 @@ class Function:
     words: tuple[tuple[Any, ...], ...]
 
 
+class Weights:
+    """Ranges of an engine's weights on the GPU, packed behind one another."""
+
+    def __init__(self, driver: Driver, weights: NDArray[np.uint8], uploaded: Sequence[tuple[int, int]]) -> None:
+        ranges = [(begin, min(end, weights.size)) for begin, end in uploaded if 0 <= begin < weights.size]
+        ends = np.cumsum([0, *(end - begin + -(end - begin) % _ALIGNMENT for begin, end in ranges)])
+        self._begins = np.array([begin for begin, _ in ranges] or [0], np.int64)
+        self._starts = ends[: len(self._begins)]
+        self._driver, self.nbytes = driver, int(ends[-1])
+        self.stream = driver.open_stream()
+        self.address = driver.allocate(self.nbytes, self.stream)
+        for start, (begin, end) in zip(self._starts.tolist(), ranges, strict=False):
+            driver.upload(self.address + start, weights.ctypes.data + begin, end - begin, self.stream)
+        driver.synchronize(self.stream)
+
+    def addresses(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where what lies at these bytes of the weights begins on the GPU, if it is there."""
+        found = np.maximum(np.searchsorted(self._begins, offsets, "right") - 1, 0)
+        found = self._starts[found] - self._begins[found]
+        return np.asarray(offsets + found + self.address, np.int64)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._driver.free(self.address, self.stream)
+        self._driver.synchronize(self.stream)
+        self._driver.close_stream(self.stream)
+
+
 class Resident:
     """Loaded when made; `close` gives everything back."""
 
     def __init__(
-        self,
-        driver: Driver,
-        code: NDArray[np.uint8],
-        functions: Sequence[Mapping[str, Any]],
-        weights: NDArray[np.uint8],
+        self, driver: Driver, code: NDArray[np.uint8], functions: Sequence[Mapping[str, Any]], weights: Weights
     ) -> None:
-        self.driver = driver
+        self.driver, self.weights = driver, weights
         self._lock = Lock()
         self._modules: dict[int, Any] = {}
         self.functions = tuple(self._function(code, one) for one in functions)
-        self.stream = driver.open_stream()
-        self.weights = driver.allocate(weights.nbytes, self.stream)
-        driver.upload(self.weights, weights.ctypes.data, weights.nbytes, self.stream)
-        driver.synchronize(self.stream)
 
     def _function(self, code: NDArray[np.uint8], one: Mapping[str, Any]) -> Function:
         begin, end = one["offset"], one["offset"] + one["size"]
@@ -59,9 +81,7 @@ class Resident:
         with self._lock:
             if self._modules:
                 self.driver.enter()
-                self.driver.free(self.weights, self.stream)
-                self.driver.synchronize(self.stream)
-                self.driver.close_stream(self.stream)
+                self.weights.close()
                 for module in self._modules.values():
                     self.driver.unload(module)
                 self._modules.clear()

@@ -1,0 +1,167 @@
+"""A context on a GPU and the CPU beside it: spans of launches, of native code, host steps, branches and loops."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import Cancelled
+from tenfold.runtime.arrays import as_result
+from tenfold.runtime.context import Array, Context, Inputs
+from tenfold.runtime.cuda import arrays
+from tenfold.runtime.cuda.arrays import DeviceArray
+from tenfold.runtime.cuda.context import REMEMBERED, timed
+from tenfold.runtime.cuda.launches import Launches, addressed
+from tenfold.runtime.cuda.memory import Block
+from tenfold.runtime.cuda.mirror import GPU, HOST, Mirror
+from tenfold.runtime.frame import Frame
+from tenfold.runtime.plan import FIRST_INPUT, Span, Spec, counters_base
+
+
+class SharedContext(Context):
+    """As the CPU's, but that spans of the GPU are graphs of launches on a stream of ours, and that buffers which both
+    touch are copied when the other side asks for them. The CPU goes on while the GPU works, until it needs a result.
+
+    Arrays on the GPU are used in place, in the order of their owner's stream; results are of the first input's kind.
+    """
+
+    def _open(self) -> None:
+        super()._open()
+        plan, self._resident = self.engine.plan, self.engine.resident
+        self._driver = self._resident.driver
+        self._driver.enter()
+        invocation = self._invocation
+        self._mirror = Mirror(self._driver, self._bases, invocation.frame, self.engine.arena_limit)
+        self._counters = Block(self._driver, None, zeroed=True)
+        self._counters_at = counters_base(len(plan.inputs), len(plan.outputs))
+        self._first_output = FIRST_INPUT + len(plan.inputs)
+        self._graphs: OrderedDict[Frame, dict[int, Launches]] = OrderedDict()
+        self._on_gpu: dict[int, DeviceArray] = {}
+        self._running: Frame | None = None
+        self._results = arrays.Recycled(self._driver)
+
+    def _give_back(self) -> None:
+        self._driver.enter()
+        self._driver.synchronize(self._mirror.stream)
+        for parts in self._graphs.values():
+            for part in parts.values():
+                part.close()
+        self._graphs.clear()
+        self._counters.close(self._mirror.stream)
+        self._results.close(self._mirror.stream)
+        self._mirror.close()
+        super()._give_back()
+
+    def _run(self, inputs: Inputs) -> Sequence[Any]:
+        self._driver.enter()
+        return super()._run(inputs)
+
+    def _input(self, spec: Spec, given: Mapping[str, Any]) -> Array:
+        number = self._number(spec)
+        there = arrays.on_device(spec, given.get(spec.name, self._bound_inputs.get(spec.name)))
+        self._on_gpu.pop(number, None)
+        if there is None:
+            return super()._input(spec, given)
+        if there.stream is not None:
+            self._driver.follow(self._mirror.stream, self._driver.foreign_stream(there.stream))
+        self._on_gpu[number] = there
+        array = np.empty(there.shape, spec.dtype.numpy)
+        if number in self._frames.valued:
+            self._driver.download(array.ctypes.data, there.address, there.nbytes, self._mirror.stream)
+            self._driver.synchronize(self._mirror.stream)
+        return array
+
+    def _number(self, spec: Spec) -> int:
+        return next(number for number, one in enumerate(self._plan.inputs) if one is spec)
+
+    def _walk(self, frame: Frame) -> None:
+        self._running = frame
+        self._invocation.frame[:] = frame.slots
+        counters = int(frame.slots[self.engine.entry["counters"]])
+        given = [self._given(number) for number in range(len(self._plan.inputs))]
+        self._mirror.told = None if self._host_steps is None else self._host_steps.append
+        self._mirror.begin(frame.arena, given)
+        self._mirror.gpu[self._counters_at] = self._counters.reserve(counters, self._mirror.stream)
+        super()._walk(frame)
+        self._deliver()
+
+    def _given(self, number: int) -> tuple[int, int, int]:
+        there = self._on_gpu.get(number)
+        if there is None:
+            return FIRST_INPUT + number, 0, HOST
+        address = there.address
+        if address % arrays.ALIGNMENT:
+            address = self._mirror.moved(FIRST_INPUT + number, address, there.nbytes)
+        return FIRST_INPUT + number, address, GPU
+
+    def _deliver(self) -> None:
+        """Results that the GPU made last come to the host, unless the caller's arrays are on the GPU."""
+        for number, array in enumerate(self._tensors[1]):
+            if array is not None and self._mirror.holds(self._first_output + number) == GPU and 0 not in self._on_gpu:
+                self._mirror.fetch(self._first_output + number, array.ctypes.data, array.nbytes)
+        self._driver.synchronize(self._mirror.stream)
+
+    def _begin(self, span: Span) -> None:
+        self._mirror.ready(span.sees, HOST)
+
+    def _end(self, span: Span) -> None:
+        self._mirror.made(span.makes, HOST)
+
+    def _native(self, span: Span, brief: bool) -> None:
+        if span.place == "cuda":
+            self._launch(span)
+            return
+        self._begin(span)
+        super()._native(span, brief)
+        self._end(span)
+
+    def _launch(self, span: Span) -> None:
+        if self._cancel[0]:
+            raise Cancelled("the call was cancelled")
+        mirror, stream = self._mirror, self._mirror.stream
+        mirror.ready(span.sees, GPU)
+        mirror.room(span.makes)
+        part = self._part(span)
+        part.load(addressed(self._plan, self._invocation.frame, mirror.gpu, self._resident.weights))
+        if self._host_steps is None:
+            part.run(stream, stream)
+        else:
+            self._host_steps += timed(self._driver, part, self._plan.labels, stream)
+        mirror.made(span.makes, GPU)
+
+    def _part(self, span: Span) -> Launches:
+        """The launches of a span in the running frame, remembered."""
+        assert self._running is not None
+        parts = self._graphs.setdefault(self._running, {})
+        self._graphs.move_to_end(self._running)
+        if span.begin not in parts:
+            slots = self._running.slots
+            parts[span.begin] = Launches(self._driver, self._resident.functions, self._plan, span, slots)
+        if len(self._graphs) > REMEMBERED:
+            self._driver.synchronize(self._mirror.stream)
+            for part in self._graphs.popitem(last=False)[1].values():
+                part.close()
+        return parts[span.begin]
+
+    def _handed_out(self, results: Sequence[Any], given: Mapping[str, Any]) -> Sequence[Any]:
+        """Where the model's first input lies on the GPU, results do too."""
+        if 0 not in self._on_gpu:
+            return super()._handed_out(results, given)
+        pairs = enumerate(zip(self._plan.outputs, results, strict=True))
+        found = [self._on_the_gpu(number, spec, array) for number, (spec, array) in pairs]
+        self._driver.synchronize(self._mirror.stream)
+        return arrays.like([given.get(self._plan.inputs[0].name)], found)
+
+    def _on_the_gpu(self, number: int, spec: Spec, array: Array) -> Any:
+        if spec.dtype.is_object:
+            return as_result(spec, array, None)
+        mirror, base = self._mirror, self._first_output + number
+        made = self._results.take(spec, array.shape, mirror.stream)
+        if mirror.holds(base) == GPU:
+            self._driver.copy(made.address, int(mirror.gpu[base]), made.nbytes, mirror.stream)
+        else:
+            self._driver.upload(made.address, array.ctypes.data, made.nbytes, mirror.stream)
+        return made
