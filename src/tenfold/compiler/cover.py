@@ -25,8 +25,8 @@ from tenfold.target import Target
 
 @dataclass(frozen=True, eq=False)
 class Machine:
-    """Who makes kernels for a target, best first. `beside` is the CPU beside a GPU: it takes what the GPU refuses, sizes
-    that only the data decide, and branches and loops that no list of launches can hold.
+    """Who makes kernels for a target, best first. `beside` is the CPU beside a GPU: it takes what the GPU refuses, what
+    has sizes that only the data decide, and branches and loops that no list of launches can hold.
     """
 
     target: Target
