@@ -38,11 +38,10 @@ class Residual(nn.Module):
         return self.act(self.project(x) + self.inner(x))
 
 
-def bottleneck(a: int, b: int, stride: int, groups: int = 1) -> nn.Module:
+def bottleneck(a: int, b: int, stride: int, groups: int = 1, middle: int = 0) -> nn.Module:
     """1x1, 3x3, 1x1 with a residual."""
-    inner = nn.Sequential(
-        conv(a, b // 2, 1), conv(b // 2, b // 2, 3, stride, groups), conv(b // 2, b, 1, act=nn.Identity)
-    )
+    width = middle or b // 2
+    inner = nn.Sequential(conv(a, width, 1), conv(width, width, 3, stride, groups), conv(width, b, 1, act=nn.Identity))
     project = None if a == b and stride == 1 else conv(a, b, 1, stride, act=nn.Identity)
     return Residual(inner, project, nn.ReLU())
 
@@ -50,9 +49,10 @@ def bottleneck(a: int, b: int, stride: int, groups: int = 1) -> nn.Module:
 class Gate(nn.Module):
     """Channels weighed by what they hold on average (squeeze and excitation)."""
 
-    def __init__(self, channels: int, act: type[nn.Module] = nn.SiLU) -> None:
+    def __init__(self, channels: int, act: type[nn.Module] = nn.SiLU, squeezed: int = 0) -> None:
         super().__init__()
-        self.down, self.up = nn.Conv2d(channels, channels // 4, 1), nn.Conv2d(channels // 4, channels, 1)
+        width = squeezed or channels // 4
+        self.down, self.up = nn.Conv2d(channels, width, 1), nn.Conv2d(width, channels, 1)
         self.act = act()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -173,48 +173,6 @@ class Yolo(nn.Module):
         return torch.cat([centre - size / 2, centre + size / 2, rows[..., 4:]], -1)
 
 
-class Diffusion(nn.Module):
-    """A step of a diffusion U-Net: time embedded, residual blocks, attention over pixels."""
-
-    def __init__(self, channels: int = 32) -> None:
-        super().__init__()
-        self.time = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels))
-        self.first, self.last = nn.Conv2d(4, channels, 3, 1, 1), nn.Conv2d(channels, 4, 3, 1, 1)
-        self.norms = nn.ModuleList([nn.GroupNorm(8, channels) for _ in range(3)])
-        self.convs = nn.ModuleList([nn.Conv2d(channels, channels, 3, 1, 1) for _ in range(2)])
-        self.attention = nn.MultiheadAttention(channels, 4, batch_first=True)
-
-    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        half = self.first.out_channels // 2
-        angles = t[:, None].float() * torch.exp(torch.arange(half) * (-9.2 / half))
-        time = self.time(torch.cat([angles.sin(), angles.cos()], -1))
-        y = self.first(x)
-        z = self.convs[0](F.silu(self.norms[0](y))) + time[:, :, None, None]
-        y = y + self.convs[1](F.silu(self.norms[1](z)))
-        rows = self.norms[2](y).flatten(2).transpose(1, 2)
-        mixed, _ = self.attention(rows, rows, rows, need_weights=False)
-        return self.last(F.silu(y + mixed.transpose(1, 2).reshape(y.shape)))
-
-
-class Decoder(nn.Module):
-    """A VAE's decoder."""
-
-    def __init__(self, channels: int = 32) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(4, channels, 3, 1, 1)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1))
-            for _ in range(2)
-        )
-        self.last = nn.Conv2d(channels, 3, 3, 1, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.first(x)
-        for block in self.blocks:
-            y = F.interpolate(y + block(y), scale_factor=2.0, mode="nearest")
-        return torch.tanh(self.last(y))
-
-
 class Recogniser(nn.Module):
     """Convolutions, then LSTMs over the columns (CRNN)."""
 
@@ -229,9 +187,9 @@ class Recogniser(nn.Module):
         return F.log_softmax(self.last(self.cells(columns)[0]), -1)
 
 
-def classifier(*layers: nn.Module, channels: int) -> nn.Module:
+def classifier(*layers: nn.Module, channels: int, classes: int = 10) -> nn.Module:
     """Layers, then one row of scores."""
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
 def _stem(width: int, act: type[nn.Module] = nn.ReLU) -> nn.Module:
@@ -299,7 +257,5 @@ def _of_images(make: Callable[[], nn.Module]) -> Callable[[], tuple[nn.Module, I
 
 ENTRIES = (
     *(Entry(name, _of_images(make), light=name in LIGHT) for name, make in NETWORKS.items()),
-    Entry("Diffusion U-Net", lambda: (Diffusion(), (pixels(16, 4), torch.tensor([10])))),
-    Entry("VAE decoder", lambda: (Decoder(), (pixels(16, 4),))),
     Entry("CRNN", lambda: (Recogniser(), (torch.randn(1, 1, 32, 64),)), light=True),
 )

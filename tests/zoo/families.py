@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.zoo import convolutional, senses, texts
+from tests.zoo import convolutional, detection, generative, real, senses, texts
 from tests.zoo.entry import Entry
 
-FAMILIES: tuple[Entry, ...] = (*convolutional.ENTRIES, *texts.ENTRIES, *senses.ENTRIES)
+FAMILIES: tuple[Entry, ...] = (
+    *convolutional.ENTRIES,
+    *detection.ENTRIES,
+    *generative.ENTRIES,
+    *texts.ENTRIES,
+    *senses.ENTRIES,
+    *real.ENTRIES,
+)
+
+REFUSED: dict[str, str] = {}
+"""Families that the pinned torch.export refuses, each with its words and the route it comes by instead: at most 3."""

@@ -1,12 +1,14 @@
-"""One family: built, held against float64, and timed beside PyTorch."""
+"""One family by one route: built, held against float64, and timed beside PyTorch."""
 
 from __future__ import annotations
 
 import copy
+import re
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from tenfold.errors import TenfoldError
 from tests.zoo.entry import Entry, Inputs
 
 TOLERANCE = 1e-4
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -29,42 +32,81 @@ class Row:
     route: str = "torch"
     captured: int = 0
     host_steps: int = 0
-    error: float = float("nan")
-    ours: float = float("nan")
-    theirs: float = float("nan")
+    error: float = NAN
+    ours: float = NAN
+    theirs: float = NAN
     reason: str = ""
 
     @property
     def good(self) -> bool:
-        """Built whole, on no host step, and exact enough."""
+        """Built whole, and exact enough."""
         return self.captured == 100 and self.error <= TOLERANCE
 
-    def __str__(self) -> str:
+    @property
+    def timed(self) -> bool:
+        """True if it has times."""
+        return self.ours == self.ours
+
+    def cells(self) -> tuple[str, ...]:
+        """What stands in the columns of the table."""
+        times = (
+            (f"{self.ours:.3f}", f"{self.theirs:.3f}", f"{self.theirs / self.ours:.2f}") if self.timed else ("",) * 3
+        )
         if self.reason:
-            return f"{self.name:18} {self.route:11} {self.captured:4d} %  {self.reason.splitlines()[0][:120]}"
-        times = f"{self.ours:9.3f} {self.theirs:9.3f} {self.theirs / self.ours:6.2f}x" if self.ours == self.ours else ""
-        return f"{self.name:18} {self.route:11} {self.captured:4d} % {self.host_steps:6d} {self.error:9.1e} {times}"
+            return self.name, self.route, "0 %", "", self.reason.splitlines()[0][:100], *times
+        return self.name, self.route, f"{self.captured} %", str(self.host_steps), f"{self.error:.1e}", *times
+
+    def __str__(self) -> str:
+        return line(self.cells())
 
 
-HEADER = f"{'family':18} {'route':11} {'share':>6} {'host':>6} {'error':>9} {'ours ms':>9} {'torch ms':>9} {'speed':>7}"
+COLUMNS = ("family", "route", "captured", "host steps", "error", "ours, ms", "PyTorch, ms", "speed")
+_WIDTHS = (20, 11, 8, 10, 8, 9, 11, 7)
 
 
-def measured(entry: Entry, *, effort: int = 1, timed: bool = True) -> Row:
-    """The row of a family."""
+def line(cells: tuple[str, ...]) -> str:
+    """A row of the table as it is printed."""
+    first, *rest = zip(cells, _WIDTHS, strict=True)
+    return " ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)])
+
+
+def measured(entry: Entry, route: str = "torch", *, effort: int = 1, seconds: float = 0.4) -> Row:
+    """The row of a family; it is not timed if there are no `seconds` for it."""
     module, inputs = entry.build()
+    row, engine = checked(entry, module, inputs, route, effort)
+    return row if engine is None or not seconds else timed(row, engine, module, inputs, seconds)
+
+
+def kept(entry: Entry, route: str, folder: Path) -> Path:
+    """Where the engine of a family lies."""
+    return folder / (re.sub(r"\W+", "-", f"{entry.name} {route}").lower() + ".tenfold")
+
+
+def checked(entry: Entry, module: nn.Module, inputs: Inputs, route: str, effort: int) -> tuple[Row, Any]:
+    """The row of a family without times, and its engine; None where it cannot be built."""
     try:
-        engine = tenfold.build(module, example_inputs=inputs, effort=effort, **entry.opening)
+        model = module if route == "torch" else traced(module, inputs)
+        engine = tenfold.build(model, example_inputs=inputs, effort=effort, cache=False, **entry.opening)
     except TenfoldError as error:
-        return Row(entry.name, reason=str(error))
-    host = int(engine.report["host_steps"])
-    error = relative_error(_called(engine, inputs), in_double(module, inputs))
-    ours = theirs = float("nan")
-    if timed:
-        ours, theirs = _timed(lambda: _called(engine, inputs), lambda: _called(module, inputs))
-    return Row(entry.name, captured=100, host_steps=host, error=error, ours=ours, theirs=theirs)
+        return Row(entry.name, route, reason=str(error)), None
+    error = relative_error(called(engine, inputs), in_double(module, inputs))
+    return Row(entry.name, route, 100, int(engine.report["host_steps"]), error), engine
 
 
-def _called(function: Callable[..., Any], inputs: Inputs) -> Any:
+def traced(module: nn.Module, inputs: Inputs) -> Any:
+    """The module as TorchScript."""
+    named = {"example_kwarg_inputs": inputs} if isinstance(inputs, dict) else {"example_inputs": inputs}
+    return torch.jit.trace(module, **named, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+
+
+def timed(row: Row, engine: Any, module: nn.Module, inputs: Inputs, seconds: float) -> Row:
+    """The row with times."""
+    ours, theirs = _in_turn(lambda: called(engine, inputs), lambda: called(module, inputs), seconds)
+    return replace(row, ours=ours, theirs=theirs)
+
+
+def called(function: Callable[..., Any], inputs: Inputs) -> Any:
+    """What a module or engine gives."""
     with torch.no_grad():
         return function(**inputs) if isinstance(inputs, dict) else function(*inputs)
 
@@ -77,7 +119,7 @@ def in_double(module: nn.Module, inputs: Inputs) -> Any:
     given = pytree.tree_map(lambda x: x.double() if x.is_floating_point() else x, inputs)
     torch.set_default_dtype(torch.float64)
     try:
-        return _called(wide, given)
+        return called(wide, given)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -100,7 +142,7 @@ def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(torch.where(same, 0, (a - b).abs()).max() / size.clamp(min=1e-12))
 
 
-def _timed(ours: Callable[[], Any], theirs: Callable[[], Any], seconds: float = 0.4) -> tuple[float, float]:
+def _in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], seconds: float) -> tuple[float, float]:
     """Medians in milliseconds, both measured in turn so that the machine treats them alike."""
     times: tuple[list[float], list[float]] = ([], [])
     for function in (ours, theirs, ours, theirs):

@@ -20,7 +20,7 @@ from tenfold.importers.torch.program import Walk, as_output, changed, new_states
 from tenfold.importers.torch.results import set_outputs
 from tenfold.importers.torch.scripted import import_script, load_script
 from tenfold.importers.torch.structure import described
-from tenfold.importers.torch.tables import Converters
+from tenfold.importers.torch.tables import Converters, with_foreign
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir.dim import Dim
 from tenfold.ir.graph import Graph, Value
@@ -46,7 +46,7 @@ def import_module(
     Raises UnsupportedError if torch.export refuses the module, or listing every operator that no converter takes;
     ModelError if the module fails on the examples; OptionError for a name that the module does not have.
     """
-    given, declared, added = arguments_of(example_inputs), Declared(shapes, dims), converters or {}
+    given, declared, added = arguments_of(example_inputs), Declared(shapes, dims), with_foreign(converters)
     program = exported(module, given, declared, added)
     parameters = [name for name, _ in named_arguments(module, given)]
     return graph_of(program, parameters, declared, outputs, type(module).__name__, added, states=states)
@@ -61,7 +61,7 @@ def import_program(
     converters: Converters | None = None,
 ) -> Graph:
     """The graph of an exported program; its open sizes are called "input.axis" unless `shapes` names them."""
-    added = converters or {}
+    added = with_foreign(converters)
     return graph_of(decomposed(program, added), None, Declared(shapes, dims), outputs, "program", added)
 
 

@@ -22,7 +22,7 @@ from tenfold.importers.torch.arguments import bound
 from tenfold.importers.torch.origin import label, site
 from tenfold.importers.torch.promote import dtype_of
 from tenfold.importers.torch.signal import Complex
-from tenfold.importers.torch.tables import COMPLEX, FOREIGN, TABLE, Converters, find
+from tenfold.importers.torch.tables import COMPLEX, TABLE, Converters, find
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim, Size
@@ -167,8 +167,8 @@ class Walk:
         if name.startswith("_assert_scalar"):
             return self._assumed(node, given[0])
         convert = find(self.added, f"{schema.name.partition('::')[0]}::{name}")
-        if convert is None:
-            convert = self._converter(name, given) if schema.name.startswith("aten::") else FOREIGN.get(schema.name)
+        if convert is None and schema.name.startswith("aten::"):
+            convert = self._converter(name, given)
         if convert is None:
             self._miss(node)
             return POISON

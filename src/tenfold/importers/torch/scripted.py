@@ -18,7 +18,7 @@ from tenfold.importers.torch.promote import dtype_of
 from tenfold.importers.torch.results import set_outputs
 from tenfold.importers.torch.script import Handle, Raised, Script
 from tenfold.importers.torch.structure import described
-from tenfold.importers.torch.tables import Converters
+from tenfold.importers.torch.tables import Converters, with_foreign
 from tenfold.importers.torch.weights import Weights
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim
@@ -65,7 +65,7 @@ def import_script(
     declared = Declared(shapes, dims)
     held: dict[str, Any] = {}
     for _ in range(MOST_ROUNDS):
-        attempt = _Attempt(module, names, examples, declared, held, converters or {})
+        attempt = _Attempt(module, names, examples, declared, held, with_foreign(converters))
         found = attempt.run()
         after = attempt.state()
         if all(_kind(held.get(path)) == _kind(one) for path, one in after.items()):

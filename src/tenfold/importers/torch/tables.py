@@ -9,6 +9,7 @@ from tenfold.importers.torch import (
     attention,
     conv,
     create,
+    detection,
     image,
     index,
     math,
@@ -34,11 +35,16 @@ COMPLEX: Mapping[str, Callable[..., Any]] = {
 }
 
 
-FOREIGN: Mapping[str, Callable[..., Any]] = {"transformers::grouped_mm_fallback": nn.grouped}
+FOREIGN: Mapping[str, Callable[..., Any]] = {"transformers::grouped_mm_fallback": nn.grouped, **detection.TABLE}
 """Operators that other libraries register, by their full name."""
 
 Converters = Mapping[str, Callable[..., Any]]
 """Converters of a user's own, by "library::operator" or "library::operator.overload"."""
+
+
+def with_foreign(added: Converters | None) -> Converters:
+    """A user's converters, and ours of other libraries' operators."""
+    return {**FOREIGN, **(added or {})}
 
 
 def has_converter(full: str, added: Converters) -> bool:
