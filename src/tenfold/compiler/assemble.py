@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tenfold.codegen.cpu import fourier
+from tenfold.codegen.cpu.attention import strategy as attention
 from tenfold.codegen.cpu.image import link_image
 from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
@@ -22,6 +23,7 @@ from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim
 from tenfold.ir.graph import Carry, Graph, Node, Value
+from tenfold.ops.attention import Attention
 from tenfold.ops.movement import Append
 from tenfold.ops.signal import Fourier
 from tenfold.options import Options
@@ -38,7 +40,9 @@ class CpuBackend:
     scheduler = Scheduler
 
     def keeps(self, node: Node) -> bool:
-        """Fourier transforms that have a kernel; other composites run as parts."""
+        """Attention and Fourier transforms that have a kernel; other composites run as parts."""
+        if isinstance(node.op, Attention):
+            return attention.takes(value.type for value in node.inputs)
         return isinstance(node.op, Fourier) and fourier.takes(node.op, node.inputs[0].type)
 
     def tune(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tenfold.codegen.cpu import fourier, gemm, pointwise, recurrent, reduce, scan, scatter, sort
+from tenfold.codegen.cpu.attention import strategy as attention
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, transposed, winograd
 from tenfold.codegen.strategy import Strategy
 
@@ -10,6 +11,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     pointwise.STRATEGY,
     reduce.STRATEGY,
     gemm.STRATEGY,
+    attention.STRATEGY,
     recurrent.STRATEGY,
     scan.STRATEGY,
     sort.STRATEGY,

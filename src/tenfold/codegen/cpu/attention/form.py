@@ -1,0 +1,123 @@
+"""What the code of attention depends on, and where it keeps what in its scratch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.lines import Surroundings
+from tenfold.codegen.cpu.microkernel import Block
+from tenfold.codegen.cpu.outsite import Stream
+from tenfold.codegen.region import Body
+from tenfold.ir.dtype import DType
+
+_LINE = 64
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Queries, keys or values as rows of elements: whether those of a row are `adjacent`, and whether blocks of rows
+    are `copied` into scratch, as elements of the sums' type.
+    """
+
+    dtype: DType
+    adjacent: bool
+    copied: bool = False
+
+
+@dataclass(frozen=True)
+class Mask:
+    """`moving`: it differs from query to query; `adjacent`: its keys lie side by side."""
+
+    dtype: DType
+    moving: bool
+    adjacent: bool
+
+
+@dataclass(frozen=True)
+class Form:
+    """Lanes are queries, `block.columns` of them to a part; `keys` is the most keys of a block, `depth` the elements of
+    a query and of a key, `width` those of a value. The softmax of no keys is zero, or NaN if `blind` says so.
+    """
+
+    isa: Isa
+    total: DType
+    block: Block
+    keys: int
+    depth: int
+    width: int
+    q: Rows
+    k: Rows
+    v: Rows
+    mask: Mask | None
+    scale: float
+    softcap: float
+    causal: bool
+    blind: Literal["zero", "nan"]
+    groups: int
+    body: Body
+    extra: tuple[Stream, ...]
+    outputs: tuple[Stream, ...]
+    indices: tuple[tuple[int, Stream], ...]
+    around: Surroundings
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The body's operands by name."""
+        extra = {f"@extra{i}": stream for i, stream in enumerate(self.extra)}
+        outputs = {f"@out{i}": stream for i, stream in enumerate(self.outputs)}
+        return extra | outputs | {f"@index{axis}": stream for axis, stream in self.indices}
+
+    @property
+    def line(self) -> int:
+        """Bytes of one element of every query of a part."""
+        return self.block.columns * self.total.itemsize
+
+    @property
+    def padded(self) -> int:
+        """The elements of a value in whole vectors."""
+        return -(-self.width // self.block.lanes) * self.block.lanes
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """The arguments of the stage, in order; "@" marks addresses; steps are in bytes."""
+        found = ["@q", "@k", "@v", *self.streams, "heads", "panels", "queries", "keys", "sharing", "key_block"]
+        found += [f"{name}.{axis}" for name in ("q", "k", "v") for axis in ("batch", "head", "row", "element")]
+        found += ["@mask", *(f"mask.{axis}" for axis in ("batch", "head", "row", "element"))] * (self.mask is not None)
+        found += ["offset"] * self.causal
+        found += [f"{axis}.{name}" for name in self.streams for axis in ("batch", "head")]
+        found += [f"group{group}" for group in range(self.groups)]
+        found += self.around.names
+        return (*found, *(f"column.{name}" for name, stream in self.streams.items() if stream.column is None))
+
+    @functools.cached_property
+    def places(self) -> Mapping[str, int]:
+        """Where everything lies in scratch: the queries turned, the scores of a block of keys (later the results, row
+        by row), the results so far, the addresses of keys, a mask turned, rows copied, the offsets of the results' rows.
+        `end` is the size of the whole.
+        """
+        rows, size = self.keys + self.block.rows, self.total.itemsize
+        sizes = {
+            "queries": self.depth * self.line,
+            "scores": max(rows, self.padded) * self.line,
+            "results": self.padded * self.line,
+            "table": 8 * rows,
+            "mask": self.keys * self.line if self.mask and self.mask.moving else 0,
+            "copies": self.keys * self.pitch if self.k.copied or self.v.copied else 0,
+            "offsets": 8 * self.block.columns * self.groups,
+        }
+        found, end = {}, 0
+        for name, count in sizes.items():
+            found[name] = end
+            end += -(-count // _LINE) * _LINE
+        assert size
+        return {**found, "end": end}
+
+    @property
+    def pitch(self) -> int:
+        """Bytes from one copied row to the next: no multiple of 128, so that rows spread over the first cache."""
+        found = -(-max(self.depth, self.width) * self.total.itemsize // _LINE) * _LINE
+        return found + _LINE * (found % 128 == 0)
