@@ -68,7 +68,7 @@ class BlockedWriter(StageWriter):
         start += [self.vector.zero(self.element).value] * vectors
         block = self.arg("key_block")
         _, state = repeat(self.scalar, 0, self.visible, self._keys, start, by=block)
-        self._write(self._wrapped(state[vectors:]))
+        self._write(self._wrapped(state[:vectors]), self._wrapped(state[vectors:]))
         return self.finish()
 
     def _at(self, place: str) -> ir.Value:
@@ -201,12 +201,14 @@ class BlockedWriter(StageWriter):
         return found
 
     def _bias(self, value: Vector) -> Vector:
-        """A mask's elements as what is added to scores."""
-        assert self.form.mask
-        code = value.code
-        if self.form.mask.dtype is dt.boolean:
-            return value.where(code.zero(self.element), code.constant(self.element, -math.inf))
-        return cast(self.form.mask.dtype, self.form.total, value) * LOG2_E
+        """A mask's elements as what is added to scores: what is finite stays so."""
+        mask, total = self.form.mask, self.form.total
+        assert mask
+        if mask.dtype is dt.boolean:
+            return value.where(value.code.zero(self.element), -math.inf)
+        given, high = cast(mask.dtype, total, value), float(total.limits[1])
+        bounded = (given * LOG2_E).at_least(-high).at_most(high)
+        return given.abs().equals(math.inf).where(given, bounded)
 
     def _turned_mask(self, key: Vector, count: Vector) -> Site:
         mask = self.form.mask
@@ -287,13 +289,15 @@ class BlockedWriter(StageWriter):
             repeat(self.scalar, 0, blocks, block)
             done += blocks * rows
 
-    def _write(self, sums: Sequence[Vector]) -> None:
+    def _write(self, maxima: Sequence[Vector], sums: Sequence[Vector]) -> None:
         """The results divided by the sums of their weights, through the body."""
         form = self.form
-        none = self.vector.constant(self.element, 1.0)
+        blind = self.vector.zero(self.element)
         if form.blind == "nan":
-            none = self.vector.splat(self.arg("keys").equals(0).where(self.scalar.constant(self.element, 1), 0).value)
-        factors = [1.0 / total.equals(0).where(none, total) for total in sums]
+            nothing = self.arg("keys").equals(0).where(self.scalar.constant(self.element, 0), math.nan)
+            blind = self.vector.splat(nothing.value)
+        pairs = zip(maxima, sums, strict=True)
+        factors = [best.equals(-math.inf).where(blind, 1.0 / total) for best, total in pairs]
         turned_back(self, self._at("results"), factors, form.padded, form.total, self._at("scores"))
         starts = {name: self._start_of(name) for name in form.streams}
         offsets = []

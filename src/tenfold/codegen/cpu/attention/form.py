@@ -96,10 +96,10 @@ class Form:
     @functools.cached_property
     def places(self) -> Mapping[str, int]:
         """Where everything lies in scratch: the queries turned, the scores of a block of keys (later the results, row
-        by row), the results so far, the addresses of keys, a mask turned, rows copied, the offsets of the results' rows.
+        by row), the results so far, the addresses of keys, a mask turned, rows copied, the offsets of rows of results.
         `end` is the size of the whole.
         """
-        rows, size = self.keys + self.block.rows, self.total.itemsize
+        rows = self.keys + self.block.rows
         sizes = {
             "queries": self.depth * self.line,
             "scores": max(rows, self.padded) * self.line,
@@ -113,7 +113,6 @@ class Form:
         for name, count in sizes.items():
             found[name] = end
             end += -(-count // _LINE) * _LINE
-        assert size
         return {**found, "end": end}
 
     @property

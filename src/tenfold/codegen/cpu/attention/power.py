@@ -15,11 +15,10 @@ _FRACTION = (1.0, 0.69314697758, 0.24022242083, 0.05550733745, 0.00967151281, 0.
 
 
 def power(x: Vector) -> Vector:
-    """2**x for x ≤ 0, zero below the normal numbers; NaN stays."""
+    """2**x for x ≤ 0; what lies below the normal numbers gives the least of them (f64: zero). NaN stays."""
     if width(x.type) == 64:
         return vmath.exp(x * math.log(2))
     bounded = x.at_least(_LEAST)
     shifted = bounded + _MAGIC
     fraction = vmath.polynomial(bounded - (shifted - _MAGIC), _FRACTION)
-    whole = (fraction.bits() + (shifted.bits() << 23)).floats()
-    return (x < _LEAST).where(0.0, whole)
+    return (fraction.bits() + (shifted.bits() << 23)).floats()

@@ -11,7 +11,7 @@ from tenfold.codegen.cpu.emit import refusal
 from tenfold.codegen.cpu.entry import steps
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.lines import surrounding_arguments, surroundings
-from tenfold.codegen.cpu.microkernel import Block, fitting, sum_of
+from tenfold.codegen.cpu.microkernel import Block, blocks_of, sum_of
 from tenfold.codegen.cpu.outsite import Stream
 from tenfold.codegen.cpu.product import asked, moving
 from tenfold.codegen.cpu.stage import address, ordered
@@ -28,6 +28,8 @@ from tenfold.target import Target
 _BLOCKS = 4
 """The most blocks that are offered."""
 _PAGE = 4096
+_AGAIN = 0.5
+"""What a block of queries costs beyond its lanes, in lanes."""
 
 
 class AttentionStrategy:
@@ -73,8 +75,13 @@ def _total(region: Anchored) -> DType:
 
 
 def _blocks(region: Anchored, isa: Isa) -> list[Block]:
-    """The blocks that could do, the one that seems best first."""
-    return fitting(isa, _total(region), region.domain[2])
+    """The blocks that could do, the one first that wastes the fewest lanes; keys and values are read once a block, so
+    that of two alike the wider is the better.
+    """
+    blocks, queries = blocks_of(isa, _total(region)), region.domain[2]
+    if not isinstance(queries, int):
+        return blocks
+    return sorted(blocks, key=lambda one: -(-queries // one.columns) * (one.columns + _AGAIN))
 
 
 @dataclass(frozen=True, eq=False)
