@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -105,6 +106,13 @@ def test_queries_that_see_nothing() -> None:
     check(First(), case_of(Attention(0.3, True, 5, 2.0, "nan"), 21, 33, mask=~hidden), tolerance=NEAR)
     low = np.where(hidden, np.finfo(np.float32).min, np.float32(0))
     check(First(), case_of(Attention(0.3), 21, 33, mask=low), tolerance=NEAR)
+
+
+def test_a_single_element_may_have_any_stride() -> None:
+    case = case_of(Attention(0.3), 21, 33, sizes=(3, 1))
+    outputs = tuple(replace(one, strides=(*one.strides[:3], 0)) for one in case.region.outputs)
+    case.region = replace(case.region, outputs=outputs)
+    check(First(), case, tolerance=NEAR)
 
 
 @pytest.mark.parametrize("heads", [(4, 2), (6, 1)])

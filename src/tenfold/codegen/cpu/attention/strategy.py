@@ -155,7 +155,7 @@ class _Maker:
         ways = self._ways()
         streams = []
         for one in moving(region):
-            way, column = one.strides[2] * one.dtype.itemsize, one.strides[3]
+            way, column = one.strides[2] * one.dtype.itemsize, 1 if width == 1 else one.strides[3]
             unit = column if isinstance(column, int) and column in (0, 1) else None
             streams.append(Stream(one.dtype, ways.index(way) if way != 0 else None, unit))
         extras, ends = len(region.extra), len(region.extra) + len(region.outputs)
