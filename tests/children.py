@@ -17,17 +17,23 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 _FORK = multiprocessing.get_context("fork")
 _GLANCE = 0.5
-"""Seconds between looks at the clock. A longer pause is one of the whole machine, and not counted."""
+"""Seconds between looks at the clocks. A longer pause is one of the whole machine, and not counted."""
+_PATIENCE = 8
+"""Seconds of the clock that count as one of a CPU: a task that waits for nothing must end, too."""
+_TICK = os.sysconf("SC_CLK_TCK")
 Work = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a task may use: seconds from start to answer, bytes of writable memory of the process that does it."""
+    """What a task may use: seconds of CPU, of its process and of those that this one started; bytes of writable memory
+    of its process. How busy the machine is does not matter.
+    """
 
     seconds: float = 60.0
     memory: int = 4 << 30
@@ -47,8 +53,8 @@ class Child:
     def __init__(self, work: Work, limits: Limits) -> None:
         self.limits = limits
         self.task: Any = None
-        self.remaining = 0.0
-        """Seconds until the task at hand has used up its time."""
+        self._waited = 0.0
+        self._before = 0.0
         self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self.pipe, theirs = _FORK.Pipe()
         self._process = _FORK.Process(target=_serve, args=(work, theirs, limits, self._words), daemon=True)
@@ -57,9 +63,15 @@ class Child:
 
     def send(self, task: Any) -> None:
         """Begin a task."""
-        self.task, self.remaining = task, self.limits.seconds
+        self.task, self._waited, self._before = task, 0.0, _cpu_seconds(self._process.pid)
         with suppress(BrokenPipeError):
             self.pipe.send(task)
+
+    def late(self, waited: float) -> bool:
+        """Whether the task has used up its time, now that so many more seconds have passed."""
+        self._waited += waited
+        used = _cpu_seconds(self._process.pid) - self._before if self._waited > self.limits.seconds else 0.0
+        return max(used, self._waited / _PATIENCE) > self.limits.seconds
 
     def receive(self) -> Any:
         """The answer, Lost if the process died; call it when `pipe` is ready."""
@@ -86,6 +98,16 @@ class Child:
     def _trace(self) -> str:
         self._words.seek(0)
         return self._words.read()
+
+
+def _cpu_seconds(process: int | None) -> float:
+    """What a process and those that it started have used of CPUs until now."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        started = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / _TICK + sum(_cpu_seconds(int(one)) for one in started)
 
 
 def _ending(status: int) -> str:
@@ -120,14 +142,13 @@ def answers(work: Work, tasks: Iterable[Any], *, jobs: int, limits: Limits) -> I
                 return
             before = time.monotonic()
             ready = wait(list(busy), _GLANCE)
-            for child in busy.values():
-                child.remaining -= min(time.monotonic() - before, 2 * _GLANCE)
+            waited = min(time.monotonic() - before, 2 * _GLANCE)
             for pipe in ready:
                 child = busy.pop(pipe)
                 answer = child.receive()
                 child.close() if isinstance(answer, Lost) else idle.append(child)
                 yield child.task, answer
-            for child in [child for child in busy.values() if child.remaining <= 0]:
+            for child in [child for child in busy.values() if child.late(waited)]:
                 del busy[child.pipe]
                 yield child.task, child.end()
     finally:

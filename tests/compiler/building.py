@@ -66,16 +66,19 @@ class Shaken(Interpreter):
 
     RATIO = 2e-6
 
-    def node(self, node: Node, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        random = np.random.default_rng(len(inputs))
-        return tuple(self._shaken(array, random) for array in super().node(node, inputs))
+    def __init__(self) -> None:
+        super().__init__()
+        self._random = np.random.default_rng(0)
 
-    def _shaken(self, array: Array, random: np.random.Generator) -> Array:
+    def node(self, node: Node, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(self._shaken(array) for array in super().node(node, inputs))
+
+    def _shaken(self, array: Array) -> Array:
         if array.dtype.kind != "f":
             return array
         ratio = max(self.RATIO, float(np.finfo(array.dtype).eps))
         with np.errstate(all="ignore"):
-            return np.asarray(array * (1 + random.choice([-ratio, ratio], array.shape))).astype(array.dtype)
+            return np.asarray(array * (1 + self._random.choice([-ratio, ratio], array.shape))).astype(array.dtype)
 
 
 def assert_near(found: Array, expected: Array, shaken: Array, name: str) -> None:

@@ -22,7 +22,7 @@ from tenfold.ir.type import Type
 T = TypeVar("T")
 
 SIZES = (1, 2, 3, 4, 5, 8, 9, 16, 17, 33)
-SYMBOLS = {name: symbol(name, 1, 64) for name in "nhwt"}
+SYMBOLS = {name: symbol(name, 0, 64) for name in "nhwt"}
 MOST_ELEMENTS = 20000
 FLOATS = (dt.f32, dt.f32, dt.f32, dt.f16, dt.f64)
 WHOLE = (dt.i32, dt.i64, dt.u8)
@@ -56,7 +56,7 @@ class Sketch:
         self.pick = chooser
         self.graph = Graph(name="sketch")
         self.bindings = [
-            {name: chooser.one_of((1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 31)) for name in SYMBOLS} for _ in range(2)
+            {name: chooser.one_of((0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 31)) for name in SYMBOLS} for _ in range(2)
         ]
         self.pool: list[Value] = []
         self.weights = np.random.default_rng(chooser.integer(0, 99))
@@ -93,7 +93,7 @@ class Sketch:
                 sizes = [dim.evaluate(size, binding) for size in shape]
             except InputError:
                 return 1 << 40
-            counts.append(math.prod(sizes) if min(sizes, default=1) > 0 else 1 << 40)
+            counts.append(math.prod(sizes) if min(sizes, default=0) >= 0 else 1 << 40)
         return max(counts)
 
     def constant(self, shape: Sequence[int], dtype: DType = dt.f32) -> Value:
@@ -431,7 +431,7 @@ def _top(s: Sketch, x: Value) -> Any:
     size = x.type.shape[axis]
     if not isinstance(size, int):
         raise ValueError("no k")
-    return ops.TopK(s.pick.integer(1, size), axis, bool(s.pick.integer(0, 1)), True)(x)
+    return ops.TopK(s.pick.integer(min(1, size), size), axis, bool(s.pick.integer(0, 1)), True)(x)
 
 
 def _attention(s: Sketch, x: Value) -> Value:
@@ -447,7 +447,7 @@ def _scatter(s: Sketch, x: Value) -> Value:
     if not x.type.is_static:
         raise ValueError("no such scatter")
     shape = tuple(int(size) for size in x.type.shape)  # type: ignore[arg-type]
-    places = s.weights.permutation(shape[axis])[: s.pick.integer(1, shape[axis])]
+    places = s.weights.permutation(shape[axis])[: s.pick.integer(min(1, shape[axis]), shape[axis])]
     lying = (1,) * axis + (len(places),) + (1,) * (len(shape) - axis - 1)
     wide = np.broadcast_to(places.reshape(lying), (*shape[:axis], len(places), *shape[axis + 1 :]))
     index = ops.Constant(Tensor(np.ascontiguousarray(wide)))()

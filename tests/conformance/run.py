@@ -59,8 +59,10 @@ def _pool(folder: Path) -> SharedPool:
 
 @contextmanager
 def shared_workers(folder: Path) -> Iterator[None]:
-    """Builds meanwhile share one pool of compile workers and the objects in `folder`."""
-    with mock.patch.object(road, "CompilePool", lambda size, cache: _pool(folder)):
+    """Builds meanwhile share one pool of compile workers and the objects in `folder`, and time no kernels."""
+    assert road.build.__kwdefaults__
+    unhurried = mock.patch.dict(road.build.__kwdefaults__, effort=0)
+    with unhurried, mock.patch.object(road, "CompilePool", lambda size, cache: _pool(folder)):
         yield
 
 
@@ -71,7 +73,7 @@ def attempt(task: tuple[str, Path]) -> Outcome:
     case = by_name()[name]
     try:
         with shared_workers(folder), np.errstate(all="ignore"):
-            engine = tenfold.build(case.model(), cache=folder, effort=0)
+            engine = tenfold.build(case.model(), cache=folder)
     except UnsupportedError as error:
         return Outcome("refused", "refused", refusal(error.message))
     except Exception as error:

@@ -22,7 +22,7 @@ from tenfold.compiler.tune import Tell, tune
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim
-from tenfold.ir.graph import Carry, Graph, Node, Value
+from tenfold.ir.graph import Carry, Graph, Node, Value, unmet
 from tenfold.ops.attention import Attention
 from tenfold.ops.movement import Append
 from tenfold.ops.signal import Fourier
@@ -93,8 +93,7 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     """The plan of a scheduled graph: every slot has its number."""
     frame = scheduler.frame
     shapes = [[frame.size(size) for size in value.type.shape] for value in (*graph.inputs, *graph.outputs)]
-    chosen = "these sizes need the other branch, which the rest of the model cannot use"
-    assumed = [Assumption(size, chosen, (operator,)) for size, operator in graph.assumptions]
+    assumed = [Assumption(size, unmet(size), (operator,)) for size, operator in graph.assumptions]
     decided = [one for one in (*scheduler.layout.checks, *assumed) if scheduler.sections.decide(one.formula)]
     checks = [(frame.size(one.formula), one) for one in decided]
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]

@@ -23,7 +23,7 @@ from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.index import GatherElements, GatherND, ScatterElements, ScatterND
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Concat, Expand, Split
+from tenfold.ops.movement import Concat, DepthToSpace, Expand, SpaceToDepth, Split
 from tenfold.ops.normalize import GroupNorm, LayerNorm, RMSNorm
 from tenfold.ops.pool import Pool
 from tenfold.ops.recurrent import GRU, LSTM, RNN
@@ -169,6 +169,14 @@ def _split(op: Split, x: Type) -> Iterator[Size]:
     yield dim.equal(dim.total(op.sizes), x.shape[op.axis])
 
 
+def _space_to_depth(op: SpaceToDepth, x: Type) -> Iterator[Size]:
+    return _same((size % op.block, 0) for size in x.shape[2:])
+
+
+def _depth_to_space(op: DepthToSpace, x: Type) -> Iterator[Size]:
+    yield dim.equal(x.shape[1] % op.block**2, 0)
+
+
 def _top_k(op: TopK, x: Type) -> Iterator[Size]:
     yield dim.less_equal(op.k, x.shape[op.axis])
 
@@ -210,6 +218,8 @@ _RULES: Mapping[type[Op], Callable[..., Iterable[Size]]] = {
     ScatterND: _scatter_nd,
     Expand: _expand,
     Split: _split,
+    SpaceToDepth: _space_to_depth,
+    DepthToSpace: _depth_to_space,
     TopK: _top_k,
     Attention: _attention,
     RNN: _recurrent,

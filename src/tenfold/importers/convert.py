@@ -64,6 +64,13 @@ class Context(Protocol):
     def require(self, label: str, condition: Size) -> None:
         """Every call that reaches the operator must meet the condition."""
 
+    def any_rank(self, names: Sequence[str]) -> bool:
+        """Whether nothing but the model's caller sees these values, so that their ranks may be open."""
+
+
+class Parted(Exception):
+    """Raised where an If's branches give values that cannot be joined: what follows must be converted in each."""
+
 
 class Unfollowed(Exception):
     """Raised where a converter needs the contents of input `index` as formulas and only the data decide them."""

@@ -6,7 +6,7 @@ the model's own small inputs; `Deferred` runs it once the operands are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -36,6 +36,10 @@ class Inner:
     def require(self, label: str, condition: Size) -> None:
         """A condition of the graph."""
         self.graph.assumptions = (*self.graph.assumptions, (condition, label))
+
+    def any_rank(self, names: Sequence[str]) -> bool:
+        """Nothing here is an output of the model."""
+        return False
 
 
 def deferred(convert: Converter, node: Operator, index: int) -> Results:

@@ -301,7 +301,7 @@ def broadcast(*sizes: Size) -> Size:
     if len(certain) > 1:
         raise InputError(f"sizes {certain[0]} and {certain[1]} do not broadcast", remedy="make them equal, or one 1")
     kept = [size for size in kept if not _is_capped(size, kept)]
-    certain = certain or [size for size in kept if not _may_be(size, 1)]
+    certain = certain or [size for size in kept if equal(size, 1) == 0]
     if len(certain) == 1:
         return certain[0]
     return _of("broadcast", *kept) if len(kept) > 1 else kept[0] if kept else 1

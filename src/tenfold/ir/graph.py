@@ -286,6 +286,11 @@ def reserve_names(graph: Graph) -> None:
     reserve_unknowns(unknown.of_types(value.type for value in every_value(graph)))
 
 
+def unmet(condition: Size) -> str:
+    """What a call is told that does not meet an assumption of the graph."""
+    return f"the rest of the model takes only sizes for which {condition} holds"
+
+
 def copy(graph: Graph) -> Graph:
     """The same graph of new nodes; edits of one do not show in the other, nor in each other's subgraphs."""
     reserve_names(graph)

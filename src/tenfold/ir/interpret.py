@@ -12,7 +12,7 @@ import numpy as np
 from tenfold.errors import ExecutionError, InputError, OutOfMemory, TenfoldError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
-from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.graph import Graph, Node, Value, unmet
 from tenfold.ir.objects import pack
 from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type
@@ -179,11 +179,7 @@ def bindings_of(inputs: Sequence[Value], arrays: Sequence[Array], known: Mapping
 def _check_assumptions(graph: Graph, bindings: Mapping[str, int]) -> None:
     for condition, operator in graph.assumptions:
         if dim.substitute(condition, bindings) == 0:
-            raise InputError(
-                "these sizes need the other branch, which the rest of the model cannot use",
-                operator=operator,
-                remedy=f"give inputs for which {condition} is not 0",
-            )
+            raise InputError(unmet(condition), operator=operator, remedy="give inputs of such sizes")
 
 
 def _facts(type: Type, array: Array) -> Iterator[tuple[Size, int]]:

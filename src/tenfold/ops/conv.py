@@ -50,8 +50,9 @@ class Conv(Op):
         split = seen.reshape(x.shape[0], self.groups, w.shape[1], *seen.shape[2:])
         places = tuple(range(3, 3 + axes))
         taps = tuple(range(3 + axes, 3 + 2 * axes))
-        rows = split.transpose(0, 1, *places, 2, *taps).reshape(x.shape[0], self.groups, math.prod(counts), -1)
-        matrices = w.reshape(self.groups, w.shape[0] // self.groups, -1).transpose(0, 2, 1)
+        terms = math.prod(w.shape[1:])
+        rows = split.transpose(0, 1, *places, 2, *taps).reshape(x.shape[0], self.groups, math.prod(counts), terms)
+        matrices = w.reshape(self.groups, w.shape[0] // self.groups, terms).transpose(0, 2, 1)
         y = contract(rows, matrices).transpose(0, 1, 3, 2)
         return y.reshape(x.shape[0], w.shape[0], *counts).astype(result.dtype.numpy, copy=False)
 
@@ -92,9 +93,10 @@ class ConvTranspose(Op):
         """One product of matrices for each group gives what every element adds; then one addition for each tap."""
         result = self.infer(_type(x), _type(w))
         batch, spatial, kernel = x.shape[0], x.shape[2:], w.shape[2:]
-        rows = x.reshape(batch, self.groups, x.shape[1] // self.groups, -1).transpose(0, 1, 3, 2)
-        matrices = w.reshape(self.groups, w.shape[0] // self.groups, -1)
-        added: Array = contract(rows, matrices).transpose(0, 1, 3, 2).reshape(batch, -1, *kernel, *spatial)
+        channels, results = x.shape[1] // self.groups, w.shape[1] * self.groups
+        rows = x.reshape(batch, self.groups, channels, math.prod(spatial)).transpose(0, 1, 3, 2)
+        matrices = w.reshape(self.groups, channels, math.prod(w.shape[1:]))
+        added: Array = contract(rows, matrices).transpose(0, 1, 3, 2).reshape(batch, results, *kernel, *spatial)
         y: Array = np.zeros((*added.shape[:2], *known(self._full(_type(x), _type(w)))), added.dtype)
         for taps in itertools.product(*map(range, kernel)):
             places = zip(taps, spatial, self.strides, self.dilations, strict=True)

@@ -247,7 +247,7 @@ class SpaceToDepth(Movement):
         n, c, h, w = x.shape
         parted = x.reshape(n, c, h // self.block, self.block, w // self.block, self.block)
         order = (0, 3, 5, 1, 2, 4) if self.mode == "DCR" else (0, 1, 3, 5, 2, 4)
-        return parted.transpose(order).reshape(n, -1, h // self.block, w // self.block)
+        return parted.transpose(order).reshape(n, c * self.block**2, h // self.block, w // self.block)
 
 
 class DepthToSpace(Movement):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tenfold.ir.op import Array, Op
@@ -105,7 +107,7 @@ class GroupNorm(Op):
 
     def evaluate(self, x: Array, scale: Array, bias: Array) -> Array:
         """The definition."""
-        wide = widen(x).reshape(x.shape[0], self.groups, -1)
+        wide = widen(x).reshape(x.shape[0], self.groups, math.prod(x.shape[1:]) // self.groups)
         normal = _standardised(wide, (2,), self.epsilon).reshape(x.shape)
         channel = (-1, *(1,) * (x.ndim - 2))
         return np.asarray(normal * widen(scale).reshape(channel) + widen(bias).reshape(channel)).astype(x.dtype)

@@ -98,7 +98,9 @@ class MaxPoolIndices(Op):
         within: Array = counted.reshape(spatial[::-1]).T if self.column_major else counted.reshape(spatial)
         planes = np.arange(x.shape[0] * x.shape[1], dtype=np.int64).reshape(*x.shape[:2], *(1,) * len(spatial))
         positions = planes * within.size + within
-        values = _windows(self, x, counts, _lowest(dt.of(x.dtype))).reshape(*x.shape[:2], *counts, -1)
+        values = _windows(self, x, counts, _lowest(dt.of(x.dtype))).reshape(
+            *x.shape[:2], *counts, math.prod(self.kernel)
+        )
         places = _windows(self, positions, counts, -1).reshape(values.shape)
         ranked = np.where(places < 0, _lowest(dt.of(x.dtype)), values)
         ties = (ranked == ranked.max(axis=-1, keepdims=True)) & (places >= 0)

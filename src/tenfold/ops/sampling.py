@@ -106,7 +106,7 @@ class DeformConv(Op):
         batch, spatial, kernel, windows = x.shape[0], x.shape[2:], w.shape[2:], offsets.shape[2:]
         axes = len(spatial)
         moves = widen(offsets).reshape(batch, self.parts, math.prod(kernel), axes, *windows)
-        split = widen(x).reshape(batch, self.parts, -1, *spatial)
+        split = widen(x).reshape(batch, self.parts, x.shape[1] // self.parts, *spatial)
         seen = np.zeros((batch, self.parts, split.shape[2], math.prod(kernel), *windows), split.dtype)
         taps = [self._taps(moves[:, :, :, axis], axis, kernel, spatial[axis]) for axis in range(axes)]
         grid = np.ogrid[tuple(slice(size) for size in seen.shape)]
@@ -116,8 +116,9 @@ class DeformConv(Op):
             seen += weight[:, :, None].astype(split.dtype) * split[(grid[0], grid[1], grid[2], *places)]
         for one in mask:
             seen *= widen(one).reshape(batch, self.parts, 1, math.prod(kernel), *windows)
-        columns = seen.reshape(batch, self.groups, -1, math.prod(windows))
-        matrices = w.reshape(self.groups, w.shape[0] // self.groups, -1)
+        terms = math.prod(w.shape[1:])
+        columns = seen.reshape(batch, self.groups, terms, math.prod(windows))
+        matrices = w.reshape(self.groups, w.shape[0] // self.groups, terms)
         return contract(matrices, columns).reshape(batch, w.shape[0], *windows).astype(x.dtype)
 
     def _taps(self, moves: Array, axis: int, kernel: tuple[int, ...], size: int) -> list[tuple[Array, Array]]:

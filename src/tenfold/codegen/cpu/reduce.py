@@ -118,7 +118,7 @@ class _Problem:
         """How many vectors stand side by side: no more than there are."""
         count = max(rows.side_by_side(one.body) for one in form.phases)
         columns = self.axes.sizes[self.line]
-        return min(count, -(-columns // form.lanes)) if isinstance(columns, int) else count
+        return min(count, max(1, -(-columns // form.lanes))) if isinstance(columns, int) else count
 
     def _with_stash(self, form: Form) -> Form:
         """The form that keeps what the last phase computes dearly and the body wants again."""

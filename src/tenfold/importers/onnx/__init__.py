@@ -36,6 +36,7 @@ from tenfold.importers.onnx import (
     training,
     trees,
 )
+from tenfold.importers.onnx.control import unlike_ranks, with_any_rank
 from tenfold.importers.onnx.external import folder_of
 from tenfold.importers.onnx.functions import model_functions, versions
 from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
@@ -113,13 +114,10 @@ def _decided(
 
 def _either(key: tuple[str, Size], yes: Graph, no: Graph) -> Graph:
     """Both graphs under one If, where the model is valid whichever way its own If goes."""
-    label, condition = key
-    if [value.type.rank for value in yes.outputs] != [value.type.rank for value in no.outputs]:
-        raise UnsupportedError(
-            f"its branches return tensors of unlike ranks; {condition} decides between them",
-            operator=label,
-            remedy="fix the sizes that this depends on by shapes= or dims=",
-        )
+    _, condition = key
+    unlike = unlike_ranks(yes, no)
+    for one in (yes, no):
+        with_any_rank(one, unlike)
     graph = Graph((Value(value.type, name=value.name) for value in yes.inputs), name=yes.name)
     found = If(yes, no)(Sizes((condition,), (), dt.boolean)(), *graph.inputs)
     graph.set_outputs([found] if isinstance(found, Value) else found, yes.output_names)

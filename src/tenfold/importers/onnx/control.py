@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from tenfold.importers.convert import Operator, Results, Subgraph, Table
+from tenfold.importers.convert import Operator, Parted, Results, Subgraph, Table
 from tenfold.importers.onnx.sequence import parted, rejoined, stacked
 from tenfold.importers.shorthand import cast, number, reshaped, transposed
 from tenfold.ir import dim
@@ -27,8 +29,9 @@ MOST_UNROLLED = 256
 def branch(node: Operator) -> Results:
     """A condition that is known chooses its branch at once; else both are traced on what either captures.
 
-    Branches of unlike ranks cannot be joined: the one that the rest of the model can use is taken, and every
-    call must then meet its condition.
+    Branches of unlike ranks cannot be joined. Where sizes choose, the one that the rest of the model can use is taken,
+    and every call must then meet its condition. Where data choose, the rest is converted in each (Parted), and an
+    output of the model that has more than one rank is an optional value.
     """
     condition = node.input(0)
     asked = (node.sizes(0) or (None,))[0]
@@ -36,10 +39,15 @@ def branch(node: Operator) -> Results:
         return node.body("then_branch" if asked else "else_branch").inline(())
     yes, yes_captures = _traced(node, "then_branch", asked)
     no, no_captures = _traced(node, "else_branch", None if asked is None else dim.logical_not(asked))
-    if [value.type.rank for value in yes.outputs] != [value.type.rank for value in no.outputs]:
-        if asked is None or asked.data_dependent or node.context is None:
-            raise node.unsupported("its branches return tensors of unlike ranks, and only data choose between them")
+    unlike = unlike_ranks(yes, no)
+    if unlike and node.context is None:
+        raise node.unsupported("its branches return tensors of unlike ranks")
+    if unlike and node.context is not None and not node.context.any_rank([node.outputs[at] for at in unlike]):
+        if asked is None or asked.data_dependent:
+            raise Parted(node.label)
         return node.body("then_branch" if node.context.decide(node.label, asked) else "else_branch").inline(())
+    for graph in (yes, no):
+        with_any_rank(graph, unlike)
     captures = tuple(dict.fromkeys((*yes_captures, *no_captures)))
     _take(yes, yes_captures, captures)
     _take(no, no_captures, captures)
@@ -47,6 +55,30 @@ def branch(node: Operator) -> Results:
         raise node.invalid(f"its branches return {len(yes.outputs)} and {len(no.outputs)} values")
     was = parted((yes, no))
     return rejoined(_listed(If(yes, no)(condition, *captures)) if yes.outputs else [], was)
+
+
+def unlike_ranks(a: Graph, b: Graph) -> list[int]:
+    """The outputs that are tensors of one rank in one graph, and of another or of any rank in the other."""
+    pairs = enumerate(zip(a.outputs, b.outputs, strict=False))
+    return [at for at, (x, y) in pairs if _held(x).dtype == _held(y).dtype and _rank(x) != _rank(y)]
+
+
+def _held(value: Value) -> Type:
+    return value.type.dtype.element or value.type if _rank(value) is None else value.type
+
+
+def _rank(value: Value) -> int | None:
+    return None if value.type.dtype.kind is Kind.OPTIONAL else value.type.rank
+
+
+def with_any_rank(graph: Graph, places: Sequence[int]) -> None:
+    """Let these outputs be optional values, which are always there."""
+    outputs = list(graph.outputs)
+    for at in places:
+        kind = outputs[at].type
+        if kind.dtype.kind is not Kind.OPTIONAL:
+            outputs[at] = OptionalOf(Type(kind.dtype, kind.shape))(outputs[at])
+    graph.set_outputs(outputs, graph.output_names)
 
 
 def _traced(node: Operator, name: str, condition: Size | None) -> tuple[Graph, tuple[Value, ...]]:

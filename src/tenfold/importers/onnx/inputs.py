@@ -107,7 +107,7 @@ def unknown_name(kind: str, name: str, known: Collection[str], argument: str) ->
 
 def _bounded(name: str, bounds: Any) -> Size:
     if bounds is None:
-        return dim.symbol(name, low=1)
+        return dim.symbol(name)
     if isinstance(bounds, int):
         return _checked(name, bounds)
     if not isinstance(bounds, tuple | list) or len(bounds) not in (2, 3) or not all(isinstance(b, int) for b in bounds):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from onnx import GraphProto, NodeProto
+from onnx import GraphProto, NodeProto, ValueInfoProto
 
 from tenfold.errors import ModelError
 from tenfold.ir.graph import Graph, Value
@@ -143,6 +143,20 @@ def ordered(nodes: list[NodeProto], wanted: list[str], given: Callable[[str], bo
             if before is not None:
                 stack.append((before, False))
     return result
+
+
+def continued(node: NodeProto, rest: Sequence[NodeProto], wanted: Sequence[str]) -> NodeProto:
+    """An If with what comes after it in both of its branches; it gives the wanted names."""
+    found = NodeProto(op_type="If", name=shown(node), input=node.input, output=wanted)
+    for attribute in node.attribute:
+        own = found.attribute.add(name=attribute.name, type=attribute.type).g
+        own.CopyFrom(attribute.g)
+        del own.output[:]
+        named = zip(attribute.g.output, node.output, strict=False)
+        own.node.extend(NodeProto(op_type="Identity", input=[a.name], output=[b]) for a, b in named if b)
+        own.node.extend(rest)
+        own.output.extend(ValueInfoProto(name=name) for name in wanted)
+    return found
 
 
 def _makers(nodes: list[NodeProto]) -> Mapping[str, int]:

@@ -15,6 +15,7 @@ from tenfold.importers.convert import (
     Converter,
     Missing,
     Operator,
+    Parted,
     Results,
     Table,
     Unfollowed,
@@ -36,7 +37,7 @@ from tenfold.importers.onnx.functions import (
     versions,
 )
 from tenfold.importers.onnx.proto import read_attributes, read_sparse, read_tensor
-from tenfold.importers.onnx.scope import Poisoned, Scope, ordered, shown
+from tenfold.importers.onnx.scope import Poisoned, Scope, continued, needs, ordered, shown
 from tenfold.importers.settle import from_sizes
 from tenfold.ir import dim, unknown
 from tenfold.ir.dim import Dim, Size
@@ -77,6 +78,10 @@ class Walk:
     depth: int = 0
     labelled: set[Node] = field(default_factory=set)
     guards: list[Size] = field(default_factory=list)
+    tail: int = 0
+    """How deep the graphs are nested that end with the model's own outputs."""
+    ends: dict[int, set[str]] = field(default_factory=dict)
+    """At each depth, the outputs of the model that no operator of the graph being converted there uses."""
     makers: dict[str, Node] = field(default_factory=dict)
     """The nodes of the graph being traced that decide unknown sizes, by the sizes' names."""
 
@@ -100,11 +105,40 @@ class Walk:
 
     def nodes(self, nodes: Iterable[NodeProto], scope: Scope, opsets: Mapping[str, int], wanted: Sequence[str]) -> None:
         """Convert the nodes that the wanted names depend on."""
-        for node in ordered(list(nodes), list(wanted), scope.has):
+        line = ordered(list(nodes), list(wanted), scope.has)
+        self.ends[self.depth] = set(wanted).difference(*map(needs, line)) if self.depth <= self.tail else set()
+        for at, node in enumerate(line):
             self.converted += 1
             if self.converted > MOST_OPERATORS:
                 raise LimitError(f"the model has more than {MOST_OPERATORS} operators once its functions are inlined")
-            self._node(node, scope, opsets)
+            try:
+                self._node(node, scope, opsets)
+            except Parted:
+                if node.op_type == "If":
+                    pending = [name for name in dict.fromkeys(wanted) if not scope.has(name)]
+                    return self._continued(node, line[at + 1 :], pending, scope, opsets)
+                reason = "the number of axes of a value that leaves its body is decided by the data"
+                key = Missing(node.domain, node.op_type, opsets.get(node.domain, 1), shown(node), reason)
+                self.missing[key] = None
+                for name in filter(None, node.output):
+                    scope.bind(name, None)
+
+    def _continued(
+        self, node: NodeProto, rest: Sequence[NodeProto], wanted: Sequence[str], scope: Scope, opsets: Mapping[str, int]
+    ) -> None:
+        """If(c) {a} {b}; rest -> If(c) {a; rest} {b; rest}"""
+        if not rest and set(wanted) == set(node.output):
+            raise Parted(shown(node))
+        is_last, self.ends[self.depth] = self.depth == self.tail, set(wanted)
+        self.tail += is_last
+        try:
+            self._node(continued(node, rest, wanted), scope, opsets)
+        finally:
+            self.tail -= is_last
+
+    def any_rank(self, names: Sequence[str]) -> bool:
+        """Whether nothing uses these values of the graph at hand, which are outputs of the model."""
+        return self.depth <= self.tail and self.ends[self.depth].issuperset(names)
 
     def values(self, scope: Scope, names: Iterable[str]) -> list[Value | None]:
         """The values of names; None for a poisoned one."""
