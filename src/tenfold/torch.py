@@ -160,8 +160,9 @@ CAPTURES: list[Capture] = []
 def backend(graph: torch.fx.GraphModule, example_inputs: Sequence[Any], **options: Any) -> Callable[..., Any]:
     """What torch.compile calls for each graph that it captures: a function that runs engines of it.
 
-    Weights become constants. A graph that cannot be built, or is to be differentiated, runs in PyTorch; `CAPTURES`
-    and the log say why.
+    Weights become constants. Sizes that torch.compile leaves open are open in the engine, if it can be built so; else
+    there is one for each combination of sizes. A graph that cannot be built, or is to be differentiated, runs in
+    PyTorch; `CAPTURES` and the log say why.
     """
     capture = Capture(sum(node.op.startswith("call") for node in graph.graph.nodes))
     CAPTURES.append(capture)
@@ -173,19 +174,56 @@ def _is_weight(example: Any) -> bool:
     return isinstance(example, nn.Parameter) or bool(getattr(example, "_dynamo_static_input_type", None))
 
 
-class _Rest(nn.Module):
-    """A captured graph as a module of its arguments that are no weights."""
+class _Opening:
+    """Which sizes of a captured graph's arguments are open, and which arguments are such sizes themselves.
 
-    def __init__(self, graph: torch.fx.GraphModule, fixed: Mapping[int, torch.Tensor], count: int) -> None:
+    `shapes` holds by argument its sizes and the names of open ones; `sizes` by argument the place of a size: another
+    argument, and its axis. Neither holds anything where a size is open that is no plain name.
+    """
+
+    def __init__(self, graph: torch.fx.GraphModule, fixed: Mapping[int, Any]) -> None:
+        places = [node.meta.get("example_value") for node in graph.graph.nodes if node.op == "placeholder"]
+        self.shapes: dict[int, tuple[int | str, ...]] = {}
+        self.sizes: dict[int, tuple[int, int]] = {}
+        found: dict[str, tuple[int, int]] = {}
+        for at, one in enumerate(places):
+            if isinstance(one, torch.Tensor) and at not in fixed and any(map(_is_open, one.shape)):
+                self.shapes[at] = tuple(str(size) if _is_open(size) else int(size) for size in one.shape)
+                found |= {str(size): (at, axis) for axis, size in enumerate(one.shape) if _is_open(size)}
+        names = {at: str(one) for at, one in enumerate(places) if _is_open(one)}
+        if all(name.isidentifier() for name in found) and set(names.values()) <= set(found):
+            self.sizes = {at: found[name] for at, name in names.items()}
+        else:
+            self.shapes = {}
+
+
+def _is_open(size: Any) -> bool:
+    return isinstance(size, torch.SymInt) and not str(size).isdigit()
+
+
+class _Rest(nn.Module):
+    """A captured graph as a module of its arguments that are neither weights nor sizes of others."""
+
+    def __init__(
+        self, graph: torch.fx.GraphModule, fixed: Mapping[int, torch.Tensor], sizes: Mapping[int, tuple[int, int]]
+    ) -> None:
         super().__init__()
         self.graph = graph
-        self._order = [(at in fixed, at) for at in range(count)]
+        self._sizes, self._held = sizes, set(fixed)
+        self._count = sum(node.op == "placeholder" for node in graph.graph.nodes)
         for at, one in fixed.items():
             self.register_buffer(f"weight{at}", one.detach())
 
     def forward(self, *given: Any) -> Any:
         rest = iter(given)
-        return self.graph(*(getattr(self, f"weight{at}") if held else next(rest) for held, at in self._order))
+        known = {at: next(rest) for at in range(self._count) if at not in self._held and at not in self._sizes}
+        for at in range(self._count):
+            if at in self._held:
+                known[at] = getattr(self, f"weight{at}")
+            elif at in self._sizes:
+                other, axis = self._sizes[at]
+                known[at] = known[other].shape[axis]
+        return self.graph(*(known[at] for at in range(self._count)))
 
 
 class _Captured:
@@ -195,6 +233,7 @@ class _Captured:
         self, graph: torch.fx.GraphModule, fixed: Mapping[int, Any], options: Mapping[str, Any], capture: Capture
     ) -> None:
         self._graph, self._fixed, self._options, self._capture = graph, dict(fixed), dict(options), capture
+        self._opening = _Opening(graph, fixed)
         self._engines: dict[Key, Engine] = {}
 
     def __call__(self, *given: Any) -> Any:
@@ -202,26 +241,42 @@ class _Captured:
             self._give_up("it is to be differentiated; call it within torch.inference_mode()")
         if self._capture.reason:
             return self._graph(*given)
-        rest = [one for at, one in enumerate(given) if at not in self._fixed]
-        key = tuple(_kind(one, 0) for one in rest)
-        if key not in self._engines and not self._built(key, rest, len(given)):
+        engine = self._engine(given)
+        if engine is None:
             return self._graph(*given)
-        found = self._engines[key](*rest)
+        found = engine(*(given[at] for at in self._places(given)))
         return tuple(found) if isinstance(found, tuple | list) else (found,)
 
-    def _built(self, key: Key, rest: Sequence[Any], count: int) -> bool:
-        module = _Rest(self._graph, self._fixed, count)
-        try:
-            graph = import_module(module, tuple(rest), converters=_converters(self._options))
-            if graph.states:
-                self._give_up(f"it changes {', '.join(graph.states)} in place")
-                return False
-            self._engines[key] = build(graph, **self._options)
-        except TenfoldError as error:
-            self._give_up(str(error))
-            return False
+    def _places(self, given: Sequence[Any]) -> list[int]:
+        """The arguments that an engine takes."""
+        return [at for at in range(len(given)) if at not in self._fixed and at not in self._opening.sizes]
+
+    def _engine(self, given: Sequence[Any]) -> Engine | None:
+        """The engine for these arguments; None where PyTorch runs them."""
+        opening = self._opening
+        key = tuple(_kind(given[at], None if at in opening.shapes else 0) for at in self._places(given))
+        if key not in self._engines:
+            try:
+                self._build(key, given)
+            except TenfoldError as error:
+                if not opening.shapes:
+                    self._give_up(str(error))
+                    return None
+                opening.shapes, opening.sizes = {}, {}
+                return self._engine(given)
+        return self._engines.get(key)
+
+    def _build(self, key: Key, given: Sequence[Any]) -> None:
+        places = self._places(given)
+        shapes = {f"given.{places.index(at)}": shape for at, shape in self._opening.shapes.items()}
+        module = _Rest(self._graph, self._fixed, self._opening.sizes)
+        rest = tuple(given[at] for at in places)
+        graph = import_module(module, rest, shapes=shapes, converters=_converters(self._options))
+        if graph.states:
+            self._give_up(f"it changes {', '.join(graph.states)} in place")
+            return
+        self._engines[key] = build(graph, **self._options)
         self._capture.engines.append(self._engines[key])
-        return True
 
     def _give_up(self, reason: str) -> None:
         self._capture.reason = reason

@@ -93,15 +93,20 @@ def _of_other_kind(spec: Spec, given: Any) -> Array:
 def _require_cpu(spec: Spec, given: Any) -> None:
     device = given.__dlpack_device__()[0]
     if int(device) != _CPU:
-        raise InputError(
-            f"input {spec.name!r} is a {type(given).__name__} in the memory of another device",
-            argument=spec.name,
-            remedy="move it to the CPU",
-        )
+        raise _elsewhere(spec, given)
+
+
+def _elsewhere(spec: Spec, given: Any) -> InputError:
+    return InputError(
+        f"input {spec.name!r} is a {type(given).__name__} in the memory of another device",
+        argument=spec.name,
+        remedy="move it to the CPU",
+    )
 
 
 def _of_torch(spec: Spec, given: Any, torch: Any) -> Array:
-    _require_cpu(spec, given)
+    if given.device.type != "cpu":
+        raise _elsewhere(spec, given)
     tensor = given.detach()
     dtype = _UNKNOWN_TO_NUMPY.get(str(tensor.dtype).removeprefix("torch."))
     if dtype is None:
