@@ -32,15 +32,18 @@ class Plugin:
 
     `onnx` holds converters by domain and operator, each with the first version of the domain that it is for; `torch` by
     "library::operator", or "library::operator.overload" for one overload: functions of the operator's arguments,
-    tensors as values. Both come before Tenfold's own. `rules` are applied before every other. `strategies` are asked
-    before those of the target, and refuse what is not theirs. `ops` are the operations that host steps need: an engine
-    that has such steps is loaded with the plugin, or where its entry point in the group "tenfold.plugins" is installed.
+    tensors as values; `keras` by a layer's registered name ("package>Class"): functions of the
+    `tenfold.importers.keras.Layer` and the arguments of its call. All come before Tenfold's own. `rules` are applied
+    before every other. `strategies` are asked before those of the target, and refuse what is not theirs. `ops` are the
+    operations that host steps need: an engine that has such steps is loaded with the plugin, or where its entry point
+    in the group "tenfold.plugins" is installed.
     """
 
     name: str
     version: str = "0"
     onnx: Table = field(default_factory=dict)
     torch: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    keras: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     rules: Rules = ()
     strategies: tuple[Strategy, ...] = ()
     ops: tuple[type[Op], ...] = ()

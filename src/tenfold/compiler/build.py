@@ -180,7 +180,8 @@ def build(
     cache: bool | str | os.PathLike[str] = True,
     progress: Progress | None = None,
 ) -> Engine:
-    """An engine for a model: a path, bytes, an onnx.ModelProto, a PyTorch module or exported program, or a Graph.
+    """An engine for a model: a path, bytes, an onnx.ModelProto, a PyTorch module or exported program, a `.keras` or
+    `.h5` file or a functional keras.Model, or a Graph.
 
     `target` names machines, a comma or a sequence for several in one engine. `shapes` overrides what the model declares
     ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
@@ -227,6 +228,7 @@ def _converters(plugins: Sequence[Plugin]) -> dict[str, Any]:
     return {
         "converters": {key: rows for one in plugins for key, rows in one.onnx.items()},
         "torch_converters": {name: convert for one in plugins for name, convert in one.torch.items()},
+        "keras_converters": {name: convert for one in plugins for name, convert in one.keras.items()},
     }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from tenfold.errors import OptionError
+from tenfold.errors import OptionError, UnsupportedError
 from tenfold.importers.sniff import PYTORCH, kind_of
 from tenfold.ir.graph import Graph
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenfold.importers.convert import Table
+    from tenfold.importers.keras.layer import Table as Layers
+
+INSTALL = "pip install 'tenfold[keras]'"
 
 
 def open_model(
@@ -26,11 +30,13 @@ def open_model(
     example_inputs: Any = None,
     converters: Table | None = None,
     torch_converters: Mapping[str, Callable[..., Any]] | None = None,
+    keras_converters: Layers | None = None,
 ) -> Graph:
-    """The graph of a model: a path, bytes, an onnx.ModelProto, or a PyTorch module or program; a Graph is returned as
-    it is.
+    """The graph of a model: a path, bytes, an onnx.ModelProto, a PyTorch module or program, or a Keras model; a Graph
+    is returned as it is.
 
-    For the arguments and errors see `tenfold.importers.onnx.import_onnx` and `tenfold.importers.torch.import_torch`.
+    For the arguments and errors see `tenfold.importers.onnx.import_onnx`, `tenfold.importers.torch.import_torch` and
+    `tenfold.importers.keras.import_keras`.
     OptionError if the kind of object is unknown, or for example inputs that it does not take.
     """
     if isinstance(model, Graph):
@@ -43,6 +49,12 @@ def open_model(
         return import_torch(kind, model, example_inputs, **opening, converters=torch_converters)
     if example_inputs is not None:
         raise OptionError("example_inputs belong to PyTorch modules", argument="example_inputs", remedy="leave it out")
+    if kind == "keras":
+        if find_spec("h5py") is None:
+            raise UnsupportedError("models of Keras are read by h5py, which is not installed", remedy=INSTALL)
+        from tenfold.importers.keras import import_keras
+
+        return import_keras(model, shapes=shapes, dims=dims, outputs=outputs, converters=keras_converters)
     if kind == "onnx":
         from tenfold.importers.onnx import import_onnx
 
@@ -50,5 +62,5 @@ def open_model(
     raise OptionError(
         f"cannot import a {type(model).__module__}.{type(model).__qualname__}",
         argument="model",
-        remedy="pass the path or the bytes of a model, an onnx.ModelProto, a PyTorch module, or a tenfold Graph",
+        remedy="pass the path or the bytes of a model, an onnx.ModelProto, a PyTorch or Keras model, or a tenfold Graph",
     )

@@ -11,7 +11,7 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
-from tenfold.ir.op import Op
+from tenfold.ir.op import Array, Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.constant import Constant, Fill, Sizes, scalar
 from tenfold.ops.logic import Cast
@@ -22,6 +22,12 @@ def number(value: float | int, like: Value) -> Value:
     """A constant of rank 0 and the element type of `like`."""
     constant: Value = scalar(value, like.type.dtype)()
     return constant
+
+
+def constant(array: Array) -> Value:
+    """Numbers that are known at build time."""
+    made: Value = Constant(Tensor(array))()
+    return made
 
 
 def apply(op: Op, x: Value, *others: Value | float | int) -> Value:

@@ -18,23 +18,31 @@ _CLASSES = {
     "torch.jit._script.RecursiveScriptModule": "script",
     "torch.jit._script.ScriptFunction": "script",
     "torch.ScriptFunction": "script",
+    "keras.src.models.functional.Functional": "keras",
+    "keras.src.models.sequential.Sequential": "keras",
     "torch.nn.modules.module.Module": "module",
+    "keras.src.models.model.Model": "keras",
 }
+"""Classes with the kind of their objects, the first of an object's classes first: under its torch backend a model of
+Keras is a module of PyTorch too.
+"""
+
+_HDF5 = b"\x89HDF"
 _PICKLE = b"\x80"
 _ZIP = b"PK\x03\x04"
 
 
 def kind_of(model: Any) -> str:
-    """ "onnx", one of PYTORCH, or "" for an object of no known class.
+    """ "onnx", "keras", one of PYTORCH, or "" for an object of no known class.
 
     Raises ModelError for a pickled checkpoint, which holds weights and no model, and is never unpickled.
     """
     if isinstance(model, str | os.PathLike | bytes | bytearray | memoryview):
         return _kind_of_file(model)
     names = [f"{one.__module__}.{one.__qualname__}" for one in type(model).__mro__]
-    for name in names:
-        if name in _CLASSES:
-            return _CLASSES[name]
+    for name, kind in _CLASSES.items():
+        if name in names:
+            return kind
     return "onnx" if any(name.startswith("onnx.") and name.endswith("ModelProto") for name in names) else ""
 
 
@@ -49,6 +57,8 @@ def _kind_of_file(model: Any) -> str:
         first, source = bytes(model[: len(_ZIP)]), io.BytesIO(model)
     if first[:1] == _PICKLE:
         raise _checkpoint()
+    if first == _HDF5:
+        return "keras"
     return _kind_of_archive(source) if first == _ZIP else "onnx"
 
 
@@ -58,6 +68,8 @@ def _kind_of_archive(source: Any) -> str:
             members = archive.namelist()
     except zipfile.BadZipFile as error:
         raise ModelError(f"the model file is a damaged archive: {error}", remedy="write it again") from error
+    if {"config.json", "metadata.json"} <= set(members):
+        return "keras"
     inner = {name.partition("/")[2] or name for name in members}
     if any("serialized_exported_program" in name or name.endswith("archive_format") for name in members):
         return "pt2"
