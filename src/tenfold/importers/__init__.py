@@ -62,5 +62,5 @@ def open_model(
     raise OptionError(
         f"cannot import a {type(model).__module__}.{type(model).__qualname__}",
         argument="model",
-        remedy="pass the path or the bytes of a model, an onnx.ModelProto, a PyTorch or Keras model, or a tenfold Graph",
+        remedy="pass the path or bytes of a model, an onnx.ModelProto, a PyTorch or Keras model, or a tenfold Graph",
     )

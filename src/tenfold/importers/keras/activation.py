@@ -159,7 +159,9 @@ def over_axes(kind: type[Softmax] | type[LogSoftmax]) -> Function:
 
 
 def sparsemax(x: Value, axis: int = -1) -> Value:
-    """The nearest point of the simplex (Martins and Astudillo 2016)."""
+    """Keras's sparsemax: every backend of it sums the running sums of the support where Martins and Astudillo (2016)
+    sum the support.
+    """
     at = axis_of(axis, x.type.rank)
     size = x.type.shape[at]
     ordered, _ = TopK(size, at, True, True)(x)
@@ -168,7 +170,7 @@ def sparsemax(x: Value, axis: int = -1) -> Value:
     ranks = apply(Cumulative("sum", at), filled(1.0, shape, x.type.dtype))
     inside = apply(Greater(), apply(Add(), apply(Mul(), ordered, ranks), 1.0), sums)
     count = apply(Reduce("sum", (at,)), cast(inside, x.type.dtype))
-    total = apply(Reduce("sum", (at,)), where(inside, ordered, 0.0))
+    total = apply(Reduce("sum", (at,)), where(inside, sums, 0.0))
     return apply(Maximum(), apply(Sub(), x, apply(Div(), apply(Sub(), total, 1.0), count)), 0.0)
 
 

@@ -324,7 +324,8 @@ def arange(layer: Layer, start: Any, stop: Any = None, step: Any = None) -> Valu
     """Numbers at equal distances."""
     if any(isinstance(one, Value) for one in (start, stop, step)):
         raise layer.unsupported("a range whose ends are computed")
-    found = np.arange(*([start] if stop is None else [start, stop]), step=1 if step is None else step)
+    first, last = (0, start) if stop is None else (start, stop)
+    found = np.asarray(np.arange(first, last, 1 if step is None else step))
     kind = layer.kind_of("to", dt.i32 if found.dtype.kind == "i" else dt.f32)
     return constant(found.astype(kind.numpy))
 

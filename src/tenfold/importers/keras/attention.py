@@ -9,7 +9,7 @@ from typing import Any
 
 from tenfold.importers.keras.activation import lowest, truth, where
 from tenfold.importers.keras.layer import Layer, Table
-from tenfold.importers.shorthand import apply, reshaped, transposed
+from tenfold.importers.shorthand import apply, filled, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
@@ -122,7 +122,7 @@ def _attended(
         mask = reshaped(mask, (mask.type.shape[0], 1, *mask.type.shape[1:]))
     causal = bool(settings.get("use_causal_mask"))
     if not settings.get("return_attention_scores"):
-        masks = [] if mask is None else [mask]
+        masks = [] if mask is None else [where(mask, filled(0, (), q.type.dtype), lowest(q))]
         found: Value = attention.Attention(scale, causal)(q, k, v, *masks)
         return found, None
     scores = apply(MatMul(), apply(Mul(), q, scale), transposed(k, (0, 1, 3, 2)))
@@ -198,7 +198,7 @@ def by_scores(layer: Layer, inputs: Sequence[Value], **settings: Any) -> Value |
     of_query, of_value = truth(given[0]), truth(given[1])
     mask = None if of_value is None else reshaped(of_value, (of_value.type.shape[0], 1, of_value.type.shape[1]))
     if settings.get("use_causal_mask"):
-        mask = _joined([mask, _band(*scores.type.shape[-2:], None)])
+        mask = _joined([mask, _band(scores.type.shape[-2], scores.type.shape[-1], None)])
     masked = scores if mask is None else where(mask, scores, apply(Add(), scores, _out_of_sight(scores)))
     shares: Value = Softmax(scores.type.rank - 1)(masked)
     y = apply(MatMul(), shares, value)

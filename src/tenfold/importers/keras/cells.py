@@ -227,7 +227,7 @@ def stacked_shapes(layer: Layer, x: Sequence[Size]) -> Shapes:
 
 def stacked_step(layer: Layer, x: Value, states: Sequence[Value]) -> tuple[Value, list[Value]]:
     """One cell after another."""
-    rest, after = list(states), []
+    rest, after = list(states), list[Value]()
     for cell in inner_cells(layer):
         kind = kind_of_cell(cell)
         count = len(kind.shapes(cell, x.type.shape))
@@ -239,7 +239,7 @@ def stacked_step(layer: Layer, x: Value, states: Sequence[Value]) -> tuple[Value
 
 def whole_stack(layer: Layer, x: Value, states: Sequence[Value], reverse: bool) -> tuple[Value, ...] | None:
     """Each cell through the whole sequence before the next."""
-    rest, after = list(states), []
+    rest, after = list(states), list[Value]()
     for cell in inner_cells(layer):
         kind = kind_of_cell(cell)
         count = len(kind.shapes(cell, x.type.shape[1:]))
@@ -253,8 +253,8 @@ def whole_stack(layer: Layer, x: Value, states: Sequence[Value], reverse: bool) 
 
 def _images(layer: Layer) -> tuple[int, bool, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     rank = layer.integer("rank")
-    settings = (layer.each(name, rank, 1) for name in ("kernel_size", "strides", "dilation_rate"))
-    return rank, layer.channels_last(), *settings
+    taps, steps, gaps = (layer.each(name, rank, 1) for name in ("kernel_size", "strides", "dilation_rate"))
+    return rank, layer.channels_last(), taps, steps, gaps
 
 
 def conv_shapes(layer: Layer, x: Sequence[Size]) -> Shapes:
@@ -264,7 +264,8 @@ def conv_shapes(layer: Layer, x: Sequence[Size]) -> Shapes:
     padding = layer.text("padding", "valid")
     sizes = []
     for at, size in enumerate(places):
-        before, after = (0, 0)
+        before: Size = 0
+        after: Size = 0
         if padding == "same":
             (first,), (end,) = same_pads([size], [taps[at]], [steps[at]], [gaps[at]])
             before, after = first, end

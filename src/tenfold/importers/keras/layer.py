@@ -28,9 +28,14 @@ class Context(Protocol):
     graph: Graph
     masks: dict[Value, Value]
     """For values of which places are masked out, where they count."""
-    version: int
-    """The major version of Keras that wrote the model."""
-    assets: Mapping[str, bytes]
+
+    @property
+    def version(self) -> int:
+        """The major version of Keras that wrote the model."""
+
+    @property
+    def assets(self) -> Mapping[str, bytes]:
+        """The texts that lie beside the weights."""
 
     def call(self, layer: Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What a layer gives for these arguments."""

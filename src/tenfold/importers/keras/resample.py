@@ -34,7 +34,7 @@ def resized(layer: Layer, images: Value, sizes: Sequence[Size], mode: str, antia
         coordinates="half_pixel",
         rounding="round_prefer_ceil",
         cubic_a=CUBIC,
-        exclude_outside=mode == "bicubic",
+        exclude_outside=mode == "bicubic" or antialias,
         antialias=antialias and mode != "nearest",
     )(images)
     return found

@@ -175,8 +175,15 @@ def live(model: Any) -> Saved:
         )
     if not type(model).__module__.startswith("keras."):
         model = keras.Model(model.inputs, model.outputs, name=model.name)
-    config = keras.saving.serialize_keras_object(model)
+    config = _as_read(keras.saving.serialize_keras_object(model))
     return Saved(config, _live_weights(model), 3, _live_assets(model))
+
+
+def _as_read(nest: Any) -> Any:
+    """A configuration as it would come out of a file: lists where there are tuples."""
+    if isinstance(nest, Mapping):
+        return {name: _as_read(one) for name, one in nest.items()}
+    return [_as_read(one) for one in nest] if isinstance(nest, list | tuple) else nest
 
 
 def _live_weights(model: Any) -> Weights:
