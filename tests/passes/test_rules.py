@@ -8,6 +8,7 @@ import pytest
 from tenfold import ops, passes
 from tenfold.ir import text
 from tenfold.passes.algebra import EXACT
+from tenfold.passes.channels import CHANNELS
 from tenfold.passes.clean import IDENTITIES
 from tenfold.passes.fold import FOLDING
 from tenfold.passes.movement import MOVEMENT
@@ -16,7 +17,7 @@ from tenfold.passes.recognise.norms import NORMS
 from tenfold.rewrite.rule import Rule, rewrite
 from tests.passes.sample import assert_same, run, sample, sample_of_special_numbers
 
-EXACT_RULES = (*IDENTITIES, *FOLDING, *MOVEMENT, *EXACT)
+EXACT_RULES = (*IDENTITIES, *FOLDING, *MOVEMENT, *CHANNELS, *EXACT)
 each_rule = pytest.mark.parametrize("rule", passes.RULES, ids=lambda rule: rule.name)
 
 

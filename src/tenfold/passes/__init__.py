@@ -6,6 +6,7 @@ from tenfold.ir import dtype as dt
 from tenfold.options import Options
 from tenfold.passes.absorb import ABSORB
 from tenfold.passes.algebra import CANONICAL, MERGING
+from tenfold.passes.channels import CHANNELS
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
 from tenfold.passes.merge import MergeProducts
@@ -16,7 +17,7 @@ from tenfold.passes.recognise import RECOGNISE
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
 
-SIMPLIFY = FOLDING + IDENTITIES + CANONICAL + MOVEMENT
+SIMPLIFY = FOLDING + IDENTITIES + CANONICAL + MOVEMENT + CHANNELS
 RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING
 """Every rule there is."""
 

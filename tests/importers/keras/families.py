@@ -24,9 +24,20 @@ def each(name: str, shape: Shape, *settings: dict[str, Any], types: tuple[str, .
 
 
 ACTIVATIONS = (
-    *("relu", "relu6", "elu", "selu", "celu", "softplus", "softsign", "silu", "gelu", "tanh", "tanh_shrink", "sigmoid"),
-    *("exponential", "hard_sigmoid", "hard_silu", "hard_tanh", "hard_shrink", "soft_shrink", "linear", "mish", "glu"),
-    *("leaky_relu", "log_sigmoid", "log_softmax", "softmax", "sparse_plus", "sparse_sigmoid", "squareplus", "sparsemax"),
+    *("relu", "relu6", "elu", "selu", "celu", "softplus", "softsign", "silu", "gelu", "tanh", "tanh_shrink"),
+    *(
+        "sigmoid",
+        "exponential",
+        "hard_sigmoid",
+        "hard_silu",
+        "hard_tanh",
+        "hard_shrink",
+        "soft_shrink",
+        "linear",
+        "mish",
+    ),
+    *("glu", "leaky_relu", "log_sigmoid", "log_softmax", "softmax", "sparse_plus", "sparse_sigmoid"),
+    *("squareplus", "sparsemax"),
 )
 
 CORE: Mapping[str, Make] = {
@@ -43,7 +54,9 @@ CORE: Mapping[str, Make] = {
     **each("Embedding", (None,), {"input_dim": 5, "output_dim": 3}, types=("int32",)),
     **each("ReversibleEmbedding", (None,), {"input_dim": 5, "output_dim": 3}, types=("int32",)),
     "masked mean": lambda: functional(
-        lambda x: L.GlobalAveragePooling1D()(L.Dropout(0.5)(L.Embedding(5, 3, mask_zero=True)(x))), (6,), types=("int32",)
+        lambda x: L.GlobalAveragePooling1D()(L.Dropout(0.5)(L.Embedding(5, 3, mask_zero=True)(x))),
+        (6,),
+        types=("int32",),
     ),
     **{f"Activation {name}": one(lambda name=name: L.Activation(name), (4, 6)) for name in ACTIVATIONS},
     **each("ReLU", (4,), {}, {"max_value": 1.0, "negative_slope": 0.1, "threshold": 0.2}, {"max_value": 6}),
@@ -246,9 +259,14 @@ def two(layer: Any, **call: Any) -> Callable[[Any], Any]:
 
 ATTENTION: Mapping[str, Make] = {
     "MultiHeadAttention": lambda: functional(two(L.MultiHeadAttention(2, 3)), (5, 4), (6, 4)),
-    "MultiHeadAttention causal": lambda: functional(two(L.MultiHeadAttention(2, 3), use_causal_mask=True), (5, 4), (5, 4)),
+    "MultiHeadAttention causal": lambda: functional(
+        two(L.MultiHeadAttention(2, 3), use_causal_mask=True), (5, 4), (5, 4)
+    ),
     "MultiHeadAttention with scores": lambda: functional(
-        two(L.MultiHeadAttention(2, 3, value_dim=5, output_shape=7), return_attention_scores=True), (5, 4), (6, 4), (6, 2)
+        two(L.MultiHeadAttention(2, 3, value_dim=5, output_shape=7), return_attention_scores=True),
+        (5, 4),
+        (6, 4),
+        (6, 2),
     ),
     "MultiHeadAttention over two axes": lambda: functional(
         two(L.MultiHeadAttention(2, 3, attention_axes=(1, 2))), (5, 2, 4), (3, 2, 4)

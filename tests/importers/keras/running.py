@@ -59,7 +59,8 @@ def check(model: Any, given: Arrays, tolerance: float = 2e-5, **opening: Any) ->
 def functional(layer: Any, *shapes: tuple[int | None, ...], types: Sequence[str] = (), **call: Any) -> Any:
     """A model of one layer: of one tensor, or of a list of them."""
     kinds = list(types) or ["float32"] * len(shapes)
-    inputs = [keras.Input(shape, dtype=kind, name=f"x{at}") for at, (shape, kind) in enumerate(zip(shapes, kinds, strict=True))]
+    pairs = enumerate(zip(shapes, kinds, strict=True))
+    inputs = [keras.Input(shape, dtype=kind, name=f"x{at}") for at, (shape, kind) in pairs]
     return keras.Model(inputs, layer(inputs if len(inputs) > 1 else inputs[0], **call))
 
 

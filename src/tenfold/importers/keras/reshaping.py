@@ -12,6 +12,7 @@ from tenfold.importers.shorthand import apply, reshaped, resolved, transposed
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
+from tenfold.ops.image import Resize
 from tenfold.ops.movement import Expand, Pad, Slice
 
 
@@ -61,11 +62,9 @@ def zero_padding(rank: int) -> Callable[..., Value]:
     """ZeroPadding1D, 2D, 3D."""
 
     def convert(layer: Layer, x: Value) -> Value:
-        rows = layer.pairs("padding", rank)
-        before, after = ([row[end] for row in rows] for end in (0, 1))
-        last = layer.channels_last()
-        around = ((0, *before, 0), (0, *after, 0)) if last else ((0, 0, *before), (0, 0, *after))
-        return apply(Pad(*around), x)
+        rows, last = layer.pairs("padding", rank), layer.channels_last()
+        before, after = ((0, 0, *(row[end] for row in rows)) for end in (0, 1))
+        return channels_back(apply(Pad(before, after), channels_first(x, last)), last)
 
     return convert
 
@@ -74,9 +73,8 @@ def cropping(rank: int) -> Callable[..., Value]:
     """Cropping1D, 2D, 3D."""
 
     def convert(layer: Layer, x: Value) -> Value:
-        rows = layer.pairs("cropping", rank)
-        first = 1 if layer.channels_last() else 2
-        return cropped(x, {first + at: row for at, row in enumerate(rows)})
+        rows, last = layer.pairs("cropping", rank), layer.channels_last()
+        return channels_back(cropped(channels_first(x, last), {2 + at: row for at, row in enumerate(rows)}), last)
 
     return convert
 
@@ -96,14 +94,13 @@ def up_sampling(rank: int) -> Callable[..., Value]:
     def convert(layer: Layer, x: Value) -> Value:
         factors, last = layer.each("size", rank), layer.channels_last()
         mode = layer.text("interpolation", "nearest")
-        if rank == 2 and mode != "nearest":
-            images = channels_first(x, last)
-            sizes = [size * factor for size, factor in zip(images.type.shape[2:], factors, strict=True)]
+        images = channels_first(x, last)
+        sizes = [size * factor for size, factor in zip(images.type.shape[2:], factors, strict=True)]
+        if mode != "nearest":
             return channels_back(resized(layer, images, sizes, mode, False), last)
-        first = 1 if last else 2
-        for at, factor in enumerate(factors):
-            x = repeated(x, first + at, factor)
-        return x
+        shape, scales = (*images.type.shape[:2], *sizes), (1.0, 1.0, *map(float, factors))
+        several: Value = Resize(shape, scales, coordinates="asymmetric", rounding="floor")(images)
+        return channels_back(several, last)
 
     return convert
 
