@@ -180,8 +180,7 @@ def build(
     cache: bool | str | os.PathLike[str] = True,
     progress: Progress | None = None,
 ) -> Engine:
-    """An engine for a model: a path, bytes, an onnx.ModelProto, a PyTorch module or exported program, a `.keras` or
-    `.h5` file or a functional keras.Model, or a Graph.
+    """An engine for a model: a path, bytes, an onnx.ModelProto, a PyTorch module or program, a Keras model, or a Graph.
 
     `target` names machines, a comma or a sequence for several in one engine. `shapes` overrides what the model declares
     ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
