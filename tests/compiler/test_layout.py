@@ -18,6 +18,7 @@ from tenfold.ir.interpret import Interpreter
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import parse
 from tenfold.ir.type import Type
+from tests.compiler.building import workbench
 
 N = symbol("N", 1)
 
@@ -231,3 +232,14 @@ def test_an_arranged_graph_means_the_same(seed: int) -> None:
     one, other = (Interpreter().call(graph, [x]) for graph in (before, after))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_value_twice_in_a_concatenation() -> None:
+    n = symbol("n")
+    graph = Graph(name="twice")
+    x = graph.input("x", Type(dt.i64, (n,)))
+    once = ops.Reshape((n, 1))(ops.Neg()(x))
+    graph.set_outputs([ops.Concat(1)(ops.Reshape((n, 1))(x), once, once)], ["y"])
+    given = np.arange(5)
+    with workbench() as bench:
+        np.testing.assert_array_equal(bench.engine(graph).run([given])["y"], np.stack([given, -given, -given], 1))

@@ -229,15 +229,15 @@ def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
     assert isinstance(node.op, Concat)
     axis = node.op.axis % node.output.type.rank
     order = _natural_order(node, node.output, layout)
-    parts: list[Value] = []
+    parts: dict[Value, Value] = {}
     sizes = unknown.of_types((node.output.type,))
     for part in node.inputs:
         laid = _laid(part, axis)
         free = _movable if laid is part else _written
         fits = laid not in graph.outputs and free(graph, laid, layout)
         if part in parts or not fits or not _sees(laid, sizes):
-            part = copy_of(part, node.source, order)
-        parts.append(part)
+            part = laid = copy_of(part, node.source, order)
+        parts[part] = laid
     whole = node.output
     if tuple(parts) != node.inputs:
         whole = graph.insert(node.op(*parts))
@@ -246,8 +246,7 @@ def _arrange_concat(graph: Graph, node: Node, layout: Layout) -> None:
         graph.remove(node)
     layout.orders[whole] = order
     start: Size = 0
-    for part in parts:
-        laid = _laid(part, axis)
+    for part, laid in parts.items():
         layout.placed[laid] = (whole, axis, start)
         layout.orders.pop(laid, None)
         start = start + part.type.shape[axis]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tenfold.ir import dtype as dt
@@ -10,6 +12,8 @@ from tenfold.ir.op import Array, Cost, Op
 from tenfold.ir.type import Type, unknown_size
 from tenfold.ops.reduce import check_axes
 from tenfold.ops.window import known
+
+ZERO = np.float32(0)
 
 
 class TopK(Op):
@@ -100,21 +104,21 @@ class NonMaxSuppression(Op):
             chosen: list[int] = []
             row = scores[batch, kind]
             for box in np.argsort(-row, kind="stable"):
-                if len(chosen) >= most.item() or row[box] <= threshold.item():
+                if len(chosen) >= most.item() or not row[box] > threshold.item():
                     break
                 if all(self._overlap(boxes[batch, box], boxes[batch, other]) <= overlap.item() for other in chosen):
                     chosen.append(int(box))
             rows.extend((batch, kind, box) for box in chosen)
         return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
-    def _overlap(self, a: Array, b: Array) -> float:
+    def _overlap(self, a: Array, b: Array) -> Any:
         (top, left, bottom, right), (top2, left2, bottom2, right2) = self._corners(a), self._corners(b)
-        shared = max(0.0, min(bottom, bottom2) - max(top, top2)) * max(0.0, min(right, right2) - max(left, left2))
+        shared = max(ZERO, min(bottom, bottom2) - max(top, top2)) * max(ZERO, min(right, right2) - max(left, left2))
         union = (bottom - top) * (right - left) + (bottom2 - top2) * (right2 - left2) - shared
-        return shared / union if union > 0 else 0.0
+        return shared / union if union > 0 else ZERO
 
-    def _corners(self, box: Array) -> tuple[float, float, float, float]:
-        a, b, c, d = map(float, box)
+    def _corners(self, box: Array) -> tuple[Any, Any, Any, Any]:
+        a, b, c, d = box.astype(np.float32)
         if self.centred:
             return b - d / 2, a - c / 2, b + d / 2, a + c / 2
         return min(a, c), min(b, d), max(a, c), max(b, d)

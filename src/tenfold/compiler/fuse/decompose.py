@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tenfold.compiler.fuse import draws, fourier, indexing, linear, quantize, resample, revealed, transposed, windows
+from tenfold.compiler.fuse import (
+    draws,
+    fourier,
+    indexing,
+    linear,
+    quantize,
+    resample,
+    revealed,
+    suppress,
+    transposed,
+    windows,
+)
 from tenfold.compiler.fuse.accumulate import accumulator, narrow, number, wide
 from tenfold.compiler.fuse.attention import attention, rotary
 from tenfold.compiler.loops import LOOPS
@@ -25,6 +36,7 @@ from tenfold.ops.movement import Append, Concat, Pad, Reshape, Slice
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import Pool
 from tenfold.ops.reduce import ArgReduce, Reduce, ReduceKind
+from tenfold.ops.sort import NonMaxSuppression
 from tenfold.rewrite.rule import check_replacement, specialise
 
 
@@ -229,6 +241,7 @@ RULES: dict[type, Callable[[Any, Node], Value | tuple[Value, ...] | None]] = {
     **fourier.RULES,
     **linear.RULES,
     **revealed.RULES,
+    NonMaxSuppression: suppress.suppressed,
     Pool: windows.pool,
     Attention: attention,
     RotaryEmbedding: rotary,

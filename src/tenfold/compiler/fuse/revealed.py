@@ -40,8 +40,8 @@ def nonzero(op: NonZero, node: Node) -> Value | None:
     rows = []
     for axis, size in enumerate(x.type.shape):
         step = dim.product(x.type.shape[axis + 1 :])
-        row = places if step == 1 else Div()(places, _number(step))
-        rows.append(Reshape((1, count))(row if axis == 0 else Mod()(row, _number(size))))
+        row = places if step == 1 else Div()(places, number(step))
+        rows.append(Reshape((1, count))(row if axis == 0 else Mod()(row, number(size))))
     result: Value = Concat(0)(*rows)
     return result
 
@@ -59,23 +59,33 @@ def compress(op: Compress, node: Node) -> Value | None:
 def positions(flags: Value) -> Value:
     """The places at which a bool vector is true, ascending: each is written where the count of those before it says."""
     (size,) = flags.type.shape
-    ones = Cast(dt.i64)(flags)
-    before = Sub()(Cumulative("sum", 0)(ones), scalar(1, dt.i64)())
-    places = Where()(flags, before, _number(size))
-    room = Fill((size + 1,), Tensor(np.zeros((), np.int64)))()
-    filled = ScatterElements(0)(room, places, Iota(0, 1, size, dt.i64)())
-    result: Value = Head()(filled, Reduce("sum", (0,), False)(ones))
+    return filled(flags, ranks(flags), Iota(0, 1, size, dt.i64)())
+
+
+def ranks(flags: Value) -> Value:
+    """How many are true before each that is."""
+    result: Value = Sub()(Cumulative("sum", 0)(Cast(dt.i64)(flags)), scalar(1, dt.i64)())
     return result
 
 
-def _number(size: Size) -> Value:
+def filled(flags: Value, places: Value, values: Value) -> Value:
+    """Those of the values whose flag is set, each at its place of a vector that holds just these."""
+    (size,) = flags.type.shape
+    room = Fill((size + 1,), Tensor(np.zeros((), values.type.dtype.numpy)))()
+    full = ScatterElements(0)(room, Where()(flags, places, number(size)), values)
+    result: Value = Head()(full, Reduce("sum", (0,), False)(Cast(dt.i64)(flags)))
+    return result
+
+
+def number(size: Size) -> Value:
+    """A size as an i64."""
     made: Value = scalar(size, dt.i64)() if isinstance(size, int) else Sizes((size,), ())()
     return made
 
 
-def deferred(op: Deferred, node: Node) -> Value | None:
+def deferred(op: Deferred, node: Node) -> tuple[Value, ...] | None:
     """The graph itself, once the contents of its small inputs are known"""
-    if len(node.outputs) > 1 or op.body.assumptions or any(one.type.dtype.is_object for one in node.inputs):
+    if op.body.assumptions or any(one.type.dtype.is_object for one in node.inputs):
         return None
     given: list[Value] = []
     learned: dict[str, Size] = {}
@@ -84,14 +94,19 @@ def deferred(op: Deferred, node: Node) -> Value | None:
         given.append(known)
         for a, b in zip(formal.type.entries or (), known.type.entries or (), strict=False):
             learned |= {name: b for name in dim.symbols(a)}
-    result: Value = inline(op.body, given, lambda one: bind(one, learned))[0]
+    results = inline(op.body, given, lambda one: bind(one, learned))
     read_back = [value.producer for value in given if isinstance(value.op, Known) and value.producer]
-    if result.producer is None or result in given:
-        return None
-    result.producer.after += tuple(read_back)
+    for result in results:
+        if result.producer is None or result in given:
+            return None
+        result.producer.after += tuple(read_back)
     for one in read_back:
         one.source = node.source
-    return result
+    return tuple(results)
 
 
-RULES: dict[type, Callable[[Any, Node], Value | None]] = {NonZero: nonzero, Compress: compress, Deferred: deferred}
+RULES: dict[type, Callable[[Any, Node], Value | tuple[Value, ...] | None]] = {
+    NonZero: nonzero,
+    Compress: compress,
+    Deferred: deferred,
+}
