@@ -68,8 +68,8 @@ def sink_pad(value: Value) -> Replacement:
         case Value(Pad(before, after, mode, fill)) if value.type.rank >= _LEAST_RANK:
             operands = _first(value.inputs, value.type.rank)
             back = np.argsort(_order(value.type.rank))
-            counts = (tuple(ends[at] for at in back) for ends in (before, after))
-            return None if operands is None else _last(Pad(*counts, mode, fill)(*operands))
+            low, high = (tuple(ends[at] for at in back) for ends in (before, after))
+            return None if operands is None else _last(Pad(low, high, mode, fill)(*operands))
     return None
 
 

@@ -30,8 +30,11 @@ def randomised(model: Any, seed: int = 0) -> Any:
 
 def expected(model: Any, given: Arrays) -> list[np.ndarray[Any, Any]]:
     """What Keras gives, laid flat."""
+    argument: Any = list(given) if len(given) > 1 else given[0]
+    if isinstance(getattr(model, "input", None), dict):
+        argument = {one.name: array for one, array in zip(model.inputs, given, strict=True)}
     with torch.no_grad():
-        found = model(list(given) if len(given) > 1 else given[0], training=False)
+        found = model(argument, training=False)
     return [np.asarray(keras.ops.convert_to_numpy(one)) for one in keras.tree.flatten(found)]
 
 

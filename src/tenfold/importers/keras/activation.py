@@ -216,7 +216,7 @@ def named_activation(layer: Layer, attribute: str = "activation", default: str =
     stated = layer.config.get(attribute, default)
     if isinstance(stated, Mapping):
         inner = stated.get("config")
-        if stated.get("class_name") == "__lambda__":
+        if stated.get("class_name", "__lambda__") == "__lambda__":
             raise layer.unsupported(f"the {attribute} {CODE}", "use a function of keras.activations")
         if stated.get("class_name") != "function":
             return ""

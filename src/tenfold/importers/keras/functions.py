@@ -103,7 +103,7 @@ def layer_norm(layer: Layer, x: Value, gamma: Value | None = None, beta: Value |
     first = _last_axes(layer, x)
     shape = x.type.shape[first:]
     scale, bias = (filled(value, shape, x.type.dtype) if one is None else one for one, value in ((gamma, 1), (beta, 0)))
-    return apply(LayerNorm(first, _epsilon(layer, 1e-3)), x, scale, bias)
+    return apply(LayerNorm(first, _epsilon(layer, 1e-7)), x, scale, bias)
 
 
 def rms_norm(layer: Layer, x: Value, scale: Value | None = None) -> Value:
