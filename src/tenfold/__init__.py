@@ -48,7 +48,7 @@ _HOMES = {
     "Target": "tenfold.target",
 }
 
-_MODULES = ("ops", "torch")
+_MODULES = ("ops", "pipeline", "torch")
 
 __all__ = [
     "Cancelled",
@@ -73,6 +73,7 @@ __all__ = [
     "build",
     "load",
     "ops",
+    "pipeline",
     "torch",
 ]
 

@@ -9,6 +9,7 @@ PUBLIC = {
     "build",
     "load",
     "ops",
+    "pipeline",
     "torch",
     "Context",
     "Engine",

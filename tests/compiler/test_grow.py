@@ -107,11 +107,11 @@ GOLDEN = {
         }""",
         ["Row sum max [N, 7]"],
     ),
-    "a sum without its axis is a view of the sum with it": (
+    "what follows a sum without its axis is computed with it": (
         """graph (%x: f32[N, 7]) {
           return Neg(Reduce<kind='sum', axes=(1,), keepdims=false>(%x))
         }""",
-        ["Row sum [N, 7]", "Neg [N]"],
+        ["Row sum [N, 7]"],
     ),
     "gathered elements are elementwise work": (
         """graph (%x: f32[9, 4], %i: i64[N]) {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tenfold import ops, passes
+from tenfold.compiler.fuse.finish import finish_rows
 from tenfold.ir import text
 from tenfold.passes.algebra import EXACT
 from tenfold.passes.channels import CHANNELS
@@ -18,7 +19,7 @@ from tenfold.rewrite.rule import Rule, rewrite
 from tests.passes.sample import assert_same, run, sample, sample_of_special_numbers
 
 EXACT_RULES = (*IDENTITIES, *FOLDING, *MOVEMENT, *CHANNELS, *EXACT)
-each_rule = pytest.mark.parametrize("rule", passes.RULES, ids=lambda rule: rule.name)
+each_rule = pytest.mark.parametrize("rule", (*passes.RULES, finish_rows), ids=lambda rule: rule.name)
 
 
 @each_rule

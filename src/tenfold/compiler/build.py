@@ -19,6 +19,7 @@ from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import Machine, cover
 from tenfold.compiler.device.binaries import GpuBackend
 from tenfold.compiler.fuse.decompose import decompose
+from tenfold.compiler.fuse.finish import finish_rows
 from tenfold.compiler.fuse.grow import NotFused
 from tenfold.compiler.items import HostPiece, pieces
 from tenfold.compiler.layout import Assumption, arrange
@@ -45,7 +46,7 @@ from tenfold.version import __version__
 Sections = dict[str, bytes | format.Bytes]
 BACKENDS: Mapping[str, Backend] = {"cpu": CpuBackend(), "cuda": GpuBackend()}
 
-LOWERED = Pipeline(Rewrite("simplify", passes.SIMPLIFY), CommonSubexpressions(), DeadCode())
+LOWERED = Pipeline(Rewrite("simplify", (*passes.SIMPLIFY, finish_rows)), CommonSubexpressions(), DeadCode())
 """What tidies a graph after its composites are taken apart; nothing here puts them together again."""
 
 
