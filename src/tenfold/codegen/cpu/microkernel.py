@@ -25,6 +25,8 @@ _UNROLL = 2
 STRETCH = 16
 """How many terms are summed between prefetches."""
 LINE = 64
+_FEW = 64
+"""One idle lane for so many columns is as good as none."""
 _ROWS = 14
 """The most rows of a block: more addresses than this are not worth the vectors they spare."""
 
@@ -68,11 +70,12 @@ def blocks_of(isa: Isa, total: DType) -> list[Block]:
 
 
 def fitting(isa: Isa, total: DType, columns: Size) -> list[Block]:
-    """Those blocks, the one first that leaves the fewest lanes of the last panel idle."""
+    """Those blocks, that first which leaves the fewest lanes of the last panel idle; few of many make no difference."""
     found = blocks_of(isa, total)
     if not isinstance(columns, int):
         return found
-    return sorted(found, key=lambda one: -(-columns // one.columns) * one.columns)
+    few = columns // _FEW + 1
+    return sorted(found, key=lambda one: (-columns % one.columns) // few)
 
 
 def block_of(isa: Isa, total: DType, columns: Size) -> Block:

@@ -28,6 +28,8 @@ _SHORT = 288
 """The most terms of sums that are worth a body in registers."""
 _TALL = 8
 """The least blocks of rows in a part that reads a B beyond the second cache."""
+_COPIES = 4
+"""The most parts for each thread, by columns, where each copies its rows."""
 _STRETCH = 16
 """The most blocks in a stretch of rows."""
 
@@ -184,7 +186,7 @@ def kernel(product: Product, isa: Isa) -> Kernel:
     form = _form(product, isa, groups, stretches)
     values, scratch = _places(product, form, stretches)
     values |= _sizes(product, form, groups)
-    parts = _parts(product, isa)
+    parts = _parts(product, isa, form.copied)
     values |= parts
     stage = Stage(source(form), ordered(form.names, values), dim.product(parts.values()))
     return Kernel((*product.before, stage), scratch, product.workspace)
@@ -361,9 +363,10 @@ def _window(number: int, window: Window) -> dict[str, Argument]:
     }
 
 
-def _parts(product: Product, isa: Isa) -> dict[str, Size]:
+def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
     """Into how many parts each dimension is cut: rows first, into tall parts if B fills much of the second cache, where
-    the product does not say otherwise.
+    the product does not say otherwise; columns into few where each part copies its rows; all of them into as many as
+    every thread takes alike.
     """
     block = _block(product, isa)
     rows = dim.product(axis.size for axis in product.rows)
@@ -377,7 +380,9 @@ def _parts(product: Product, isa: Isa) -> dict[str, Size]:
     wanted = dim.maximum(1, dim.minimum(most, work))
     found = {"batch_parts": dim.maximum(1, dim.minimum(batches, wanted))}
     rest = dim.ceildiv(wanted, found["batch_parts"])
-    counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": dim.ceildiv(columns, block.columns)}
+    panels = dim.ceildiv(columns, block.columns)
+    few = dim.minimum(panels, _COPIES * THREADS) if copied else panels
+    counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": few}
     if product.cut == "columns":
         counts = dict(reversed(counts.items()))
     elif not product.cut and isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
@@ -385,4 +390,12 @@ def _parts(product: Product, isa: Isa) -> dict[str, Size]:
     for name, count in counts.items():
         found[name] = dim.maximum(1, dim.minimum(count, rest))
         rest = dim.ceildiv(rest, found[name])
+    found["column_parts"] = _even(found["column_parts"], found["batch_parts"] * found["row_parts"], panels)
     return found
+
+
+def _even(parts: Size, others: Size, most: Size) -> Size:
+    """So many parts, or the few more with which all threads get equally many, if anything is cut at all."""
+    uneven = dim.less(0, parts * others % THREADS)
+    more = dim.minimum(most, dim.ceildiv(parts, THREADS) * THREADS)
+    return dim.select(dim.logical_and(uneven, dim.less(1, parts * others)), more, parts)
