@@ -140,7 +140,8 @@ def _engine(dice: Random, folder: Path) -> str:
     engine = tenfold.load(path, threads=1)
     given = [_given(spec, Random(str(number))) for number, spec in enumerate(engine.inputs)]
     engine.context().close()
-    engine.frames(1).find([one for one in given if isinstance(one, np.ndarray)])
+    if all(isinstance(one, np.ndarray) for one in given):
+        engine.frames(1).find(given)
     return "loaded"
 
 

@@ -109,6 +109,7 @@ class File:
         self.image, self.name = image, name
         self.manifest = self._read_manifest()
         self._table: Mapping[str, Section] = read_as(Mapping[str, Section], self.manifest.get("sections"), "sections")
+        self._check_places()
         for section in self._table:
             self._check(section, verify)
 
@@ -122,6 +123,7 @@ class File:
                 "build it again with this version",
             )
         text = self.image[HEADER.size : HEADER.size + size].tobytes()
+        self._begin = HEADER.size + size
         if len(text) != size or hashlib.sha256(text).digest() != digest:
             raise self._bad("its manifest is damaged", "copy or build it again")
         try:
@@ -130,10 +132,18 @@ class File:
             raise self._bad("its manifest is no JSON", "copy or build it again") from error
         return manifest
 
+    def _check_places(self) -> None:
+        """Sections follow one another at page boundaries, to the file's end: none overlaps another."""
+        end = self._begin
+        for name, entry in sorted(self._table.items(), key=lambda item: (item[1].offset, item[1].size)):
+            if entry.offset != end + -end % PAGE or entry.size < 0:
+                raise self._bad(f"its section {name!r} is not where it belongs", "copy or build it again")
+            end = entry.offset + entry.size
+            if end > self.image.size:
+                raise self._bad(f"its section {name!r} is cut off", "copy or build it again")
+
     def _check(self, section: str, verify: str) -> None:
         entry = self._table[section]
-        if not 0 <= entry.offset <= entry.offset + entry.size <= self.image.size:
-            raise self._bad(f"its section {section!r} is cut off", "copy or build it again")
         data = self.section(section)
         if entry.sums is not None and verify != "sha256":
             good = tuple(chunk_sums(data)) == entry.sums
