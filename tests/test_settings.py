@@ -33,6 +33,7 @@ def test_each_setting_is_documented_and_has_a_default() -> None:
         (settings.CACHE, "off", None),
         (settings.CACHE, "/tmp/x", Path("/tmp/x")),
         (settings.LOG, "debug", "DEBUG"),
+        (settings.EFFORT, "2", 2),
     ],
 )
 def test_texts_are_read(setting: settings.Setting, text: str, value: object) -> None:
@@ -48,6 +49,7 @@ def test_texts_are_read(setting: settings.Setting, text: str, value: object) -> 
         (settings.PIN, "2-x"),
         (settings.SPIN, "-1"),
         (settings.LOG, "LOUD"),
+        (settings.EFFORT, "4"),
     ],
 )
 def test_nonsense_is_refused_by_name(setting: settings.Setting, text: str) -> None:

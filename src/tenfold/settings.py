@@ -28,6 +28,13 @@ def _microseconds(text: str) -> int:
     return value
 
 
+def _effort(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 3:
+        raise ValueError("must be from 0 to 3")
+    return value
+
+
 def _switch(text: str) -> bool:
     choices = {"on": True, "1": True, "yes": True, "off": False, "0": False, "no": False}
     if text.lower() not in choices:
@@ -94,8 +101,14 @@ SPIN = Setting(
 )
 CACHE = Setting("TENFOLD_CACHE", _folder, _default_cache, "the folder for built engines and machine code, or 'off'")
 LOG = Setting("TENFOLD_LOG", _level, lambda: "WARNING", "the least level that the 'tenfold' logger writes")
+EFFORT = Setting(
+    "TENFOLD_EFFORT",
+    _effort,
+    lambda: 0,
+    "how long sessions of tenfold.onnxruntime look for faster kernels: 0 (start at once) to 3",
+)
 
-TABLE: tuple[Setting, ...] = (THREADS, PIN, SPIN, CACHE, LOG)
+TABLE: tuple[Setting, ...] = (THREADS, PIN, SPIN, CACHE, LOG, EFFORT)
 
 
 def child_environment(package_root: Path) -> dict[str, str]:

@@ -209,6 +209,17 @@ def test_options(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPat
     assert one.get_session_options() is options
 
 
+def test_effort_of_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ours.SessionOptions()
+    assert options.effort == 0
+    monkeypatch.setenv("TENFOLD_EFFORT", "2")
+    assert options.effort == 2
+    options.add_session_config_entry("tenfold.effort", "1")
+    assert options.effort == 1 and options.ignored == ()
+    with pytest.raises(ours.failures.InvalidArgument, match=r"tenfold\.effort"):
+        options.add_session_config_entry("tenfold.effort", "4")
+
+
 def test_providers() -> None:
     made = models.perceptron().SerializeToString()
     one = ours.InferenceSession(made, providers=[("CPUExecutionProvider", {"arena": "1"})])

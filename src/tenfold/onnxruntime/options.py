@@ -8,7 +8,9 @@ from enum import Enum
 from typing import Any
 
 from tenfold.onnxruntime import failures
+from tenfold.settings import EFFORT
 
+EFFORT_ENTRY = "tenfold.effort"
 _log = logging.getLogger("tenfold")
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
@@ -127,7 +129,13 @@ class SessionOptions(_Fields):
     @property
     def ignored(self) -> tuple[str, ...]:
         """What was set and changes nothing, sorted."""
-        return tuple(sorted((self.changed & set(IGNORED)) | set(self.entries)))
+        return tuple(sorted((self.changed & set(IGNORED)) | (set(self.entries) - {EFFORT_ENTRY})))
+
+    @property
+    def effort(self) -> int:
+        """How long to look for faster kernels, 0 to 3: the entry "tenfold.effort", else TENFOLD_EFFORT."""
+        stated = self.entries.get(EFFORT_ENTRY)
+        return int(EFFORT.value() if stated is None else EFFORT.read(stated))
 
     def add_free_dimension_override_by_name(self, name: str, value: int) -> None:
         """Fix a named dimension of the model."""
@@ -138,7 +146,9 @@ class SessionOptions(_Fields):
         _log.info("ignored: the dimensions of denotation %r keep their sizes open", denotation)
 
     def add_session_config_entry(self, key: str, value: str) -> None:
-        """Accepted and ignored, but for being remembered."""
+        """Remembered; "tenfold.effort" is the effort of the build, every other one changes nothing."""
+        if key == EFFORT_ENTRY and value not in ("0", "1", "2", "3"):
+            raise failures.InvalidArgument(f"{EFFORT_ENTRY} must be 0, 1, 2 or 3, not {value!r}")
         self.entries[str(key)] = str(value)
 
     def get_session_config_entry(self, key: str) -> str:

@@ -252,7 +252,7 @@ def _open(model: str | os.PathLike[str] | bytes, options: SessionOptions) -> Eng
         if path and _is_engine(path):
             return tenfold.load(path, threads=threads)
         try:
-            return tenfold.build(model, threads=threads, dims=options.dimensions or None)
+            return tenfold.build(model, threads=threads, dims=options.dimensions or None, effort=options.effort)
         except ModelError as error:
             if error.argument == "model":
                 raise failures.InvalidProtobuf(f"Load model failed: {error}") from error
