@@ -92,7 +92,7 @@ ABSENT_MEMBERS: Mapping[str, Mapping[str, str]] = {
 OURS: Mapping[str, set[str]] = {
     "": {"install", "uninstall", "failures", "options", "session", "values"},
     "InferenceSession": {"engine"},
-    "SessionOptions": {"apply_log_level", "changed", "dimensions", "entries", "ignored"},
+    "SessionOptions": {"apply_log_level", "changed", "dimensions", "effort", "entries", "ignored"},
     "RunOptions": {"changed", "entries", "running"},
     "IOBinding": {"context", "run"},
 }
