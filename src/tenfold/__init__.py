@@ -34,12 +34,15 @@ if TYPE_CHECKING:
     from tenfold.options import Options
     from tenfold.runtime.context import Context
     from tenfold.runtime.engine import Engine, load
+    from tenfold.runtime.generation import generate, stream
     from tenfold.runtime.plan import Spec
     from tenfold.target import Target
 
 _HOMES = {
     "build": "tenfold.compiler.build",
+    "generate": "tenfold.runtime.generation",
     "load": "tenfold.runtime.engine",
+    "stream": "tenfold.runtime.generation",
     "Context": "tenfold.runtime.context",
     "Engine": "tenfold.runtime.engine",
     "Graph": "tenfold.ir.graph",
@@ -71,9 +74,11 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "build",
+    "generate",
     "load",
     "ops",
     "pipeline",
+    "stream",
     "torch",
 ]
 

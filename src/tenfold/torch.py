@@ -4,7 +4,9 @@
 >>> fast(x)
 >>> torch.compile(module, backend="tenfold")
 
-Both are for inference: weights are those of the moment of building, and results carry no gradient. torch.compile finds
+>>> tenfold.torch.generation(model).generate(tokens, max_new_tokens=50)
+
+All are for inference: weights are those of the moment of building, and results carry no gradient. torch.compile finds
 the backend once this module is imported, or where Tenfold is installed.
 """
 
@@ -23,11 +25,13 @@ from torch.utils import _pytree as pytree
 from tenfold.compiler.build import build
 from tenfold.errors import InputError, TenfoldError
 from tenfold.importers.torch import import_module
+from tenfold.importers.torch.cached import with_cache
 from tenfold.importers.torch.declared import Bounds, Shape
 from tenfold.importers.torch.export import Arguments, named_arguments
 from tenfold.importers.torch.structure import leaf_paths
 from tenfold.plugin import chosen
 from tenfold.runtime.engine import Engine
+from tenfold.runtime.generation import generate
 from tenfold.runtime.structure import Structure
 
 _log = logging.getLogger("tenfold")
@@ -139,6 +143,33 @@ def _has_batch(leaf: Any) -> bool:
 
 def _batched(leaf: Any) -> tuple[Any, ...]:
     return ("batch", *leaf.shape[1:])
+
+
+def generation(model: nn.Module, *, max_length: int | None = None, **options: Any) -> Generation:
+    """A decoder of transformers that generates by an engine, which keeps keys and values in place.
+
+    `max_length` is the most tokens of prompt and answer together; without it there is room for as many as come.
+    `options` are those of `tenfold.build`. UnsupportedError for a model whose cache is of another kind.
+    """
+    with torch.no_grad():
+        wrapped, example, shapes, dims = with_cache(model, max_length)
+    given = {**options, "dims": {**dims, **options.pop("dims", {})}}
+    engine = build(wrapped.eval(), example_inputs=example, shapes=shapes, state=True, **given)
+    return Generation(engine, getattr(model, "generation_config", None))
+
+
+class Generation:
+    """What `generation` returns. `engine` can be saved and loaded elsewhere, for `tenfold.generate`."""
+
+    def __init__(self, engine: Engine, config: Any) -> None:
+        self.engine = engine
+        known = {name: getattr(config, name, None) for name in ("eos_token_id", "pad_token_id")}
+        self._defaults = {name: value for name, value in known.items() if value is not None}
+
+    def generate(self, input_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        """As the method of transformers' models, greedy by default; `options` are those of `tenfold.generate`."""
+        found: torch.Tensor = generate(self.engine, input_ids, **{**self._defaults, **options})
+        return found
 
 
 @dataclass

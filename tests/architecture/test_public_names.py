@@ -8,6 +8,8 @@ import tenfold.errors
 PUBLIC = {
     "build",
     "load",
+    "generate",
+    "stream",
     "ops",
     "pipeline",
     "torch",

@@ -340,6 +340,11 @@ class Context:
             self._bound_outputs |= results
             self._forget()
 
+    @property
+    def bound(self) -> frozenset[str]:
+        """The names of the inputs that are bound."""
+        return frozenset(self._bound_inputs)
+
     def unbind(self, *names: str) -> None:
         """Forget these bindings, or all."""
         with self._lock:

@@ -1,0 +1,236 @@
+"""Continuing tokens: a language model with state, called on a prompt and then on one token after the other.
+
+The engine takes `input_ids` [batch, tokens], and where it has them `attention_mask` [batch, tokens so far] and
+`position_ids` or `cache_position`, and gives `logits` [batch, tokens, vocabulary]: what transformers and optimum
+call them. Any other input is bound to the context beforehand.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import InputError, OptionError
+from tenfold.runtime.context import Context
+from tenfold.runtime.engine import Engine
+from tenfold.runtime.plan import Spec
+
+Array = NDArray[Any]
+Scores = NDArray[np.float64]
+Processor = Callable[[Array, Array], Array]
+"""Takes all tokens so far [batch, n] and the scores of the next [batch, vocabulary]; gives the scores to choose by."""
+
+
+def generate(
+    model: Engine | Context,
+    input_ids: Any,
+    *,
+    attention_mask: Any = None,
+    max_new_tokens: int = 20,
+    eos_token_id: int | Sequence[int] | None = None,
+    pad_token_id: int | None = None,
+    do_sample: bool = False,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int | None = None,
+    logits_processor: Processor | None = None,
+) -> Any:
+    """The prompts [batch, n] and what the model continues them with: [batch, n + new], of the prompts' kind of array.
+
+    An engine begins anew; a context goes on where its state is. Prompts of different lengths are padded on the left,
+    where `attention_mask` is 0. The likeliest token is taken, or, to `do_sample`, one by chance: of the `top_k`
+    likeliest (0: all), of as many as hold the share `top_p`, after division by `temperature`. Rows end at an
+    `eos_token_id` and are filled with `pad_token_id` (by default the first eos) until all have ended.
+
+    Raises InputError for arrays that do not fit, OptionError for an engine without such inputs or without state.
+    """
+    rows = _Prompt(input_ids).rows
+    stopping = stream(
+        model,
+        input_ids,
+        attention_mask=attention_mask,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=eos_token_id,
+        pad_token_id=pad_token_id,
+        do_sample=do_sample,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        logits_processor=logits_processor,
+    )
+    new = [tokens[:, None] for tokens in stopping]
+    return _Prompt(input_ids).returned(np.concatenate([rows, *new], axis=1))
+
+
+def stream(
+    model: Engine | Context,
+    input_ids: Any,
+    *,
+    attention_mask: Any = None,
+    max_new_tokens: int = 20,
+    eos_token_id: int | Sequence[int] | None = None,
+    pad_token_id: int | None = None,
+    do_sample: bool = False,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int | None = None,
+    logits_processor: Processor | None = None,
+) -> Iterator[NDArray[np.int64]]:
+    """As `generate`, but each step's tokens [batch] as soon as they are known."""
+    caller = _Caller(model.context() if isinstance(model, Engine) else model)
+    prompt = _Prompt(input_ids).rows
+    if max_new_tokens < 0:
+        raise OptionError(f"max_new_tokens is {max_new_tokens}", argument="max_new_tokens", remedy="use 0 or more")
+    ends = np.atleast_1d(np.array([] if eos_token_id is None else eos_token_id, np.int64))
+    pad = pad_token_id if pad_token_id is not None else int(ends[0]) if ends.size else 0
+    chooser = _Chooser(temperature, top_k, top_p, seed) if do_sample else None
+    history = prompt
+    given = prompt
+    mask = caller.mask(prompt, attention_mask)
+    done = np.zeros(len(prompt), bool)
+    for _ in range(max_new_tokens):
+        scores = caller.scores(given, mask)
+        if logits_processor is not None:
+            scores = logits_processor(history, scores)
+        tokens = np.where(done, pad, chooser(scores) if chooser else scores.argmax(axis=-1)).astype(np.int64)
+        yield tokens
+        done = done | np.isin(tokens, ends)
+        if ends.size and done.all():
+            return
+        given = tokens[:, None]
+        if logits_processor is not None:
+            history = np.concatenate([history, given], axis=1)
+        mask = caller.longer(mask)
+
+
+class _Prompt:
+    """The prompts as an array of i64 [batch, n], and what gives results of their kind back."""
+
+    def __init__(self, given: Any) -> None:
+        torch = sys.modules.get("torch")
+        self._torch = torch if torch is not None and isinstance(given, torch.Tensor) else None
+        rows = given.detach().numpy() if self._torch else np.asarray(given)
+        if rows.ndim == 1:
+            rows = rows[None]
+        if rows.ndim != 2 or rows.dtype.kind not in "iu" or not rows.size:
+            raise InputError(
+                f"input_ids is {rows.dtype}{list(rows.shape)}",
+                argument="input_ids",
+                remedy="give integers [batch, tokens], at least one token",
+            )
+        self.rows: NDArray[np.int64] = np.ascontiguousarray(rows, np.int64)
+
+    def returned(self, found: Array) -> Any:
+        """An array of the prompts' kind."""
+        return self._torch.from_numpy(found) if self._torch else found
+
+
+class _Caller:
+    """A context called as a language model."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        specs = {spec.name: spec for spec in context.engine.inputs}
+        free = [name for name in specs if name not in context.bound]
+        self._ids = _required(specs, "input_ids", context.engine.inputs)
+        self._makers: list[tuple[str, Callable[[Array, Array], Array]]] = []
+        for name in free:
+            maker = _MAKERS.get(name)
+            if maker is None:
+                raise OptionError(
+                    f"generation does not know what to give the input {specs[name]}",
+                    argument=name,
+                    remedy="bind it to the context, and generate with that",
+                )
+            dtype = specs[name].dtype.numpy
+            self._makers.append(
+                (name, lambda ids, mask, maker=maker, dtype=dtype: maker(ids, mask).astype(dtype, copy=False))
+            )
+        names = [spec.name for spec in context.engine.outputs]
+        self._logits = "logits" if "logits" in names else names[0]
+        if not context.engine.state:
+            raise OptionError("the engine keeps no state", argument="model", remedy="build it with state=True")
+
+    def mask(self, prompt: Array, given: Any) -> Array:
+        """The mask of all tokens with the prompts."""
+        before = np.ones((len(prompt), self._context.rows), np.int64)
+        if given is None:
+            return np.concatenate([before, np.ones(prompt.shape, np.int64)], axis=1)
+        own = _Prompt(given).rows
+        whole = own if own.shape[1] > prompt.shape[1] else np.concatenate([before, own], axis=1)
+        if whole.shape != (len(prompt), before.shape[1] + prompt.shape[1]):
+            raise InputError(
+                f"attention_mask is {list(own.shape)} for prompts {list(prompt.shape)}",
+                argument="attention_mask",
+                remedy="give 0 or 1 for each token",
+            )
+        return whole
+
+    def longer(self, mask: Array) -> Array:
+        """The mask with one more token."""
+        return np.concatenate([mask, np.ones((len(mask), 1), np.int64)], axis=1)
+
+    def scores(self, ids: Array, mask: Array) -> Array:
+        """The logits of the token after the last of each row."""
+        logits = self._context.run({name: make(ids, mask) for name, make in self._makers})[self._logits]
+        found: Array = logits[:, -1] if logits.ndim == 3 else logits
+        return found
+
+
+def _required(specs: dict[str, Spec], name: str, known: Sequence[Spec]) -> Spec:
+    if name not in specs:
+        raise OptionError(
+            f"the engine has no input {name!r}", argument="model", remedy=f"it takes {'; '.join(map(str, known))}"
+        )
+    return specs[name]
+
+
+def _positions(ids: Array, mask: Array) -> Array:
+    """A token's place among those of its row that count."""
+    places = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+    return np.ascontiguousarray(places[:, -ids.shape[1] :])
+
+
+_MAKERS: dict[str, Callable[[Array, Array], Array]] = {
+    "input_ids": lambda ids, mask: ids,
+    "attention_mask": lambda ids, mask: mask,
+    "position_ids": _positions,
+    "cache_position": lambda ids, mask: np.arange(mask.shape[1] - ids.shape[1], mask.shape[1]),
+}
+"""What the inputs of a language model hold, by name: from the new tokens and the mask of all."""
+
+
+class _Chooser:
+    """Chooses tokens by chance."""
+
+    def __init__(self, temperature: float, top_k: int, top_p: float, seed: int | None) -> None:
+        if temperature <= 0 or top_k < 0 or not 0 < top_p <= 1:
+            raise OptionError(
+                f"temperature is {temperature}, top_k {top_k}, top_p {top_p}",
+                argument="temperature",
+                remedy="use a temperature above 0, top_k of 0 or more, top_p above 0 and up to 1",
+            )
+        self._temperature, self._top_k, self._top_p = temperature, top_k, top_p
+        self._random = np.random.default_rng(seed)
+
+    def __call__(self, scores: Array) -> NDArray[np.int64]:
+        wide = scores.astype(np.float64) / self._temperature
+        return np.array([self._one(row) for row in wide], np.int64)
+
+    def _one(self, scores: Scores) -> int:
+        order = np.argsort(-scores, kind="stable")
+        if self._top_k:
+            order = order[: self._top_k]
+        shares = np.exp(scores[order] - scores[order[0]])
+        shares /= shares.sum()
+        if self._top_p < 1:
+            kept = int(np.searchsorted(np.cumsum(shares), self._top_p)) + 1
+            order, shares = order[:kept], shares[:kept] / shares[:kept].sum()
+        return int(self._random.choice(order, p=shares))
