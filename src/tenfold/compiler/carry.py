@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tenfold.errors import OptionError
+from tenfold.errors import ModelError, OptionError
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -42,6 +42,7 @@ def carry(graph: Graph, pairs: Pairs) -> None:
     """
     if pairs is False:
         return
+    _follow_names(graph)
     chosen = _found(graph) if pairs is True else dict(pairs)
     old = {value.name: value for value in graph.inputs}
     new = dict(zip(graph.output_names, graph.outputs, strict=True))
@@ -116,6 +117,23 @@ def _carried(graph: Graph, value: Value, name: str, output: str, counts: dict[st
     graph.remove(result.producer)
     graph.replace_uses(value, _filled(buffer, tuple(shape)))
     return Carry(name, output, axis, count)
+
+
+def _follow_names(graph: Graph) -> None:
+    """Let a size that is called like a formula of others, "past + new", be that formula."""
+    known = {found.name: size for size in _sizes(graph) if (found := size.symbol)}
+    for name in sorted(known):
+        others = {other: size for other, size in known.items() if other != name}
+        try:
+            meant = dim.parse(name, others)
+        except ModelError:
+            continue
+        if isinstance(meant, dim.Dim) and dim.symbols(meant) <= others.keys():
+            specialise(graph, {name: meant})
+
+
+def _sizes(graph: Graph) -> Iterator[dim.Dim]:
+    yield from (size for value in graph.inputs for size in value.type.shape if isinstance(size, dim.Dim))
 
 
 def _from_nothing(graph: Graph, size: Size) -> Size:

@@ -140,7 +140,7 @@ class _Caller:
         specs = {spec.name: spec for spec in context.engine.inputs}
         free = [name for name in specs if name not in context.bound]
         self._ids = _required(specs, "input_ids", context.engine.inputs)
-        self._makers: list[tuple[str, Callable[[Array, Array], Array]]] = []
+        self._makers: list[tuple[str, Callable[[Array, Array], Array], np.dtype[Any]]] = []
         for name in free:
             maker = _MAKERS.get(name)
             if maker is None:
@@ -149,10 +149,7 @@ class _Caller:
                     argument=name,
                     remedy="bind it to the context, and generate with that",
                 )
-            dtype = specs[name].dtype.numpy
-            self._makers.append(
-                (name, lambda ids, mask, maker=maker, dtype=dtype: maker(ids, mask).astype(dtype, copy=False))
-            )
+            self._makers.append((name, maker, specs[name].dtype.numpy))
         names = [spec.name for spec in context.engine.outputs]
         self._logits = "logits" if "logits" in names else names[0]
         if not context.engine.state:
@@ -179,7 +176,8 @@ class _Caller:
 
     def scores(self, ids: Array, mask: Array) -> Array:
         """The logits of the token after the last of each row."""
-        logits = self._context.run({name: make(ids, mask) for name, make in self._makers})[self._logits]
+        given = {name: make(ids, mask).astype(dtype, copy=False) for name, make, dtype in self._makers}
+        logits = self._context.run(given)[self._logits]
         found: Array = logits[:, -1] if logits.ndim == 3 else logits
         return found
 

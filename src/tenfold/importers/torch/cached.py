@@ -79,7 +79,7 @@ def with_cache(model: nn.Module, rows: int | None) -> tuple[Cached, Example, dic
     }
     shapes: dict[str, Shape] = {
         "input_ids": ("batch_size", "sequence_length"),
-        "attention_mask": ("batch_size", "total_sequence_length"),
+        "attention_mask": ("batch_size", "past_sequence_length + sequence_length"),
         "position_ids": ("batch_size", "sequence_length"),
     }
     for number, layer in enumerate(layers):
@@ -104,9 +104,8 @@ def _layers(model: nn.Module) -> list[Mapping[str, torch.Tensor]]:
         )
     with torch.no_grad():
         cache = getattr(model(torch.zeros((1, 2), dtype=torch.long), use_cache=True), "past_key_values", None)
-    layers = [
-        {name: getattr(one, f"{name}s", None) for name in ("key", "value")} for one in getattr(cache, "layers", ())
-    ]
+    held = getattr(cache, "layers", ())
+    layers = [{name: getattr(one, f"{name}s", None) for name in ("key", "value")} for one in held]
     found = [one for layer in layers for one in layer.values()]
     if not found or any(one is None or one.dim() != 4 for one in found):
         raise UnsupportedError(

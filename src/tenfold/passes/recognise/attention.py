@@ -15,7 +15,7 @@ from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.index import Gather
 from tenfold.ops.logic import Where
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Concat, Reshape, Slice, Split, Transpose
+from tenfold.ops.movement import Concat, Expand, Reshape, Slice, Split, Transpose
 from tenfold.ops.normalize import Softmax
 from tenfold.rewrite.pattern import either, exact_constant, number, used_once
 from tenfold.rewrite.rule import Replacement, rule
@@ -183,4 +183,38 @@ def rotary(value: Value) -> Replacement:
     return None
 
 
-ATTENTION = (attention, rotary)
+def _once(value: Value) -> Value | None:
+    """x [B, H, T, D] where `value` repeats each of its heads, several times in a row."""
+    match value:
+        case Value(Reshape(), (Value(Expand(wide), (Value(Reshape(narrow), (x,)),)),)):
+            batch, *_, rows, size = x.type.shape if x.type.rank == 4 else (0,) * 4
+            alike = len(wide) == len(narrow) == 5 and narrow == (batch, x.type.shape[1], 1, rows, size)
+            repeated = (*wide[:2], *wide[3:]) == (*narrow[:2], *narrow[3:])
+            joined = value.type.shape == (batch, x.type.shape[1] * wide[2], rows, size) if alike else False
+            return x if alike and repeated and joined else None
+    return None
+
+
+@rule(
+    """graph (%q: f32[N, 4, S, 8], %k: f32[N, 2, T, 8], %v: f32[N, 2, T, 8]) {
+      %a = Expand<shape=(N, 2, 2, T, 8)>(Reshape<shape=(N, 2, 1, T, 8)>(%k))
+      %b = Expand<shape=(N, 2, 2, T, 8)>(Reshape<shape=(N, 2, 1, T, 8)>(%v))
+      return Attention<scale=0.5>(%q, Reshape<shape=(N, 4, T, 8)>(%a), Reshape<shape=(N, 4, T, 8)>(%b))
+    }""",
+    """graph (%q: f32[N, 4, S, 8], %k: f32[N, 2, T, 8], %v: f32[N, 2, T, 8]) {
+      %a = Expand<shape=(N, 2, 2, T, 8)>(Reshape<shape=(N, 1, 2, T, 8)>(%k))
+      %b = Expand<shape=(N, 2, 2, T, 8)>(Reshape<shape=(N, 1, 2, T, 8)>(%v))
+      return Attention<scale=0.5>(%q, Reshape<shape=(N, 4, T, 8)>(%a), Reshape<shape=(N, 4, T, 8)>(%b))
+    }""",
+)
+def shared_heads(value: Value) -> Replacement:
+    """attention(q, k repeated, v repeated) -> attention(q, k, v), several heads of q to one of k and v"""
+    match value:
+        case Value(Attention() as op, (q, k, v, *mask)):
+            keys, values = _once(k), _once(v)
+            if keys is not None and values is not None and keys.type.shape[1] == values.type.shape[1]:
+                return op(q, keys, values, *mask)
+    return None
+
+
+ATTENTION = (attention, rotary, shared_heads)
