@@ -100,6 +100,28 @@ def test_two_contexts_have_two_states(bench: Bench) -> None:
             np.testing.assert_allclose(context.run(given)["answer"], one.step(*given), atol=2e-6)
 
 
+def test_calls_that_are_unlike_the_one_before(bench: Bench) -> None:
+    context, naive = kept(attention(), bench).context(), Naive()
+    bound = np.zeros(4096, np.float32)
+    for turn in range(12):
+        given = drawn(3 if turn in (0, 6) else 1)
+        if turn == 3:
+            given[1] = np.asfortranarray(given[1])
+        if turn == 5:
+            context.bind({"v": given[2]}, {"answer": bound})
+        answer = context.run({"k": given[1], "q": given[0]} if turn == 5 else given)["answer"]
+        if turn == 8:
+            context.unbind()
+        np.testing.assert_allclose(answer, naive.step(*given), atol=2e-6)
+        assert np.shares_memory(answer, bound) == (5 <= turn <= 8)
+        assert context.native_calls == 1
+    with pytest.raises(InputError, match="float64"):
+        context.run([drawn(1)[0].astype(np.float64), *drawn(1)[1:]])
+    with pytest.raises(InputError, match="length"):
+        context.run([drawn(1)[0], *drawn(2)[1:]])
+    assert context.rows == naive.keys.shape[2]
+
+
 def test_fork_rewind_reset_seed(bench: Bench) -> None:
     engine = kept(attention(), bench)
     context = engine.context()

@@ -120,7 +120,9 @@ def _carried(graph: Graph, value: Value, name: str, output: str, counts: dict[st
 
 
 def _follow_names(graph: Graph) -> None:
-    """Let a size that is called like a formula of others, "past + new", be that formula."""
+    """Let a size that is called like a formula of several others, "past + new", be that formula. (Of one other,
+    "past + 1", exporters say it of any number of new rows.)
+    """
     known = {found.name: size for size in _sizes(graph) if (found := size.symbol)}
     for name in sorted(known):
         others = {other: size for other, size in known.items() if other != name}
@@ -128,7 +130,7 @@ def _follow_names(graph: Graph) -> None:
             meant = dim.parse(name, others)
         except ModelError:
             continue
-        if isinstance(meant, dim.Dim) and dim.symbols(meant) <= others.keys():
+        if len(dim.symbols(meant)) > 1:
             specialise(graph, {name: meant})
 
 

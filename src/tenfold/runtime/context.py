@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tenfold.errors import Cancelled, EngineError, ExecutionError, InputError
 from tenfold.ir.dtype import Kind
+from tenfold.runtime.advance import Advance
 from tenfold.runtime.arrays import as_input, as_output, as_result, returning
 from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
@@ -85,6 +86,7 @@ class Context:
         self._frame: Frame | None = None
         self._replay: Replay | None = None
         self._replayed: Frame | None = None
+        self._advance: Advance | None = None
         self._inputs = {spec.name: spec for spec in engine.inputs}
         self._outputs = {spec.name: spec for spec in engine.outputs}
         self._names = tuple(spec.name for spec in plan.outputs)
@@ -147,6 +149,13 @@ class Context:
                 if self._replay.status:
                     self._finish(self._replay.status)
                 return self._ended(results) if self._state else results
+        elif self._advance is not None:
+            results = self._advance.prepare(self._given_in_order(inputs))
+            if results is not None:
+                self.native_calls = self.reentries = 0
+                self._native(self._plan.spans[0], self._arena.size < BRIEF_ARENA)
+                self._advance.commit()
+                return results
         return self._run(inputs)
 
     def _in_order(self, inputs: Inputs) -> Sequence[Any]:
@@ -235,7 +244,15 @@ class Context:
         self.reentries += self._invocation.entries - 1
 
     def _remember(self, frame: Frame, arrays: Sequence[Array], results: Sequence[Array]) -> None:
-        """From the second call of one kind in a row on, let the next one be a replay, if it is one native call."""
+        """Let the next call be quick, if it is one native call: an advance where rows are appended; else a replay, from
+        the second call of one kind in a row on.
+        """
+        native = self.engine.native_sizes
+        if self._state.grows and self.engine.is_one_span and native and all(one.grows for one in self._state):
+            self._advance = Advance(
+                self._plan, native, self._invocation, self._state, self._arena, frame, arrays, self._result
+            )
+            return
         again, self._frame = self._frame is frame, frame
         if again and self._replayed is not frame and self.engine.is_one_span and not self._state.grows:
             watched = {symbol.input for symbol in self._plan.symbols if symbol.entry >= 0}
@@ -355,7 +372,7 @@ class Context:
 
     def _forget(self) -> None:
         self._standing = [self._bound_inputs.get(name) for name in self._inputs]
-        self._frame = self._replay = self._replayed = None
+        self._frame = self._replay = self._replayed = self._advance = None
 
     # state
 

@@ -240,11 +240,11 @@ class Engine:
         count = threads or self._threads or machine_share().threads
         with self._lock:
             if count not in self._frames:
-                self._frames[count] = Frames(self.plan, count, native=self._native_sizes, **self._machine())
+                self._frames[count] = Frames(self.plan, count, native=self.native_sizes, **self._machine())
             return self._frames[count]
 
     @cached_property
-    def _native_sizes(self) -> NativeSizes | None:
+    def native_sizes(self) -> NativeSizes | None:
         """What computes the sizes of calls, where the engine runs natively on this machine."""
         native = self._program
         return NativeSizes(self.plan.program, native.sizes, native) if native and native.sizes else None

@@ -105,7 +105,7 @@ def _layers(model: nn.Module) -> list[Mapping[str, torch.Tensor]]:
     with torch.no_grad():
         cache = getattr(model(torch.zeros((1, 2), dtype=torch.long), use_cache=True), "past_key_values", None)
     held = getattr(cache, "layers", ())
-    layers = [{name: getattr(one, f"{name}s", None) for name in ("key", "value")} for one in held]
+    layers: list[dict[str, Any]] = [{name: getattr(one, f"{name}s", None) for name in ("key", "value")} for one in held]
     found = [one for layer in layers for one in layer.values()]
     if not found or any(one is None or one.dim() != 4 for one in found):
         raise UnsupportedError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,5 +27,9 @@ class NativeSizes:
         """Compute the slots before `end` from those of the symbols, in place. False if a row failed, which may not
         matter: `Program.run` knows.
         """
-        status = self._function(self._address, end - self._first, slots.ctypes.data, self._first)
-        return bool(status == 0)
+        return self.filling(slots, end)()
+
+    def filling(self, slots: NDArray[np.int64], end: int) -> Callable[[], bool]:
+        """`fill` for this array, which must live as long as it is used."""
+        function, arguments = self._function, (self._address, end - self._first, slots.ctypes.data, self._first)
+        return lambda: function(*arguments) == 0
