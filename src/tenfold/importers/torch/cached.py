@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -94,7 +93,7 @@ def _seen_before(one: torch.Tensor) -> torch.Tensor:
     return one.new_zeros((_EXAMPLE_ROWS, one.shape[1], _EXAMPLE_PAST, one.shape[3]))
 
 
-def _layers(model: nn.Module) -> list[Mapping[str, torch.Tensor]]:
+def _layers(model: nn.Module) -> list[dict[str, Any]]:
     """Keys and values of each layer, as the model leaves them after two tokens."""
     config = getattr(model, "config", None)
     if config is None or not hasattr(model, "generate") or getattr(config, "is_encoder_decoder", False):
