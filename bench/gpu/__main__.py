@@ -23,7 +23,7 @@ from bench.gpu import networks, peers
 REPLAYS, PROFILED = 60, 12
 KERNELS = (
     *("tiles", "rows_in_registers", "windows", "flash"),
-    *("persistent", "sliced", "implicit", "pack"),
+    *("persistent", "sliced", "implicit", "pack", "boxes", "depthwise", "columns"),
 )
 
 

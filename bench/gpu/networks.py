@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.cpu import vision
 from bench.gpu import transformers
 from bench.gpu.exact import exact
 from tests.models import light
@@ -54,6 +55,14 @@ def image_network(name: str, batch: int) -> Network:
         return [np.concatenate([*some, *rest])]
 
     return Network(model, [images], answers, {"shapes": {key: (batch, *image.shape[1:])}})
+
+
+def sketched(name: str, batch: int) -> Network:
+    """One of the image networks that are written by hand; some of the batch is checked."""
+    images = np.random.default_rng(3).standard_normal((batch, 3, 224, 224)).astype("f4")
+    some = min(batch, 2)
+    make = getattr(vision, name)
+    return Network(make(batch), [images], lambda: reference(make(some), [images[:some]]))
 
 
 def perceptron(batch: int) -> Network:
@@ -107,6 +116,9 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
     "bert-large": lambda batch: bert(batch, 128, 1024, 24),
     "vit": vit,
     "resnet50": lambda batch: image_network("resnet50", batch),
+    "mobilenet_v2": lambda batch: sketched("mobilenet_v2", batch),
+    "efficientnet_b0": lambda batch: sketched("efficientnet_b0", batch),
+    "convnext_t": lambda batch: sketched("convnext_t", batch),
     "squeezenet": lambda batch: image_network("squeezenet", batch),
     "densenet121": lambda batch: image_network("densenet121", batch),
 }

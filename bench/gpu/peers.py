@@ -10,8 +10,8 @@ import torchvision
 import transformers
 
 
-def _resnet50(batch: int) -> tuple[Any, Any]:
-    model = torchvision.models.resnet50(weights=None)
+def _vision(name: str, batch: int) -> tuple[Any, Any]:
+    model = getattr(torchvision.models, name)(weights=None)
     images = torch.randn(batch, 3, 224, 224)
     return model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
 
@@ -29,7 +29,10 @@ def _bert(batch: int, length: int = 128, width: int = 768, layers: int = 12) -> 
 
 
 MODELS: dict[str, Callable[[int], tuple[Any, Any]]] = {
-    "resnet50": _resnet50,
+    "resnet50": lambda batch: _vision("resnet50", batch),
+    "mobilenet_v2": lambda batch: _vision("mobilenet_v2", batch),
+    "efficientnet_b0": lambda batch: _vision("efficientnet_b0", batch),
+    "convnext_t": lambda batch: _vision("convnext_tiny", batch),
     "vit": _vit,
     "bert": _bert,
     "bert384": lambda batch: _bert(batch, 384),

@@ -36,7 +36,8 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArgument, Launch
 from tenfold.codegen.cuda.program import Parameter, Word, words
-from tenfold.codegen.cuda.triton import constant, kernel_of
+from tenfold.codegen.cuda.triton import constant
+from tests.codegen.cuda.in_order import interpreted
 
 _patch_tensor = interpreter._patch_lang_tensor
 
@@ -69,6 +70,11 @@ class Buffer:
     size = stride = storage_offset = _itself
 
 
+def block_of(word: Word) -> list[int]:
+    """The sizes of a descriptor's tiles."""
+    return [int(size) for size in word.type.partition("[")[2].partition("]")[0].split(",")]
+
+
 def run(kernel: CudaKernel, buffers: Mapping[Value, Guarded], kinds: Mapping[Value, DType]) -> None:
     """All launches, on a workspace whose counters must end as zeros."""
     room, counters = (Guarded(int(number(size, _HERE)) + 15 & -16) for size in (kernel.workspace, kernel.zeroed))
@@ -90,9 +96,8 @@ def _launch(
     def value(word: Word) -> Any:
         argument: GpuArgument = next(arguments)
         if isinstance(argument, Descriptor):
-            block = [int(size) for size in word.type.partition("[")[2].rstrip("]>").split(",")]
             shape, strides = ([number(size, _HERE) for size in sizes] for sizes in (argument.shape, argument.strides))
-            return TensorDescriptor(_buffer(argument.address), shape, strides, block)
+            return TensorDescriptor(_buffer(argument.address), shape, strides, block_of(word))
         if isinstance(argument, Address):
             return _buffer(argument)
         if isinstance(argument, Counters):
@@ -113,7 +118,7 @@ def _launch(
     fillings = {name: filled(parameter) for name, parameter in one.program.parameters}
     blocks = number(one.grid, _HERE)
     if blocks:
-        kernel_of(one.program)[(blocks,)](**{**fillings, "EARLY": 0})
+        interpreted(one.program)[(blocks,)](**{**fillings, "EARLY": 0})
 
 
 _WORKSPACE = {"*fp32": np.dtype(np.float32), "*i32": np.dtype(np.int32)}

@@ -18,10 +18,11 @@ from tenfold.codegen.cuda import pool
 from tenfold.codegen.cuda.program import Binary, Parameter, Program, TensorMap, Word, words
 from tenfold.compiler.device import stopwatch
 from tenfold.runtime import engine
-from tests.codegen.cuda.interpreting import Buffer, TensorDescriptor
+from tests.codegen.cuda.interpreting import Buffer, TensorDescriptor, block_of
 
 from tenfold.codegen.cuda.emit import NAMES  # isort: skip
-from tenfold.codegen.cuda.triton import constant, kernel_of  # isort: skip
+from tenfold.codegen.cuda.triton import constant  # isort: skip
+from tests.codegen.cuda.in_order import interpreted  # isort: skip
 
 _PAGE = 256
 _NUMPY = {f"*{short}": dtype.numpy for dtype, (_, short) in NAMES.items()}
@@ -43,7 +44,7 @@ def _maps(program: Program) -> Iterator[TensorMap]:
     for _, parameter in program.parameters:
         for word in words(parameter):
             if word.type.startswith("tensordesc"):
-                block = tuple(int(size) for size in word.type.partition("[")[2].rstrip("]>").split(","))
+                block = tuple(block_of(word))
                 yield TensorMap(block, 0, _numpy(word).itemsize, 0)
 
 
@@ -164,7 +165,7 @@ class FakeDriver:
 
     def _bound(self, program: Program, blocks: int, parameters: int) -> Callable[[], None]:
         given = [word for _, one in program.parameters for word in words(one)]
-        count = sum(3 + 2 * word.type.count(",") if word.type.startswith("tensordesc") else 1 for word in given)
+        count = sum(1 + 2 * len(block_of(word)) if word.type.startswith("tensordesc") else 1 for word in given)
         addresses = iter((ctypes.c_uint64 * count).from_address(parameters)[:])
 
         def value(word: Word) -> Any:
@@ -190,7 +191,7 @@ class FakeDriver:
             return value(parameter) if isinstance(parameter, Word) else constant(parameter)
 
         fillings = {name: filled(parameter) for name, parameter in program.parameters} | {"EARLY": 0}
-        return lambda: kernel_of(program)[(blocks,)](**fillings)
+        return lambda: interpreted(program)[(blocks,)](**fillings)
 
     def capture(self, stream: Any, emit: Callable[[], None]) -> FakeGraph:
         self._capturing = graph = FakeGraph()

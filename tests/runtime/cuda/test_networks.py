@@ -112,26 +112,42 @@ def test_other_tactics(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, whic
     held([(1, 32, 6, 7)], lambda x: conv(ops.Relu()(bias(conv(x, 48, pad=1))), 40, k=1))
 
 
+def residual(x: Value) -> Value:
+    value: Value = ops.Relu()(ops.Add()(bias(conv(x, 32, pad=2, dilation=2)), x))
+    return value
+
+
 WAYS: dict[str, tuple[tuple[int, ...], Callable[[Value], Value]]] = {
     "spanned": ((2, 3, 19, 14), lambda x: ops.Relu()(bias(conv(x, 24, k=7, stride=2, pad=3)))),
     "implicit": ((1, 24, 7, 9), lambda x: ops.Relu()(bias(conv(x, 40, pad=1, stride=2)))),
     "sliced": ((2, 24, 5, 3), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
     "persistent": ((2, 24, 5, 7), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
+    "depthwise": ((2, 40, 9, 11), lambda x: ops.Relu()(bias(conv(x, 40, pad=2, dilation=2, groups=40)))),
+    "depthwise strided": ((2, 24, 9, 11), lambda x: bias(conv(x, 24, k=5, stride=2, pad=2, groups=24))),
+    "boxes": ((2, 24, 5, 7), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
+    "boxes of windows": ((2, 32, 5, 7), lambda x: ops.Relu()(bias(conv(x, 40, pad=1)))),
+    "boxes of steps": ((2, 32, 6, 10), lambda x: ops.Relu()(bias(conv(x, 24, k=3, pad=1, stride=2)))),
+    "boxes beside": ((1, 32, 6, 5), lambda x: residual(conv(x, 32, k=1))),
 }
 
 
 @pytest.mark.parametrize("which", [0, -1])
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, way: str, which: int) -> None:
-    strategy = contraction.STRATEGY._strategies[way]
+    strategy, plain = contraction.STRATEGY._strategies[way.partition(" ")[0]], contraction.Contraction.tactics
+    taken = []
 
-    def only(self: object, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+    def only(self: contraction.Contraction, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         found = strategy.tactics(region, target)
-        return found if isinstance(found, Refusal) else [found[which]]
+        if isinstance(found, Refusal):
+            return plain(self, region, target)
+        taken.append(region)
+        return [found[which]]
 
     monkeypatch.setattr(contraction.Contraction, "tactics", only)
     shape, make = WAYS[way]
     held([shape], make)
+    assert taken
 
 
 POOLS: dict[str, Callable[[Value], Value]] = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tenfold.codegen.cuda import gemm
-from tenfold.codegen.cuda.conv import implicit, spanned
+from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, spanned
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.region import Region
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
@@ -49,4 +49,4 @@ class Contraction:
         return kernel
 
 
-STRATEGY = Contraction(*gemm.STRATEGIES, spanned.STRATEGY, implicit.STRATEGY)
+STRATEGY = Contraction(*gemm.STRATEGIES, boxes.STRATEGY, depthwise.STRATEGY, spanned.STRATEGY, implicit.STRATEGY)

@@ -129,6 +129,15 @@ def descriptor(operand: Operand, block: Sequence[int], shape: Sequence[Size], st
     return Given(word, Descriptor(_address(operand), operand.dtype, tuple(shape), tuple(strides)))
 
 
+def boxed(operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size]) -> Given:
+    """A tile descriptor for a kernel in Gluon, which names the layout of its tiles in shared memory."""
+    given = descriptor(operand, block, shape, strides)
+    size = operand.dtype.itemsize
+    swizzle = min(128, block[-1] * size)
+    layout = f"NVMMASharedLayout(swizzle_byte_width={swizzle}, element_bitwidth={8 * size}, rank={len(block)})"
+    return Given(Word(f"{given.word.type[:-1]},{layout}>"), given.argument)
+
+
 def gathered(operands: Sequence[Operand]) -> tuple[Filling, ...]:
     """Operands read at computed places: addresses with strides."""
     return tuple((place(one), numbers(one.strides)) for one in operands)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cuda import attention, contraction, pointwise, reduce, window
+from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, window
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
     pointwise.STRATEGY,
+    columns.STRATEGY,
     window.STRATEGY,
     reduce.STRATEGY,
     contraction.STRATEGY,

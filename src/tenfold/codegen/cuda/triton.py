@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.experimental.gluon._runtime import GluonASTSource
 
 from tenfold.codegen.cuda import vmath
 from tenfold.codegen.cuda.program import Binary, Hole, Parameter, Program, TensorMap, Word
@@ -50,7 +51,9 @@ def compile_program(program: Program, sm: int) -> Binary:
     attributes: dict[tuple[int, ...], Any] = {}
     for place, (_, parameter) in enumerate(program.parameters):
         _collect(parameter, (place,), constants, attributes)
-    source = ASTSource(kernel_of(program), signature, constants, attributes)
+    kernel = kernel_of(program)
+    written = GluonASTSource if kernel.is_gluon() else ASTSource
+    source = written(kernel, signature, constants, attributes)
     made = triton.compile(
         source,
         target=GPUTarget("cuda", sm, 32),

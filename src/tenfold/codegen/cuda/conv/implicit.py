@@ -136,7 +136,8 @@ def tactics_of(name: str, shape: Shape, target: Target) -> list[Tactic]:
 def guess(shape: Shape, tactic: Tactic, target: Target) -> float:
     """How long a shape might take, in nanoseconds."""
     m, n, k, slices, stages = (int(tactic[name]) for name in ("m", "n", "k", "slices", "stages"))
-    rows, terms = dim.bounds(shape.m)[1] or _USUAL, math.prod(shape.taps) * shape.k
+    rows, taps = dim.bounds(shape.m)[1] or _USUAL, math.prod(shape.taps)
+    terms = taps * shape.k if _flat(shape) else taps * -(-shape.k // k) * k
     tile = Tile(m, n, k, slices, stages, shape.x.dtype.itemsize)
     return tile.nanoseconds(rows, max(shape.n, n) * shape.groups, terms, arch_of(target))
 

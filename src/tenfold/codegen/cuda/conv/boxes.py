@@ -1,0 +1,310 @@
+"""Convolutions and products whose operands move by descriptor, a box of the image a tap: padding and borders are the
+zeros that lie outside.
+
+An image that is walked in steps of two is seen as lines of two places each, so that a tap's pixels lie side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from tenfold.codegen.cuda import emit, gemm, grid
+from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
+from tenfold.codegen.cuda.conv.shape import Shape, shape_of
+from tenfold.codegen.cuda.guess import Tile
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, numbers, place, uniforms
+from tenfold.codegen.cuda.program import Hole
+from tenfold.codegen.cuda.site import slices_of
+from tenfold.codegen.region import Anchored, Operand, Region
+from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.target import Target
+
+_USUAL = 1 << 12
+_KERNEL = "tenfold.codegen.cuda.conv.teams:boxes"
+Sizes = tuple[Size, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """An operand as a descriptor sees it."""
+
+    operand: Operand
+    shape: Sizes
+    strides: Sizes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`x` over images, lines, places of a line, places, channels; `w` over columns and terms (terms and columns, if not
+    `turned`); `full` the output, then what lies beside it, over images, rows, pixels, columns. `kinds` and `extra` say
+    of each operand of the body: 3 the one beside, 2 one number a column, 0 one number.
+    """
+
+    region: Anchored
+    x: View
+    w: View
+    turned: bool
+    full: tuple[View, ...]
+    kinds: tuple[int, ...]
+    extra: tuple[Operand, ...]
+    k: int
+    taps: tuple[int, int] = (1, 1)
+    steps: tuple[int, ...] = (1, 1)
+    dilations: tuple[int, ...] = (1, 1)
+    pads: tuple[int, ...] = (0, 0)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Images, rows and pixels of the output."""
+        return self.full[0].shape[:3]
+
+    @property
+    def n(self) -> int:
+        """Columns."""
+        columns = self.full[0].shape[3]
+        assert isinstance(columns, int)
+        return columns
+
+
+def plan_of(region: Region) -> Plan | Refusal:
+    """How boxes compute a region; or why they do not."""
+    if not isinstance(region, Anchored):
+        return Refusal("no product")
+    reason = emit.refusal(region.body) or _body_refusal(region)
+    if reason:
+        return Refusal(reason)
+    plain = gemm.problem_of(region)
+    found = plain if isinstance(plain, Refusal) else _of_product(region, plain)
+    if isinstance(found, Refusal):
+        shape = shape_of(region)
+        found = shape if isinstance(shape, Refusal) else _of_windows(region, shape)
+    return found
+
+
+def _body_refusal(region: Anchored) -> str | None:
+    if grid.asked(region.body) or region.gathered or len(region.outputs) != 1:
+        return "its body asks for positions, or gives several results"
+    kind = region.inputs[0].dtype
+    if kind not in (dt.f16, dt.bf16) or any(one.dtype is not kind for one in (*region.inputs[:2], *region.outputs)):
+        return "elements that are not all of one type of 16 bits"
+    return None
+
+
+def _of_product(region: Anchored, problem: gemm.Problem) -> Plan | Refusal:
+    """A product: its rows are the pixels of one row of one image."""
+    a, b, place = problem.a, problem.b, problem.site
+    rows, columns, cut = place.rows, place.columns, len(region.extra)
+    if problem.batch or problem.m == 1 or len(rows.sizes) != 1:
+        return Refusal("rows that are one, or lie in several matrices")
+    if not isinstance(problem.k, int) or not isinstance(problem.n, int):
+        return Refusal("terms or columns of unknown number")
+    image = _view(a, (1, 1, 1, problem.m, problem.k), (0, 0, 0, a.strides[0], a.strides[1]))
+    turned = b.strides[-1] != 1
+    shape, steps = (b.shape[::-1], b.strides[::-1]) if turned else (b.shape, b.strides)
+    strides = [(0, 0, down[0], along[0]) for down, along in zip(rows.strides, columns.strides, strict=True)]
+    sizes = (1, 1, problem.m, problem.n)
+    beside = _beside(region, sizes, strides[:cut])
+    output = _view(place.operands[cut], sizes, strides[cut])
+    return _checked(region, image, _view(b, shape, steps), turned, output, beside, problem.k)
+
+
+def _of_windows(region: Anchored, shape: Shape) -> Plan | Refusal:
+    """A convolution along two axes at most, of one group."""
+    x, w = shape.x, shape.w
+    steps, dilations = shape.strides[1:], shape.dilations[1:]
+    pads = tuple(pad for pad in shape.pads[1:] if isinstance(pad, int))
+    if shape.groups != 1 or shape.taps[0] != 1 or x.shape[2] != 1 or len(pads) != 2:
+        return Refusal("groups, windows along three axes, or padding of unknown size")
+    if not all(dim.divisible(size, step) for size, step in zip(x.shape[3:], steps, strict=True)):
+        return Refusal("an image whose sizes are no multiples of the steps")
+    if steps != (1, 1) and steps[1] * shape.k % 64:
+        return Refusal("steps over few channels")
+    lines, places = (size // step for size, step in zip(x.shape[3:], steps, strict=True))
+    n, _, _, h, v = (x.strides[axis] for axis in range(5))
+    image = _view(
+        x, (x.shape[0], lines, steps[0], places, steps[1] * shape.k), (n, h * steps[0], h, v * steps[1], x.strides[1])
+    )
+    if steps[1] != 1 and v != shape.k:
+        return Refusal("pixels that do not lie side by side")
+    terms = math.prod(shape.taps) * shape.k
+    weights = _view(w, (shape.n, terms), (shape.w_strides[0], shape.w_strides[2]))
+    if shape.w_strides[1] != shape.k and terms != shape.k:
+        return Refusal("taps that do not lie behind one another")
+    sizes = (shape.out_sizes[0], *shape.out_sizes[2:], shape.n)
+    walked = [_walk(one, shape.axes) for one in (*region.extra, *region.outputs)]
+    output = _view(region.outputs[0], sizes, walked[-1])
+    beside = _beside(region, sizes, walked[:-1])
+    return _checked(
+        region, image, weights, True, output, beside, shape.k, taps=shape.taps[1:], steps=steps, dilations=dilations,
+        pads=pads,
+    )  # fmt: skip
+
+
+def _walk(one: Operand, axes: Sequence[int]) -> Sizes:
+    """Strides along images, rows, pixels and columns."""
+    image, *places, column = (one.strides[axis] for axis in axes)
+    return (image, *((0, 0, *places)[-2:]), column)
+
+
+def _beside(region: Anchored, sizes: Sizes, strides: Sequence[Sizes]) -> list[tuple[int, View]] | Refusal:
+    found = []
+    for one, steps in zip(region.extra, strides, strict=True):
+        moves = [size != 1 and step != 0 for size, step in zip(sizes, steps, strict=True)]
+        if any(moves[:3]):
+            if one.dtype is not region.outputs[0].dtype:
+                return Refusal("what lies beside has elements of another type")
+            found.append((3, _view(one, sizes, steps)))
+        elif moves[3] and steps[3] != 1:
+            return Refusal("numbers of columns that do not lie side by side")
+        else:
+            found.append((2 if moves[3] else 0, View(one, sizes, steps)))
+    return found if sum(kind == 3 for kind, _ in found) <= 1 else Refusal("several tensors lie beside")
+
+
+def _view(one: Operand, shape: Sizes, strides: Sequence[Size]) -> View:
+    """Axes of size 1 get the strides that a dense tensor has."""
+    found: list[Size] = [strides[-1]]
+    for axis in range(len(shape) - 2, -1, -1):
+        found.append(found[-1] * shape[axis + 1] if shape[axis] == 1 else strides[axis])
+    return View(one, shape, tuple(reversed(found)))
+
+
+def _checked(
+    region: Anchored, x: View, w: View, turned: bool, output: View, beside: list[tuple[int, View]] | Refusal, k: int,
+    taps: tuple[int, ...] = (1, 1), **windows: tuple[int, ...],
+) -> Plan | Refusal:  # fmt: skip
+    if isinstance(beside, Refusal):
+        return beside
+    full = (output, *(view for kind, view in beside if kind == 3))
+    if not all(map(_moves, (x, w, *full))):
+        return Refusal("rows that are no multiple of 16 bytes do not move by descriptor")
+    if taps != (1, 1) and k % _depth(k):
+        return Refusal("channels that do not fill the steps of a sum")
+    kinds, extra = tuple(kind for kind, _ in beside), tuple(view.operand for _, view in beside)
+    return Plan(region, x, w, turned, full, kinds, extra, k, (taps[0], taps[1]), **windows)
+
+
+def _moves(view: View) -> bool:
+    size = view.operand.dtype.itemsize
+    steps = (*view.strides[:-1], view.operand.offset)
+    return view.strides[-1] == 1 and all(dim.divisible(step * size, 16) for step in steps) and view.strides[-2] != 0
+
+
+def _depth(k: int) -> int:
+    """Terms of a step: a line of shared memory, or half of one."""
+    return 64 if k % 64 == 0 or (k > 96 and k % 32) or k > 256 else 32
+
+
+def _box(sizes: Sizes, m: int) -> tuple[int, int, int]:
+    """Images, rows and pixels of a tile, with the least outside; among equals the widest."""
+    known = [dim.bounds(size)[1] or _USUAL for size in sizes]
+    powers = [1 << power for power in range(m.bit_length())]
+    boxes = [(m // (high * wide), high, wide) for high, wide in product(powers, powers) if high * wide <= m]
+
+    def walked(box: tuple[int, int, int]) -> tuple[int, ...]:
+        whole = math.prod(-(-size // one) * one for size, one in zip(known, box, strict=True))
+        return whole, max(box) > 256, box[0], box[1]
+
+    return min(boxes, key=walked)
+
+
+def _rows(plan: Plan, m: int) -> int:
+    """Rows of all tiles, those outside the images too."""
+    box = _box(plan.sizes, m)
+    return math.prod(-(-(dim.bounds(size)[1] or _USUAL) // one) * one for size, one in zip(plan.sizes, box, strict=True))
+
+
+class Boxes:
+    """Convolutions of any stride and products, for machines with TMA and warp groups."""
+
+    name = "boxes"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """Tile shapes and teams."""
+        arch = arch_of(target)
+        if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
+            return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
+        plan = plan_of(region)
+        if isinstance(plan, Refusal):
+            return plan
+        names = ("m", "n", "slices", "teams", "warps", "slots")
+        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in _tiles(plan, arch)]
+
+    def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
+        """Nanoseconds, about: less than by address where tiles are large, as teams overlap the ends of tiles."""
+        plan = plan_of(region)
+        assert isinstance(plan, Plan)
+        m, n, slices = (int(tactic[name]) for name in ("m", "n", "slices"))
+        terms = math.prod(plan.taps) * plan.k
+        tile = Tile(m, n, _depth(plan.k), slices, int(tactic["slots"]))
+        return 0.8 * tile.nanoseconds(_rows(plan, m), max(plan.n, n), terms, arch_of(target)) + 600
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """One launch of at most a block a multiprocessor."""
+        plan = plan_of(region)
+        assert isinstance(plan, Plan)
+        m, N, slices, teams, slots = (int(tactic[name]) for name in ("m", "n", "slices", "teams", "slots"))
+        box, K = _box(plan.sizes, m), _depth(plan.k)
+        counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
+        across = dim.ceildiv(plan.n, N)
+        full = [boxed(one.operand, (*box, N), one.shape, one.strides) for one in plan.full]
+        tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
+        sums, room, zeroed = slices_of(tiles, m, N, slices)
+        fillings: dict[str, Filling] = {
+            "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides),
+            "w": boxed(plan.w.operand, (N, K) if plan.turned else (K, N), plan.w.shape, plan.w.strides),
+            "output": full[0],
+            "beside": tuple(full[1:]),
+            "extra": tuple(0 if kind == 3 else place(one) for kind, one in zip(plan.kinds, plan.extra, strict=True)),
+            "uniforms": uniforms(region.uniforms),
+            **sums,
+            "tiles": number(tiles),
+            "counts": numbers((across, counts[2], counts[1])),
+            **{"n": plan.n, "k": plan.k},
+            "body": Hole(emit.hole_text(plan.region.body).replace("tl.full((), ", "tl.cast(")),
+            "kinds": plan.kinds,
+            **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
+            **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},
+            **{"N": N, "K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
+            **{"TURNED": int(plan.turned), "EARLY": int(arch_of(target).early)},
+        }
+        made = launch(_KERNEL, dim.minimum(tiles * slices, PROCESSORS), fillings, warps)
+        return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def _tiles(plan: Plan, arch: Arch) -> Iterator[tuple[int, ...]]:
+    """(m, n, slices, teams, warps, slots): as many slots as there is room for; slices where tiles are too few."""
+    size, K, widest = plan.x.operand.dtype.itemsize, _depth(plan.k), max(32, grid.power_of_two(plan.n))
+    steps = math.prod(plan.taps) * -(-plan.k // K)
+    for m, n, teams, warps in _SHAPES:
+        room = arch.shared - 1024 - teams * m * n * size
+        slots = min(8, room // ((m + n) * K * size))
+        tiles = -(-_rows(plan, m) // m) * -(-plan.n // n)
+        for slices in (1, 2, 4, 8):
+            each = -(-steps // slices)
+            useful = slices == 1 or (each >= 4 and each * (slices - 1) < steps and tiles * slices <= 2 * arch.processors)
+            if n <= widest and slots >= 2 and useful:
+                yield m, n, slices, teams, warps, slots
+
+
+_SHAPES = (
+    (128, 128, 2, 4),
+    (128, 64, 2, 4),
+    (256, 64, 2, 4),
+    (64, 128, 2, 4),
+    (64, 256, 2, 4),
+    (64, 64, 2, 4),
+    (128, 256, 1, 8),
+    (256, 128, 1, 8),
+    (128, 32, 2, 4),
+    (64, 32, 2, 4),
+)
+"""Rows and columns of a tile, teams, warps of one."""
+
+STRATEGY = Boxes()
