@@ -10,7 +10,7 @@ from tenfold.passes.channels import CHANNELS
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
 from tenfold.passes.merge import MergeProducts
-from tenfold.passes.movement import MOVEMENT
+from tenfold.passes.movement import ALIGN, MOVEMENT
 from tenfold.passes.narrow import Narrow
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
@@ -18,7 +18,7 @@ from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
 
 SIMPLIFY = FOLDING + IDENTITIES + CANONICAL + MOVEMENT + CHANNELS
-RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING
+RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING + ALIGN
 """Every rule there is."""
 
 PORTABLE = Pipeline(
@@ -37,8 +37,8 @@ CPU = Pipeline()
 """What is done for CPUs besides: nothing. Storage orders are chosen with the regions, not written into the graph."""
 
 TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
-CUDA = Pipeline(MergeProducts()) + TIDY
-"""What is done for NVIDIA GPUs besides: fewer, larger products."""
+CUDA = Pipeline(MergeProducts(), Rewrite("align", SIMPLIFY + ALIGN)) + TIDY
+"""What is done for NVIDIA GPUs besides: fewer, larger products, and what follows them done as their results lie."""
 
 NARROW = {dtype.name: CUDA + Pipeline(Narrow(dtype=dtype)) + TIDY for dtype in (dt.f16, dt.bf16)}
 """The same, where 16 bits are asked for."""

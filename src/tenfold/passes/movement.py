@@ -14,6 +14,7 @@ from tenfold.ops.constant import Constant, Fill, Iota
 from tenfold.ops.elementwise import Elementwise, broadcast_shapes
 from tenfold.ops.image import Resample
 from tenfold.ops.index import Gather
+from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Expand, Pad, Reshape, Slice, Split, Tile, Transpose
 from tenfold.rewrite.pattern import constant, exact_constant, number, used_once
 from tenfold.rewrite.rule import Replacement, rule
@@ -359,6 +360,39 @@ def transpose_through(value: Value) -> Replacement:
     return None
 
 
+@rule(
+    """graph (%x: f32[2, 4, 3], %y: f32[2, 3, 5]) {
+      %m = MatMul(%y, f32[5, 4]{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20})
+      return Add(%x, Transpose<permutation=(0, 2, 1)>(%m))
+    }""",
+    "graph (%x: f32[2, 4, 3], %y: f32[2, 3, 4]) { return Add(%x, Transpose<permutation=(0, 2, 1)>(%y)) }",
+)
+def transpose_after(value: Value) -> Replacement:
+    """f(x, transpose(y)) -> transpose(f(transpose(x), y)), where y is a product and x is not
+
+    What is done to the results of a product is done as they lie, so that its kernel does it.
+    """
+    if not isinstance(value.op, Elementwise) or len(value.inputs) != 2:
+        return None
+    for place, other in ((0, 1), (1, 0)):
+        turned, rest = value.inputs[place], value.inputs[other]
+        if not isinstance(turned.op, Transpose) or not used_once(turned) or not _is_product(turned.inputs[0]):
+            continue
+        if rest.type.shape == turned.type.shape and not _is_product(rest):
+            permutation = turned.op.permutation
+            back = Transpose(tuple(permutation.index(axis) for axis in range(len(permutation))))(rest)
+            given = (turned.inputs[0], back) if place == 0 else (back, turned.inputs[0])
+            return Transpose(permutation)(value.op(*given))
+    return None
+
+
+def _is_product(value: Value) -> bool:
+    """Whether a value is made by a product of matrices and elementwise work on it."""
+    while isinstance(value.op, Transpose) or (isinstance(value.op, Elementwise) and used_once(value)):
+        value = max(value.inputs, key=lambda one: one.type.rank)
+    return isinstance(value.op, MatMul)
+
+
 def _permuted(value: Value, permutation: tuple[int, ...]) -> Value | None:
     """transpose(value) for free, or None."""
     rank = len(permutation)
@@ -430,3 +464,5 @@ MOVEMENT = (
     *(slice_resampled, slice_of_piece, split_pieces, rejoined, concat_twice, gather_run, gather_range, pad_twice),
     *(move_fill, gather_fill, transpose_through, reshape_through),
 )
+ALIGN = (transpose_after,)
+"""For targets whose kernels do to the results of a product what follows it."""

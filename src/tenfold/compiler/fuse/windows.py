@@ -33,17 +33,17 @@ def pool(op: Pool, node: Node) -> Value:
     (given,) = node.inputs
     counts = node.output.type.shape[2:]
     narrow = given.type.dtype.is_float and given.type.dtype.bits < 32 and op.kind != "max"
-    x = Cast(dt.f32)(given) if narrow else given
+    seen = Windows(counts, op.kernel, op.strides, op.dilations)(bordered(op, given, counts))
+    seen = Cast(dt.f32)(seen) if narrow else seen
+    dtype = seen.type.dtype
     if op.kind == "lp":
-        x = Pow()(Abs()(x), scalar(float(op.p), x.type.dtype)())
-    padded = bordered(op, x, counts)
-    seen = Windows(counts, op.kernel, op.strides, op.dilations)(padded)
+        seen = Pow()(Abs()(seen), scalar(float(op.p), dtype)())
     axes = tuple(range(2 + len(counts), 2 + 2 * len(counts)))
     reduced = Reduce("max" if op.kind == "max" else "sum", axes, True)(seen)
     if op.kind == "average":
-        reduced = Div()(reduced, _places(op, x, counts))
+        reduced = Div()(reduced, _places(op, given.type.shape[2:], dtype, counts))
     if op.kind == "lp":
-        reduced = Pow()(reduced, scalar(1 / op.p, x.type.dtype)())
+        reduced = Pow()(reduced, scalar(1 / op.p, dtype)())
     result = Reshape(node.output.type.shape)(reduced)
     return Cast(given.type.dtype)(result) if narrow else result
 
@@ -69,18 +69,17 @@ def lowest(dtype: DType) -> float | int:
     return float("-inf") if dtype.is_float else dtype.limits[0]
 
 
-def _places(op: Pool, x: Value, counts: tuple[Size, ...]) -> Value:
+def _places(op: Pool, spatial: tuple[Size, ...], dtype: DType, counts: tuple[Size, ...]) -> Value:
     """How many elements each window averages over, broadcast to the reduced shape."""
-    spatial = x.type.shape[2:]
     before, after = op.pads_before, op.pads_after
     if not op.ceil and (op.count_padding or all(pad == 0 for pad in (*before, *after))):
-        return scalar(float(math.prod(op.kernel)), x.type.dtype)()
+        return scalar(float(math.prod(op.kernel)), dtype)()
     result: Value | None = None
     for axis, (size, count) in enumerate(zip(spatial, counts, strict=True)):
         along = _places_along(op, axis, size, count)
         shape: list[Size] = [1] * (2 + 2 * len(counts))
         shape[2 + axis] = count
-        along = Reshape(tuple(shape))(Cast(x.type.dtype)(along))
+        along = Reshape(tuple(shape))(Cast(dtype)(along))
         result = along if result is None else Mul()(result, along)
     assert result is not None
     return result
