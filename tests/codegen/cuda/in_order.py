@@ -1,4 +1,4 @@
-"""Kernels that Triton's interpreter cannot run, since they are written in Gluon, as plain Triton: one step after another."""
+"""Kernels in Gluon, which Triton's interpreter cannot run, as plain Triton: one step after another."""
 
 from __future__ import annotations
 

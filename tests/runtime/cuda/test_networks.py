@@ -162,6 +162,11 @@ def test_pools(driver: FakeDriver, name: str) -> None:
     held([(1, 8, 8, 6)], lambda x: POOLS[name](ops.Relu()(conv(x, 16, pad=1))))
 
 
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_images_in_slices(driver: FakeDriver, how: str) -> None:
+    held([(2, 8, 31, 33)], lambda x: ops.Reduce(how, (2, 3), True)(conv(x, 16, k=1)))
+
+
 def test_products_in_stacks(driver: FakeDriver) -> None:
     held([(2, 3, 20, 24), (2, 3, 24, 17)], lambda a, b: ops.MatMul()(a, b))
     held([(2, 3, 20, 24)], lambda a: ops.MatMul()(ops.Transpose((0, 2, 1, 3))(a), weight(24, 16)))

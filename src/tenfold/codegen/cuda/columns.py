@@ -38,9 +38,9 @@ FEWEST = 16
 @triton.jit
 def columns(
     inputs, steps, partial, counters, finish_inputs, finish_outputs, gathered, uniforms, row_sizes, column_sizes,
-    tap_sizes, width, taps, element: tl.constexpr, kept: tl.constexpr, combine: tl.constexpr, reduced: tl.constexpr, finish: tl.constexpr,
-    kinds: tl.constexpr, finish_input_kinds: tl.constexpr, finish_output_kinds: tl.constexpr, TAPS: tl.constexpr,
-    COLUMNS: tl.constexpr, SLICES: tl.constexpr, EARLY: tl.constexpr,
+    tap_sizes, width, taps, element: tl.constexpr, kept: tl.constexpr, combine: tl.constexpr, reduced: tl.constexpr,
+    finish: tl.constexpr, kinds: tl.constexpr, finish_input_kinds: tl.constexpr, finish_output_kinds: tl.constexpr,
+    TAPS: tl.constexpr, COLUMNS: tl.constexpr, SLICES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """`steps` are the strides of each input along a row's elements, `width` results lie side by side."""
     grid.wait(EARLY)
@@ -134,9 +134,7 @@ class Columns:
         sliced = slices > 1
         fillings: dict[str, Filling] = {
             "inputs": streams[cuts[0]],
-            "steps": tuple(
-                numbers((*a, *b)) for a, b in zip(above.strides, below.strides, strict=True)
-            ),
+            "steps": tuple(numbers((*a, *b)) for a, b in zip(above.strides, below.strides, strict=True)),
             "partial": workspace(_partial(dtype)) if sliced else 0,
             "counters": counters() if sliced else 0,
             "finish_inputs": streams[cuts[1]],
@@ -150,7 +148,9 @@ class Columns:
             "element": Hole(emit.hole_text(phase.body, places)),
             "kept": Hole(f"def hole(value, inside):\n    return tl.where(inside, value, {start})\n"),
             "combine": Hole(f"def hole(x, y):\n    return {window.COMBINED[phase.combine]}\n"),
-            "reduced": Hole(f"def hole(x):\n    return {emit.COMBINED[phase.combine].format('x').replace(', 1,', ', 0,')}\n"),
+            "reduced": Hole(
+                f"def hole(x):\n    return {emit.COMBINED[phase.combine].format('x').replace(', 1,', ', 0,')}\n"
+            ),
             "finish": Hole(emit.hole_text(region.finish, places)),
             "kinds": every[cuts[0]],
             "finish_input_kinds": every[cuts[1]],
@@ -161,6 +161,10 @@ class Columns:
         made = launch(f"{__name__}:columns", tiles * slices, fillings, int(tactic["warps"]))
         room, zeroed = (tiles * (slices * columns * dtype.itemsize), tiles * 4) if sliced else (0, 0)
         return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def _reduced(how: str) -> str:
+    return emit.COMBINED[how].format("x").replace(", 1,", ", 0,")
 
 
 def _partial(dtype: dt.DType) -> str:

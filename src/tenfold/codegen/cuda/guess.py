@@ -10,6 +10,8 @@ _FLOPS = 4.5
 """Multiplications and additions a nanosecond of one multiprocessor's tensor cores, in thousands."""
 _BYTES = 32.0
 """Bytes a nanosecond that one multiprocessor takes from the L2 cache."""
+_SUMMED = 100.0
+"""Bytes a nanosecond that the last slice to arrive reads."""
 _START, _STEP, _MEETING, _SLICE = 2200.0, 25.0, 1200.0, 120.0
 """Nanoseconds to fill the pipeline and to end a tile, at least for a step, for slices to meet, for each to be added."""
 
@@ -40,5 +42,7 @@ class Tile:
         arithmetic = self.m * self.n * self.k / (_FLOPS * 1e3 * min(1.0, self.m * self.n / (128 * 128) + 0.35))
         step = max(_STEP, busy * arithmetic, busy * (self.m + self.n) * self.k * self.itemsize / _BYTES)
         end = busy * self.m * self.n * self.itemsize / _BYTES
-        meeting = (_MEETING + _SLICE * self.slices) if self.slices > 1 else 0.0
+        meeting = (
+            (_MEETING + _SLICE * self.slices + self.slices * self.m * self.n * 4 / _SUMMED) if self.slices > 1 else 0.0
+        )
         return waves * (_START + steps * step + end + meeting) - self.stages

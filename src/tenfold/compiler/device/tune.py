@@ -13,9 +13,10 @@ from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.pool import GpuPool
 from tenfold.codegen.cuda.program import Binary, Failure, Program
+from tenfold.compiler.cost import cost_of
 from tenfold.compiler.device.functions import refusal
 from tenfold.compiler.device.stopwatch import Stopwatch
-from tenfold.compiler.items import Item, kernels
+from tenfold.compiler.items import Item, kernels, operands
 from tenfold.compiler.problem import problem_of
 from tenfold.compiler.timings import Entry, Timings, generators
 from tenfold.compiler.tune import Candidate, Chosen, Tell
@@ -23,12 +24,16 @@ from tenfold.compiler.typical import typical
 from tenfold.options import Options
 from tenfold.target import Target
 
-CANDIDATES: Mapping[int, int] = {1: 16, 2: 48, 3: 1000}
+CANDIDATES: Mapping[int, int] = {1: 10, 2: 48, 3: 1000}
 """How many candidates of a problem are looked at, the cost model's best first, by effort."""
 ALIKE = {1: ("stages",), 2: (), 3: ()}
 """Parameters that alone make no candidate worth looking at, by effort."""
 SECONDS: Mapping[int, float] = {1: 30.0, 2: 120.0, 3: float("inf")}
 """How long tuning may take."""
+_TOGETHER = 8
+"""Problems whose candidates are compiled at a time."""
+_INTENSITY = 190
+"""Arithmetic that takes as long as moving a byte."""
 TRUST = 0.01
 """The cost model's choice stands unless another is faster by this share."""
 
@@ -87,22 +92,39 @@ def _measured(
     contests: Mapping[str, list[Chosen]], target: Target, options: Options, pool: CompilePool, tell: Tell
 ) -> list[Entry]:
     """An entry for each contest that there was time for."""
-    begin, effort = time.monotonic(), options.effort
-    built: dict[str, dict[str, CudaKernel]] = {}
-    for problem, (piece, *_) in contests.items():
-        some = _some(piece, effort)
-        built[problem] = {str(tactic): _built(piece, strategy, tactic, target) for strategy, tactic in some}
-    programs = [one.program for each in built.values() for kernel in each.values() for one in kernel.launches]
-    with GpuPool(len(os.sched_getaffinity(0)), arch_of(target).sm, pool.cache) as compiler:
-        made = compiler.compile(programs, lambda done, total: tell("tune", done, total))
-    clock, found = Stopwatch(), []
+    begin, effort, found = time.monotonic(), options.effort, list[Entry]()
+    heaviest = sorted(contests, key=lambda problem: -_weight(contests[problem]))
+    clock = Stopwatch()
     try:
-        for problem, (piece, *_) in contests.items():
-            if time.monotonic() - begin < SECONDS[effort]:
-                found.append(_entry(problem, piece, built[problem], made, clock, effort))
+        with GpuPool(len(os.sched_getaffinity(0)), arch_of(target).sm, pool.cache) as compiler:
+            for start in range(0, len(heaviest), _TOGETHER):
+                if time.monotonic() - begin > SECONDS[effort]:
+                    break
+                some = {problem: contests[problem][0] for problem in heaviest[start : start + _TOGETHER]}
+                found += _chunk(some, target, compiler, clock, effort)
+                tell("tune", len(found), len(heaviest))
     finally:
         clock.close()
     return found
+
+
+def _chunk(
+    contests: Mapping[str, Chosen], target: Target, compiler: GpuPool, clock: Stopwatch, effort: int
+) -> list[Entry]:
+    """Entries for some contests, whose candidates are compiled together."""
+    built = {
+        problem: {str(tactic): _built(piece, strategy, tactic, target) for strategy, tactic in _some(piece, effort)}
+        for problem, piece in contests.items()
+    }
+    launches = [one for each in built.values() for kernel in each.values() for one in kernel.launches]
+    made = compiler.compile([one.program for one in launches])
+    return [_entry(problem, piece, built[problem], made, clock, effort) for problem, piece in contests.items()]
+
+
+def _weight(pieces: Sequence[Chosen]) -> float:
+    """How long pieces alike take together at least, in no unit."""
+    cost = cost_of(pieces[0].region, *operands(pieces[0].region))
+    return len(pieces) * max(typical(cost.flops) / _INTENSITY, typical(cost.bytes))
 
 
 def _built(piece: Chosen, strategy: object, tactic: object, target: Target) -> CudaKernel:

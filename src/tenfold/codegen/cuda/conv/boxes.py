@@ -14,7 +14,6 @@ from itertools import product
 from tenfold.codegen.cuda import emit, gemm, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
-from tenfold.codegen.cuda.guess import Tile
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.cuda.site import slices_of
@@ -26,6 +25,12 @@ from tenfold.ir.dim import Size
 from tenfold.target import Target
 
 _USUAL = 1 << 12
+_PRODUCTS, _LOADED, _STORED, _COPIED = 3000.0, 80.0, 40.0, 4000.0
+"""Products, bytes from L2 and bytes to L2 a nanosecond of a multiprocessor; bytes of memory a nanosecond of all."""
+_START, _END, _TURN, _MEETING = 1500.0, 500.0, 100.0, 1500.0
+"""Nanoseconds to start, to end a tile, to let the other team go on, and for slices to meet."""
+_SUMS = 1 << 17
+"""Bytes of sums that the last slice of a tile reads at most."""
 _KERNEL = "tenfold.codegen.cuda.conv.teams:boxes"
 Sizes = tuple[Size, ...]
 
@@ -217,7 +222,9 @@ def _box(sizes: Sizes, m: int) -> tuple[int, int, int]:
 def _rows(plan: Plan, m: int) -> int:
     """Rows of all tiles, those outside the images too."""
     box = _box(plan.sizes, m)
-    return math.prod(-(-(dim.bounds(size)[1] or _USUAL) // one) * one for size, one in zip(plan.sizes, box, strict=True))
+    return math.prod(
+        -(-(dim.bounds(size)[1] or _USUAL) // one) * one for size, one in zip(plan.sizes, box, strict=True)
+    )
 
 
 class Boxes:
@@ -237,13 +244,19 @@ class Boxes:
         return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in _tiles(plan, arch)]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
-        """Nanoseconds, about: less than by address where tiles are large, as teams overlap the ends of tiles."""
+        """Nanoseconds, about: rounds of tiles, whose ends cost nothing where another team multiplies meanwhile."""
         plan = plan_of(region)
         assert isinstance(plan, Plan)
-        m, n, slices = (int(tactic[name]) for name in ("m", "n", "slices"))
-        terms = math.prod(plan.taps) * plan.k
-        tile = Tile(m, n, _depth(plan.k), slices, int(tactic["slots"]))
-        return 0.8 * tile.nanoseconds(_rows(plan, m), max(plan.n, n), terms, arch_of(target)) + 600
+        m, n, slices, teams = (int(tactic[name]) for name in ("m", "n", "slices", "teams"))
+        size, K, whole = plan.x.operand.dtype.itemsize, _depth(plan.k), _rows(plan, m)
+        rounds = -(-(whole // m * -(-plan.n // n) * slices) // arch_of(target).processors)
+        step = max(m * n * K / _PRODUCTS, (m + n) * K * size / _LOADED)
+        sums = -(-math.prod(plan.taps) * -(-plan.k // K) // slices) * step
+        end = _END + len(plan.full) * m * n * size / _STORED
+        meeting = (_MEETING + slices * m * n * 4 / _STORED) if slices > 1 else 0.0
+        rest = (rounds - 1) * (sums + end if teams == 1 else max(sums + _TURN, (sums + end) / 2))
+        moved = (whole * (plan.k + len(plan.full) * plan.n) + plan.n * plan.k * math.prod(plan.taps)) * size
+        return _START + max(rest + sums + end + meeting, moved / _COPIED)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of at most a block a multiprocessor."""
@@ -288,7 +301,10 @@ def _tiles(plan: Plan, arch: Arch) -> Iterator[tuple[int, ...]]:
         tiles = -(-_rows(plan, m) // m) * -(-plan.n // n)
         for slices in (1, 2, 4, 8):
             each = -(-steps // slices)
-            useful = slices == 1 or (each >= 4 and each * (slices - 1) < steps and tiles * slices <= 2 * arch.processors)
+            useful = slices == 1 or (
+                each >= 4 and each * (slices - 1) < steps and tiles * slices <= 2 * arch.processors
+            )
+            useful = useful and (slices == 1 or slices * m * n * 4 <= _SUMS)
             if n <= widest and slots >= 2 and useful:
                 yield m, n, slices, teams, warps, slots
 

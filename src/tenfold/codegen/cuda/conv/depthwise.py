@@ -1,4 +1,4 @@
-"""Convolutions of one channel a group: strips of neighbouring pixels, each of which is loaded once for a line of taps."""
+"""Convolutions of one channel a group: strips of neighbouring pixels, each loaded once for a line of taps."""
 
 from __future__ import annotations
 
@@ -65,19 +65,31 @@ def depthwise(
         for b in tl.static_range(T2):
             factor = tl.load(taps + (a * T2 + b) * w[1][1], mask=held, other=0)
             factors = factors + (factor.to(tl.float32)[None, :],)
-        for place in tl.static_range((LENGTH - 1) * strides[2] + (T2 - 1) * dilations[2] + 1):
-            inside = (there & (v + place >= 0) & (v + place < in_sizes[2]))[:, None] & held[None, :]
-            value = tl.load(from_here + place * x[1][4], mask=inside, other=0).to(tl.float32)
+        for at in tl.static_range((LENGTH - 1) * strides[2] + (T2 - 1) * dilations[2] + 1):
+            inside = (there & (v + at >= 0) & (v + at < in_sizes[2]))[:, None] & held[None, :]
+            value = tl.load(from_here + at * x[1][4], mask=inside, other=0).to(tl.float32)
             added = ()
             for each in tl.static_range(LENGTH):
-                added = added + (joined(sums[each], value, factors, place - each * strides[2], dilations[2], T2),)
+                added = added + (joined(sums[each], value, factors, at - each * strides[2], dilations[2], T2),)
             sums = added
     grid.release(EARLY)
     for each in tl.static_range(LENGTH):
         inside = known & (begin + each < out_sizes[3])
         row = tl.where(inside, line * out_sizes[3] + begin + each, m)
         site.finish(
-            sums[each], row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds, extra_kinds
+            sums[each],
+            row,
+            column,
+            m,
+            n,
+            outputs,
+            extra,
+            gathered,
+            uniforms,
+            row_sizes,
+            body,
+            output_kinds,
+            extra_kinds,
         )
 
 

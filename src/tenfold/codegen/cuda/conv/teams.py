@@ -47,14 +47,22 @@ def share(part, steps, SLICES: tl.constexpr):
     return tl.minimum(part * length, steps), tl.minimum(part * length + length, steps)
 
 
+@triton.jit
+def length_of(tile, steps, SLICES: tl.constexpr):
+    """How many steps a slice of a tile has; slices are counted tile by tile."""
+    begin, end = share(tile % SLICES, steps, SLICES)
+    return end - begin
+
+
 @gluon.jit
 def load(
-    x, w, beside, slots_x, slots_w, kept, full, empty, kept_full, kept_empty, tiles, counts, k,
-    ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr, dilations: gl.constexpr, pads: gl.constexpr,
-    box: gl.constexpr, N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr,
-    SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
+    x, w, beside, ring, own, tiles, counts, k, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr,
+    dilations: gl.constexpr, pads: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr,
+    SLOTS: gl.constexpr, TEAMS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """All that the teams read, in the order in which they read it."""
+    slots_x, slots_w, full, empty = ring
+    kept, kept_full, kept_empty, _ = own
     count = 0
     turn = 0
     depth = gl.cdiv(k, K)
@@ -79,16 +87,14 @@ def load(
             team = turn % TEAMS
             mbarrier.wait(kept_empty.index(team), (turn // TEAMS + 1) & 1)
             mbarrier.expect(kept_full.index(team), beside[0].block_type.nbytes)
-            copy_in(
-                beside[0], [image, row, pixel, left], kept_full.index(team), kept.index(team)
-            )
-        turn += 1
+            copy_in(beside[0], [image, row, pixel, left], kept_full.index(team), kept.index(team))
+        turn = turn + 1
     grid.release(EARLY)
 
 
 @gluon.jit
 def gathered(acc, tile, part, partial, counters, M: gl.constexpr, N: gl.constexpr, SLICES: gl.constexpr):
-    """The sums of all slices of a tile, added in order, and whether this slice is the last to arrive: others get none."""
+    """The sums of all slices of a tile, added in order, and whether this slice is the last to arrive."""
     layout: gl.constexpr = acc.type.layout
     down = gl.arange(0, M, layout=gl.SliceLayout(1, layout))
     along = gl.arange(0, N, layout=gl.SliceLayout(0, layout))
@@ -105,68 +111,80 @@ def gathered(acc, tile, part, partial, counters, M: gl.constexpr, N: gl.constexp
 
 
 @gluon.jit
+def summed(
+    ring, turns, team, turn, count, length, layout: gl.constexpr, M: gl.constexpr, N: gl.constexpr, K: gl.constexpr,
+    SLOTS: gl.constexpr, TEAMS: gl.constexpr, TURNED: gl.constexpr,
+):  # fmt: skip
+    """The products of `length` slots from the `count`-th on; the other team goes on once all of them were filled."""
+    slots_x, slots_w, full, empty = ring
+    acc = gl.zeros((M, N), gl.float32, layout)
+    if TEAMS == 2:
+        mbarrier.wait(turns.index(team), (turn // 2 + 1 - team) & 1)
+    for step in range(count, count + length):
+        slot = step % SLOTS
+        mbarrier.wait(full.index(slot), step // SLOTS & 1)
+        y = slots_w.index(slot)
+        if TURNED:
+            y = y.permute((1, 0))
+        acc = warpgroup_mma(slots_x.index(slot).reshape((M, K)), y, acc, is_async=True)
+        acc = warpgroup_mma_wait(1, deps=(acc,))
+        mbarrier.arrive(empty.index((step + SLOTS - 1) % SLOTS), pred=step > count)
+    if TEAMS == 2:
+        mbarrier.arrive(turns.index(1 - team))
+    acc = warpgroup_mma_wait(0, deps=(acc,))
+    mbarrier.arrive(empty.index((count + length + SLOTS - 1) % SLOTS))
+    return acc
+
+
+@gluon.jit
+def concluded(acc, kept, extra, uniforms, left, n, body: gl.constexpr, kinds: gl.constexpr):
+    """What the body makes of a tile's sums and of what lies beside them."""
+    layout: gl.constexpr = acc.type.layout
+    column = left + gl.arange(0, acc.shape[1], layout=gl.SliceLayout(0, layout))
+    values = (acc,)
+    for one in gl.static_range(len(kinds)):
+        if kinds[one] == 3:
+            values = values + (kept.load(layout),)
+        elif kinds[one] == 2:
+            values = values + (gl.expand_dims(gl.load(extra[one] + column, mask=column < n, other=0), 0),)
+        else:
+            values = values + (gl.load(extra[one]),)
+    return body(values, (), uniforms, (), column < n)[0]
+
+
+@gluon.jit
 def multiply(
-    team, output, beside, extra, uniforms, partial, counters, slots_x, slots_w, kept, full, empty, kept_full,
-    kept_empty, turns, tiles, counts, n, k, body: gl.constexpr, kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr,
-    N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr,
-    SLICES: gl.constexpr, TURNED: gl.constexpr,
+    team, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k, body: gl.constexpr,
+    kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr,
+    TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
 ):  # fmt: skip
     """Every TEAMS-th tile of the block: its products, the body on them and on what lies beside them, stored."""
     M: gl.constexpr = box[0] * box[1] * box[2]
     layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WARPS, 1], [16, N, 16])
+    kept, kept_full, kept_empty, turns = own
+    results = kept.index(team).reshape((M, N))
+    steps = gl.cdiv(k, K) * TAPS
     turn = team + 0
     count = 0
-    steps = gl.cdiv(k, K) * TAPS
-    own = kept.index(team)
-    sums = own.reshape((M, N))
     for ahead in range(team):
-        begin, end = share((gl.program_id(0) + ahead * gl.num_programs(0)) % SLICES, steps, SLICES)
-        count += end - begin
+        count += length_of(gl.program_id(0) + ahead * gl.num_programs(0), steps, SLICES)
     for tile in range(gl.program_id(0) + team * gl.num_programs(0), tiles * SLICES, gl.num_programs(0) * TEAMS):
         image, row, pixel, left = corner(tile // SLICES, counts, box, N)
-        begin, end = share(tile % SLICES, steps, SLICES)
-        acc = gl.zeros((M, N), gl.float32, layout)
-        if TEAMS == 2:
-            mbarrier.wait(turns.index(team), (turn // 2 + 1 - team) & 1)
-        for step in range(begin, end):
-            slot = count % SLOTS
-            mbarrier.wait(full.index(slot), count // SLOTS & 1)
-            y = slots_w.index(slot)
-            if TURNED:
-                y = y.permute((1, 0))
-            acc = warpgroup_mma(slots_x.index(slot).reshape((M, K)), y, acc, is_async=True)
-            acc = warpgroup_mma_wait(1, deps=(acc,))
-            mbarrier.arrive(empty.index((count + SLOTS - 1) % SLOTS), pred=step > begin)
-            count += 1
-        if TEAMS == 2:
-            mbarrier.arrive(turns.index(1 - team))
-        acc = warpgroup_mma_wait(0, deps=(acc,))
-        mbarrier.arrive(empty.index((count + SLOTS - 1) % SLOTS))
-        for ahead in range(1, TEAMS):
-            begin, end = share((tile + ahead * gl.num_programs(0)) % SLICES, steps, SLICES)
-            count += end - begin
-        if SLICES == 1:
-            last = True
-        else:
+        length = length_of(tile, steps, SLICES)
+        acc = summed(ring, turns, team, turn, count, length, layout, M, N, K, SLOTS, TEAMS, TURNED)
+        for ahead in range(TEAMS):
+            count += length_of(tile + ahead * gl.num_programs(0), steps, SLICES)
+        last = True
+        if SLICES > 1:
             acc, last = gathered(acc, tile // SLICES, tile % SLICES, partial, counters, M, N, SLICES)
         if len(beside) > 0:
             mbarrier.wait(kept_full.index(team), turn // TEAMS & 1)
         else:
             tma.store_wait(0)
         if last:
-            column = left + gl.arange(0, N, layout=gl.SliceLayout(0, layout))
-            values = (acc,)
-            for one in gl.static_range(len(kinds)):
-                if kinds[one] == 3:
-                    values = values + (sums.load(layout),)
-                elif kinds[one] == 2:
-                    values = values + (gl.expand_dims(gl.load(extra[one] + column, mask=column < n, other=0), 0),)
-                else:
-                    values = values + (gl.load(extra[one]),)
-            results = body(values, (), uniforms, (), column < n)
-            sums.store(results[0].to(output.dtype))
+            results.store(concluded(acc, results, extra, uniforms, left, n, body, kinds).to(output.dtype))
             fence_async_shared()
-            copy_out(output, [image, row, pixel, left], own)
+            copy_out(output, [image, row, pixel, left], kept.index(team))
         if len(beside) > 0:
             tma.store_wait(0)
             mbarrier.arrive(kept_empty.index(team))
@@ -178,8 +196,8 @@ def multiply(
 def boxes(
     x, w, output, beside, extra, uniforms, partial, counters, tiles, counts, n, k, body: gl.constexpr,
     kinds: gl.constexpr, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr, dilations: gl.constexpr,
-    pads: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr,
-    TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
+    pads: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr,
+    WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is a descriptor of boxes of [images, lines, places of a line, places, channels], `w` of columns by terms (of
     terms by columns, if not TURNED), `output` and `beside`, which may be empty, of boxes of [images, rows, pixels,
@@ -202,28 +220,26 @@ def boxes(
         mbarrier.init(turns.index(team), count=1)
     fence_async_shared()
     grid.wait(EARLY)
+    ring, own = (slots_x, slots_w, full, empty), (kept, kept_full, kept_empty, turns)
     if TEAMS == 2:
         gl.warp_specialize(
             [
-                (multiply, (0, output, beside, extra, uniforms, partial, counters, slots_x, slots_w, kept, full, empty,
-                            kept_full, kept_empty, turns, tiles, counts, n, k, body, kinds, TAPS, box, N, K, SLOTS, TEAMS,
-                            WARPS, SLICES, TURNED)),
-                (multiply, (1, output, beside, extra, uniforms, partial, counters, slots_x, slots_w, kept, full, empty,
-                            kept_full, kept_empty, turns, tiles, counts, n, k, body, kinds, TAPS, box, N, K, SLOTS, TEAMS,
-                            WARPS, SLICES, TURNED)),
-                (load, (x, w, beside, slots_x, slots_w, kept, full, empty, kept_full, kept_empty, tiles, counts, k,
-                        ALONG, TAPS, steps, dilations, pads, box, N, K, SLOTS, TEAMS, SLICES, TURNED, EARLY)),
+                (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
+                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED)),
+                (multiply, (1, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
+                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED)),
+                (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, N, K,
+                        SLOTS, TEAMS, SLICES, TURNED, EARLY)),
             ],
             [WARPS, 1], [232, 24],
         )  # fmt: skip
     else:
         gl.warp_specialize(
             [
-                (multiply, (0, output, beside, extra, uniforms, partial, counters, slots_x, slots_w, kept, full, empty,
-                            kept_full, kept_empty, turns, tiles, counts, n, k, body, kinds, TAPS, box, N, K, SLOTS, TEAMS,
-                            WARPS, SLICES, TURNED)),
-                (load, (x, w, beside, slots_x, slots_w, kept, full, empty, kept_full, kept_empty, tiles, counts, k,
-                        ALONG, TAPS, steps, dilations, pads, box, N, K, SLOTS, TEAMS, SLICES, TURNED, EARLY)),
+                (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
+                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED)),
+                (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, N, K,
+                        SLOTS, TEAMS, SLICES, TURNED, EARLY)),
             ],
             [1], [24],
         )  # fmt: skip
