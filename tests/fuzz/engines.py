@@ -50,6 +50,7 @@ def read(whole: bytes) -> tuple[list[Any], dict[str, Any]]:
 
 def written(whole: bytes, fields: list[Any], text: bytes) -> bytes:
     """The file with another manifest of right length and hash. One that has grown past its place takes the room."""
+    text = text.ljust(fields[4])
     fields = [*fields[:4], len(text), hashlib.sha256(text).digest()]
     return _FIELDS.pack(*fields) + text + whole[HEADER.size + len(text) :]
 

@@ -43,7 +43,7 @@ from tenfold.runtime.plan import to_manifest
 from tenfold.target import Target
 from tenfold.version import __version__
 
-Sections = dict[str, bytes | format.Bytes]
+Sections = dict[str, bytes | format.Bytes | format.Content]
 BACKENDS: Mapping[str, Backend] = {"cpu": CpuBackend(), "cuda": GpuBackend()}
 
 LOWERED = Pipeline(Rewrite("simplify", (*passes.SIMPLIFY, finish_rows)), CommonSubexpressions(), DeadCode())
@@ -93,7 +93,7 @@ def image_of(
             own, target, options, pool, phase, timings, weights, notes, sections, tensors, needed, plugins
         )
     sections["constants"] = constants_section(tensors, weights)
-    sections |= {"weights": weights.contents(), **notes.sections(weights)}
+    sections |= {"weights": weights, **notes.sections(weights)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
     manifest |= {"winograd": options.winograd, "conditions": written(needed)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +13,13 @@ from tenfold.ir.graph import Value
 from tenfold.ir.op import Array, Op
 from tenfold.ir.recipe import sources
 from tenfold.ir.tensor import Tensor
+from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
+from tenfold.ops.window import known
+from tenfold.runtime.format import Bytes
 
 ALIGNMENT = 64
+SLICE = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +34,13 @@ class Weight:
 
 
 class WeightStore:
-    """Collects constants; those that are equal, and stay so whatever the user's weights become, are stored once."""
+    """Collects constants; those that are equal, and stay so whatever the user's weights become, are stored once.
+
+    Nothing is read or packed before `write` puts it where it belongs, one constant after the other.
+    """
 
     def __init__(self) -> None:
         self.weights: dict[tuple[object, tuple[Op, ...]], Weight] = {}
-        self.arrays: list[Array] = []
         self.nbytes = 0
 
     def plain(self, value: Value) -> int:
@@ -47,18 +56,41 @@ class WeightStore:
         """The byte offset of a tensor after some one-input operations."""
         key = (origin(tensor), recipe)
         if key not in self.weights:
-            array = apply_recipe(tensor.array, recipe)
-            self.weights[key] = Weight(self.nbytes, tensor, recipe, array.shape, array.nbytes)
-            self.arrays.append(array)
-            self.nbytes += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+            kind = Type(tensor.dtype, tensor.shape)
+            for op in recipe:
+                (kind,) = op.types((kind,))
+            shape = known(kind.shape)
+            nbytes = math.prod(shape) * kind.dtype.itemsize
+            self.weights[key] = Weight(self.nbytes, tensor, recipe, shape, nbytes)
+            self.nbytes += -(-nbytes // ALIGNMENT) * ALIGNMENT
         return self.weights[key].offset
 
-    def contents(self) -> Array:
+    def write(self, into: Bytes) -> None:
+        """Put every constant at its offset of the section, which holds zeros."""
+        for weight in self.weights.values():
+            array = apply_recipe(weight.tensor.array, weight.recipe)
+            assert array.nbytes == weight.nbytes, f"{weight.tensor} is packed to {array.nbytes} bytes"
+            _copy(array.reshape(-1).view(np.uint8), into[weight.offset :])
+
+    def contents(self) -> Bytes:
         """The section's bytes."""
         whole = np.zeros(self.nbytes, np.uint8)
-        for weight, array in zip(self.weights.values(), self.arrays, strict=True):
-            whole[weight.offset : weight.offset + weight.nbytes] = array.reshape(-1).view(np.uint8)
+        self.write(whole)
         return whole
+
+
+def _copy(data: Bytes, into: Bytes) -> None:
+    """Copy slice by slice. Of a mapped file, what has been copied leaves this process's memory."""
+    mapped: Any = data
+    while isinstance(mapped, np.ndarray):
+        mapped = mapped.base
+    begin = data.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data if isinstance(mapped, mmap.mmap) else 0
+    for start in range(0, data.size, SLICE):
+        part = data[start : start + SLICE]
+        into[start : start + part.size] = part
+        if isinstance(mapped, mmap.mmap):
+            page = (begin + start) // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_DONTNEED, page, part.size)
 
 
 def origin(tensor: Tensor) -> object:

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,27 +47,48 @@ def chunk_sums(data: Bytes) -> list[int]:
     return sums
 
 
-def pack(manifest: Mapping[str, Any], sections: Mapping[str, bytes | Bytes]) -> Bytes:
-    """The bytes of an engine file, at a page-aligned address. A section named "weights" is checked in chunks."""
-    blobs = {name: np.frombuffer(data, np.uint8) for name, data in sections.items()}
-    table = {name: _entry(name, blob) for name, blob in blobs.items()}
-    text = _laid_out(manifest, table)
-    size = max((entry["offset"] + entry["size"] for entry in table.values()), default=HEADER.size + len(text))
-    image = aligned_bytes(size)
-    header = HEADER.pack(MAGIC, MAJOR, MINOR, 0, len(text), hashlib.sha256(text).digest())
-    image[: HEADER.size] = np.frombuffer(header, np.uint8)
-    image[HEADER.size : HEADER.size + len(text)] = np.frombuffer(text, np.uint8)
-    for name, blob in blobs.items():
-        start = table[name]["offset"]
-        image[start : start + blob.size] = blob
+class Content(Protocol):
+    """A section that is not in memory yet."""
+
+    nbytes: int
+
+    def write(self, into: Bytes) -> None:
+        """Put it there, where zeros are."""
+
+
+def pack(manifest: Mapping[str, Any], sections: Mapping[str, bytes | Bytes | Content]) -> Bytes:
+    """The bytes of an engine file, at a page-aligned address. A section named "weights" is checked in chunks.
+
+    Sections are written where they belong at once; the manifest, which checks them, comes last, and ends in blanks.
+    """
+    sizes = {name: len(one) if isinstance(one, bytes) else one.nbytes for name, one in sections.items()}
+    table = {name: _entry(name, size) for name, size in sizes.items()}
+    room = len(_laid_out(manifest, table))
+    image = aligned_bytes(max((one["offset"] + one["size"] for one in table.values()), default=HEADER.size + room))
+    for name, content in sections.items():
+        part = image[table[name]["offset"] :][: sizes[name]]
+        if isinstance(content, bytes | np.ndarray):
+            part[:] = np.frombuffer(content, np.uint8)
+        else:
+            content.write(part)
+        table[name] |= {"sha256": hashlib.sha256(part.data).hexdigest()}
+        table[name] |= {"sums": chunk_sums(part)} if name == "weights" else {}
+    text = _text(manifest, table).ljust(room)
+    header = HEADER.pack(MAGIC, MAJOR, MINOR, 0, room, hashlib.sha256(text).digest())
+    image[: HEADER.size + room] = np.frombuffer(header + text, np.uint8)
     return image
 
 
-def _entry(name: str, blob: Bytes) -> dict[str, Any]:
-    entry: dict[str, Any] = {"offset": 0, "size": blob.size, "sha256": hashlib.sha256(blob.data).hexdigest()}
+def _entry(name: str, size: int) -> dict[str, Any]:
+    """A section's entry with checks that take as much room as any."""
+    entry: dict[str, Any] = {"offset": 0, "size": size, "sha256": "0" * 64}
     if name == "weights":
-        entry["sums"] = chunk_sums(blob)
+        entry["sums"] = [2**64 - 1] * -(-size // CHUNK)
     return entry
+
+
+def _text(manifest: Mapping[str, Any], table: Mapping[str, Any]) -> bytes:
+    return json.dumps({**manifest, "sections": table}, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _laid_out(manifest: Mapping[str, Any], table: dict[str, dict[str, Any]]) -> bytes:
@@ -79,7 +100,7 @@ def _laid_out(manifest: Mapping[str, Any], table: dict[str, dict[str, Any]]) -> 
             at += -at % PAGE
             entry["offset"] = at
             at += entry["size"]
-        again = json.dumps({**manifest, "sections": table}, sort_keys=True, separators=(",", ":")).encode()
+        again = _text(manifest, table)
         if len(again) == len(text):
             return again
         text = again
