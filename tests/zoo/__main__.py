@@ -39,7 +39,7 @@ def main() -> int:
     print(line(COLUMNS), flush=True)
     rows = []
     for entry in chosen:
-        for route in given.routes.split(","):
+        for route in [entry.native] if entry.native else given.routes.split(","):
             rows.append(_row(entry, route, given.effort, given.seconds, given.folder))
             print(rows[-1], flush=True)
     good = sum(row.good for row in rows)

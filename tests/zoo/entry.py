@@ -14,12 +14,16 @@ Inputs = dict[str, torch.Tensor] | tuple[torch.Tensor, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A family: what makes its module and its inputs, and the sizes left open."""
+    """A family: what makes its module and its inputs, and the sizes left open; the only route that it comes by, if
+    there is but one, and what computes its answer in f64 if that is not PyTorch.
+    """
 
     name: str
     make: Callable[[], tuple[nn.Module, Inputs]]
     light: bool = False
     opening: dict[str, Any] = field(default_factory=dict)
+    native: str = ""
+    double: Callable[[Any, Inputs], Any] | None = None
 
     def build(self) -> tuple[nn.Module, Inputs]:
         """The module in inference mode, its weights and inputs the same every time."""

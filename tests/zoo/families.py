@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.zoo import convolutional, detection, generative, real, senses, texts
+from tests.zoo import applications, convolutional, detection, generative, real, senses, texts
 from tests.zoo.entry import Entry
 
 FAMILIES: tuple[Entry, ...] = (
@@ -11,6 +11,7 @@ FAMILIES: tuple[Entry, ...] = (
     *generative.ENTRIES,
     *texts.ENTRIES,
     *senses.ENTRIES,
+    *applications.ENTRIES,
     *real.ENTRIES,
 )
 

@@ -84,12 +84,14 @@ def kept(entry: Entry, route: str, folder: Path) -> Path:
 
 def checked(entry: Entry, module: nn.Module, inputs: Inputs, route: str, effort: int) -> tuple[Row, Any]:
     """The row of a family without times, and its engine; None where it cannot be built."""
+    route = entry.native or route
+    examples = None if route == "keras" else inputs
     try:
-        model = module if route == "torch" else traced(module, inputs)
-        engine = tenfold.build(model, example_inputs=inputs, effort=effort, cache=False, **entry.opening)
+        model = traced(module, inputs) if route == "torchscript" else module
+        engine = tenfold.build(model, example_inputs=examples, effort=effort, cache=False, **entry.opening)
     except TenfoldError as error:
         return Row(entry.name, route, reason=str(error)), None
-    error = relative_error(called(engine, inputs), in_double(module, inputs))
+    error = relative_error(called(engine, inputs), (entry.double or in_double)(module, inputs))
     return Row(entry.name, route, 100, int(engine.report["host_steps"]), error), engine
 
 

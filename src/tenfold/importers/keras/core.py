@@ -129,8 +129,20 @@ def _statistic(layer: Layer, name: str, axes: Sequence[int], like: Value) -> Val
     return reshaped(found, sizes)
 
 
+def layer_scale(layer: Layer, x: Value) -> Value:
+    """x by a factor for each channel (of keras.applications)."""
+    return apply(Mul(), x, layer.weight("gamma", (layer.integer("projection_dim"),)))
+
+
+def scaled_sum(layer: Layer, values: Sequence[Value]) -> Value:
+    """The first of two and a multiple of the second (of keras.applications)."""
+    return apply(Add(), values[0], apply(Mul(), values[1], layer.number("scale")))
+
+
 TABLE: Table = {
     "Dense": dense,
+    "LayerScale": layer_scale,
+    "CustomScaleLayer": scaled_sum,
     "EinsumDense": einsum_dense,
     "Embedding": embedding,
     "ReversibleEmbedding": reversible_embedding,
@@ -141,7 +153,7 @@ TABLE: Table = {
         name: same
         for name in (
             *("Identity", "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
-            *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+            *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "StochasticDepth"),
         )
     },
 }

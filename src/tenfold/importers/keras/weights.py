@@ -22,6 +22,9 @@ MOST_EXPANSION = 64
 """A stored array may be so many times larger than the bytes that the file holds of it."""
 
 
+_UNNAMED = re.compile(r"variable(_\d+)?")
+
+
 class Weights(Protocol):
     """The variables of one layer, or of a model."""
 
@@ -91,9 +94,9 @@ class Flat:
     taken: set[int] = field(default_factory=set)
 
     def own(self, index: int, name: str) -> Array | None:
-        """The first of that name that nobody has taken."""
+        """The first of that name, or of none that its layer gave it, that nobody has taken."""
         for at, (path, found) in enumerate(self.entries):
-            if at not in self.taken and last_part(path) == name:
+            if at not in self.taken and (last_part(path) == name or _UNNAMED.fullmatch(last_part(path))):
                 self.taken.add(at)
                 return contents(found)
         return None
