@@ -4,7 +4,8 @@ Polynomials interpolate their function at Chebyshev nodes, lowest power first: w
 `exp` (e^r - 1 - r) / r² for |r| ≤ log(2)/2 · `log` (log((1+s)/(1-s)) - 2s) / s³ in s² for |s| ≤ 3-√8 ·
 `sin` (sin x - x) / x³, `cos` (cos x - 1 + z/2) / z² for |x| ≤ π/4 · `atan` (atan x - x) / x³ for |x| ≤ √2-1 ·
 `asin` (asin x - x) / x³ for |x| ≤ 1/2 · `erf` erf(x) / x - 1 for |x| ≤ `erf_split` ·
-`erfc` log(erfc(x)) in x - `erf_split` from there to `erf_end`, where erf rounds to 1.
+`erfc` log(erfc(x)) in x - `erf_split` from there to `erf_end`, where erf rounds to 1 · `erf_ratio`, where there is one,
+erf(x) / x in x² as a quotient of two polynomials for |x| ≤ `erf_end`.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ class Coefficients:
     cos: Polynomial
     atan: Polynomial
     asin: Polynomial
-    erf: Polynomial
-    erf_split: float
     erf_end: float
-    erfc: Polynomial
+    erf: Polynomial = ()
+    erf_split: float = 0.0
+    erfc: Polynomial = ()
+    erf_ratio: tuple[Polynomial, Polynomial] | None = None
 
 
 SINGLE = Coefficients(
@@ -61,15 +63,16 @@ SINGLE = Coefficients(
         *(0.16666673123836517, 0.07498852908611298, 0.04500189423561096, 0.026550663635134697),
         0.03809396177530289,
     ),
-    erf=(
-        *(0.12837915122509003, -0.3761252760887146, 0.11282194405794144, -0.026780718937516212),
-        *(0.005014484282582998, -0.0006102686747908592),
-    ),
-    erf_split=0.9,
-    erf_end=4.0,
-    erfc=(
-        *(-1.5940972566604614, -2.471633195877075, -0.830028772354126, -0.04571536183357239),
-        *(0.01092261541634798, -0.0019908295944333076, 0.00019718262774404138),
+    erf_end=3.8325,
+    erf_ratio=(
+        (
+            *(0.8462843894958496, 0.14048142731189728, 0.03931392729282379, 0.002739574061706662),
+            *(0.0002144577301805839, 1.5923495766401174e-06),
+        ),
+        (
+            *(0.75, 0.3744980990886688, 0.08467545360326767, 0.011056890711188316),
+            *(0.0008562827715650201, 2.9173730581533164e-05),
+        ),
     ),
 )
 
