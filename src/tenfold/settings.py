@@ -107,8 +107,14 @@ EFFORT = Setting(
     lambda: 0,
     "how long sessions of tenfold.onnxruntime look for faster kernels: 0 (start at once) to 3",
 )
+TENSORFLOW = Setting(
+    "TENFOLD_TENSORFLOW",
+    lambda text: Path(text).expanduser(),
+    lambda: None,
+    "the Python with tensorflow and tf2onnx that SavedModels come in by (unset: this one)",
+)
 
-TABLE: tuple[Setting, ...] = (THREADS, PIN, SPIN, CACHE, LOG, EFFORT)
+TABLE: tuple[Setting, ...] = (THREADS, PIN, SPIN, CACHE, LOG, EFFORT, TENSORFLOW)
 
 
 def child_environment(package_root: Path) -> dict[str, str]:

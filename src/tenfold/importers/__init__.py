@@ -32,11 +32,11 @@ def open_model(
     torch_converters: Mapping[str, Callable[..., Any]] | None = None,
     keras_converters: Layers | None = None,
 ) -> Graph:
-    """The graph of a model: a path, bytes, an onnx.ModelProto, a PyTorch module or program, or a Keras model; a Graph
-    is returned as it is.
+    """The graph of a model: a path, bytes, an onnx.ModelProto, a PyTorch module or program, a Keras model, or a
+    TensorFlow SavedModel or function; a Graph is returned as it is.
 
-    For the arguments and errors see `tenfold.importers.onnx.import_onnx`, `tenfold.importers.torch.import_torch` and
-    `tenfold.importers.keras.import_keras`.
+    For the arguments and errors see `tenfold.importers.onnx.import_onnx`, `tenfold.importers.torch.import_torch`,
+    `tenfold.importers.keras.import_keras` and `tenfold.importers.tensorflow.as_onnx`.
     OptionError if the kind of object is unknown, or for example inputs that it does not take.
     """
     if isinstance(model, Graph):
@@ -47,6 +47,10 @@ def open_model(
 
         opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs}
         return import_torch(kind, model, example_inputs, **opening, converters=torch_converters)
+    if kind == "tensorflow":
+        from tenfold.importers.tensorflow import as_onnx
+
+        model, kind, example_inputs = as_onnx(model, example_inputs), "onnx", None
     if example_inputs is not None:
         raise OptionError("example_inputs belong to PyTorch modules", argument="example_inputs", remedy="leave it out")
     if kind == "keras":

@@ -21,6 +21,8 @@ _CLASSES = {
     "keras.src.models.functional.Functional": "keras",
     "keras.src.models.sequential.Sequential": "keras",
     "torch.nn.modules.module.Module": "module",
+    "tensorflow.python.eager.polymorphic_function.polymorphic_function.Function": "tensorflow",
+    "tensorflow.python.eager.polymorphic_function.concrete_function.ConcreteFunction": "tensorflow",
     "keras.src.models.model.Model": "keras",
 }
 """Classes with the kind of their objects, the first of an object's classes first: under its torch backend a model of
@@ -33,7 +35,7 @@ _ZIP = b"PK\x03\x04"
 
 
 def kind_of(model: Any) -> str:
-    """ "onnx", "keras", one of PYTORCH, or "" for an object of no known class.
+    """ "onnx", "keras", "tensorflow", one of PYTORCH, or "" for an object of no known class.
 
     Raises ModelError for a pickled checkpoint, which holds weights and no model, and is never unpickled.
     """
@@ -49,7 +51,7 @@ def kind_of(model: Any) -> str:
 def _kind_of_file(model: Any) -> str:
     if isinstance(model, str | os.PathLike):
         if not os.path.isfile(model):
-            return "onnx"
+            return "tensorflow" if os.path.isfile(os.path.join(model, "saved_model.pb")) else "onnx"
         with open(model, "rb") as file:
             first = file.read(len(_ZIP))
         source: Any = model

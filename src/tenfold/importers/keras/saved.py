@@ -171,7 +171,7 @@ def live(model: Any) -> Saved:
             f"the call of {kinds[0]} is Python code",
             operator=str(model.name),
             remedy="build it as a functional model, keras.Model(inputs, model.call(inputs)); or under Keras's torch "
-            "backend pass example_inputs=, which exports it through torch.export",
+            "backend pass example_inputs=; or under TensorFlow's model.export(folder), and build from the folder",
         )
     if not type(model).__module__.startswith("keras."):
         model = keras.Model(model.inputs, model.outputs, name=model.name)
