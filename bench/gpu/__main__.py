@@ -19,12 +19,9 @@ import torch
 
 import tenfold
 from bench.gpu import networks, peers
+from tenfold.compiler.device import tune
 
 REPLAYS, PROFILED = 60, 12
-KERNELS = (
-    *("tiles", "rows_in_registers", "windows", "flash"),
-    *("persistent", "sliced", "implicit", "pack", "boxes", "depthwise", "columns"),
-)
 
 
 def timed(run: Any) -> float:
@@ -52,7 +49,9 @@ def distance(found: np.ndarray, exact: np.ndarray) -> float:
 
 def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
     """What each launch of a replayed graph took, the median over replays, with its tactic."""
-    labels = [step.label for step in context.profile(arrays).steps]
+    steps = context.profile(arrays).steps
+    labels = [step.label for step in steps]
+    alone = [{"us": step.seconds * 1e6, "kind": step.label.kind, "tactic": step.label.tactic} for step in steps]
     for _ in range(3):
         context.call(arrays)
     torch.cuda.synchronize()
@@ -60,10 +59,11 @@ def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
         for _ in range(PROFILED):
             context.call(arrays)
         torch.cuda.synchronize()
-    events = sorted((one for one in profiler.events() if one.name in KERNELS), key=lambda one: one.time_range.start)
+    on_gpu = (one for one in profiler.events() if one.device_type is torch.profiler.DeviceType.CUDA)
+    events = sorted((one for one in on_gpu if "Mem" not in one.name[:3]), key=lambda one: one.time_range.start)
     if len(events) != PROFILED * len(labels):
         print(f"# {len(events)} events for {PROFILED} calls of {len(labels)} launches", flush=True)
-        return []
+        return alone
     rows = [events[start :: len(labels)] for start in range(len(labels))]
     begins = [statistics.median(one.time_range.start - events[call * len(labels)].time_range.start
                                 for call, one in enumerate(row)) for row in rows]  # fmt: skip
@@ -77,6 +77,19 @@ def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
         }
         for label, row, begin in zip(labels, rows, begins, strict=True)
     ]
+
+
+def without_vendor(name: str, batch: int, effort: int) -> float:
+    """Milliseconds of the same row by our kernels alone."""
+    network, chosen = networks.NETWORKS[name](batch), tune.vendor_here
+    tune.vendor_here = lambda: False
+    try:
+        engine = tenfold.build(network.model, target="cuda", precision="f16", effort=effort, **network.options)
+    finally:
+        tune.vendor_here = chosen
+    with engine.context() as context:
+        arrays = [torch.from_numpy(array).cuda() for array in network.inputs]
+        return timed(lambda: context.call(arrays))
 
 
 def measure(name: str, batch: int, effort: int) -> dict[str, Any]:
@@ -133,6 +146,7 @@ def main() -> None:
     parser.add_argument("--effort", type=int, default=1)
     parser.add_argument("--peers", default="", help="rows that PyTorch runs too: eager in a graph, and compiled")
     parser.add_argument("--eager", default="", help="rows that PyTorch runs too, eager in a graph alone")
+    parser.add_argument("--own", action="store_true", help="measure again without cuBLASLt, where it was taken")
     parser.add_argument("--top", type=int, default=8)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -144,14 +158,19 @@ def main() -> None:
             except Exception:
                 print(f"{row}: failed\n{traceback.format_exc()[-3000:]}", flush=True)
                 continue
+            if options.own and any(part["tactic"].startswith("cublas") for part in found["parts"]):
+                found["own_ms"] = without_vendor(name, int(batch), options.effort)
             if row in (*options.peers.split(","), *options.eager.split(",")):
                 found["peers"] = beside(name, int(batch), row in options.peers.split(","))
             file.write(json.dumps(found) + "\n")
             file.flush()
+            vendor = sum(part["us"] for part in found["parts"] if part["tactic"].startswith("cublas"))
             print(
                 f"{row:16} {found['ms']:8.3f} ms  error {found['error']:.1e}  build {found['build_s']:5.1f} s  "
                 f"call {found['call_us']:6.1f} us  {found['kernels']} kernels, sum "
-                f"{sum(part['us'] for part in found['parts']) / 1e3:.3f} ms  {found.get('peers', '')}",
+                f"{sum(part['us'] for part in found['parts']) / 1e3:.3f} ms  "
+                f"vendor {vendor / 1e3:.3f} ms  "
+                f"own {found.get('own_ms', '')} {found.get('peers', '')}",
                 flush=True,
             )
             for part in sorted(found["parts"], key=lambda part: -part["us"])[: options.top]:

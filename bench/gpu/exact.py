@@ -22,6 +22,30 @@ def _slice(op: Any, x: Tensor) -> Tensor:
     return x[tuple(slice(a, a + n * s, s) for a, n, s in zip(op.starts, op.sizes, op.steps, strict=True))]
 
 
+def _attend(op: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    k, v = (one.repeat_interleave(q.shape[1] // one.shape[1], 1) for one in (k, v))
+    scores = q @ k.transpose(2, 3) * op.scale
+    if op.causal:
+        hidden = torch.ones_like(scores, dtype=torch.bool).triu(1 + op.offset)
+        scores = scores.masked_fill(hidden, float("-inf"))
+    return torch.softmax(scores, 3) @ v
+
+
+def _turn(op: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+def _rms(op: Any, x: Tensor, scale: Tensor) -> Tensor:
+    return x / (x.square().mean(-1, keepdim=True) + op.epsilon).sqrt() * scale
+
+
+def _conv(op: Any, x: Tensor, w: Tensor) -> Tensor:
+    given = {"stride": op.strides, "padding": op.pads_before}
+    found: Tensor = (torch.nn.functional.conv1d if x.ndim == 3 else torch.nn.functional.conv2d)(x, w, **given)
+    return found
+
+
 RULES: Mapping[type, Callable[..., Tensor]] = {
     ops.Add: lambda op, a, b: a + b,
     ops.Mul: lambda op, a, b: a * b,
@@ -31,11 +55,15 @@ RULES: Mapping[type, Callable[..., Tensor]] = {
     ops.Transpose: lambda op, x: x.permute(op.permutation),
     ops.Expand: lambda op, x: x.expand(op.shape),
     ops.Softmax: lambda op, x: torch.softmax(x, op.axis),
-    ops.Gelu: lambda op, x: torch.nn.functional.gelu(x),
+    ops.Gelu: lambda op, x: torch.nn.functional.gelu(x, approximate="tanh" if op.tanh else "none"),
+    ops.Silu: lambda op, x: torch.nn.functional.silu(x),
+    ops.Attention: _attend,
+    ops.RotaryEmbedding: _turn,
+    ops.RMSNorm: _rms,
     ops.LayerNorm: _norm,
     ops.Slice: _slice,
     ops.Concat: lambda op, *xs: torch.cat(xs, op.axis),
-    ops.Conv: lambda op, x, w: torch.nn.functional.conv2d(x, w, stride=op.strides),
+    ops.Conv: _conv,
 }
 
 

@@ -13,6 +13,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.cpu import vision
+from bench.gpu import llama as llamas
 from bench.gpu import transformers
 from bench.gpu.exact import exact
 from tests.models import light
@@ -109,12 +110,41 @@ def vit(batch: int, width: int = 768, layers: int = 12) -> Network:
     )
 
 
+def gpt2(batch: int) -> Network:
+    """GPT-2's shape over 512 words."""
+    ids = np.random.default_rng(2).integers(0, 50257, (batch, 512))
+    return Network(transformers.gpt2(batch), [ids], lambda: exact(transformers.gpt2(batch), [ids]))
+
+
+def whisper(batch: int) -> Network:
+    """Whisper-small's encoder over 30 seconds."""
+    mels = np.random.default_rng(2).standard_normal((batch, 80, 3000)).astype("f4")
+    return Network(transformers.whisper(batch), [mels], lambda: exact(transformers.whisper(batch), [mels]))
+
+
+def llama(batch: int, length: int, past: int = 0) -> Network:
+    """The shape of Llama 3.2 1B: a prompt, or a word behind a past."""
+    random, shape = np.random.default_rng(2), llamas.Shape()
+    graph = llamas.llama(batch, length, past)
+    ids = random.integers(0, shape.words, (batch, length))
+    caches = [
+        (random.standard_normal(tuple(map(int, one.type.shape))) / 4).astype(np.float16)  # type: ignore[arg-type]
+        for one in graph.inputs[1:]
+    ]
+    return Network(graph, [ids, *caches], lambda: exact(graph, [ids, *caches]))
+
+
 NETWORKS: dict[str, Callable[[int], Network]] = {
     "mlp": perceptron,
     "bert": bert,
     "bert384": lambda batch: bert(batch, 384),
     "bert-large": lambda batch: bert(batch, 128, 1024, 24),
     "vit": vit,
+    "vit-large": lambda batch: vit(batch, 1024, 24),
+    "gpt2-512": gpt2,
+    "llama-512": lambda batch: llama(batch, 512),
+    "llama-decode": lambda batch: llama(batch, 1, 1024),
+    "whisper": whisper,
     "resnet50": lambda batch: image_network("resnet50", batch),
     "mobilenet_v2": lambda batch: sketched("mobilenet_v2", batch),
     "efficientnet_b0": lambda batch: sketched("efficientnet_b0", batch),

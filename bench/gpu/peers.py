@@ -28,12 +28,36 @@ def _bert(batch: int, length: int = 128, width: int = 768, layers: int = 12) -> 
     return model, torch.randint(0, 30522, (batch, length))
 
 
+def _gpt2(batch: int) -> tuple[Any, Any]:
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(use_cache=False)), torch.randint(0, 50257, (batch, 512))
+
+
+def _whisper(batch: int) -> tuple[Any, Any]:
+    config = transformers.WhisperConfig(
+        d_model=768, encoder_layers=12, encoder_attention_heads=12, encoder_ffn_dim=3072, num_mel_bins=80
+    )
+    return transformers.WhisperModel(config).encoder, torch.randn(batch, 80, 3000)
+
+
+def _llama(batch: int) -> tuple[Any, Any]:
+    config = transformers.LlamaConfig(
+        hidden_size=2048, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8, intermediate_size=8192,
+        vocab_size=128256, use_cache=False,
+    )  # fmt: skip
+    with torch.device("cuda"):
+        return transformers.LlamaForCausalLM(config), torch.randint(0, 128256, (batch, 512))
+
+
 MODELS: dict[str, Callable[[int], tuple[Any, Any]]] = {
     "resnet50": lambda batch: _vision("resnet50", batch),
     "mobilenet_v2": lambda batch: _vision("mobilenet_v2", batch),
     "efficientnet_b0": lambda batch: _vision("efficientnet_b0", batch),
     "convnext_t": lambda batch: _vision("convnext_tiny", batch),
     "vit": _vit,
+    "vit-large": lambda batch: (torchvision.models.vit_l_16(weights=None), torch.randn(batch, 3, 224, 224)),
+    "gpt2-512": _gpt2,
+    "whisper": _whisper,
+    "llama-512": _llama,
     "bert": _bert,
     "bert384": lambda batch: _bert(batch, 384),
     "bert-large": lambda batch: _bert(batch, 128, 1024, 24),

@@ -56,9 +56,20 @@ class Writer:
         joined = ops.Transpose((0, 2, 1, 3))(ops.MatMul()(ops.Softmax(3)(scores), v))
         return self.linear(ops.Reshape((batch, length, self.width))(joined), self.width)
 
-    def mlp(self, x: Value) -> Value:
+    def causal(self, x: Value) -> Value:
+        """Self-attention of each word to those before it."""
+        batch, length, _ = x.type.shape
+        heads = self.width // HEAD
+        q, k, v = (
+            ops.Transpose((0, 2, 1, 3))(ops.Reshape((batch, length, heads, HEAD))(self.linear(x, self.width)))
+            for _ in range(3)
+        )
+        found = ops.Transpose((0, 2, 1, 3))(ops.Attention(HEAD**-0.5, causal=True)(q, k, v))
+        return self.linear(ops.Reshape((batch, length, self.width))(found), self.width)
+
+    def mlp(self, x: Value, tanh: bool = False) -> Value:
         """Four times as wide, with gelu."""
-        return self.linear(ops.Gelu(False)(self.linear(x, 4 * self.width)), self.width)
+        return self.linear(ops.Gelu(tanh)(self.linear(x, 4 * self.width)), self.width)
 
 
 def bert(batch: int, length: int = 128, width: int = 768, layers: int = 12) -> Graph:
@@ -89,4 +100,33 @@ def vit(batch: int, width: int = 768, layers: int = 12, size: int = 224, patch: 
         x = ops.Add()(x, writer.mlp(writer.norm(x)))
     first = ops.Reshape((batch, width))(ops.Slice((0, 0, 0), (batch, 1, width), (1, 1, 1))(writer.norm(x)))
     graph.set_outputs([writer.linear(first, 1000)], ["logits"])
+    return graph
+
+
+def gpt2(batch: int, length: int = 512, width: int = 768, layers: int = 12) -> Graph:
+    """GPT-2's shape over a prompt: words and places, layers with their norms ahead, the last word's logits."""
+    writer, graph = Writer(width), Graph(name="gpt2")
+    ids = graph.input("ids", Type(dt.i64, (batch, length)))
+    words = writer.weight(50257, width, scale=1.0)
+    x = ops.Add()(ops.Gather(0)(words, ids), writer.weight(1, length, width))
+    for _ in range(layers):
+        x = ops.Add()(x, writer.causal(writer.norm(x)))
+        x = ops.Add()(x, writer.mlp(writer.norm(x), tanh=True))
+    last = ops.Slice((0, length - 1, 0), (batch, 1, width), (1, 1, 1))(writer.norm(x))
+    graph.set_outputs([ops.MatMul()(last, ops.Transpose((1, 0))(words))], ["logits"])
+    return graph
+
+
+def whisper(batch: int, width: int = 768, layers: int = 12, frames: int = 3000, mels: int = 80) -> Graph:
+    """Whisper-small's encoder: two convolutions along time, then layers with their norms ahead."""
+    writer, graph = Writer(width), Graph(name="whisper")
+    x = graph.input("mels", Type(dt.f32, (batch, mels, frames)))
+    for channels, stride in ((mels, 1), (width, 2)):
+        w = writer.weight(width, channels, 3, scale=0.05)
+        x = ops.Gelu(False)(ops.Add()(ops.Conv((stride,), (1,), (1,), (1,))(x, w), writer.weight(1, width, 1)))
+    x = ops.Add()(ops.Transpose((0, 2, 1))(x), writer.weight(1, frames // 2, width))
+    for _ in range(layers):
+        x = ops.Add()(x, writer.attention(writer.norm(x)))
+        x = ops.Add()(x, writer.mlp(writer.norm(x)))
+    graph.set_outputs([writer.norm(x)], ["hidden"])
     return graph

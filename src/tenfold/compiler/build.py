@@ -121,6 +121,8 @@ def compile_for(
     of the manifest is returned.
     """
     backend, name = BACKENDS[target.kind], str(target.portable)
+    if options.precision == "tf32" and target.kind == "cuda":
+        target = dataclasses.replace(target, extras=(*target.extras, "tf32"))
     with phase("fuse") as said:
         passes.for_target(target, options)(graph)
         decompose(graph, lambda node: backend.keeps(node) or appends_in_place(graph, node))

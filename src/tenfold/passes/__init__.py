@@ -14,11 +14,13 @@ from tenfold.passes.movement import ALIGN, MOVEMENT
 from tenfold.passes.narrow import Narrow
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
+from tenfold.passes.turn import turn_by_partners
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
 
 SIMPLIFY = FOLDING + IDENTITIES + CANONICAL + MOVEMENT + CHANNELS
-RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING + ALIGN
+TURNING = (turn_by_partners,)
+RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING + ALIGN + TURNING
 """Every rule there is."""
 
 PORTABLE = Pipeline(
@@ -37,8 +39,10 @@ CPU = Pipeline()
 """What is done for CPUs besides: nothing. Storage orders are chosen with the regions, not written into the graph."""
 
 TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
-CUDA = Pipeline(MergeProducts(), Rewrite("align", SIMPLIFY + ALIGN)) + TIDY
-"""What is done for NVIDIA GPUs besides: fewer, larger products, and what follows them done as their results lie."""
+CUDA = Pipeline(MergeProducts(), Rewrite("turn", TURNING), Rewrite("align", SIMPLIFY + ALIGN)) + TIDY
+"""What is done for NVIDIA GPUs besides: fewer, larger products, fewer kernels, and what follows products done as their
+results lie.
+"""
 
 NARROW = {dtype.name: CUDA + Pipeline(Narrow(dtype=dtype)) + TIDY for dtype in (dt.f16, dt.bf16)}
 """The same, where 16 bits are asked for."""

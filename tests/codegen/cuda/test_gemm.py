@@ -37,7 +37,7 @@ def fused() -> Body:
 
 
 def held(strategy: object, region: Anchored, which: int) -> None:
-    case = Case("product", lambda: region, low=-1.0, high=1.0)
+    case = Case("product", lambda: region, low=-0.9, high=0.9)
     compare(region, strategy.build(region, tactics(strategy, region)[which], TARGET), case)  # type: ignore[attr-defined]
 
 

@@ -62,7 +62,7 @@ class FakeGraph:
 class FakeDriver:
     """Counts what is held: `live` bytes of memory, open `things`."""
 
-    processors = 3
+    processors, cublas = 3, None
 
     def __init__(self) -> None:
         self.held: dict[int, Any] = {}

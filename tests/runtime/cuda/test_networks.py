@@ -211,3 +211,13 @@ def test_a_block_of_a_transformer(driver: FakeDriver) -> None:
 
     engine = held([(1, 19, 32)], block)
     assert len(engine.report["regions"]) == 4
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_one_query_in_slices_of_the_keys(driver: FakeDriver, causal: bool) -> None:
+    def attend(q: Value, k: Value, v: Value) -> Value:
+        value: Value = ops.Attention(0.125, causal=causal, offset=290)(q, k, v)
+        return value
+
+    engine = held([(1, 4, 1, 64), (1, 2, 300, 64), (1, 2, 300, 64)], attend)
+    assert "slices=4" in engine.report["regions"][0]["tactic"]

@@ -13,7 +13,7 @@ import triton.language as tl
 from tenfold.codegen.cuda import emit, grid, heads, site
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place
-from tenfold.codegen.cuda.site import site_of
+from tenfold.codegen.cuda.site import site_of, slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
@@ -82,17 +82,20 @@ def folded(
 
 @triton.jit
 def flash(
-    q, k, v, mask, outputs, extra, gathered, uniforms, row_sizes, heads, shared, s, t, last,
+    q, k, v, mask, partial, counters, outputs, extra, gathered, uniforms, row_sizes, heads, shared, s, t, last,
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr, SCALE: tl.constexpr, CAP: tl.constexpr,
     D: tl.constexpr, E: tl.constexpr, WIDE: tl.constexpr, HIGH: tl.constexpr, ADDED: tl.constexpr,
-    CAUSAL: tl.constexpr, NAN: tl.constexpr, M: tl.constexpr, N: tl.constexpr, EARLY: tl.constexpr,
+    CAUSAL: tl.constexpr, NAN: tl.constexpr, M: tl.constexpr, N: tl.constexpr, TAIL: tl.constexpr,
+    SLICES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Operands are (address, strides of batch, head, place, element). SCALE and CAP count millionths of millionths,
-    WIDE and HIGH are D and E as powers of two. Blocks of keys that all queries see whole come first.
+    WIDE and HIGH are D and E as powers of two. Blocks of N keys that all queries see whole come first, then blocks of
+    TAIL keys.
     """
     grid.wait(EARLY)
     tiles = tl.cdiv(s, M)
-    which, first = tl.program_id(0) // tiles, (tl.program_id(0) % tiles) * M
+    number, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
+    which, first = number // tiles, (number % tiles) * M
     row = first + tl.arange(0, M)
     batch, head = (which // heads).to(tl.int64), (which % heads).to(tl.int64)
     keys_head = head // (heads // shared)
@@ -109,23 +112,69 @@ def flash(
     if CAUSAL:
         whole = tl.maximum(tl.minimum(t, first + last + 1), 0) // N * N
         end = tl.maximum(tl.minimum(t, first + M + last), 0)
-    for begin in range(0, whole, N):
+    start = 0
+    if SLICES > 1:
+        span = tl.cdiv(tl.cdiv(end, N), SLICES) * N
+        start = part * span
+        end = tl.minimum(end, start + span)
+        whole = tl.minimum(whole, end)
+    for begin in range(start, whole, N):
         column = begin + tl.arange(0, N)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, False)
         state = folded(state, scores, values, column, t, high, E, HIGH, ADDED > 0, False)
-    for begin in range(whole, end, N):
-        column = begin + tl.arange(0, N)
+    for begin in range(tl.maximum(start, whole), end, TAIL):
+        column = begin + tl.arange(0, TAIL)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, True)
         state = folded(state, scores, values, column, t, high, E, HIGH, True, True)
     grid.release(EARLY)
-    total = state[1]
-    if not NAN:
-        total = tl.where(total == 0, 1.0, total)
-    start = which * s
-    site.finish(
-        state[2] / total[:, None], start + row, high, start + s, E, outputs, extra, gathered, uniforms, row_sizes, body,
-        output_kinds, extra_kinds,
-    )  # fmt: skip
+    last_part = True
+    if SLICES > 1:
+        state, last_part = gathered_up(state, number, part, partial, counters, M, HIGH, SLICES)
+    if last_part:
+        total = state[1]
+        if not NAN:
+            total = tl.where(total == 0, 1.0, total)
+        base = which * s
+        site.finish(
+            state[2] / total[:, None], base + row, high, base + s, E, outputs, extra, gathered, uniforms, row_sizes,
+            body, output_kinds, extra_kinds,
+        )  # fmt: skip
+
+
+@triton.jit
+def gathered_up(
+    state, number, part, partial, counters, M: tl.constexpr, HIGH: tl.constexpr, SLICES: tl.constexpr
+):  # fmt: skip
+    """The (peak, total, sums) of all slices of the keys, and whether this block was the last to arrive: only then are
+    they whole. A slice leaves M peaks, M totals and M rows of sums.
+    """
+    ROOM: tl.constexpr = M * (HIGH + 2)
+    line = tl.arange(0, M)
+    element = line[:, None] * HIGH + tl.arange(0, HIGH)[None, :]
+    own = partial + (number.to(tl.int64) * SLICES + part) * ROOM
+    tl.store(own + line, state[0])
+    tl.store(own + M + line, state[1])
+    tl.store(own + 2 * M + element, state[2])
+    tl.debug_barrier()
+    arrived = tl.atomic_add(counters + number, 1, sem="acq_rel") == SLICES - 1
+    peak, total, acc = (
+        tl.full((M,), float("-inf"), tl.float32),
+        tl.zeros((M,), tl.float32),
+        tl.zeros((M, HIGH), tl.float32),
+    )
+    if arrived:
+        for each in range(SLICES):
+            other = partial + (number.to(tl.int64) * SLICES + each) * ROOM
+            its_peak = tl.load(other + line, cache_modifier=".cg")
+            higher = tl.maximum(peak, its_peak)
+            safe = tl.where(higher == float("-inf"), 0.0, higher)
+            mine, its = tl.exp2(peak - safe), tl.exp2(its_peak - safe)
+            total = total * mine + tl.load(other + M + line, cache_modifier=".cg") * its
+            sums = tl.load(other + 2 * M + element, cache_modifier=".cg")
+            acc = acc * mine[:, None] + sums * its[:, None]
+            peak = higher
+        tl.store(counters + number, 0)
+    return (peak, total, acc), arrived
 
 
 class AttentionStrategy:
@@ -148,15 +197,26 @@ class AttentionStrategy:
         most = 128 if wide <= 128 else 64
         if region.inputs[0].dtype is dt.f32:
             most = 32
+        keys = dim.bounds(region.inputs[1].shape[2])[1]
+        most_keys = 128 if keys is None or keys > 256 else grid.power_of_two(max(keys, 32))
+        few = dim.product(region.domain[:3])
+        if isinstance(few, int) and few <= arch.processors and keys is not None and keys >= 256 and most > 32:
+            shapes = ((64, 4), (128, 4), (64, 8), (64, 16), (128, 8), (32, 8))
+            names = ("m", "n", "warps", "stages", "slices")
+            return [
+                Tactic(self.name, tuple(zip(names, (16, n, 4, 3, slices), strict=True)))
+                for n, slices in shapes
+                if n * wide <= 128 * 128 and n * slices <= keys
+            ]
         busy = [m for m in (128, 64, 32, 16) if m <= most and -(-blocks[1] // m) * blocks[0] >= arch.processors]
         first = busy[0] if busy else 16
         order = sorted((m for m in (128, 64, 32, 16) if m <= most), key=lambda m: (m != first, m))
         return [
             Tactic(self.name, (("m", m), ("n", n), ("warps", 8 if m == 128 else 4), ("stages", stages)))
             for m in order
-            for n in (64, 128, 32)
+            for n in (64, 128, 32, 256)
             for stages in (2, 3)
-            if n * wide <= 128 * 128 and (region.inputs[0].dtype is not dt.f32 or n == 32)
+            if n * wide <= 128 * 128 and n <= most_keys and (region.inputs[0].dtype is not dt.f32 or n == 32)
         ]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
@@ -165,26 +225,37 @@ class AttentionStrategy:
         op, (q, k, v, *masks) = region.anchor, region.inputs
         out = site_of(region, range(4)).fillings()
         bodies = ("body", "output_kinds", "extra_kinds")
-        M, N = int(tactic["m"]), int(tactic["n"])
+        M, N, slices = int(tactic["m"]), int(tactic["n"]), int(dict(tactic.parameters).get("slices", 1))
         D, E = _widths(region)
+        tiles = dim.product(region.domain[:2]) * dim.ceildiv(region.domain[2], M)
+        high = max(16, grid.power_of_two(E))
+        sums, room, zeroed = slices_of(tiles, M, high + 2, slices)
         fillings: dict[str, Filling] = {
             "q": _stream(q),
             "k": _stream(k),
             "v": _stream(v),
             "mask": _stream(_spread(masks[0], region)) if masks else 0,
+            **sums,
             **{name: one for name, one in out.items() if name not in bodies},
             **{"heads": number(q.shape[1]), "shared": number(k.shape[1])},
             **{"s": number(q.shape[2]), "t": number(k.shape[2]), "last": number(op.offset)},
             **{name: out[name] for name in bodies},
             **{"SCALE": round(op.scale * 1e12), "CAP": round(op.softcap * 1e12)},
-            **{"D": D, "E": E, "WIDE": max(16, grid.power_of_two(D)), "HIGH": max(16, grid.power_of_two(E))},
+            **{"D": D, "E": E, "WIDE": max(16, grid.power_of_two(D)), "HIGH": high},
             "ADDED": 0 if not masks else 1 if masks[0].dtype is dt.boolean else 2,
             **{"CAUSAL": int(op.causal), "NAN": int(op.blind == "nan")},
-            **{"M": M, "N": N, "EARLY": int(arch_of(target).early)},
+            **{"M": M, "N": N, "TAIL": _tail(op, region, N), "SLICES": slices, "EARLY": int(arch_of(target).early)},
         }
-        blocks = dim.product(region.domain[:2]) * dim.ceildiv(region.domain[2], M)
-        made = launch(f"{__name__}:flash", blocks, fillings, int(tactic["warps"]), int(tactic["stages"]))
-        return CudaKernel(launches=(made,))
+        made = launch(f"{__name__}:flash", tiles * slices, fillings, int(tactic["warps"]), int(tactic["stages"]))
+        return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def _tail(op: Attention, region: Anchored, n: int) -> int:
+    """How many keys a block takes at the end: no more than are left."""
+    keys = region.inputs[1].shape[2]
+    if op.causal or not isinstance(keys, int) or keys % n == 0:
+        return n
+    return min(n, max(16, grid.power_of_two(keys % n)))
 
 
 def _widths(region: Anchored) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
 from tenfold.ir.type import Type
+from tenfold.ops import activation, logic
 from tenfold.ops import arithmetic as ops
-from tenfold.ops import logic
 from tenfold.ops.constant import Constant
 from tenfold.ops.primitive import Within
 
@@ -131,13 +131,18 @@ TEMPLATES: Mapping[type[Op], Template] = {
 }
 """Of each primitive, its text; `{0}` is its first argument. The element type is that of the first argument."""
 
-COARSE: Mapping[type[Op], str] = {
+COARSE: Mapping[type[Op], Template] = {
+    activation.Gelu: lambda op, dtype: "" if op.tanh else "vmath.coarse_gelu({0})",
+    activation.Sigmoid: "vmath.coarse_sigmoid({0})",
+    activation.Silu: "{0} * vmath.coarse_sigmoid({0})",
+    activation.Swish: lambda op, dtype: f"{{0}} * vmath.coarse_sigmoid({op.alpha!r} * {{0}})",
+    ops.Tanh: "vmath.quick_tanh({0})",
     ops.Erf: "vmath.coarse_erf({0})",
     ops.Div: "{0} / {1}",
     ops.Reciprocal: "1.0 / {0}",
     ops.Sqrt: "tl.sqrt({0})",
 }
-"""Cheaper texts where every result is a float rounded to 16 bits."""
+"""Cheaper texts where every result is a float rounded to 16 bits; "" leaves an operation to its expansion."""
 
 IDENTITIES: Mapping[str, Callable[[DType], object]] = {
     "sum": lambda dtype: 0,
@@ -217,17 +222,21 @@ class TileWriter:
 
     def _operation(self, op: Op, args: Sequence[str], dtypes: Sequence[DType]) -> str:
         expand: Callable[..., Value] | None = getattr(op, "expand", None)
-        if expand is None:
-            template = self._template(op, dtypes[0])
-            text = template if isinstance(template, str) else template(op, dtypes[0])
+        text = self._text(op, dtypes[0])
+        if text or expand is None:
             return self.name(text.format(*args))
         values = [Value(Type(dtype, ())) for dtype in dtypes]
         return self._expanded(expand(*values), dict(zip(values, args, strict=True)))
 
-    def _template(self, op: Op, dtype: DType) -> Template:
-        if self.coarse and dtype.is_float and dtype is not dt.f64:
-            return COARSE.get(type(op)) or TEMPLATES[type(op)]
-        return TEMPLATES[type(op)]
+    def _text(self, op: Op, dtype: DType) -> str:
+        """The template of an operation; "" for one that is expanded."""
+        coarse = self.coarse and dtype.is_float and dtype is not dt.f64
+        for table in (COARSE, TEMPLATES) if coarse else (TEMPLATES,):
+            template = table.get(type(op), "")
+            text = template if isinstance(template, str) else template(op, dtype)
+            if text:
+                return text
+        return ""
 
     def _expanded(self, value: Value, known: dict[Value, str]) -> str:
         if value not in known:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from tenfold.codegen.cuda.emit import NAMES, pointer
-from tenfold.codegen.cuda.program import Hole, Parameter, Program, Word
+from tenfold.codegen.cuda.program import Call, Hole, Parameter, Program, Word
 from tenfold.codegen.region import Operand
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Workspace
 from tenfold.ir import dim
@@ -49,7 +49,7 @@ GpuArgument: TypeAlias = "Argument | Descriptor | Counters"
 class Launch:
     """One kernel launch: `arguments` for the program's words in order, `grid` blocks along x."""
 
-    program: Program
+    program: Program | Call
     arguments: tuple[GpuArgument, ...]
     grid: Size
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from tenfold.runtime.cuda.product import Product
+
 
 @dataclass(frozen=True)
 class Word:
@@ -43,6 +45,16 @@ class Program:
     parameters: tuple[tuple[str, Parameter], ...]
     warps: int = 4
     stages: int = 3
+
+
+@dataclass(frozen=True)
+class Call:
+    """A product that cuBLASLt makes where it is installed, in the place of the `instead` launches that follow. Its
+    arguments are addresses: a, b, bias, residual, result, workspace.
+    """
+
+    product: Product
+    instead: int
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 from tenfold.codegen.cpu.pool import CompilePool, Told
 from tenfold.codegen.cuda import heads
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.launch import CudaKernel
+from tenfold.codegen.cuda.launch import CudaKernel, Launch
 from tenfold.codegen.cuda.pool import GpuPool
 from tenfold.codegen.cuda.program import Binary, Failure, Program
 from tenfold.compiler.assemble import linked
 from tenfold.compiler.backend import MachineCode
-from tenfold.compiler.device.functions import functions_of, refusal
+from tenfold.compiler.device.functions import binary_of, functions_of, refusal
 from tenfold.compiler.device.schedule import DeviceScheduler
 from tenfold.compiler.device.shared import place_of
 from tenfold.compiler.device.tune import tune_device
@@ -64,10 +64,9 @@ class GpuBackend:
         launched = [piece for piece in kernels(items) if isinstance(piece.kernel, CudaKernel)]
         with GpuPool(len(os.sched_getaffinity(0)), arch.sm, pool.cache) as compiler:
             made = _compiled(launched, target, compiler, tell)
-        programs = list(dict.fromkeys(program for piece in launched for program in programs_of(piece)))
-        binaries = [(program, binary) for program in programs if isinstance(binary := made[program], Binary)]
-        code, functions = functions_of(binaries)
-        entries: dict[Any, int] = {program: number for number, (program, _) in enumerate(binaries)}
+        programs = list(dict.fromkeys(one.program for piece in launched for one in launches_of(piece)))
+        code, functions = functions_of([(program, binary_of(made, program)) for program in programs])
+        entries: dict[Any, int] = {program: number for number, program in enumerate(programs)}
         manifest = {"functions": functions, "processors": arch.processors}
         said = f"{len(functions)} functions, {len(code)} bytes of code"
         if all(place_of(item) == "cuda" for item in items):
@@ -112,7 +111,12 @@ def _take_next(piece: Piece, problem: str, target: Target) -> None:
     piece.label = replace(piece.label, tactic=str(tactic))
 
 
-def programs_of(piece: Piece) -> list[Program]:
-    """The programs that a piece launches."""
+def launches_of(piece: Piece) -> tuple[Launch, ...]:
+    """What a piece launches."""
     assert isinstance(piece.kernel, CudaKernel)
-    return [one.program for one in piece.kernel.launches]
+    return piece.kernel.launches
+
+
+def programs_of(piece: Piece) -> list[Program]:
+    """The programs of ours that a piece launches."""
+    return [one.program for one in launches_of(piece) if isinstance(one.program, Program)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from tenfold.codegen.cuda.program import Binary, Failure, Program, Word, words
+from tenfold.codegen.cuda.program import Binary, Call, Failure, Program, Word, words
 
 _ALIGNMENT = 64
 
@@ -19,10 +20,14 @@ def refusal(made: Binary | Failure, shared: int) -> str | None:
     return "it takes scratch memory of its own" if made.scratch else None
 
 
-def functions_of(binaries: Sequence[tuple[Program, Binary]]) -> tuple[bytes, list[dict[str, Any]]]:
+def functions_of(binaries: Sequence[tuple[Program | Call, Binary | None]]) -> tuple[bytes, list[dict[str, Any]]]:
     """One block of code and, of each function, where its code lies in it and how it is launched."""
     code, places, functions = bytearray(), dict[bytes, int](), list[dict[str, Any]]()
     for program, binary in binaries:
+        if isinstance(program, Call):
+            functions.append({"product": asdict(program.product), "instead": program.instead})
+            continue
+        assert binary
         if binary.code not in places:
             code += bytes(-len(code) % _ALIGNMENT)
             places[binary.code] = len(code)
@@ -39,6 +44,12 @@ def functions_of(binaries: Sequence[tuple[Program, Binary]]) -> tuple[bytes, lis
             }
         )
     return bytes(code), functions
+
+
+def binary_of(made: Mapping[Program, Binary | Failure], program: Program | Call) -> Binary | None:
+    """The machine code of a program that was compiled; None for a library's."""
+    found = made[program] if isinstance(program, Program) else None
+    return found if isinstance(found, Binary) else None
 
 
 def _words(program: Program, binary: Binary) -> Iterator[list[Any]]:

@@ -19,7 +19,7 @@ from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArg
 from tenfold.codegen.cuda.program import Binary, Program
 from tenfold.codegen.region import Region
 from tenfold.codegen.strategy import Address, Packed, Workspace
-from tenfold.compiler.device.functions import functions_of
+from tenfold.compiler.device.functions import binary_of, functions_of
 from tenfold.compiler.items import operands
 from tenfold.compiler.typical import USUAL
 from tenfold.compiler.weights import apply_recipe
@@ -75,7 +75,7 @@ class Stopwatch:
         self, kernel: CudaKernel, binaries: Mapping[Program, Binary], buffers: _Buffers
     ) -> tuple[float, NDArray[np.float32]]:
         programs = list(dict.fromkeys(one.program for one in kernel.launches))
-        code, functions = functions_of([(program, binaries[program]) for program in programs])
+        code, functions = functions_of([(program, binary_of(binaries, program)) for program in programs])
         resident = self._device.load(np.frombuffer(code, np.uint8), functions, np.zeros(1, np.uint8))
         slots, rows, argmap = [0], [], list[int]()
         for copy in range(buffers.copies):

@@ -22,7 +22,9 @@ from tenfold.compiler.timings import Entry, Timings, generators
 from tenfold.compiler.tune import Candidate, Chosen, Tell
 from tenfold.compiler.typical import typical
 from tenfold.options import Options
-from tenfold.target import Target
+from tenfold.runtime import open_device
+from tenfold.runtime.cuda.product import VENDOR
+from tenfold.target import Target, machine_gpu
 
 CANDIDATES: Mapping[int, int] = {1: 10, 2: 48, 3: 1000}
 """How many candidates of a problem are looked at, the cost model's best first, by effort."""
@@ -85,7 +87,14 @@ def _some(piece: Chosen, effort: int) -> list[Candidate]:
     for strategy, tactic in piece.candidates:
         told = tuple(pair for pair in tactic.parameters if pair[0] not in ALIKE[effort])
         found.setdefault((tactic.strategy, told), (strategy, tactic))
-    return list(found.values())[: CANDIDATES[effort]]
+    own = [one for one in found.values() if one[1].strategy != VENDOR]
+    others = [one for one in found.values() if one[1].strategy == VENDOR]
+    return own[: CANDIDATES[effort]] + (others if vendor_here() else [])
+
+
+def vendor_here() -> bool:
+    """Whether this machine's GPU has a library to try."""
+    return machine_gpu() is not None and open_device().driver.cublas is not None
 
 
 def _measured(
@@ -117,7 +126,7 @@ def _chunk(
         for problem, piece in contests.items()
     }
     launches = [one for each in built.values() for kernel in each.values() for one in kernel.launches]
-    made = compiler.compile([one.program for one in launches])
+    made = compiler.compile([one.program for one in launches if isinstance(one.program, Program)])
     return [_entry(problem, piece, built[problem], made, clock, effort) for problem, piece in contests.items()]
 
 
@@ -145,7 +154,8 @@ def _entry(
     times: dict[str, float | str | None] = {}
     runnable: dict[str, CudaKernel] = {}
     for name, kernel in built.items():
-        problems = [why for one in kernel.launches if (why := refusal(made[one.program], shared))]
+        programs = [one.program for one in kernel.launches if isinstance(one.program, Program)]
+        problems = [why for one in programs if (why := refusal(made[one], shared))]
         times[name] = problems[0][:300] if problems else None
         if not problems:
             runnable[name] = kernel

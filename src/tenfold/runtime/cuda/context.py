@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenfold.errors import Cancelled, EngineError, InputError
 from tenfold.runtime.context import Array, Context, Inputs
@@ -27,6 +28,9 @@ from tenfold.runtime.profile import Step as Timed
 
 REMEMBERED = 64
 """Shapes whose graphs a context keeps."""
+
+REPEATS = 4
+"""Kinds of calls that a context repeats without looking at them again."""
 
 
 class DeviceContext(Context):
@@ -51,7 +55,7 @@ class DeviceContext(Context):
         self._bases = np.zeros(self._counters_at + 1, np.int64)
         self._graphs: OrderedDict[Frame, list[Launches]] = OrderedDict()
         self._results = arrays.Recycled(self._driver)
-        self._repeat: Repeat | None = None
+        self._repeats: list[Repeat] = []
 
     def _give_back(self) -> None:
         self._driver.enter()
@@ -71,8 +75,8 @@ class DeviceContext(Context):
     def _run(self, inputs: Inputs) -> Sequence[Any]:
         if self._closed:
             raise EngineError("the context is closed", remedy="make another with engine.context()")
-        if self._repeat is not None:
-            repeated = self._repeat.run(inputs)
+        for one in self._repeats:
+            repeated = one.run(inputs)
             if repeated is not None:
                 return repeated
         given = self._by_name(inputs)
@@ -83,22 +87,48 @@ class DeviceContext(Context):
         parts = self._parts(frame)
         for part in parts:
             self._part(part, frame, stream)
-        self._remember_call(given, parts, results, stream)
+        self._remember_call(given, frame, stream)
         return self._returned(sources, results, stream, given)
 
-    def _remember_call(
-        self, given: Mapping[str, Any], parts: Sequence[Launches], results: Sequence[DeviceArray], stream: Any
-    ) -> None:
-        """Let the next call be a repetition of this one, if it is one graph on tensors of the GPU."""
-        self._repeat = None
+    def _remember_call(self, given: Mapping[str, Any], frame: Frame, stream: Any) -> None:
+        """Let later calls be repetitions of this one, if it is one graph on tensors of the GPU."""
         ordered = {name: given[name] for name in self._inputs if name in given}
         whole = len(ordered) == len(self._inputs) and not self._bound_outputs and not self._frames.valued
-        if whole and len(parts) == 1 and Repeat.of_tensors([*ordered.values()]):
-            self._repeat = Repeat(self._driver, parts[0], self._results, ordered, results, stream)
+        if whole and len(self._plan.spans) == 1 and Repeat.of_tensors([*ordered.values()]):
+            if len(self._repeats) == REPEATS:
+                self._driver.synchronize(self._last)
+                self._repeats.pop().close()
+            bases = self._bases.copy()
+            again = Repeat(self._driver, ordered, stream, self._stream, lambda: self._fresh(frame, bases, stream))
+            self._repeats.insert(0, again)
+
+    def _fresh(self, frame: Frame, bases: NDArray[np.int64], stream: Any) -> tuple[Launches, Sequence[DeviceArray]]:
+        """Launches of a call on the same inputs, and memory of its own where they write."""
+        results = self._outputs_of(frame, stream)
+        own = bases.copy()
+        own[self._counters_at - len(results) : self._counters_at] = [one.address for one in results]
+        made = Launches(self._driver, self._resident.functions, self._plan, self._plan.spans[0], frame.slots)
+        made.load(addressed(self._plan, frame.slots, own, self._resident.weights))
+        return made, results
 
     def _forget(self) -> None:
         super()._forget()
-        self._repeat = None
+        self._drop_repeats()
+
+    def _drop_repeats(self) -> None:
+        if self._repeats:
+            self._driver.enter()
+            self._driver.synchronize(self._last)
+            for one in self._repeats:
+                one.close()
+            self._repeats.clear()
+
+    def _outputs_of(self, frame: Frame, stream: Any) -> list[DeviceArray]:
+        found = []
+        for spec, shape in zip(self._plan.outputs, frame.outputs, strict=True):
+            assert shape is not None, "engines for GPUs alone have no outputs whose sizes only data decide"
+            found.append(self._results.take(spec, shape, stream))
+        return found
 
     def _sources(self, given: Mapping[str, Any]) -> list[Array | DeviceArray]:
         """The call's inputs: NumPy's, or arrays that lie on the GPU."""
@@ -123,16 +153,16 @@ class DeviceContext(Context):
     def _prepare(self, sources: Sequence[Array | DeviceArray], stream: Any) -> tuple[Frame, list[DeviceArray]]:
         """The frame of the call, and where results go; all bases are set and inputs on their way."""
         frame = self._frames.find([self._contents(index, one, stream) for index, one in enumerate(sources)])
+        before = self._bases[[ARENA, self._counters_at]]
         self._bases[ARENA] = self._memory.reserve(frame.arena, stream)
         counters = int(frame.slots[self.engine.entry["counters"]])
         self._bases[self._counters_at] = self._counters.reserve(counters, stream)
+        if not np.array_equal(before, self._bases[[ARENA, self._counters_at]]):
+            self._drop_repeats()
         for number, source in enumerate(sources):
             self._bases[FIRST_INPUT + number] = self._placed(number, source, stream)
-        results = []
-        for number, (spec, shape) in enumerate(zip(self._plan.outputs, frame.outputs, strict=True)):
-            assert shape is not None, "engines for GPUs have no outputs whose sizes only data decide"
-            results.append(self._results.take(spec, shape, stream))
-            self._bases[FIRST_INPUT + len(sources) + number] = results[-1].address
+        results = self._outputs_of(frame, stream)
+        self._bases[FIRST_INPUT + len(sources) : self._counters_at] = [one.address for one in results]
         return frame, results
 
     def _contents(self, number: int, source: Array | DeviceArray, stream: Any) -> Array:

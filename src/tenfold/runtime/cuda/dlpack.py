@@ -63,14 +63,31 @@ def _unused(made: int) -> None:
         _alive.pop(_pointer(made, _NAME), None)
 
 
-_DESTRUCTOR = _Destructor(_unused)
+_DESTRUCTOR, _NO_DESTRUCTOR = _Destructor(_unused), _Destructor()
+
+
+class Handout:
+    """A row-major array on the first GPU that is given out again and again, once at a time."""
+
+    def __init__(self, address: int, shape: tuple[int, ...], dtype: DType) -> None:
+        self._sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
+        self._managed = _Managed(_described(address, self._sizes, len(shape), dtype), None, _DELETER)
+        self._address = ctypes.addressof(self._managed)
+
+    def capsule(self, lease: Any) -> Any:
+        """A capsule, to be taken at once, which keeps `lease` alive until its receiver lets go."""
+        _alive[self._address] = (self, lease)
+        return _new(self._address, _NAME, _NO_DESTRUCTOR)
+
+
+def _described(address: int, sizes: Any, rank: int, dtype: DType) -> _Tensor:
+    code = 4 if dtype is dt.bf16 else _CODES[dtype.kind]
+    return _Tensor(address, _Device(CUDA_DEVICE, 0), rank, _Type(code, dtype.itemsize * 8, 1), sizes, None, 0)
 
 
 def capsule(owner: Any, address: int, shape: tuple[int, ...], dtype: DType) -> Any:
     """A DLPack capsule of a row-major array on the first GPU, which keeps `owner` alive."""
     sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
-    code = 4 if dtype is dt.bf16 else _CODES[dtype.kind]
-    tensor = _Tensor(address, _Device(CUDA_DEVICE, 0), len(shape), _Type(code, dtype.itemsize * 8, 1), sizes, None, 0)
-    managed = _Managed(tensor, None, _DELETER)
+    managed = _Managed(_described(address, sizes, len(shape), dtype), None, _DELETER)
     _alive[ctypes.addressof(managed)] = (managed, sizes, owner)
     return _new(ctypes.addressof(managed), _NAME, _DESTRUCTOR)

@@ -9,6 +9,7 @@ from typing import Any
 from cuda.bindings import driver as cuda
 
 from tenfold.errors import DeviceError, ExecutionError, OutOfMemory
+from tenfold.runtime.cuda.cublas import Cublas, cublas
 
 TILE_MAP = 128
 """Bytes of a tile descriptor, which lies at a multiple of 64."""
@@ -64,6 +65,11 @@ class Driver:
         pool = checked(cuda.cuDeviceGetDefaultMemPool(self._device), "cuDeviceGetDefaultMemPool")
         threshold = cuda.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
         checked(cuda.cuMemPoolSetAttribute(pool, threshold, cuda.cuuint64_t(_UNBOUNDED)), "cuMemPoolSetAttribute")
+
+    @property
+    def cublas(self) -> Cublas | None:
+        """cuBLASLt, where it is installed."""
+        return cublas()
 
     def enter(self) -> None:
         """Let this thread use the GPU."""

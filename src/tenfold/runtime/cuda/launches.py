@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class _Launch:
         self.function, self.blocks = function, blocks
         self.parameters: list[tuple[str, int]] = []
         self.pointers: NDArray[np.uint64] = np.zeros(0, np.uint64)
+        self.places: list[int] = []
 
 
 class Launches:
@@ -38,8 +39,8 @@ class Launches:
         if self._turns:
             self._deciding, self._decided = slots_of(plan, span), np.zeros(0, np.int64)
         else:
-            for step, row in enumerate(plan.steps[span.begin : span.end].tolist(), span.begin):
-                if row[0] == steps.Opcode.CALL and slots[row[4]] > 0:
+            for step, row in _taken(plan, span, functions):
+                if slots[row[4]] > 0:
                     given = plan.argmap[row[2] : row[2] + row[3]].tolist()
                     self._add(step, functions[row[1]], int(slots[row[4]]), given)
             self._settle()
@@ -67,6 +68,8 @@ class Launches:
         self._work.append(launch)
         self.steps.append(step)
         rest = iter(slots)
+        if function.product:
+            launch.places = [self._cell(number, slot) for slot in slots]
         for kind, *tile in function.words:
             if kind == "tile":
                 rank = len(tile[0])
@@ -105,6 +108,8 @@ class Launches:
             return
         self._cells[:] = fresh
         self._encode_all(changed)
+        if self._graph and any(isinstance(one, _Launch) and one.places for one in self._work):
+            self.close()
         if self._graph:
             for owner in sorted(changed):
                 one = self._work[owner]
@@ -176,6 +181,10 @@ class Launches:
                 self._driver.store(to, given, stream)
             return
         function = one.function
+        if function.product:
+            assert self._driver.cublas
+            self._driver.cublas.run(function.product, self._cells[one.places].tolist(), int(stream))
+            return
         self._driver.launch(
             function.handle, one.blocks, function.threads, function.shared, one.pointers.ctypes.data,
             function.early, stream,
@@ -189,6 +198,19 @@ class Launches:
         if self._graph:
             self._driver.close_graph(self._graph)
             self._graph = None
+
+
+def _taken(plan: Plan, span: Span, functions: Sequence[Function]) -> Iterator[tuple[int, list[int]]]:
+    """The launches of a span: a library's product, or those that stand for it."""
+    step = span.begin
+    while step < span.end:
+        row = plan.steps[step].tolist()
+        step += 1
+        if row[0] == steps.Opcode.CALL:
+            instead = functions[row[1]].instead
+            if instead >= 0:
+                yield step - 1, row
+            step += max(instead, 0)
 
 
 def _aligned(size: int) -> NDArray[np.uint8]:

@@ -12,19 +12,25 @@ from numpy.typing import NDArray
 
 from tenfold.errors import EngineError
 from tenfold.runtime.cuda.driver import Driver
+from tenfold.runtime.cuda.product import Product
+from tenfold.runtime.records import read
 
 _ALIGNMENT = 256
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function and how it is launched; `words` say how each argument is passed."""
+    """A function and how it is launched; `words` say how each argument is passed. `product` is one of cuBLASLt's in
+    the place of the `instead` launches that follow, None where that is not installed.
+    """
 
     handle: Any
     threads: int
     shared: int
     early: bool
     words: tuple[tuple[Any, ...], ...]
+    product: Product | None = None
+    instead: int = 0
 
 
 class Weights:
@@ -67,6 +73,9 @@ class Resident:
         self.functions = tuple(self._function(code, one) for one in functions)
 
     def _function(self, code: NDArray[np.uint8], one: Mapping[str, Any]) -> Function:
+        if "product" in one:
+            product = read(Product, one["product"], "functions") if self.driver.cublas else None
+            return Function(None, 0, 0, False, (), product, one["instead"] if product else -1)
         begin, end = one["offset"], one["offset"] + one["size"]
         if not 0 <= begin < end <= code.size:
             raise EngineError("a GPU function lies outside the engine's code", remedy="copy or build the engine again")
