@@ -61,22 +61,21 @@ class Writer:
         value: Value = ops.Transpose((0, 2, 1, 3))(ops.Reshape((batch, length, count, HEAD))(x))
         return value
 
-    def attention(
-        self, x: Value, turn: tuple[Value, Value], past: tuple[Value, Value] | None
-    ) -> tuple[Value, Value, Value]:
-        """Causal self-attention behind what is past; all keys and values."""
+    def attention(self, x: Value, turn: tuple[Value, Value], past: Value | None) -> tuple[Value, Value]:
+        """Causal self-attention behind what is past; all keys and, behind their heads, all values."""
         shape, (batch, length, width) = self.shape, x.type.shape
         q, k, v = (
             self.heads(self.linear(x, count * HEAD), count) for count in (shape.heads, shape.shared, shape.shared)
         )
         q, k = (ops.RotaryEmbedding()(one, *turn) for one in (q, k))
-        keys, values, before = k, v, 0
-        if past:
-            keys, values = (ops.Concat(2)(old, new) for old, new in zip(past, (k, v), strict=True))
-            before = past[0].type.shape[2]  # type: ignore[assignment]
+        both, before = ops.Concat(1)(k, v), 0
+        if past is not None:
+            both, before = ops.Concat(2)(past, both), past.type.shape[2]  # type: ignore[assignment]
+        size = (batch, shape.shared, both.type.shape[2], HEAD)
+        keys, values = (ops.Slice((0, first, 0, 0), size, (1, 1, 1, 1))(both) for first in (0, shape.shared))
         found = ops.Attention(HEAD**-0.5, causal=True, offset=before)(q, keys, values)
         joined = ops.Reshape((batch, length, width))(ops.Transpose((0, 2, 1, 3))(found))
-        return self.linear(joined, shape.width), keys, values
+        return self.linear(joined, shape.width), both
 
     def mlp(self, x: Value) -> Value:
         """silu(x gate) * (x up), down again."""
@@ -101,12 +100,11 @@ def llama(batch: int, length: int = 512, past: int = 0, shape: Shape = Shape()) 
     for layer in range(shape.layers):
         old = None
         if past:
-            kind = Type(dt.f16, (batch, shape.shared, past, HEAD))
-            old = graph.input(f"keys{layer}", kind), graph.input(f"values{layer}", kind)
-        found, k, v = writer.attention(writer.norm(x), turn, old)
+            old = graph.input(f"past{layer}", Type(dt.f16, (batch, 2 * shape.shared, past, HEAD)))
+        found, both = writer.attention(writer.norm(x), turn, old)
         x = ops.Add()(x, found)
         x = ops.Add()(x, writer.mlp(writer.norm(x)))
-        more += [k, v] if past else []
+        more += [both] if past else []
     last = ops.Slice((0, length - 1, 0), (batch, 1, shape.width), (1, 1, 1))(writer.norm(x))
     logits = writer.linear(last, shape.words)
     graph.set_outputs([logits, *more], ["logits", *(f"present{number}" for number in range(len(more)))])

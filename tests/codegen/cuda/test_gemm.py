@@ -12,7 +12,7 @@ from tenfold.ops.matmul import MatMul
 from tests.codegen.cpu.cases import Case, body, spread, tensor
 from tests.codegen.cuda.interpreting import TARGET, compare, tactics
 
-from tenfold.codegen.cuda import gemm  # isort: skip
+from tenfold.codegen.cuda import gemm, vector  # isort: skip
 
 _PERSISTENT, _SLICED = gemm.STRATEGIES
 
@@ -65,3 +65,9 @@ def test_whole_f32() -> None:
     region = product((70, 33), 45, dtype=dt.f32)
     assert isinstance(_PERSISTENT.tactics(region, TARGET), Refusal)
     held(_SLICED, region, 0)
+
+
+@pytest.mark.parametrize("which", [0, 1, 4])
+@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
+def test_one_row(which: int, turned: bool) -> None:
+    held(vector.STRATEGY, product((1, 520), 200, fused(), turned=turned), which)

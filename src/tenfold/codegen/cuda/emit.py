@@ -84,6 +84,23 @@ def _cast(op: logic.Cast, dtype: DType) -> str:
     return f"{{0}}.to(tl.{NAMES[to][0]})" + (".to(tl.float32)" if narrow else "")
 
 
+def _bit_cast(op: logic.BitCast, dtype: DType) -> str:
+    exact = f"{{0}}.to(tl.{NAMES[dtype][0]})" if dtype.is_float and dtype.bits < 32 else "{0}"
+    widened = ".to(tl.float32)" if op.to.is_float and op.to.bits < 32 else ""
+    return f"{exact}.to(tl.{NAMES[op.to][0]}, bitcast=True){widened}"
+
+
+def _modulo(op: ops.Mod, dtype: DType) -> str:
+    if dtype.is_float:
+        return "vmath.libdevice.fmod({0}, {1})" if op.truncated else "vmath.floor_mod({0}, {1})"
+    safe = "tl.where({1} == 0, {1} * 0 + 1, {1})"
+    return f"{{0}} % {safe}" if op.truncated else f"vmath.whole_mod({{0}}, {safe})"
+
+
+def _shift_right(op: Op, dtype: DType) -> str:
+    return "{0} >> {1}" if dtype.kind is Kind.UINT else f"{{0}} >> tl.minimum({{1}}, {dtype.bits - 1})"
+
+
 TEMPLATES: Mapping[type[Op], Template] = {
     ops.Add: "{0} + {1}",
     ops.Sub: "{0} - {1}",
@@ -109,6 +126,19 @@ TEMPLATES: Mapping[type[Op], Template] = {
     ops.Sin: "tl.sin({0})",
     ops.Cos: "tl.cos({0})",
     ops.Tanh: "vmath.tanh({0})",
+    **{
+        op: f"vmath.libdevice.{op.__name__.lower()}({{0}})"
+        for op in (ops.Tan, ops.Asin, ops.Acos, ops.Atan, ops.Sinh, ops.Cosh, ops.Asinh, ops.Acosh, ops.Atanh)
+    },
+    ops.Pow: "vmath.libdevice.pow({0}, {1})",
+    ops.Mod: _modulo,
+    logic.BitCast: _bit_cast,
+    logic.ShiftLeft: lambda op, dtype: f"tl.where({{1}} < {dtype.bits}, {{0}} << {{1}}, {{0}} * 0)",
+    logic.ShiftRight: lambda op, dtype: (
+        f"tl.where({{1}} < {dtype.bits}, {_shift_right(op, dtype)}, {{0}} * 0)"
+        if dtype.kind is Kind.UINT
+        else _shift_right(op, dtype)
+    ),
     logic.Equal: "{0} == {1}",
     logic.NotEqual: "{0} != {1}",
     logic.Less: "{0} < {1}",
@@ -151,8 +181,15 @@ IDENTITIES: Mapping[str, Callable[[DType], object]] = {
     "min": lambda dtype: np.inf if dtype.is_float else dtype.limits[1],
     "any": lambda dtype: 0,
     "all": lambda dtype: 1,
+    **dict.fromkeys(("argmax", "argmax_last"), lambda dtype: -np.inf if dtype.is_float else dtype.limits[0]),
+    **dict.fromkeys(("argmin", "argmin_last"), lambda dtype: np.inf if dtype.is_float else dtype.limits[1]),
 }
 """Of each way to combine that has generated code, what combining starts from."""
+
+
+def _won(combine: str, outside: str) -> str:
+    return f"tl.reduce(vmath.placed({{0}}, inside, {outside}), 1, {combine}, keep_dims=True)[1].to(tl.int64)"
+
 
 COMBINED: Mapping[str, str] = {
     "sum": "tl.sum({0}, 1, keep_dims=True)",
@@ -161,6 +198,10 @@ COMBINED: Mapping[str, str] = {
     "min": "tl.reduce({0}, 1, vmath.lesser, keep_dims=True)",
     "any": "tl.max({0}.to(tl.int32), 1, keep_dims=True) != 0",
     "all": "tl.min({0}.to(tl.int32), 1, keep_dims=True) != 0",
+    "argmax": _won("vmath.first_greatest", "1 << 30"),
+    "argmin": _won("vmath.first_least", "1 << 30"),
+    "argmax_last": _won("vmath.last_greatest", "-1"),
+    "argmin_last": _won("vmath.last_least", "-1"),
 }
 
 
@@ -275,11 +316,13 @@ def refusal(*bodies: Body | None) -> str | None:
             if dtype not in NAMES:
                 return f"elements of type {dtype} have no generated code for GPUs yet"
         for one in body.code:
-            if not _known(one.op):
-                return f"{one.op.name} has no generated code for GPUs yet"
+            if not _known(one.op, one.dtype):
+                return f"{one.op.name} of {one.dtype} has no generated code for GPUs yet"
     return None
 
 
-def _known(op: Op) -> bool:
+def _known(op: Op, dtype: DType) -> bool:
     placed = isinstance(op, Index | Uniform | Load | Constant)
+    if isinstance(op, ops.Pow):
+        return dtype.is_float
     return placed or type(op) in TEMPLATES or hasattr(op, "expand")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from triton.language.extra import libdevice
+
+__all__ = ["libdevice"]
 
 
 @triton.jit
@@ -101,3 +104,61 @@ def greater(x, y):
 def lesser(x, y):
     """The lesser, or a NaN: what a reduction combines by."""
     return tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def floor_mod(x, y):
+    """The remainder of floats with the sign of y, exactly."""
+    rest = libdevice.fmod(x, y)
+    return tl.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+
+
+@triton.jit
+def whole_mod(x, y):
+    """The remainder of integers with the sign of y."""
+    rest = x % y
+    return tl.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+
+
+@triton.jit
+def _beats(greater, x, y, i, j, LAST: tl.constexpr):
+    """Whether x at i comes before y at j: what is no number beats all, of equals the first, or the last."""
+    odd, other = x != x, y != y
+    equal = (x == y) | (odd & other)
+    nearer = i > j if LAST else i < j
+    return (greater & (other == 0)) | (odd & (other == 0)) | (equal & nearer)
+
+
+@triton.jit
+def first_greatest(x, i, y, j):
+    """The greater of two, with its place."""
+    won = _beats(x > y, x, y, i, j, False)
+    return tl.where(won, x, y), tl.where(won, i, j)
+
+
+@triton.jit
+def first_least(x, i, y, j):
+    """The lesser of two, with its place."""
+    won = _beats(x < y, x, y, i, j, False)
+    return tl.where(won, x, y), tl.where(won, i, j)
+
+
+@triton.jit
+def last_greatest(x, i, y, j):
+    """The greater of two, with its place; of equals the later."""
+    won = _beats(x > y, x, y, i, j, True)
+    return tl.where(won, x, y), tl.where(won, i, j)
+
+
+@triton.jit
+def last_least(x, i, y, j):
+    """The lesser of two, with its place; of equals the later."""
+    won = _beats(x < y, x, y, i, j, True)
+    return tl.where(won, x, y), tl.where(won, i, j)
+
+
+@triton.jit
+def placed(tile, inside, OUTSIDE: tl.constexpr):
+    """A tile and the place of each element in its row; elements that are not there have the place OUTSIDE."""
+    column = tl.arange(0, inside.shape[1])[None, :]
+    return tl.broadcast_to(tile, inside.shape), tl.where(inside, column, OUTSIDE)

@@ -62,7 +62,8 @@ class Driver:
         self.enter()
         attribute = cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
         self.processors = int(checked(cuda.cuDeviceGetAttribute(attribute, self._device), "cuDeviceGetAttribute"))
-        pool = checked(cuda.cuDeviceGetDefaultMemPool(self._device), "cuDeviceGetDefaultMemPool")
+        self._held: dict[int, int] = {}
+        self._pool = pool = checked(cuda.cuDeviceGetDefaultMemPool(self._device), "cuDeviceGetDefaultMemPool")
         threshold = cuda.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
         checked(cuda.cuMemPoolSetAttribute(pool, threshold, cuda.cuuint64_t(_UNBOUNDED)), "cuMemPoolSetAttribute")
 
@@ -79,11 +80,14 @@ class Driver:
 
     def allocate(self, size: int, stream: Any) -> int:
         """The address of `size` bytes, usable in the stream's order; OutOfMemory."""
-        return int(checked(cuda.cuMemAllocAsync(max(size, 1), stream), f"{size} bytes"))
+        address = int(checked(cuda.cuMemAllocAsync(max(size, 1), stream), f"{size} bytes"))
+        self._held[address] = size
+        return address
 
     def free(self, address: int, stream: Any) -> None:
         """Give memory back once the stream has come to this point."""
         checked(cuda.cuMemFreeAsync(address, stream), "cuMemFreeAsync")
+        self._held.pop(address, None)
 
     def allocate_pinned(self, size: int) -> int:
         """The address of `size` bytes of the host's memory that the GPU copies to and from at full speed."""
@@ -118,6 +122,16 @@ class Driver:
         for half in range(2):
             word = number >> 32 * half & 0xFFFFFFFF
             checked(cuda.cuMemsetD32Async(to + 4 * half, word, 1, stream), "cuMemsetD32Async")
+
+    @property
+    def live(self) -> int:
+        """Bytes that were allocated and not given back."""
+        return sum(self._held.values())
+
+    def trim(self) -> None:
+        """Let go of memory that is kept for later allocations."""
+        checked(cuda.cuCtxSynchronize(), "cuCtxSynchronize")
+        checked(cuda.cuMemPoolTrimTo(self._pool, 0), "cuMemPoolTrimTo")
 
     def free_bytes(self) -> int:
         """Bytes of the GPU's memory that nobody holds."""

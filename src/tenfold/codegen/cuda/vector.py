@@ -1,0 +1,119 @@
+"""Products of one row with a matrix: as fast as the matrix is read, so without tensor cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+
+from tenfold.codegen.cuda import grid, site
+from tenfold.codegen.cuda.arch import arch_of
+from tenfold.codegen.cuda.gemm import problem_of
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, numbers, place
+from tenfold.codegen.cuda.site import slices_of
+from tenfold.codegen.region import Region
+from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.ir import dim
+from tenfold.target import Target
+
+_BYTES, _START, _MEETING = 3600.0, 2500.0, 700.0
+"""Bytes a nanosecond that the whole chip reads; nanoseconds that a launch takes, and that slices take to meet."""
+
+
+@triton.jit
+def row_by_matrix(
+    a, b, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
+    body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr,
+    N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    """A block sums a slice of the terms of N columns, K terms at a time. `a` is an address and a step,
+    `b` an address and two steps.
+    """
+    tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
+    column = tile * N + tl.arange(0, N)
+    steps = tl.cdiv(tl.cdiv(k, K), SLICES)
+    inside = (column < n)[None, :]
+    at = b[0] + column[None, :].to(tl.int64) * b[1][1]
+    acc = tl.zeros((K, N), tl.float32)
+    grid.wait(EARLY)
+    for step in range(part * steps, tl.minimum(part * steps + steps, tl.cdiv(k, K))):
+        term = step * K + tl.arange(0, K)
+        y = tl.load(at + term[:, None].to(tl.int64) * b[1][0], mask=(term < k)[:, None] & inside, other=0)
+        x = tl.load(a[0] + term * a[1], mask=term < k, other=0)
+        acc += x.to(tl.float32)[:, None] * y.to(tl.float32)
+    grid.release(EARLY)
+    site.conclude(
+        tl.sum(acc, 0)[None, :], tile, part, partial, counters, tl.arange(0, 1), column, m, n, outputs, extra, gathered,
+        uniforms, row_sizes, body, output_kinds, extra_kinds, 1, N, SLICES,
+    )  # fmt: skip
+
+
+class Vector:
+    """One row, whatever the matrix's strides; the columns or the terms of a tile lie side by side."""
+
+    name = "vector"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """Columns, terms at a time, slices and warps, the best guess first."""
+        problem = problem_of(region)
+        if isinstance(problem, Refusal):
+            return problem
+        if problem.m != 1 or problem.batch:
+            return Refusal("more rows than one")
+        shapes = _ALONG if problem.b.strides[-1] == 1 else _ACROSS
+        names = ("n", "k", "slices", "warps")
+        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in shapes]
+
+    def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
+        """Nanoseconds, about: the matrix is read once, by as many blocks as fill the chip."""
+        problem, arch = problem_of(region), arch_of(target)
+        assert not isinstance(problem, Refusal)
+        n, k = (dim.bounds(size)[1] or 4096 for size in (problem.n, problem.k))
+        blocks = -(-n // int(tactic["n"])) * int(tactic["slices"])
+        filled = min(1.0, blocks / (2 * arch.processors))
+        meeting = _MEETING if int(tactic["slices"]) > 1 else 0.0
+        return _START + n * k * problem.b.dtype.itemsize / (_BYTES * filled) + meeting
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """One launch."""
+        problem = problem_of(region)
+        assert not isinstance(problem, Refusal)
+        N, K, slices = (int(tactic[name]) for name in ("n", "k", "slices"))
+        tiles = dim.ceildiv(problem.n, N)
+        sums, room, zeroed = slices_of(tiles, 1, N, slices)
+        fillings: dict[str, Filling] = {
+            "a": (place(problem.a), *numbers(problem.a.strides[-1:])),
+            "b": (place(problem.b), numbers(problem.b.strides)),
+            **sums,
+            **problem.fillings(),
+            **{"N": N, "K": K, "SLICES": slices, "EARLY": int(arch_of(target).early)},
+        }
+        made = launch(f"{__name__}:row_by_matrix", tiles * slices, fillings, int(tactic["warps"]))
+        return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+_ALONG = (
+    (128, 64, 4, 4),
+    (128, 64, 8, 4),
+    (128, 64, 2, 4),
+    (256, 32, 4, 4),
+    (128, 64, 1, 4),
+    (64, 128, 4, 4),
+    (64, 64, 4, 2),
+    (256, 64, 4, 8),
+    (64, 128, 8, 4),
+    (256, 32, 8, 4),
+)
+"""Tiles where columns lie side by side: columns, terms, slices, warps."""
+
+_ACROSS = (
+    (32, 256, 1, 4),
+    (16, 512, 1, 4),
+    (64, 128, 1, 4),
+    (32, 256, 2, 4),
+    (16, 512, 2, 4),
+)
+"""Tiles where terms lie side by side."""
+
+STRATEGY = Vector()
