@@ -85,25 +85,39 @@ def kept(entry: Entry, route: str, folder: Path) -> Path:
 def checked(entry: Entry, module: nn.Module, inputs: Inputs, route: str, effort: int) -> tuple[Row, Any]:
     """The row of a family without times, and its engine; None where it cannot be built."""
     route = entry.native or route
-    examples = None if route == "keras" else inputs
+    model, given = traced(module, inputs) if route == "torchscript" else (module, inputs)
+    examples = None if route == "keras" else given
     try:
-        model = traced(module, inputs) if route == "torchscript" else module
         engine = tenfold.build(model, example_inputs=examples, effort=effort, cache=False, **entry.opening)
     except TenfoldError as error:
         return Row(entry.name, route, reason=str(error)), None
-    error = relative_error(called(engine, inputs), (entry.double or in_double)(module, inputs))
+    error = relative_error(called(engine, given), (entry.double or in_double)(module, inputs))
     return Row(entry.name, route, 100, int(engine.report["host_steps"]), error), engine
 
 
-def traced(module: nn.Module, inputs: Inputs) -> Any:
-    """The module as TorchScript."""
-    named = {"example_kwarg_inputs": inputs} if isinstance(inputs, dict) else {"example_inputs": inputs}
-    return torch.jit.trace(module, **named, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+class _Plain(nn.Module):
+    """A module that takes its arguments in order, and returns the tensors of its result."""
+
+    def __init__(self, inner: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.inner, self.names = inner, names
+
+    def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.inner(**dict(zip(self.names, given, strict=True)))
+        return tuple(one for one in pytree.tree_leaves(found) if isinstance(one, torch.Tensor))
+
+
+def traced(module: nn.Module, inputs: Inputs) -> tuple[Any, tuple[torch.Tensor, ...]]:
+    """The module as TorchScript, and its arguments in order."""
+    if isinstance(inputs, dict):
+        module, inputs = _Plain(module, tuple(inputs)), tuple(inputs.values())
+    return torch.jit.trace(module, inputs, check_trace=False, strict=False), inputs  # type: ignore[no-untyped-call]
 
 
 def timed(row: Row, engine: Any, module: nn.Module, inputs: Inputs, seconds: float) -> Row:
     """The row with times."""
-    ours, theirs = _in_turn(lambda: called(engine, inputs), lambda: called(module, inputs), seconds)
+    given = inputs if row.route != "torchscript" or not isinstance(inputs, dict) else tuple(inputs.values())
+    ours, theirs = _in_turn(lambda: called(engine, given), lambda: called(module, inputs), seconds)
     return replace(row, ours=ours, theirs=theirs)
 
 
@@ -141,7 +155,7 @@ def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
     a, b = a.double(), b.double()
     same = a == b
     size = b[b.isfinite()].abs().max() if b.isfinite().any() else torch.tensor(1.0)
-    return float(torch.where(same, 0, (a - b).abs()).max() / size.clamp(min=1e-12))
+    return float(torch.where(same, 0, (a - b).abs()).max() / size.clamp(min=1e-300))
 
 
 def _in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], seconds: float) -> tuple[float, float]:

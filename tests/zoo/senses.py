@@ -138,6 +138,11 @@ def _depth() -> tuple[nn.Module, Inputs]:
 
 PATCHES: dict[str, Any] = {**SMALL, "image_size": 64, "patch_size": 16}
 SWIN: dict[str, Any] = {"image_size": 64, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+MOBILEVIT: dict[str, Any] = {
+    "hidden_sizes": [24, 32, 40],
+    "neck_hidden_sizes": [8, 16, 24, 32, 40, 64, 64],
+    "initializer_range": 0.2,
+}
 SEGFORMER: dict[str, Any] = {
     "hidden_sizes": [8, 16, 24, 32],
     "depths": [1, 1, 1, 1],
@@ -154,7 +159,7 @@ ENTRIES = (
     Entry("Swin-v2", vision("Swinv2", **SWIN)),
     Entry("SegFormer", vision("Segformer", "ForSemanticSegmentation", **SEGFORMER)),
     Entry("PoolFormer", vision("PoolFormer", hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])),
-    Entry("MobileViT", vision("MobileViT", hidden_sizes=[24, 32, 40], neck_hidden_sizes=[8, 16, 24, 32, 40, 64, 64])),
+    Entry("MobileViT", vision("MobileViT", **MOBILEVIT)),
     Entry("CLIP", _both("CLIP")),
     Entry("SigLIP", _both("Siglip")),
     Entry("SAM", _sam),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import tenfold
@@ -145,3 +146,38 @@ def test_what_cannot_be_read_is_named() -> None:
         open_model(script, example_inputs=(torch.ones(2, 1),))
     with pytest.raises(OptionError, match="nothing says what the argument 'x'"):
         open_model(script)
+
+
+class Composed(nn.Module):
+    """Operators that torch.export never leaves, but TorchScript does."""
+
+    def forward(self, x: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = (
+            torch.square(x) + torch.absolute(x).multiply(2),
+            torch.fft.rfft(x).abs(),
+            torch.diff(x, dim=1),
+            torch.einsum("ij,kj->ik", x, x),
+            F.pairwise_distance(x, x + 1),
+            torch.diag(x[:, 0]),
+            torch.tensor_split(x, 3, 1)[1],
+            torch.std_mean(x, 1)[0],
+            x.expand(2, 4, 6),
+            (x > 0) & (x < 1),
+            torch.stft(x[0], 4, 2, window=torch.ones(4), return_complex=True).abs(),
+        )
+        return (*found, torch.repeat_interleave(x, counts, 0))
+
+
+def test_operators_without_converter_are_taken_apart() -> None:
+    given = (torch.randn(4, 6), torch.tensor([2, 0, 1, 3]))
+    check(torch.jit.trace(Composed(), given), given, (torch.randn(4, 6), torch.tensor([0, 4, 0, 1])))
+
+
+class Measured(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = int(torch.ceil(torch.tensor(x.shape[1]) / 4) * 4)
+        return F.pad(x, (0, size - x.shape[1]))
+
+
+def test_sizes_that_a_trace_computes_in_tensors() -> None:
+    check(torch.jit.trace(Measured(), (torch.randn(2, 6),)), (torch.randn(2, 6),))

@@ -142,7 +142,7 @@ VIEWS: Mapping[str, Callable[..., Step]] = {
     "slice": _slice,
     "narrow": _narrow,
     "diagonal": _diagonal,
-    "expand": _expanding(tensor.expand),
+    "expand": lambda value, shape, *_: _expanding(tensor.expand)(value, shape),
     **{name: lambda value, *_: SAME for name in ("detach", "alias", "data", "contiguous", "lift_fresh")},
 }
 """The operators whose result is a view, by name without overload."""

@@ -108,7 +108,7 @@ def decomposed(program: ExportedProgram, added: Converters) -> ExportedProgram:
 
 
 def _decompositions(added: Converters) -> dict[Any, Any]:
-    """PyTorch's own, without those of operators that there is a converter for."""
+    """How PyTorch takes operators apart, without those that there is a converter for."""
     table: Any = torch.export.default_decompositions()
     return {operator: one for operator, one in table.items() if not has_converter(_full_name(operator), added)}
 

@@ -8,17 +8,20 @@ from typing import Any, Literal
 import numpy as np
 
 from tenfold.errors import UnsupportedError
+from tenfold.importers.convert import constant
 from tenfold.importers.shorthand import apply, axis_of, cast, filled, number, part, reshaped, transposed
 from tenfold.importers.torch.promote import Operand, as_value
 from tenfold.importers.torch.tensor import expand
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
-from tenfold.ir.graph import Value
+from tenfold.ir.graph import Graph, Value
 from tenfold.ir.tensor import Tensor
+from tenfold.ir.type import Type
 from tenfold.ops import index, logic
 from tenfold.ops.arithmetic import Add, Div, Floor, Maximum, Minimum, Mul, Sub
-from tenfold.ops.constant import Constant, Iota
+from tenfold.ops.constant import Constant, Iota, scalar
+from tenfold.ops.control import Loop
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Slice
@@ -289,6 +292,36 @@ def _along(x: Value, axis: int, indices: Value, source: Value, accumulate: bool)
     return index_put(x, (*(None,) * at, reshaped(indices, (indices.type.size,))), source, accumulate)
 
 
+def repeated_places(repeats: Value, *, output_size: Size | None = None) -> Value:
+    """Each place as often as the number there says."""
+    known = constant(repeats)
+    if known is not None:
+        written: Value = Constant(Tensor(np.repeat(np.arange(known.size), known.ravel()).astype(np.int64)))()
+        return written
+    ends = apply(Cumulative("sum", 0), cast(repeats, dt.i64))
+    places = _counted(apply(Reduce("sum", (0,), False), cast(repeats, dt.i64)))
+    rows = reshaped(places, (places.type.size, 1))
+    behind = apply(logic.LessOrEqual(), reshaped(ends, (1, repeats.type.size)), rows)
+    return apply(Reduce("sum", (1,), False), cast(behind, dt.i64))
+
+
+def _counted(count: Value) -> Value:
+    """The numbers from 0 on, as many as only the data decide."""
+    body = Graph(name="count")
+    turn, going = body.input("turn", Type(dt.i64, ())), body.input("condition", Type(dt.boolean, ()))
+    body.set_outputs([going, apply(Add(), turn, 0)], ["condition", "place"])
+    found: Value = Loop(body, 0)(count, scalar(True, dt.boolean)())
+    return found
+
+
+def repeat_interleave(x: Value, repeats: Value, axis: int | None = None, *, output_size: Size | None = None) -> Value:
+    """Each place of an axis (of all elements in a row, if none is named) as often as stated for it."""
+    flat = reshaped(x, (x.type.size,)) if axis is None else x
+    at = axis_of(axis or 0, flat.type.rank)
+    counts = expand(reshaped(repeats, (repeats.type.size,)), (flat.type.shape[at],))
+    return apply(index.Gather(at), flat, repeated_places(counts))
+
+
 def bucketize(x: Value, edges: Value, *, out_int32: bool = False, right: bool = False) -> Value:
     """How many of the sorted edges lie below each element (or at it)."""
     compare = logic.LessOrEqual() if right else logic.Less()
@@ -398,6 +431,8 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "index_add": index_add,
     "index_copy": index_copy,
     "index_fill.int_Scalar": index_fill,
+    "repeat_interleave.Tensor": repeated_places,
+    "repeat_interleave.self_Tensor": repeat_interleave,
     "bucketize.Tensor": bucketize,
     "isin.Tensor_Tensor": is_in,
     "histc": histogram,

@@ -51,6 +51,11 @@ def dtype_of(found: Any) -> DType:
     return _BY_TORCH[found]
 
 
+def torch_dtype(dtype: DType) -> Any:
+    """PyTorch's name of one of our element types."""
+    return next(found for found, own in _BY_TORCH.items() if own is dtype)
+
+
 def wider(a: DType, b: DType) -> DType:
     """What two element types of tensors become together (torch.promote_types)."""
     if a is b or _RANKS[a.kind] != _RANKS[b.kind]:

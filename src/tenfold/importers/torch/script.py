@@ -6,8 +6,7 @@ branch or loop whose condition is known is followed; one that only a call decide
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,13 +17,13 @@ from tenfold.errors import ModelError, TenfoldError, UnsupportedError
 from tenfold.importers.convert import Missing, report
 from tenfold.importers.settle import from_sizes
 from tenfold.importers.shorthand import reshaped
-from tenfold.importers.torch import random, scalars, sizes
+from tenfold.importers.torch import scalars, sizes
 from tenfold.importers.torch.aliases import SAME, VIEWS, Cell, Ref, pieces
-from tenfold.importers.torch.arguments import bound
+from tenfold.importers.torch.calls import Calls
 from tenfold.importers.torch.promote import as_value, dtype_of
 from tenfold.importers.torch.signal import Complex
 from tenfold.importers.torch.subgraph import Memory, branched
-from tenfold.importers.torch.tables import COMPLEX, TABLE, Converters, find
+from tenfold.importers.torch.tables import COMPLEX, TABLE, find
 from tenfold.importers.torch.turns import Repeated, Rows, joined
 from tenfold.importers.torch.weights import Weights, array_of
 from tenfold.ir import dim
@@ -73,8 +72,7 @@ class Script:
     graph: Graph
     weights: Weights
     contents: set[str]
-    added: Converters = field(default_factory=dict)
-    """Converters of the user's own."""
+    calls: Calls
     held: dict[str, Any] = field(default_factory=dict)
     """Attributes that differ from the module's own: those that the program sets, by path."""
     changed: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +81,6 @@ class Script:
     missing: dict[Missing, None] = field(default_factory=dict)
     assumptions: dict[tuple[Size, str], None] = field(default_factory=dict)
     labelled: set[Node] = field(default_factory=set)
-    draws: Iterator[int] = field(default_factory=itertools.count)
 
     def run(self, graph: Any, given: Sequence[Any]) -> Any:
         """What the program returns on these arguments, the module first among them."""
@@ -139,7 +136,7 @@ class Script:
             convert = scalars.TABLE.get(name)
             if convert is not None:
                 return _outputs(node, convert(*given))
-        if space != "aten" and find(self.added, kind) is None:
+        if space != "aten" and find(self.calls.added, kind) is None:
             raise UnsupportedError(f"{kind} is not followed")
         return _outputs(node, self._operator(node, name, given))
 
@@ -154,14 +151,14 @@ class Script:
         view = self._viewed(name, given)
         if view is not None:
             return view
-        return self._refs(self._called(node, schema, name, given), _label(node))
+        return self._refs(self._called(schema, name, given), _label(node))
 
     def _in_place(self, node: Any, schema: Any, name: str, given: list[Any]) -> Any:
         target = given[0]
         if name == "zero":
             new: Any = find(TABLE, "zeros_like")(target.value)  # type: ignore[misc]
         else:
-            new = self._called(node, schema, _FUNCTIONAL.get(name, name), given)
+            new = self._called(schema, _FUNCTIONAL.get(name, name), given)
         target.write(self._settled(new, _label(node)))
         return target
 
@@ -178,24 +175,14 @@ class Script:
         make = VIEWS.get(name)
         return None if make is None else target.view(make(target.value, *rest))
 
-    def _called(self, node: Any, schema: Any, name: str, given: list[Any]) -> Any:
+    def _called(self, schema: Any, name: str, given: list[Any]) -> Any:
         values = [_plain(one) for one in given]
         if name in ("stack", "cat") and any(isinstance(one, Rows) for one in values[0]):
             return joined(name, *values)
-        full = f"{name}.{schema.overload_name or 'default'}"
-        table = COMPLEX if any(isinstance(one, Complex) for one in values) else TABLE
         if name == "to":
+            table = COMPLEX if isinstance(values[0], Complex) else TABLE
             return find(table, "_to_copy")(values[0], dtype=_dtype_in(values[1:]))  # type: ignore[misc]
-        by_chance = find(random.TABLE, full)
-        own = partial(by_chance, next(self.draws)) if by_chance else None
-        convert = find(self.added, f"{schema.name.partition('::')[0]}::{full}") or own
-        convert = convert or find(sizes.TABLE, full) or find(table, full)
-        if convert is None:
-            raise UnsupportedError("it has no converter")
-        places, keywords = bound(schema, values, {})
-        names = {one.name: at for at, one in enumerate(schema.arguments)}
-        keywords = {key: values[at] for key, at in names.items() if key in keywords}
-        return convert(*places, **keywords)
+        return self.calls(schema, name, values)
 
     def _refs(self, found: Any, source: str) -> Any:
         if isinstance(found, Value | Complex):

@@ -12,6 +12,7 @@ import torch
 
 from tenfold.errors import ModelError, OptionError, UnsupportedError
 from tenfold.importers.torch.aliases import Cell, Ref
+from tenfold.importers.torch.calls import Calls
 from tenfold.importers.torch.declared import Bounds, Declared, Shape
 from tenfold.importers.torch.inputs import with_entries
 from tenfold.importers.torch.promote import dtype_of
@@ -126,7 +127,8 @@ class _Attempt:
         held = {path: by_name.get(path, one) for path, one in self.held.items()}
         is_module = isinstance(self.module, torch.nn.Module)
         tensors = dict(self.module.state_dict(keep_vars=True)) if is_module else {}
-        self.script = Script(self.graph, Weights(tensors, self.graph), self.contents, self.added, held)
+        weights = Weights(tensors, self.graph)
+        self.script = Script(self.graph, weights, self.contents, Calls(weights, self.added), held)
         root = [Handle("", self.module)] if is_module else []
         with numbered_unknowns():
             try:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tenfold.errors import UnsupportedError
+from tenfold.importers.convert import constant
 from tenfold.importers.shorthand import reshaped
 from tenfold.importers.torch import math as pointwise
 from tenfold.ir import dim
@@ -205,7 +206,8 @@ def number_in(x: Value) -> Any:
     """A tensor's only element: a formula where it is known before the call, else a tensor of rank 0."""
     if x.type.entries is not None:
         return x.type.entries[0]
-    return reshaped(x, ())
+    known = constant(x) if x.type.size == 1 else None
+    return reshaped(x, ()) if known is None else known.item()
 
 
 TABLE: Mapping[str, Callable[..., Any]] = {
