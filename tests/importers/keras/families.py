@@ -193,6 +193,22 @@ RESHAPING: Mapping[str, Make] = {
     **each("CenterCrop", (6, 5, 3), {"height": 3, "width": 4}, {"height": 8, "width": 4}),
 }
 
+CATEGORIES: Mapping[str, Make] = {
+    **each(
+        "CategoryEncoding",
+        (3,),
+        *({"num_tokens": 6, "output_mode": mode} for mode in ("one_hot", "multi_hot", "count")),
+        types=("int32",),
+    ),
+    "CategoryEncoding of single numbers": one(lambda: L.CategoryEncoding(6, "one_hot"), (1,), types=("int32",)),
+    **each(
+        "Discretization",
+        (4,),
+        {"bin_boundaries": [-0.5, 0.0, 0.5]},
+        {"bin_boundaries": [-0.5, 0.5], "output_mode": "one_hot"},
+    ),
+}
+
 MERGES: Mapping[str, Make] = {
     **{
         name: one(getattr(L, name), (4, 3), (4, 3))
@@ -299,6 +315,7 @@ FAMILIES: Mapping[str, Mapping[str, Make]] = {
     "pools": POOLS,
     "norms": NORMS,
     "reshaping": RESHAPING,
+    "categories": CATEGORIES,
     "merges": MERGES,
     "recurrent": RECURRENT,
     "attention": ATTENTION,

@@ -186,6 +186,11 @@ class Layer:
         self.context.graph.weights[path] = tensor
         return tensor
 
+    def asset(self, name: str) -> bytes | None:
+        """A text that the layer keeps beside the weights; None if there is none."""
+        own = self.name.rpartition("/")[2]
+        return self.context.assets.get(f"assets{self.source.place}/{name}", self.context.assets.get(f"{own}/{name}"))
+
     def child(self, attribute: str, config: Any = _REQUIRED) -> Layer:
         """The layer that this one keeps under an attribute, serialized in its configuration under `config`'s name or
         given as a serialized layer itself.

@@ -18,11 +18,12 @@ from tenfold.importers.keras import (
     recurrent,
     resample,
     reshaping,
+    vocabulary,
 )
 from tenfold.importers.keras.layer import Table
 from tenfold.importers.keras.values import CODE
 
-LAYERS = (core, activation, conv, pool, normalize, recurrent, attention, reshaping, merging, resample)
+LAYERS = (core, activation, conv, pool, normalize, recurrent, attention, reshaping, merging, resample, vocabulary)
 OPERATIONS = (calculation, arrangement, functions)
 
 TABLE: Table = {
@@ -45,6 +46,8 @@ REFUSED: Mapping[str, str] = {
     "TorchModuleWrapper": "it holds a module of PyTorch",
     "JaxLayer": CODE,
     "FlaxLayer": CODE,
+    **dict.fromkeys(("Hashing", "HashedCrossing"), "it hashes as TensorFlow does"),
+    "TextVectorization": "it splits text by TensorFlow's regular expressions; vectorize before the engine",
     "TFSMLayer": "it holds a SavedModel of TensorFlow",
 }
 """Why some of Keras's own layers have no converter."""

@@ -28,6 +28,10 @@ _UNNAMED = re.compile(r"variable(_\d+)?")
 class Weights(Protocol):
     """The variables of one layer, or of a model."""
 
+    @property
+    def place(self) -> str:
+        """Where they lie in the file; "" where they do not say."""
+
     def own(self, index: int, name: str) -> Array | None:
         """Variable `index` of the layer itself, which it calls `name`; None if there is none."""
 
@@ -40,6 +44,8 @@ class Weights(Protocol):
 
 class NoWeights:
     """What a layer has of which nothing was saved."""
+
+    place = ""
 
     def own(self, index: int, name: str) -> Array | None:
         """Nothing."""
@@ -59,6 +65,11 @@ class Stored:
     """The weights of a `.keras` file: HDF5 groups named by attributes, and lists by their members' classes."""
 
     group: h5py.Group
+
+    @property
+    def place(self) -> str:
+        """The group's path."""
+        return str(self.group.name)
 
     def own(self, index: int, name: str) -> Array | None:
         """Data set `vars/index`."""
@@ -92,6 +103,7 @@ class Flat:
 
     entries: Sequence[tuple[str, Any]]
     taken: set[int] = field(default_factory=set)
+    place: str = ""
 
     def own(self, index: int, name: str) -> Array | None:
         """The first of that name, or of none that its layer gave it, that nobody has taken."""
@@ -119,6 +131,7 @@ class Grouped:
     """The weights of a whole model in an older file, or in memory: a flat list for each layer, by its name."""
 
     layers: Mapping[str, Weights]
+    place: str = ""
 
     def own(self, index: int, name: str) -> Array | None:
         """A model has none of its own."""
