@@ -190,6 +190,13 @@ RESHAPING: Mapping[str, Make] = {
         {"height": 4, "width": 8, "crop_to_aspect_ratio": True},
         {"height": 4, "width": 8, "pad_to_aspect_ratio": True, "fill_value": 2.0},
     ),
+    **{
+        f"{name} at inference": one(lambda name=name, given=given: getattr(L, name)(*given), (6, 5, 3))
+        for name, given in {
+            **dict.fromkeys(("RandomFlip", "RandomErasing", "RandomGrayscale", "RandAugment", "Solarization"), ()),
+            **dict.fromkeys(("RandomContrast", "RandomBrightness", "RandomRotation", "RandomZoom"), (0.2,)),
+        }.items()
+    },
     **each("CenterCrop", (6, 5, 3), {"height": 3, "width": 4}, {"height": 8, "width": 4}),
 }
 

@@ -109,4 +109,21 @@ def center_crop(layer: Layer, x: Value) -> Value:
     return _as_given(layer, resized(layer, fitting, (height, width), "bilinear", False), x)
 
 
-TABLE: Table = {"Resizing": resizing, "CenterCrop": center_crop, "RandomCrop": center_crop}
+def augmentation(layer: Layer, x: Value) -> Value:
+    """Images as they are: they are changed in training only."""
+    return cast(x, layer.compute)
+
+
+AUGMENTATIONS = (
+    *("RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform"),
+    *("RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert"),
+    *("RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness"),
+    *("RandomShear", "RandomTranslation", "RandomZoom", "RandAugment", "AugMix", "CutMix", "MixUp"),
+    *("Equalization", "Solarization"),
+)
+
+TABLE: Table = {
+    "Resizing": resizing,
+    "CenterCrop": center_crop,
+    **dict.fromkeys(AUGMENTATIONS, augmentation),
+}
