@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -156,6 +156,47 @@ def test_large_scores() -> None:
     check(First(), case_of(Attention(300.0), 21, 33), tolerance=1e-4)
 
 
+FEW: list[tuple[Attention, int, int, dict[str, Any]]] = [
+    (Attention(0.3), 1, 300, {"heads": (2, 2), "sizes": (64, 32)}),
+    (Attention(0.3, softcap=2.0), 1, 513, {"heads": (4, 2), "sizes": (24, 8)}),
+    (Attention(0.3, True, 7, blind="nan"), 3, 17, {"mask": random(dt.boolean, 3, 17), "sizes": (16, 16)}),
+    (Attention(0.3, True, -2), 3, 5, {"mask": random(dt.f32, 2, 1, 1, 5), "sizes": (8, 8), "layout": "spaced"}),
+    (Attention(0.3), 1, 40, {"dtype": dt.f16, "sizes": (32, 16), "mask": random(dt.f16, 2, 2, 1, 40)}),
+    (Attention(0.3), 2, 33, {"dtype": dt.f64, "sizes": (16, 24)}),
+]
+
+
+class Sliced(First):
+    """The strategy with slices of keys alone."""
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """One tactic."""
+        found = STRATEGY.tactics(region, target)
+        return found if isinstance(found, Refusal) else [one for one in found if one.parameters[0][0] == "keys"]
+
+
+@pytest.mark.parametrize("number", range(len(FEW)))
+def test_few_queries(number: int) -> None:
+    op, s, t, options = FEW[number]
+    tolerance = {dt.f16: 1e-3, dt.f64: 1e-14}.get(options.get("dtype", dt.f32), NEAR)
+    check(Sliced(), case_of(op, s, t, **options), tolerance=tolerance)
+
+
+def test_few_queries_of_unseen_keys() -> None:
+    for t in (0, 1, 257):
+        case = case_of(Attention(0.3, blind="nan"), 1, t, sizes=(16, 16))
+        given = [replace(one, shape=(2, 2, T, 16)) if k else one for k, one in enumerate(case.inputs)]
+        check(Sliced(), Case(case.op, given, ["dense"], {"T": t}), tolerance=NEAR)
+
+
+def test_a_body_after_slices() -> None:
+    twice = Body((dt.f32, dt.f32), (Instruction(Add(), (0, 1), dt.f32),), (2, 0))
+    extra = random(dt.f32, 2, 2, 2, 12, seed=9)
+    case = case_of(Attention(0.3), 2, 33, body=twice, extra=[Given(extra)])
+    (plain,) = case.op.results(tuple(one.array for one in case.inputs))
+    check(Sliced(), case, [plain + extra, plain], tolerance=NEAR)
+
+
 def test_what_has_no_code() -> None:
     known, unknown = Type(dt.f32, (1, 2, 3, 4)), Type(dt.f32, (1, 2, 3, S))
     assert takes((known, known, known))
@@ -183,3 +224,5 @@ def test_on_another_machine(tmp_path: Path) -> None:
     check_emulated(First(), case_of(Attention(0.3, True, 11, 2.0), 14, 23, mask=mask, symbolic=True), tmp_path, NEAR)
     mask = random(dt.f32, 1, 1, 14, 23)
     check_emulated(First(), case_of(Attention(0.3), 14, 23, mask=mask, layout="reversed"), tmp_path, NEAR)
+    mask = random(dt.f32, 1, 1, 2, 23)
+    check_emulated(Sliced(), case_of(Attention(0.3, True, 9, 2.0), 2, 23, mask=mask, heads=(4, 2)), tmp_path, NEAR)

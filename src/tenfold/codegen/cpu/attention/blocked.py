@@ -16,9 +16,8 @@ from dataclasses import replace
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu import vmath
 from tenfold.codegen.cpu.attention.form import Form, Rows
-from tenfold.codegen.cpu.attention.power import LOG2_E, power
+from tenfold.codegen.cpu.attention.scores import bias, capped, power, query_factor
 from tenfold.codegen.cpu.attention.turning import Source, copied, turned, turned_back
 from tenfold.codegen.cpu.flow import choose, define, repeat, step
 from tenfold.codegen.cpu.memory import load, load_one, store
@@ -27,7 +26,6 @@ from tenfold.codegen.cpu.outsite import OutSite
 from tenfold.codegen.cpu.stage import StageWriter, divided, least, most
 from tenfold.codegen.cpu.storage import cast, register_type, widen
 from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors
-from tenfold.ir import dtype as dt
 
 Site = Callable[[Vector, Vector, int], Vector]
 """What changes a score: (score, number of the key in its block, which vector of queries) -> score."""
@@ -90,11 +88,11 @@ class BlockedWriter(StageWriter):
     def _turn_queries(self) -> None:
         """The queries, scaled so that scores are powers of two, or what the softcap wants."""
         form = self.form
-        factor = form.scale / form.softcap if form.softcap > 0 else form.scale * LOG2_E
+        by = query_factor(form.scale, form.softcap)
         queries = self._source("q", self.head, form.q, self.first, self.arg("queries") - self.first)
 
         def scaled(value: Vector) -> Vector:
-            return cast(form.q.dtype, form.total, value) * factor
+            return cast(form.q.dtype, form.total, value) * by
 
         columns, depth = self.block.columns, self.number(form.depth)
         turned(self, self.vector, queries, columns, depth, scaled, form.total, self._at("queries"))
@@ -121,11 +119,12 @@ class BlockedWriter(StageWriter):
         maxima, sums = self._wrapped(state[:vectors]), self._wrapped(state[vectors:])
         count = least(self.arg("key_block"), self.visible - key)
         self._score(key, count)
-        after = self._greatest(key, count, maxima)
+        masked = self._mask(key, count)
+        after = self._greatest(key, count, masked, maxima)
         bases = [one.equals(-math.inf).where(0.0, one) for one in after]
         shrunk = [power(old - base) for old, base in zip(maxima, bases, strict=True)]
         self._shrink(shrunk)
-        sums = self._weights(count, bases, [old * by for old, by in zip(sums, shrunk, strict=True)])
+        sums = self._weights(count, masked, bases, [old * by for old, by in zip(sums, shrunk, strict=True)])
         self._add_values(key, count)
         return [one.value for one in (*after, *sums)]
 
@@ -163,52 +162,40 @@ class BlockedWriter(StageWriter):
 
         repeat(self.scalar, 0, count, rows, by=block.rows)
 
-    def _greatest(self, key: Vector, count: Vector, maxima: Sequence[Vector]) -> list[Vector]:
-        """The scores made final; the greatest of each query, those of earlier blocks included."""
-        plain = self._sites(key, count)
-        scores, lanes = self._at("scores"), self.block.lanes * self.size
+    def _greatest(self, key: Vector, count: Vector, masked: Site, maxima: Sequence[Vector]) -> list[Vector]:
+        """The greatest score of each query, those of earlier blocks included; what the mask adds is not kept."""
+        form, scores, lanes = self.form, self._at("scores"), self.block.lanes * self.size
 
         def walk(sites: Sequence[Site]) -> list[ir.Value]:
             def one(number: Vector, *before: ir.Value) -> Sequence[ir.Value]:
-                line, found = self.step(scores, number * self.form.line), []
+                line, found = self.step(scores, number * form.line), []
                 for v, best in enumerate(self._wrapped(before)):
                     place = self.step(line, v * lanes)
-                    score = final = load(self.vector, self.form.total, place)
+                    score = load(self.vector, form.total, place)
                     for change in sites:
-                        final = change(final, number, v)
-                    if final is not score:
-                        store(self.vector, self.form.total, place, final)
-                    found.append(best.at_least(final).value)
+                        score = change(score, number, v)
+                    if sites:
+                        store(self.vector, form.total, place, score)
+                    found.append(best.at_least(masked(score, number, v)).value)
                 return found
 
             return repeat(self.scalar, 0, count, one, [best.value for best in maxima])[1]
 
-        if not self.form.causal:
+        plain = [self._capped] * (form.softcap > 0)
+        if not form.causal:
             return self._wrapped(walk(plain))
         beyond = key + count > self.first + self.arg("offset") + 1
         sites = [*plain, self._causal(key)]
         return self._wrapped(choose(self.scalar, beyond, lambda: walk(sites), lambda: walk(plain)))
 
-    def _sites(self, key: Vector, count: Vector) -> list[Site]:
-        """What makes a score final, but for causality."""
-        form, found = self.form, list[Site]()
-        if form.softcap > 0:
-            found.append(lambda score, number, v: vmath.tanh(score) * (form.softcap * LOG2_E))
-        if form.mask and form.mask.moving:
-            found.append(self._turned_mask(key, count))
-        elif form.mask:
-            found.append(self._even_mask(key))
-        return found
+    def _capped(self, score: Vector, number: Vector, v: int) -> Vector:
+        return capped(score, self.form.softcap)
 
-    def _bias(self, value: Vector) -> Vector:
-        """A mask's elements as what is added to scores: what is finite stays so."""
-        mask, total = self.form.mask, self.form.total
-        assert mask
-        if mask.dtype is dt.boolean:
-            return value.where(value.code.zero(self.element), -math.inf)
-        given, high = cast(mask.dtype, total, value), float(total.limits[1])
-        bounded = (given * LOG2_E).at_least(-high).at_most(high)
-        return given.abs().equals(math.inf).where(given, bounded)
+    def _mask(self, key: Vector, count: Vector) -> Site:
+        """What adds the mask to scores, made ready for a block of keys."""
+        if self.form.mask is None:
+            return lambda score, number, v: score
+        return self._turned_mask(key, count) if self.form.mask.moving else self._even_mask(key, count)
 
     def _turned_mask(self, key: Vector, count: Vector) -> Site:
         mask = self.form.mask
@@ -217,7 +204,8 @@ class BlockedWriter(StageWriter):
         start = self.step(self._start("mask", self.head), self.first * row + key * element)
         rows = Source(start, mask.dtype, row, element, self.arg("queries") - self.first, mask.adjacent)
         place = self._at("mask")
-        turned(self, self.vector, rows, self.block.columns, count, self._bias, self.form.total, place)
+        ready = functools.partial(bias, mask, self.form.total)
+        turned(self, self.vector, rows, self.block.columns, count, ready, self.form.total, place)
 
         def added(score: Vector, number: Vector, v: int) -> Vector:
             line = self.step(place, number * self.form.line + v * self.block.lanes * self.size)
@@ -225,15 +213,22 @@ class BlockedWriter(StageWriter):
 
         return added
 
-    def _even_mask(self, key: Vector) -> Site:
-        mask = self.form.mask
+    def _even_mask(self, key: Vector, count: Vector) -> Site:
+        """A mask that is the same for all queries: one number a key."""
+        mask, total, place = self.form.mask, self.form.total, self._at("mask")
         assert mask
-        start = self._start("mask", self.head)
+        start = self.step(self._start("mask", self.head), key * self.arg("mask.element"))
+        whole = count & -self.block.lanes if mask.adjacent else self.number(0)
+
+        def ready(code: Vectors, number: Vector) -> None:
+            given = load(code, mask.dtype, self.step(start, number * self.arg("mask.element")))
+            store(code, total, self.step(place, number * self.size), bias(mask, total, widen(mask.dtype, given)))
+
+        repeat(self.scalar, 0, whole, functools.partial(ready, self.vector), by=self.block.lanes)
+        repeat(self.scalar, whole, count, functools.partial(ready, self.scalar))
 
         def added(score: Vector, number: Vector, v: int) -> Vector:
-            place = self.step(start, (key + number) * self.arg("mask.element"))
-            bias = self._bias(widen(mask.dtype, load(self.scalar, mask.dtype, place)))
-            return score + self.vector.splat(bias.value)
+            return score + load_one(self.vector, total, self.step(place, number * self.size))
 
         return added
 
@@ -258,21 +253,21 @@ class BlockedWriter(StageWriter):
 
         repeat(self.scalar, 0, self.form.width * self.form.line, row, by=self.form.line)
 
-    def _weights(self, count: Vector, bases: Sequence[Vector], sums: Sequence[Vector]) -> list[Vector]:
+    def _weights(self, count: Vector, masked: Site, bases: Sequence[Vector], sums: Sequence[Vector]) -> list[Vector]:
         """Scores made weights; their sums."""
         scores, lanes = self._at("scores"), self.block.lanes * self.size
 
-        def one(place: Vector, *before: ir.Value) -> Sequence[ir.Value]:
-            found = []
+        def one(number: Vector, *before: ir.Value) -> Sequence[ir.Value]:
+            line, found = self.step(scores, number * self.form.line), []
             for v, (base, total) in enumerate(zip(bases, self._wrapped(before), strict=True)):
-                address = self.step(scores, place + v * lanes)
-                weight = power(load(self.vector, self.form.total, address) - base)
+                address = self.step(line, v * lanes)
+                weight = power(masked(load(self.vector, self.form.total, address), number, v) - base)
                 store(self.vector, self.form.total, address, weight)
                 found.append((total + weight).value)
             return found
 
         start = [one.value for one in sums]
-        return self._wrapped(repeat(self.scalar, 0, count * self.form.line, one, start, by=self.form.line)[1])
+        return self._wrapped(repeat(self.scalar, 0, count, one, start)[1])
 
     def _add_values(self, key: Vector, count: Vector) -> None:
         """Values times weights, added to the results."""

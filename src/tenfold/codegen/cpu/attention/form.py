@@ -105,7 +105,7 @@ class Form:
             "scores": max(rows, self.padded) * self.line,
             "results": self.padded * self.line,
             "table": 8 * rows,
-            "mask": self.keys * self.line if self.mask and self.mask.moving else 0,
+            "mask": self.keys * (self.line if self.mask.moving else self.total.itemsize) if self.mask else 0,
             "copies": self.keys * self.pitch if self.k.copied or self.v.copied else 0,
             "offsets": 8 * self.block.columns * self.groups,
         }
