@@ -5,6 +5,7 @@ A setting changes where and how fast things happen, never a result: what changes
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ def _microseconds(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 1_000_000:
         raise ValueError("must be from 0 to 1000000")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError("must be above 0")
     return value
 
 
@@ -99,6 +107,12 @@ SPIN = Setting(
     lambda: 50,
     "how many microseconds a worker waits busily after a call before it sleeps (between stages at most 20)",
 )
+CALL_SECONDS = Setting(
+    "TENFOLD_CALL_SECONDS",
+    _seconds,
+    lambda: math.inf,
+    "the most seconds that a call may take before it ends with a LimitError, looked at every 50 ms (unset: any)",
+)
 CACHE = Setting("TENFOLD_CACHE", _folder, _default_cache, "the folder for built engines and machine code, or 'off'")
 LOG = Setting("TENFOLD_LOG", _level, lambda: "WARNING", "the least level that the 'tenfold' logger writes")
 EFFORT = Setting(
@@ -114,7 +128,7 @@ TENSORFLOW = Setting(
     "the Python with tensorflow and tf2onnx that SavedModels come in by (unset: this one)",
 )
 
-TABLE: tuple[Setting, ...] = (THREADS, PIN, SPIN, CACHE, LOG, EFFORT, TENSORFLOW)
+TABLE: tuple[Setting, ...] = (THREADS, PIN, SPIN, CALL_SECONDS, CACHE, LOG, EFFORT, TENSORFLOW)
 
 
 def child_environment(package_root: Path) -> dict[str, str]:

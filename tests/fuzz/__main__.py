@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+from tenfold.settings import CALL_SECONDS
 from tests.children import Limits, Lost, answers
 from tests.fuzz import corpus, mutate
 from tests.fuzz.targets import TARGETS, Found, Task, attempt, kept, packed
@@ -76,6 +77,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     corpus.models()
+    os.environ[CALL_SECONDS.variable] = "5"
     with tempfile.TemporaryDirectory() as folder:
         found = {target: fuzz(target, options, folder) for target in options.targets}
     if options.json:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from onnx import ValueInfoProto, helper
@@ -73,6 +74,11 @@ def _cancelled(folder: Path) -> None:
         timer.join()
 
 
+def _limited(folder: Path) -> None:
+    with mock.patch.dict(os.environ, TENFOLD_CALL_SECONDS="0.3"):
+        tenfold.build(_endless(), cache=folder)(f32(2, 3))
+
+
 def _interrupted(folder: Path) -> str:
     engine = tenfold.build(_endless(), cache=folder)
 
@@ -92,6 +98,7 @@ def _interrupted(folder: Path) -> str:
 
 LOOPS = (
     Case("a Loop of 2^62 turns, cancelled", _cancelled, Raises(Cancelled)),
+    Case("a Loop of 2^62 turns, limited", _limited, Raises(LimitError, says="TENFOLD_CALL_SECONDS")),
     Case(
         "a Loop of 2^62 turns, interrupted",
         _interrupted,

@@ -27,7 +27,7 @@ from tenfold.ops.movement import Concat, DepthToSpace, Expand, SpaceToDepth, Spl
 from tenfold.ops.normalize import GroupNorm, LayerNorm, RMSNorm
 from tenfold.ops.pool import Pool
 from tenfold.ops.recurrent import GRU, LSTM, RNN
-from tenfold.ops.sort import TopK
+from tenfold.ops.sort import NonMaxSuppression, TopK
 
 Shape = tuple[Size, ...]
 
@@ -181,6 +181,10 @@ def _top_k(op: TopK, x: Type) -> Iterator[Size]:
     yield dim.less_equal(op.k, x.shape[op.axis])
 
 
+def _suppression(op: NonMaxSuppression, boxes: Type, scores: Type, *limits: Type) -> Iterator[Size]:
+    yield from _same(((boxes.shape[0], scores.shape[0]), (boxes.shape[1], scores.shape[2]), (boxes.shape[2], 4)))
+
+
 def _attention(op: Attention, q: Type, k: Type, v: Type, *mask: Type) -> Iterator[Size]:
     yield from _same([(q.shape[3], k.shape[3]), (k.shape[2], v.shape[2]), (k.shape[1], v.shape[1])])
     yield from _same([(q.shape[0], k.shape[0]), (k.shape[0], v.shape[0])])
@@ -221,6 +225,7 @@ _RULES: Mapping[type[Op], Callable[..., Iterable[Size]]] = {
     SpaceToDepth: _space_to_depth,
     DepthToSpace: _depth_to_space,
     TopK: _top_k,
+    NonMaxSuppression: _suppression,
     Attention: _attention,
     RNN: _recurrent,
     GRU: _recurrent,

@@ -63,6 +63,8 @@ class GatherND(Movement):
     def infer(self, x: Type, indices: Type) -> Type:
         """The sizes of the positions but the last, then those of x that no coordinate chooses."""
         _check_indices(self, indices)
+        if not 0 <= self.batch_axes < min(x.rank, indices.rank):
+            raise ValueError(f"GatherND of {x} at {indices} shares {self.batch_axes} axes")
         depth = coordinate_depth(self, x, indices)
         return Type(x.dtype, (*indices.shape[:-1], *x.shape[self.batch_axes + depth :]))
 

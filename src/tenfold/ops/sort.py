@@ -11,7 +11,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.op import Array, Cost, Op
 from tenfold.ir.type import Type, unknown_size
 from tenfold.ops.reduce import check_axes
-from tenfold.ops.window import known
+from tenfold.ops.window import differ, known
 
 ZERO = np.float32(0)
 
@@ -93,8 +93,19 @@ class NonMaxSuppression(Op):
 
     def infer(self, boxes: Type, scores: Type, most: Type, overlap: Type, threshold: Type) -> Type:
         """Only the data decide the count."""
-        if boxes.rank != 3 or scores.rank != 3:
-            raise ValueError(f"NonMaxSuppression takes boxes and scores of rank 3, not {boxes} and {scores}")
+        if boxes.rank != 3 or scores.rank != 3 or {boxes.dtype, scores.dtype} != {dt.f32}:
+            raise ValueError(f"NonMaxSuppression takes boxes and scores of rank 3 in f32, not {boxes} and {scores}")
+        pairs = ((boxes.shape[0], scores.shape[0]), (boxes.shape[1], scores.shape[2]), (boxes.shape[2], 4))
+        if any(differ(a, b) for a, b in pairs):
+            raise ValueError(f"NonMaxSuppression of the boxes {boxes} and the scores {scores}")
+        limits = (
+            (most, most.dtype.is_integer),
+            (overlap, overlap.dtype is dt.f32),
+            (threshold, threshold.dtype is dt.f32),
+        )
+        for limit, fits in limits:
+            if not fits or limit.size != 1:
+                raise ValueError(f"NonMaxSuppression takes one number of boxes and two thresholds in f32, not {limit}")
         return Type(dt.i64, (unknown_size(), 3))
 
     def evaluate(self, boxes: Array, scores: Array, most: Array, overlap: Array, threshold: Array) -> Array:

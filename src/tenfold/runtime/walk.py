@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import Cancelled, ExecutionError
-from tenfold.runtime.cpu.invoke import Invocation
+from tenfold.runtime.cpu.invoke import Invocation, late
 from tenfold.runtime.frame import Frames
 from tenfold.runtime.plan import FIRST_INPUT, Kept, Label, Plan, Span, Window
 from tenfold.runtime.windows import view
@@ -71,6 +71,8 @@ class Walk:
     ) -> None:
         self.plan, self.frames, self.lent, self.results = plan, frames, lent, results
         self.slots, self.bases, self.cancel = invocation.frame, invocation.bases, invocation.cancel
+        self._patience = invocation.patience
+        self._end = time.monotonic() + self._patience
         self.values: dict[int, Array] = dict(enumerate(inputs, FIRST_INPUT))
         self._first_result = FIRST_INPUT + len(plan.inputs)
         self._numbers = {symbol.name: number for number, symbol in enumerate(plan.symbols)}
@@ -91,9 +93,11 @@ class Walk:
                 self.lent.took(span.label or Label((), "host", "host"), start, time.perf_counter() - start)
 
     def check(self) -> None:
-        """Cancelled if somebody asked for it."""
+        """Cancelled if somebody asked for it; LimitError if the call takes longer than it may."""
         if self.cancel[0]:
             raise Cancelled("the call was cancelled")
+        if time.monotonic() > self._end:
+            raise late(self._patience)
 
     def sizes(self, but: Sequence[str] = ()) -> dict[str, int]:
         """What the symbols stand for that are known by now, but for those that are about to be decided anew."""

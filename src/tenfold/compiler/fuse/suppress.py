@@ -52,11 +52,9 @@ class Boxes(NamedTuple):
         return result
 
 
-def suppressed(op: NonMaxSuppression, node: Node) -> Value | None:
+def suppressed(op: NonMaxSuppression, node: Node) -> Value:
     """Rows (batch, class, box) of what is taken, a class's best box first"""
     boxes, scores, most, overlap, threshold = node.inputs
-    if scores.type.dtype is not dt.f32 or boxes.type.dtype is not dt.f32:
-        return None
     batch, kinds, count = scores.type.shape
     line = Reshape((scores.type.size,))(scores)
     places = positions(Greater()(line, Reshape((1,))(threshold)))

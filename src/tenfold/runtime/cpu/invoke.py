@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold import settings
+from tenfold.errors import LimitError
 from tenfold.runtime import steps as table
 from tenfold.runtime.cpu.arena import Arena
 from tenfold.runtime.cpu.block import ABI_VERSION, MASK_BYTES, Call, Denormals, Profile, Record, Status
@@ -64,6 +67,15 @@ class Timing:
     seconds: float
 
 
+def late(seconds: float) -> LimitError:
+    """The error for a call that took longer than it may."""
+    return LimitError(
+        f"the call takes more than {seconds:g} s",
+        argument=settings.CALL_SECONDS.variable,
+        remedy=f"unset {settings.CALL_SECONDS.variable}, or set it higher, if the model may take so long",
+    )
+
+
 class Invocation:
     """One context's instance of an executable: its frame, its bases, its scratch. One thread at a time may run it.
 
@@ -86,6 +98,7 @@ class Invocation:
         self.bases = np.zeros(max(1, executable.bases), np.int64)
         self.cancel = np.zeros(1, np.int64) if cancel is None else cancel
         self.entries = 0
+        self.patience: float = settings.CALL_SECONDS.value()
         self._args = np.zeros(executable.arguments, np.int64)
         self._masks = np.zeros(2 * MASK_BYTES, np.uint8)
         self._profile: NDArray[np.int64] | None = None
@@ -148,9 +161,11 @@ class Invocation:
         return self._address
 
     def resume(self) -> int:
-        """Go on after a YIELD to the end, as `run` does."""
-        status = _YIELD
+        """Go on after a YIELD to the end, as `run` does; LimitError if that takes longer than a call may."""
+        status, end = _YIELD, time.monotonic() + self.patience
         while status == _YIELD:
+            if time.monotonic() > end:
+                raise late(self.patience)
             status = self.executable.long(self._address, _GO_ON)
             self.entries += 1
         return status
