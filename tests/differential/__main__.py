@@ -43,13 +43,13 @@ def by_peers(options: argparse.Namespace) -> dict[str, Any]:
     for seed, answer in answers(
         peers.verdict, range(options.seed, options.seed + options.count), jobs=options.jobs, limits=LIMITS
     ):
-        verdict, words = ("lost", answer.reason) if isinstance(answer, Lost) else answer
+        verdict, words = ("lost", f"{peers.kind_of(seed)}: {answer.reason}") if isinstance(answer, Lost) else answer
         counts[verdict] += 1
         kind = words.split(":")[0]
         if verdict in peers.PEERS:
             seen.add((verdict, kind))
         listed = {("onnx", kind), ("onnxruntime", kind)} <= known if verdict == "unclear" else (verdict, kind) in known
-        if verdict in ("ours", "unclear", *peers.PEERS) and not listed:
+        if verdict in ("ours", "unclear", "lost", *peers.PEERS) and not listed:
             wrong.append(f"{verdict} {words} (seed {seed})")
     return {"outcomes": dict(counts), "seen": sorted(map(list, seen)), "wrong": sorted(wrong)}
 

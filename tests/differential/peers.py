@@ -125,6 +125,11 @@ def _other_numbers(model: ModelProto, inputs: list[Any], dice: Random) -> list[A
     return found
 
 
+def kind_of(seed: int) -> str:
+    """The operator of a mutant."""
+    return str(mutant(Random(seed))[0].graph.node[0].op_type)
+
+
 def valid(model: ModelProto) -> bool:
     """Whether onnx's own inference of shapes takes the model."""
     try:

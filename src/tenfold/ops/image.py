@@ -100,15 +100,19 @@ class Resize(Op):
         return self.scales[axis] or after / before
 
     def origin(self, axis: int, before: int, after: int) -> Array:
-        """Where in x each of `after` elements lies, as f32."""
+        """Where in x each of `after` elements lies, as f32; without a stated scale by both sizes, which are exact."""
         index, one = np.arange(after, dtype=np.float32), np.float32
-        scale = one(self.scale(axis, before, after))
-        length = one(before) * scale
+        scale = one(self.scales[axis])
+        length = one(before) * scale if scale else one(after)
+
+        def back(place: Array) -> Any:
+            return place / scale if scale else place * one(before) / one(after)
+
         match self.coordinates:
             case "asymmetric":
-                return np.asarray(index / scale)
+                return np.asarray(back(index))
             case "tf_half_pixel_for_nn":
-                return np.asarray((index + one(0.5)) / scale)
+                return np.asarray(back(index + one(0.5)))
             case "align_corners":
                 return index * one(before - 1) / (length - 1) if length != 1 else index * 0
             case "tf_crop_and_resize":
@@ -117,7 +121,7 @@ class Resize(Op):
                 step = (end - start) * one(before - 1)
                 offset = start * one(before - 1)
                 return np.asarray(offset + (index * step / (length - 1) if length != 1 else index * 0 + step / 2))
-        centre = (index + one(0.5)) / scale - one(0.5)
+        centre = back(index + one(0.5)) - one(0.5)
         if self.coordinates == "pytorch_half_pixel" and after == 1:
             return index * 0
         if self.coordinates == "half_pixel_symmetric":

@@ -142,7 +142,7 @@ class Line:
         left = Sub()(Ceil()(at), _real(1.0))
         offset = Reshape((1, 2 * reach))(Cast(dt.f32)(Iota(1 - reach, 1, 2 * reach)()))
         place = Add()(left, offset)
-        shrink = Minimum()(self._scale(), _real(1.0))
+        shrink = Minimum()(Div()(self._length(), _measure(self.before)), _real(1.0))
         weight = self._weight(Abs()(Mul()(Sub()(offset, Sub()(at, left)), shrink)))
         if self.op.exclude_outside:
             weight = Where()(_inside(place, self.before), weight, _real(0.0))
@@ -183,25 +183,37 @@ class Line:
     def _weight(self, distance: Value) -> Value:
         return _triangle(distance) if self.op.mode == "linear" else _cubic(distance, self.op.cubic_a)
 
-    def _scale(self) -> Value:
-        ratio = Div()(_measure(self.after), _measure(self.before))
+    def _back(self, place: Value) -> Value:
+        """A place in the result as one in x: by the scale, or where none is stated by both sizes."""
+        by_sizes: Value = Div()(Mul()(place, _measure(self.before)), _measure(self.after))
         if self.operands:
             given = _element(self.operands[0], self.axis)
-            value: Value = Where()(Equal()(given, _real(0.0)), ratio, given)
-            return value
-        return _real(self.op.scales[self.axis]) if self.op.scales[self.axis] else ratio
+            is_open = Equal()(given, _real(0.0))
+            found: Value = Where()(is_open, by_sizes, Div()(place, Where()(is_open, _real(1.0), given)))
+            return found
+        scale = self.op.scales[self.axis]
+        return Div()(place, _real(scale)) if scale else by_sizes
+
+    def _length(self) -> Value:
+        """How long x is once it is scaled."""
+        before, after = _measure(self.before), _measure(self.after)
+        if self.operands:
+            given = _element(self.operands[0], self.axis)
+            found: Value = Where()(Equal()(given, _real(0.0)), after, Mul()(before, given))
+            return found
+        scale = self.op.scales[self.axis]
+        return Mul()(before, _real(scale)) if scale else after
 
     def _origin(self) -> Value:
         """Where in x each element of the result lies, as f32."""
-        index, scale, before = Cast(dt.f32)(Iota(0, 1, self.after)()), self._scale(), _measure(self.before)
-        length = Mul()(before, scale)
-        centre = Sub()(Div()(Add()(index, _real(0.5)), scale), _real(0.5))
+        index, before, length = Cast(dt.f32)(Iota(0, 1, self.after)()), _measure(self.before), self._length()
+        centre = Sub()(self._back(Add()(index, _real(0.5))), _real(0.5))
         match self.op.coordinates:
             case "asymmetric":
-                place: Value = Div()(index, scale)
+                place: Value = self._back(index)
             case "tf_half_pixel_for_nn":
-                moved = Div()(Add()(index, _real(0.5)), scale)
-                stays = And()(Equal()(scale, _real(1.0)), Equal()(before, _measure(self.after)))
+                moved = self._back(Add()(index, _real(0.5)))
+                stays = And()(Equal()(length, before), Equal()(before, _measure(self.after)))
                 place = Where()(stays, index, moved)
             case "pytorch_half_pixel":
                 place = Where()(Greater()(whole_number(self.after), whole_number(1)), centre, _real(0.0))
