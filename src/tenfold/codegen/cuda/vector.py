@@ -15,6 +15,7 @@ from tenfold.codegen.cuda.site import slices_of
 from tenfold.codegen.region import Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
+from tenfold.ops.constant import Constant
 from tenfold.target import Target
 
 _BYTES, _START, _MEETING = 3600.0, 2500.0, 700.0
@@ -22,26 +23,38 @@ _BYTES, _START, _MEETING = 3600.0, 2500.0, 700.0
 
 
 @triton.jit
+def read(b, step, column, n, k, K: tl.constexpr):
+    """K terms of some columns of the matrix."""
+    term = step * K + tl.arange(0, K)
+    at = b[0] + term[:, None].to(tl.int64) * b[1][0] + column[None, :].to(tl.int64) * b[1][1]
+    return tl.load(at, mask=(term < k)[:, None] & (column < n)[None, :], other=0)
+
+
+@triton.jit
 def row_by_matrix(
     a, b, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr,
-    N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr, EARLY: tl.constexpr,
+    N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr, AHEAD: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """A block sums a slice of the terms of N columns, K terms at a time. `a` is an address and a step,
-    `b` an address and two steps.
+    """A block sums a slice of the terms of N columns, K terms at a time. `a` is an address and a step, `b` an address
+    and two steps. AHEAD: the matrix is constant, so that its first part is read while the kernel ahead ends.
     """
     tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
     column = tile * N + tl.arange(0, N)
     steps = tl.cdiv(tl.cdiv(k, K), SLICES)
-    inside = (column < n)[None, :]
-    at = b[0] + column[None, :].to(tl.int64) * b[1][1]
+    begin, end = part * steps, tl.minimum(part * steps + steps, tl.cdiv(k, K))
     acc = tl.zeros((K, N), tl.float32)
+    if AHEAD:
+        y = read(b, begin, column, n, k, K)
     grid.wait(EARLY)
-    for step in range(part * steps, tl.minimum(part * steps + steps, tl.cdiv(k, K))):
+    for step in range(begin, end):
+        if not AHEAD:
+            y = read(b, step, column, n, k, K)
         term = step * K + tl.arange(0, K)
-        y = tl.load(at + term[:, None].to(tl.int64) * b[1][0], mask=(term < k)[:, None] & inside, other=0)
         x = tl.load(a[0] + term * a[1], mask=term < k, other=0)
         acc += x.to(tl.float32)[:, None] * y.to(tl.float32)
+        if AHEAD:
+            y = read(b, step + 1, column, n, tl.minimum(k, end * K), K)
     grid.release(EARLY)
     site.conclude(
         tl.sum(acc, 0)[None, :], tile, part, partial, counters, tl.arange(0, 1), column, m, n, outputs, extra, gathered,
@@ -87,7 +100,11 @@ class Vector:
             "b": (place(problem.b), numbers(problem.b.strides)),
             **sums,
             **problem.fillings(),
-            **{"N": N, "K": K, "SLICES": slices, "EARLY": int(arch_of(target).early)},
+            "N": N,
+            "K": K,
+            "SLICES": slices,
+            "AHEAD": int(isinstance(problem.b.value.op, Constant)),
+            **{"EARLY": int(arch_of(target).early)},
         }
         made = launch(f"{__name__}:row_by_matrix", tiles * slices, fillings, int(tactic["warps"]))
         return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)

@@ -1,0 +1,152 @@
+"""Engines on a GPU and the CPU beside it, the GPU emulated: right answers, few transfers, memory given back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import parser
+
+import tenfold
+from tenfold.errors import TargetError
+from tests.runtime.cuda.emulated import FakeDriver, compiled, emulate
+
+from tenfold.codegen.cuda import pool  # isort: skip
+from tenfold.runtime.cuda import shared  # isort: skip
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    return emulate(monkeypatch)
+
+
+def model(text: str) -> Any:
+    return parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}')
+
+
+def floats(*shape: int) -> Any:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def held(text: str, *calls: dict[str, Any], target: str = "cuda:sm_90") -> tenfold.Engine:
+    """Each call gives what ONNX Runtime gives, several times."""
+    engine = tenfold.build(model(text), target=target, cache=False, effort=0)
+    session = onnxruntime.InferenceSession(model(text).SerializeToString(), providers=["CPUExecutionProvider"])
+    with engine.context() as context:
+        for feeds in (*calls, *calls):
+            for (name, found), wanted in zip(context.run(feeds).items(), session.run(None, feeds), strict=True):
+                np.testing.assert_allclose(found, wanted, 1e-4, 1e-5, err_msg=name)
+    return engine
+
+
+def places(engine: tenfold.Engine) -> list[str]:
+    return [region["place"] for region in engine.report["regions"]]
+
+
+MIDDLE = """middle (float[N, 12] x, float[12, 12] w) => (float[N, 12] y) {
+    one = Constant<value_int = 1> ()
+    a = MatMul(x, w)
+    s = CumSum(a, one)
+    y = Relu(s)
+}"""
+
+
+def test_a_step_of_the_cpu_between_two_of_the_gpu(driver: FakeDriver) -> None:
+    text = """middle (float[N, 12] x, float[12, 12] w) => (float[N, 12] y) {
+        one = Constant<value_int = 1> ()
+        a = MatMul(x, w)
+        s = CumSum(a, one)
+        y = MatMul(s, w)
+    }"""
+    w = floats(12, 12)
+    engine = held(text, {"x": floats(3, 12), "w": w}, {"x": floats(7, 12), "w": w})
+    assert places(engine).count("cpu") == 1 and places(engine).count("cuda") >= 2
+    moved = [(one["value"], one["to"]) for one in engine.report["transfers"]]
+    assert [to for _, to in moved] == ["cuda", "cuda", "cpu", "cuda", "cpu"], moved
+
+
+def test_sizes_that_data_decide(driver: FakeDriver) -> None:
+    text = """decided (float[N, 4] x, float[4, 6] w) => (float[M, K] y) {
+        a = MatMul(x, w)
+        zero = Constant<value_float = 0.0> ()
+        flag = Greater(a, zero)
+        flat = Constant<value_ints = [-1]> ()
+        f = Reshape(flag, flat)
+        v = Reshape(a, flat)
+        kept = Compress<axis = 0>(v, f)
+        minus = Neg(kept)
+        n = Constant<value_ints = [1, -1]> ()
+        y = Reshape(minus, n)
+    }"""
+    w = floats(4, 6)
+    held(text, {"x": floats(3, 4), "w": w}, {"x": floats(5, 4), "w": w})
+
+
+SCAN = """scanned (float[8] start, float[T, 8] x) => (float[8] last, float[T, 8] all) {
+    last, all = Scan<num_scan_inputs = 1, body = turn (float[8] h, float[8] e) => (float[8] h2, float[8] o) {
+        s = Add(h, e)
+        h2 = Tanh(s)
+        o = Neg(h2)
+    }>(start, x)
+}"""
+
+
+def test_a_loop_is_unrolled(driver: FakeDriver) -> None:
+    text = SCAN.replace("[T,", "[5,")
+    engine = held(text, {"start": floats(8), "x": floats(5, 8)}, {"start": floats(8), "x": floats(5, 8)})
+    assert set(places(engine)) == {"cuda"}
+    assert driver.things == 0 or driver.replays >= 4
+
+
+def test_a_loop_of_any_length_runs_on_the_cpu(driver: FakeDriver) -> None:
+    engine = held(SCAN, {"start": floats(8), "x": floats(5, 8)}, {"start": floats(8), "x": floats(2, 8)})
+    assert "cpu" in places(engine)
+
+
+def test_a_branch_that_data_decide(driver: FakeDriver) -> None:
+    text = """chosen (float[4, 4] x) => (float[4, 4] y) {
+        s = ReduceSum<keepdims = 0>(x)
+        zero = Constant<value_float = 0.0> ()
+        c = Greater(s, zero)
+        y = If(c) <then_branch = a () => (float[4, 4] p) { p = Exp(x) },
+                   else_branch = b () => (float[4, 4] q) { q = Neg(x) }>
+    }"""
+    held(text, {"x": np.abs(floats(4, 4))}, {"x": -np.abs(floats(4, 4))})
+
+
+def test_contexts_give_everything_back(driver: FakeDriver) -> None:
+    engine = tenfold.build(model(MIDDLE), target="cuda:sm_90", cache=False, effort=0)
+    context = engine.context()
+    assert isinstance(context, shared.SharedContext)
+    weights = driver.live
+    for n in (2, 9, 4):
+        context.run({"x": floats(n, 12), "w": floats(12, 12)})
+    assert driver.live > weights
+    context.close()
+    assert driver.live <= weights
+    engine.resident.close()
+    assert driver.live == 0
+
+
+def test_only_what_the_gpu_reads_is_uploaded(driver: FakeDriver) -> None:
+    text = """weights (float[N, 8] x) => (float[N, 8] y) {
+        w = Constant<value = float[8] {1, 2, 3, 4, 5, 6, 7, 8}> ()
+        a = Mul(x, w)
+        one = Constant<value_int = 1> ()
+        y = CumSum(a, one)
+    }"""
+    engine = held(text, {"x": floats(3, 8)})
+    assert sum(end - begin for begin, end in engine.entry["uploaded"]) <= engine.weights.nbytes
+
+
+def test_a_machine_without_a_gpu_refuses_readably(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool.GpuPool, "compile", lambda self, programs, tell=None: compiled(programs))
+    with pytest.raises(TargetError, match="no such target"):
+        tenfold.build(model(SCAN), target="cpu/cuda", cache=False, effort=0)
+    engine = tenfold.build(model(SCAN), target="cuda:sm_90/cpu:x86-64-v3", cache=False, effort=0)
+    with pytest.raises(TargetError, match="needs an NVIDIA GPU"):
+        engine.context()
