@@ -36,7 +36,7 @@ class TenfoldError(Exception):
         super().__init__(message)
 
     def __str__(self) -> str:
-        where = f"{self.operator}: " if self.operator else ""
+        where = f"{self.operator}: " if self.operator and self.operator not in self.message else ""
         advice = f"\n  remedy: {self.remedy}" if self.remedy else ""
         return f"{where}{self.message}{advice}"
 

@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused_by_name(shape: tuple[int, ...], said: str)
 def test_what_must_hold_of_sizes_is_checked() -> None:
     found = Frames(plan(H, check=dim.equal(H, W)), 1)
     assert found.find([x(3, 4, 4), k(0, 0)]).outputs == ((4,),)
-    with pytest.raises(InputError, match="these do not fit") as caught:
+    with pytest.raises(InputError, match="W 5 is not 4, required by fold") as caught:
         found.find([x(3, 4, 5), k(0, 0)])
     assert caught.value.operator == "fold"
 

@@ -26,6 +26,7 @@ from tenfold.runtime.format import File
 from tenfold.runtime.frame import Frames
 from tenfold.runtime.installed import catalogue
 from tenfold.runtime.plan import Plan, Spec, from_manifest
+from tenfold.runtime.ranges import Sizes, ranges
 from tenfold.runtime.records import damaged, read
 from tenfold.runtime.refit import refit
 from tenfold.runtime.structure import Structure
@@ -142,6 +143,11 @@ class Engine:
     def outputs(self) -> tuple[Spec, ...]:
         """What it gives, in the model's order."""
         return self._outputs
+
+    @cached_property
+    def dims(self) -> dict[str, Sizes]:
+        """What each open size of the inputs may be, as the model's operators need it: found by trying."""
+        return ranges(self.plan)
 
     @property
     def state(self) -> tuple[Spec, ...]:

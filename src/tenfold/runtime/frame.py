@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tenfold.errors import InputError
 from tenfold.runtime.cpu.sizes import NativeSizes
 from tenfold.runtime.plan import Plan, Spec, Symbol
+from tenfold.runtime.ranges import misfit, symbols_behind
 from tenfold.runtime.records import damaged
 from tenfold.runtime.room import too_large
 
@@ -189,6 +190,9 @@ def check_sizes(plan: Plan, values: Sequence[int], section: int) -> None:
     """InputError unless every condition that a section completes holds."""
     for check in plan.checks:
         if not values[check.slot] and plan.section_of((check.slot,)) == section:
+            found = None if section else misfit(plan, check, values)
+            if found is not None:
+                raise found
             raise InputError(f"{check.message}", operator=check.source or None, remedy="change the inputs' sizes")
 
 
@@ -228,9 +232,7 @@ class Sections:
 
 def _symbols_behind(plan: Plan) -> list[set[int]]:
     """For each section, the symbols that its slots follow from."""
-    behind = [{slot} for slot in range(plan.program.symbols)]
-    for operands in plan.program.operands():
-        behind.append(set().union(*(behind[one] for one in operands)))
+    behind = symbols_behind(plan.program)
     ends = (plan.program.symbols, *plan.sections)
     return [set().union(*behind[begin:end]) for begin, end in pairwise(ends)]
 

@@ -26,6 +26,7 @@ from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Slice
 from tenfold.ops.reduce import Cumulative, Reduce
+from tenfold.ops.sort import Unique
 
 Indices = Sequence[Value | None]
 
@@ -70,6 +71,14 @@ def _without(x: Value, axis: int) -> tuple[Size, ...]:
 def nonzero(x: Value) -> Value:
     """The coordinates of what is not zero, one row each."""
     return transposed(apply(index.NonZero(), x), (1, 0))
+
+
+def unique(
+    x: Value, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False
+) -> tuple[Value, Value, Value]:
+    """The distinct elements, ascending as PyTorch gives them on CPUs; which each element is; how often each occurs."""
+    distinct, _, inverse, counts = Unique()(x)
+    return distinct, reshaped(inverse, x.type.shape), counts
 
 
 def masked_select(x: Value, mask: Value) -> Value:
@@ -416,6 +425,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "gather": gather,
     "take_along_dim": take_along,
     "nonzero": nonzero,
+    "_unique2": unique,
     "masked_select": masked_select,
     "index.Tensor": pick,
     "index_put": index_put,
