@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+import tenfold
 from tenfold.compiler.carry import carry
+from tenfold.compiler.retune import retune
 from tenfold.errors import InputError, LimitError, OptionError
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
@@ -15,7 +17,7 @@ from tenfold.ir.graph import Graph
 from tenfold.ir.op import Array
 from tenfold.ir.type import Type
 from tenfold.ops import Add, Attention, Concat, Tanh, Transpose
-from tenfold.runtime.engine import Engine
+from tenfold.runtime.engine import Engine, from_image
 from tests.compiler.building import Bench, workbench
 
 BATCH, LENGTH, PAST = dim.symbol("batch", 1), dim.symbol("length", 1), dim.symbol("past", 1)
@@ -220,3 +222,29 @@ def test_pairs_that_cannot_be() -> None:
         carry(graph, {"x": "y"})
     with pytest.raises(OptionError, match="no output is called"):
         carry(graph, True)
+
+
+def test_memory_taps_and_profiles(bench: Bench) -> None:
+    engine = kept(attention(), bench)
+    given = drawn(3)
+    assert engine.memory({"q": (1, 2, 100, 8), "k": (1, 100, 2, 8), "v": (1, 100, 2, 8)})["state"] >= 2 * 100 * 16 * 4
+    tapped = engine.tap(given, ["answer"] if "answer" in engine.taps else engine.taps[:1])
+    assert tapped
+    context = engine.context()
+    context.run(given)
+    assert context.profile(drawn(1)).steps
+    assert context.rows == 4
+
+
+def test_state_stays_on_cpus() -> None:
+    with pytest.raises(OptionError, match="CPUs only"):
+        tenfold.build(decay(), state=True, target="cuda:sm_90")
+
+
+def test_an_engine_tuned_again_keeps_state(bench: Bench) -> None:
+    engine = kept(attention(), bench)
+    image = retune(engine.file, 0, cache=False)
+    again = from_image(image, "again")
+    assert again.state == engine.state
+    given = drawn(4)
+    np.testing.assert_allclose(again(*given), engine(*given), atol=1e-5)

@@ -217,7 +217,7 @@ def build(
             graph = (
                 copy(model) if isinstance(model, Graph) else open_model(model, **opening, example_inputs=example_inputs)
             )
-            carry(graph, state)
+            carry(graph, state, options.targets)
             said.append(f"{len(graph)} operations")
         image = build_image(graph, options, pool, phase, added, Timings(folder))
     stored.keep(key, image)

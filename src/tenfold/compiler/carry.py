@@ -8,7 +8,7 @@ new state takes the old one's place when the call has ended.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tenfold.errors import ModelError, OptionError
@@ -19,6 +19,7 @@ from tenfold.ir.graph import Carry, Graph, Node, Value
 from tenfold.ir.type import Type
 from tenfold.ops.movement import Append, Concat, Slice
 from tenfold.rewrite.rule import specialise
+from tenfold.target import Target
 
 Pairs = bool | Mapping[str, str]
 
@@ -34,14 +35,17 @@ _NEW_NAMES = (
 """How exporters call the new value of a state, by what they call the old one."""
 
 
-def carry(graph: Graph, pairs: Pairs) -> None:
+def carry(graph: Graph, pairs: Pairs, targets: Sequence[Target] = ()) -> None:
     """Let a context keep the state of a graph: `pairs` names for inputs the outputs that are their next values, True
     finds them by the names that exporters give.
 
-    Raises OptionError for a name that the graph does not have, and where an output cannot be an input.
+    Raises OptionError for a name that the graph does not have, where an output cannot be an input, and for a target that
+    keeps none.
     """
     if pairs is False:
         return
+    if any(one.kind != "cpu" for one in targets):
+        raise OptionError("state is kept on CPUs only", argument="state", remedy="leave it out, or build for a CPU")
     _follow_names(graph)
     chosen = _found(graph) if pairs is True else dict(pairs)
     old = {value.name: value for value in graph.inputs}

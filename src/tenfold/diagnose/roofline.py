@@ -56,7 +56,7 @@ def demand(engine: Engine, inputs: Mapping[str, Array], top: Ceiling) -> Demand 
     """The demand of a call, over the regions that it runs; None if one of them does not say what work it does."""
     with engine.context() as context:
         steps = context.profile(inputs).steps
-    slots = engine.frames(None).find([as_input(spec, inputs[spec.name]) for spec in engine.inputs]).slots
+    slots = engine.first_frame([as_input(spec, inputs[spec.name]) for spec in engine.inputs])[0].slots
     if any(step.number < 0 for step in steps):
         return None
     labels = [step.label for step in steps if step.label.flops >= 0]

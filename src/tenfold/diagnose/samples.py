@@ -90,9 +90,10 @@ def _array(random: np.random.Generator, spec: Spec, shape: tuple[int, ...]) -> A
 def _bindings(engine: Engine, shapes: Shapes, dims: Dims) -> dict[str, int]:
     """The size that each named size takes."""
     found = {name: value if isinstance(value, int) else value[0] for name, value in dims.items()}
+    found.update({one.name: 0 for one in engine.plan.symbols if one.entry >= 0 and one.input in engine.plan.hidden})
     for symbol in engine.plan.symbols:
         if symbol.axis >= 0 and symbol.name not in found:
-            said = [*shapes.get(engine.inputs[symbol.input].name, ()), *[None] * symbol.axis, None][symbol.axis]
+            said = [*shapes.get(engine.plan.inputs[symbol.input].name, ()), *[None] * symbol.axis, None][symbol.axis]
             found[symbol.name] = said if isinstance(said, int) else _nearest(symbol)
     return found
 

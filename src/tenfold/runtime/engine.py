@@ -18,17 +18,19 @@ from tenfold.runtime import format, open_device
 from tenfold.runtime.bounds import verify as verify_plan
 from tenfold.runtime.context import Context, Inputs
 from tenfold.runtime.control import with_steps
+from tenfold.runtime.cpu.arena import Arena
 from tenfold.runtime.cpu.code import Code
 from tenfold.runtime.cpu.invoke import Executable
 from tenfold.runtime.cpu.sizes import NativeSizes
 from tenfold.runtime.cpu.team import Team, machine_share, team_of
 from tenfold.runtime.format import File
-from tenfold.runtime.frame import Frames
+from tenfold.runtime.frame import Frame, Frames
 from tenfold.runtime.installed import catalogue
 from tenfold.runtime.plan import Plan, Spec, from_manifest
 from tenfold.runtime.ranges import Sizes, ranges
 from tenfold.runtime.records import damaged, read
 from tenfold.runtime.refit import refit
+from tenfold.runtime.state import State
 from tenfold.runtime.structure import Structure
 from tenfold.runtime.taps import Taps, tap
 from tenfold.target import Target
@@ -68,9 +70,7 @@ class Engine:
         self.plan: Plan = from_manifest(entry.get("plan"), self._section("plan"))
         self.weights = file.section("weights")
         verify_plan(self.plan, self.weights.nbytes)
-        self._inputs = tuple(one for at, one in enumerate(self.plan.inputs) if at not in self.plan.hidden)
-        kept_outputs = {one.output for one in self.plan.carried}
-        self._outputs = tuple(one for at, one in enumerate(self.plan.outputs) if at not in kept_outputs)
+        self._inputs, self._outputs = self.plan.given, self.plan.returned
         kept = read(int | None, self.manifest.get("memory_limit"), "memory_limit")
         self.memory_limit = memory_limit if memory_limit is not None else kept
         if self.memory_limit is not None and self.weights.nbytes > self.memory_limit:
@@ -292,18 +292,28 @@ class Engine:
         )
 
     def memory(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-        """Bytes for inputs of these shapes: weights; each context's arena; all its buffers if none shared memory; and
-        the most that lives at one step, which no arena can go below.
+        """Bytes for inputs of these shapes: weights; each context's arena; all its buffers if none shared memory; the
+        most that lives at one step, which no arena can go below; and the state after a first call, if it keeps some.
 
         Inputs whose sizes are all fixed may be left out; integers that sizes depend on are taken as 0. Raises
         InputError for a shape that is missing or does not fit.
         """
-        arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), _shape(s, shapes)) for s in self.plan.inputs]
-        frame = self.frames(None).find(arrays)
+        arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), _shape(s, shapes)) for s in self.inputs]
+        frame, kept = self.first_frame(arrays)
         sizes = [(int(frame.slots[size]), first, last) for _, _, size, first, last in self.plan.buffers]
         alive = (sum(n for n, first, last in sizes if first <= step <= last) for _, step, _ in sizes)
         found = {"weights": self.weights.nbytes, "arena": frame.arena, "buffers": sum(n for n, _, _ in sizes)}
-        return found | {"alive": max(alive, default=0)}
+        return found | {"alive": max(alive, default=0)} | ({"state": kept.nbytes} if kept else {})
+
+    def first_frame(self, arrays: Sequence[Array]) -> tuple[Frame, State]:
+        """The frame of a first call on these arrays, in the order of `inputs`, and the state that it would keep."""
+        state, frames = State(self.plan, Arena()), self.frames(None)
+        places = (number for number in range(len(self.plan.inputs)) if number not in self.plan.hidden)
+        given = dict(zip(places, arrays, strict=True))
+        frame = frames.find(state.complete(given))
+        while state.make_room(frame.slots):
+            frame = frames.find(state.complete(given))
+        return frame, state
 
 
 def load(

@@ -153,6 +153,17 @@ class Plan:
         return frozenset(number for one in self.carried for number in (one.input, one.count) if number >= 0)
 
     @property
+    def given(self) -> tuple[Spec, ...]:
+        """What a caller gives."""
+        return tuple(spec for number, spec in enumerate(self.inputs) if number not in self.hidden)
+
+    @property
+    def returned(self) -> tuple[Spec, ...]:
+        """What a caller gets."""
+        kept = {one.output for one in self.carried}
+        return tuple(spec for number, spec in enumerate(self.outputs) if number not in kept)
+
+    @property
     def bases(self) -> int:
         """How many bases addresses have."""
         return first_kept(len(self.inputs), len(self.outputs)) + self.kept

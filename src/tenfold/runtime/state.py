@@ -51,6 +51,11 @@ class State:
         """True if calls append rows."""
         return bool(self.filled)
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of what is kept."""
+        return sum(one.nbytes for one in self.arrays.values())
+
     # calls
 
     def complete(self, given: Mapping[int, Array]) -> list[Array]:
