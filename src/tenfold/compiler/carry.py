@@ -39,8 +39,8 @@ def carry(graph: Graph, pairs: Pairs, targets: Sequence[Target] = ()) -> None:
     """Let a context keep the state of a graph: `pairs` names for inputs the outputs that are their next values, True
     finds them by the names that exporters give.
 
-    Raises OptionError for a name that the graph does not have, where an output cannot be an input, and for targets that keep
-    none.
+    Raises OptionError for a name that the graph does not have, where an output cannot be an input, and for targets that
+    keep none.
     """
     if pairs is False:
         return
