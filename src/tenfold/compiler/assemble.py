@@ -16,6 +16,7 @@ from tenfold.compiler.backend import MachineCode
 from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.layout import Assumption
+from tenfold.compiler.portions import in_portions
 from tenfold.compiler.schedule import Scheduler
 from tenfold.compiler.timings import Timings
 from tenfold.compiler.tune import Tell, tune
@@ -38,6 +39,10 @@ class CpuBackend:
     """CPUs."""
 
     scheduler = Scheduler
+
+    def prepare(self, graph: Graph, target: Target) -> None:
+        """Large batches go in portions."""
+        in_portions(graph, isa_of(target))
 
     def keeps(self, node: Node) -> bool:
         """Attention and Fourier transforms that have a kernel; other composites run as parts."""

@@ -11,7 +11,7 @@ from tenfold.compiler.items import Item
 from tenfold.compiler.schedule import Entries, Scheduler
 from tenfold.compiler.timings import Timings
 from tenfold.compiler.tune import Tell
-from tenfold.ir.graph import Node, Value
+from tenfold.ir.graph import Graph, Node, Value
 from tenfold.options import Options
 from tenfold.target import Target
 
@@ -34,6 +34,9 @@ class Backend(Protocol):
     @property
     def scheduler(self) -> type[Scheduler]:
         """What writes its steps."""
+
+    def prepare(self, graph: Graph, target: Target) -> None:
+        """Change a graph, in place, as the caches of the machine want it."""
 
     def keeps(self, node: Node) -> bool:
         """Whether its strategies take a composite whole."""

@@ -125,6 +125,7 @@ def compile_for(
         target = dataclasses.replace(target, extras=(*target.extras, "tf32"))
     with phase("fuse") as said:
         passes.for_target(target, options)(graph)
+        backend.prepare(graph, target)
         decompose(graph, lambda node: backend.keeps(node) or appends_in_place(graph, node))
         LOWERED(graph)
         layout = arrange(graph)

@@ -23,7 +23,7 @@ from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.timings import Timings
 from tenfold.compiler.tune import Chosen, Tell
 from tenfold.errors import UnsupportedError
-from tenfold.ir.graph import Node, Value
+from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.attention import Attention
 from tenfold.options import Options
 from tenfold.target import Target
@@ -33,6 +33,9 @@ class GpuBackend:
     """NVIDIA GPUs."""
 
     scheduler = DeviceScheduler
+
+    def prepare(self, graph: Graph, target: Target) -> None:
+        """Nothing: a GPU takes the whole batch at once."""
 
     def keeps(self, node: Node) -> bool:
         """Attention that has a kernel of its own."""
