@@ -79,6 +79,15 @@ def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
     ]
 
 
+def call_time(context: Any, arrays: Any) -> float:
+    """Seconds of the CPU for one call of ten in a row, the GPU idle when they begin."""
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    for _ in range(10):
+        context.call(arrays)
+    return (time.perf_counter() - begin) / 10
+
+
 def without_vendor(name: str, batch: int, effort: int) -> float:
     """Milliseconds of the same row by our kernels alone."""
     network, chosen = networks.NETWORKS[name](batch), tune.vendor_here
@@ -111,11 +120,7 @@ def measure(name: str, batch: int, effort: int) -> dict[str, Any]:
         torch.cuda.synchronize()
         error = max(error, *(distance(b.cpu().numpy(), a) for a, b in zip(host.values(), here.values(), strict=True)))
         milliseconds = timed(lambda: context.call(arrays))
-        begin = time.perf_counter()
-        for _ in range(100):
-            context.call(arrays)
-        cpu = (time.perf_counter() - begin) / 100
-        torch.cuda.synchronize()
+        cpu = statistics.median(call_time(context, arrays) for _ in range(100))
         parts = kernels(context, arrays)
         memory = engine.memory({spec.name: array.shape for spec, array in zip(engine.inputs, arrays, strict=True)})
     return {

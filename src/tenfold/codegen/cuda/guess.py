@@ -9,7 +9,9 @@ from tenfold.codegen.cuda.arch import Arch
 _FLOPS = 4.5
 """Multiplications and additions a nanosecond of one multiprocessor's tensor cores, in thousands."""
 _BYTES = 32.0
-"""Bytes a nanosecond that one multiprocessor takes from the L2 cache."""
+"""Bytes a nanosecond that one multiprocessor takes from the L2 cache while all do."""
+_ALONE = 3.0
+"""How many times as many it takes where few do."""
 _SUMMED = 100.0
 """Bytes a nanosecond that the last slice to arrive reads."""
 _START, _STEP, _MEETING, _SLICE = 2200.0, 25.0, 1200.0, 120.0
@@ -40,8 +42,9 @@ class Tile:
         busy = min(together, -(-blocks // arch.processors))
         steps = -(-terms // (self.k * self.slices))
         arithmetic = self.m * self.n * self.k / (_FLOPS * 1e3 * min(1.0, self.m * self.n / (128 * 128) + 0.35))
-        step = max(_STEP, busy * arithmetic, busy * (self.m + self.n) * self.k * self.itemsize / _BYTES)
-        end = busy * self.m * self.n * self.itemsize / _BYTES
+        rate = _BYTES * min(_ALONE, max(1.0, arch.processors / blocks))
+        step = max(_STEP, busy * arithmetic, busy * (self.m + self.n) * self.k * self.itemsize / rate)
+        end = busy * self.m * self.n * self.itemsize / rate
         meeting = (
             (_MEETING + _SLICE * self.slices + self.slices * self.m * self.n * 4 / _SUMMED) if self.slices > 1 else 0.0
         )

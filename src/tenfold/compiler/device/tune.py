@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import zip_longest
 
 from tenfold.codegen.cpu.pool import CompilePool
 from tenfold.codegen.cuda.arch import arch_of
@@ -26,8 +27,10 @@ from tenfold.runtime import open_device
 from tenfold.runtime.cuda.product import VENDOR
 from tenfold.target import Target, machine_gpu
 
-CANDIDATES: Mapping[int, int] = {1: 10, 2: 48, 3: 1000}
-"""How many candidates of a problem are looked at, the cost model's best first, by effort."""
+CANDIDATES: Mapping[int, int] = {1: 14, 2: 48, 3: 1000}
+"""How many candidates of a problem are looked at, by effort."""
+GUESSED = 6
+"""How many of them are the cost model's best; the rest come from each strategy in turn."""
 ALIKE = {1: ("stages",), 2: (), 3: ()}
 """Parameters that alone make no candidate worth looking at, by effort."""
 SECONDS: Mapping[int, float] = {1: 30.0, 2: 120.0, 3: float("inf")}
@@ -82,14 +85,22 @@ def _contests(items: Sequence[Item], target: Target, effort: int) -> dict[str, l
 
 
 def _some(piece: Chosen, effort: int) -> list[Candidate]:
-    """The candidates that are looked at."""
+    """The candidates that are looked at: the best guesses and the best of each strategy in turn, by the guess's order;
+    a library's last.
+    """
     found: dict[tuple[object, ...], Candidate] = {}
     for strategy, tactic in piece.candidates:
         told = tuple(pair for pair in tactic.parameters if pair[0] not in ALIKE[effort])
         found.setdefault((tactic.strategy, told), (strategy, tactic))
     own = [one for one in found.values() if one[1].strategy != VENDOR]
     others = [one for one in found.values() if one[1].strategy == VENDOR]
-    return own[: CANDIDATES[effort]] + (others if vendor_here() else [])
+    first, most = own[:GUESSED], CANDIDATES[effort]
+    ways: dict[str, list[Candidate]] = {}
+    for one in own[GUESSED:]:
+        ways.setdefault(one[1].strategy, []).append(one)
+    turns = [one for turn in zip_longest(*ways.values()) for one in turn if one is not None]
+    chosen = {one[1] for one in (first + turns)[:most]}
+    return [one for one in own if one[1] in chosen] + (others if vendor_here() else [])
 
 
 def vendor_here() -> bool:
