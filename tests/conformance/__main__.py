@@ -30,6 +30,8 @@ from tests.conformance.run import Outcome, attempt, by_name
 from tests.conformance.suite import KINDS, Case, cases
 from tests.models.packages import CACHE
 
+LEAST_NATIVE = 0.85
+"""The part of the suite that must run without a host step."""
 LIMITS = Limits(seconds=120, memory=8 << 30)
 
 
@@ -80,6 +82,8 @@ def main() -> int:
     found = gaps.surprises(failures, gaps.read(), set(outcomes))
     if whole:
         table.into_readme(table.by_kind(outcomes))
+        share = table.native_share(outcomes)
+        found += [f"only {share:.1%} run without a host step"] if share < LEAST_NATIVE else []
     if options.json:
         kinds = {name: {"kind": by_name()[name].kind, **dataclasses.asdict(one)} for name, one in outcomes.items()}
         print(json.dumps({"tests": kinds, "surprises": found}))
@@ -90,6 +94,7 @@ def main() -> int:
 
 def _print(outcomes: dict[str, Outcome], each: bool, surprises: list[str], seconds: float) -> None:
     print(table.by_kind(outcomes))
+    print(f"\nwithout a host step: {table.native_share(outcomes):.1%} (at least {LEAST_NATIVE:.0%} of a whole run)")
     print("\non the host, tests by operation:\n" + table.host_tier(outcomes))
     reasons = table.by_reason(outcomes)
     heads = [line for line in reasons.splitlines() if each or line.startswith("##")]

@@ -50,6 +50,11 @@ def gist(reason: str) -> str:
     return re.sub(r"\d+", "N", re.sub(r"'[^']*'", "'…'", reason))[:160]
 
 
+def native_share(outcomes: Mapping[str, Outcome]) -> float:
+    """The part of the tests that ran without a host step."""
+    return sum(one.tier == "native" for one in outcomes.values()) / max(1, len(outcomes))
+
+
 def host_tier(outcomes: Mapping[str, Outcome]) -> str:
     """How many tests have which operation on the host."""
     kinds = Counter(kind for one in outcomes.values() for kind in one.host)

@@ -183,11 +183,13 @@ def _neutral(kind: str, x: Array) -> float | int:
 
 
 def _mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    if x.dtype.kind == "f":
-        return np.asarray(np.mean(x, axis=axes, keepdims=keepdims, dtype=x.dtype))
+    """The mean of no floats is NaN, of no integers 0."""
     total = np.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
-    count = max(1, math.prod(x.shape[axis] for axis in axes))
-    return np.asarray(np.trunc(total / count))
+    count = math.prod(x.shape[axis] for axis in axes)
+    if x.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / x.dtype.type(count))
+    return np.asarray(np.trunc(total / max(1, count)))
 
 
 def _log_sum_exp(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
