@@ -181,3 +181,14 @@ class Measured(nn.Module):
 
 def test_sizes_that_a_trace_computes_in_tensors() -> None:
     check(torch.jit.trace(Measured(), (torch.randn(2, 6),)), (torch.randn(2, 6),))
+
+
+class Many(nn.Module):
+    def forward(self, *given: torch.Tensor) -> torch.Tensor:
+        return given[0] + 2 * given[1]
+
+
+def test_arguments_that_a_trace_names_alike() -> None:
+    given = (torch.randn(3), torch.randn(3))
+    graph = check(torch.jit.trace(Many(), given), given)
+    assert len({value.name for value in graph.inputs}) == 2

@@ -61,7 +61,7 @@ def import_script(
     """
     is_module = isinstance(module, torch.nn.Module)
     formal = module.forward.schema.arguments[1:] if is_module else module.schema.arguments
-    names = [one.name for one in formal]
+    names = _names(formal)
     examples = _examples(formal, names, example_inputs, shapes or {})
     declared = Declared(shapes, dims)
     held: dict[str, Any] = {}
@@ -75,22 +75,31 @@ def import_script(
     raise UnsupportedError("the types of the module's state do not settle")
 
 
+def _names(formal: Sequence[Any]) -> list[str]:
+    """The names of arguments; a trace of `*arguments` may name several alike, which are numbered."""
+    found: list[str] = []
+    for one in formal:
+        same = sum(name.partition(".")[0] == one.name for name in found)
+        found.append(f"{one.name}.{same}" if same else one.name)
+    return found
+
+
 def _examples(formal: Sequence[Any], names: list[str], given: Any, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     if isinstance(given, Mapping):
         found = dict(given)
     else:
         items = () if given is None else given if isinstance(given, tuple | list) else (given,)
         found = dict(zip(names, items, strict=False))
-    for argument in formal:
-        if argument.name in found:
+    for name, argument in zip(names, formal, strict=True):
+        if name in found:
             continue
         if argument.has_default_value():
-            found[argument.name] = argument.default_value
-        elif argument.name in shapes and str(argument.type) == "Tensor":
-            found[argument.name] = torch.empty([one if isinstance(one, int) else 2 for one in shapes[argument.name]])
+            found[name] = argument.default_value
+        elif name in shapes and str(argument.type) == "Tensor":
+            found[name] = torch.empty([one if isinstance(one, int) else 2 for one in shapes[name]])
         else:
             raise OptionError(
-                f"nothing says what the argument {argument.name!r} ({argument.type}) is",
+                f"nothing says what the argument {name!r} ({argument.type}) is",
                 argument="example_inputs",
                 remedy="pass example_inputs=(…), or shapes={name: …} for tensors of f32",
             )
