@@ -254,6 +254,12 @@ FAMILIES: dict[str, Family] = {
                 F.scaled_dot_product_attention(a[None], a[None], a[None], a[None, :, :, :4], scale=0.3),
                 F.scaled_dot_product_attention(a[None], a[None], a[None], a[0, :, :4] > -1),
                 F.scaled_dot_product_attention(a[None].repeat(1, 2, 1, 1), a[None], a[None], enable_gqa=True),
+                *(
+                    F.scaled_dot_product_attention(a[None], a[None], a[None], mask)
+                    for one in (a[:, :, :4] * 3, a[:, :, :4] > -1.2)
+                    for mask in (one[0], one[0, :1], one[None], one[None, :1], one[:1, :, :1])
+                ),
+                F.scaled_dot_product_attention(a[None], a[None], a[None], (a[0, :, :4] < 9).tril(-1)),
             ),
             "vectors": lambda a, b, c, v: (
                 torch.linalg.cross(b[:3], b[:3] + 1, dim=0),
@@ -342,6 +348,29 @@ FAMILIES: dict[str, Family] = {
                 F.grid_sample(x, g, align_corners=False),
                 F.grid_sample(x, g, mode="nearest", padding_mode="border", align_corners=True),
                 F.grid_sample(x, g, mode="bicubic", padding_mode="reflection", align_corners=False),
+            ),
+            "every grid": lambda x, g, s, t: [
+                F.grid_sample(x, 1.5 * g, mode=mode, padding_mode=padding, align_corners=corners)
+                for mode in ("bilinear", "nearest", "bicubic")
+                for padding in ("zeros", "border", "reflection")
+                for corners in (False, True)
+            ],
+            "grids of volumes": lambda x, g, s, t: [
+                F.grid_sample(
+                    x.view(1, 1, 3, 4, 5), 0.5 * t.view(1, 1, 1, 2, 3), padding_mode=padding, align_corners=corners
+                )
+                for padding in ("zeros", "border", "reflection")
+                for corners in (False, True)
+            ],
+            "volumes": lambda x, g, s, t: (
+                F.interpolate(x.view(1, 1, 3, 4, 5), (4, 4, 7), mode="trilinear"),
+                F.interpolate(x.view(1, 1, 3, 4, 5), (4, 4, 7), mode="trilinear", align_corners=True),
+                F.interpolate(x.view(1, 1, 3, 4, 5), scale_factor=(1.5, 2, 1)),
+                F.interpolate(x.view(1, 1, 3, 4, 5), (4, 3, 7), mode="nearest-exact"),
+                F.interpolate(s, 5, mode="nearest-exact"),
+                F.interpolate(s, 5, mode="area"),
+                F.interpolate(x, scale_factor=(0.5, 1.7), mode="bicubic", recompute_scale_factor=True),
+                F.interpolate(x, scale_factor=(0.6, 1.7), mode="bilinear", align_corners=True),
             ),
             "affine": lambda x, g, s, t: F.affine_grid(t, (1, 2, 4, 3), align_corners=False),
         },

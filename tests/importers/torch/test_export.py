@@ -60,6 +60,23 @@ def test_multi_head_attention(options: dict[str, Any]) -> None:
     check(module.eval(), (torch.randn(4, 2, 8),))
 
 
+@pytest.mark.parametrize(
+    ("options", "call"),
+    [
+        ({"batch_first": True}, {"average_attn_weights": False}),
+        ({"add_bias_kv": True, "add_zero_attn": True}, {}),
+        ({"kdim": 6, "vdim": 5, "bias": False}, {"need_weights": False}),
+    ],
+)
+def test_multi_head_attention_to_other_rows(options: dict[str, Any], call: dict[str, Any]) -> None:
+    inner = nn.MultiheadAttention(8, 2, **options).eval()
+    module = Wrapped(lambda self, q, k, v, hidden: self.inner(q, k, v, key_padding_mask=hidden, **call), inner=inner)
+    rows = (torch.randn(4, 3, 8), torch.randn(5, 3, options.get("kdim", 8)), torch.randn(5, 3, options.get("vdim", 8)))
+    given = [one.transpose(0, 1) for one in rows] if options.get("batch_first") else list(rows)
+    hidden = torch.arange(5)[None] >= torch.tensor([[5], [3], [1]])
+    check(module.eval(), (*given, hidden))
+
+
 def test_attention_is_one_operation() -> None:
     module = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     graph = check(module, (torch.randn(2, 4, 8),), shapes={"src": ("batch", "time", 8)})

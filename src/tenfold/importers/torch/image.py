@@ -29,6 +29,8 @@ def _resized(x: Value, sizes: Sequence[Size] | None, factors: Sequence[float] | 
     scales = [0.0] * len(spatial) if factors is None else [float(one or 0.0) for one in factors]
     if sizes is None:
         sizes = [scaled(size, factor) for size, factor in zip(spatial, scales, strict=True)]
+    if settings.get("coordinates") == "align_corners":
+        scales = [0.0] * len(spatial)  # PyTorch then goes by the sizes alone
     return apply(Resize((*x.type.shape[:2], *sizes), (1.0, 1.0, *map(_exact, scales)), **settings), x)
 
 
