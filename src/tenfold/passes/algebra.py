@@ -7,6 +7,8 @@ of it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tenfold.ir import dtype as dt
@@ -14,6 +16,7 @@ from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Array
 from tenfold.ops.arithmetic import Add, Div, Maximum, Minimum, Mul, Neg, Pow, Reciprocal, Rsqrt, Sqrt, Sub
+from tenfold.ops.attention import Attention
 from tenfold.ops.constant import Constant
 from tenfold.ops.logic import And, BitAnd, BitOr, BitXor, Cast, Equal, Not, NotEqual, Or, Where, Xor
 from tenfold.ops.movement import Expand
@@ -247,9 +250,21 @@ def _adds_up(a: Array, b: Array) -> bool:
     return bool(np.all(np.abs(a + b) >= 0.5 * np.maximum(np.abs(a), np.abs(b))))
 
 
+@rule(
+    "graph (%q: f32[1, 1, 2, 4], %k: f32[1, 1, 3, 4]) { return Attention<scale=0.5, blind='zero'>(%q, %k, %k) }",
+    "graph (%q: f32[1, 1, 2, 4], %k: f32[1, 1, 3, 4]) { return Attention<scale=0.5, causal=true>(%q, %k, %k) }",
+)
+def nothing_hidden(value: Value) -> Replacement:
+    """attention that hides no key, blind or not -> attention as a softmax of its scores says it"""
+    match value:
+        case Value(Attention(causal=False, blind="zero") as op, (q, k, v)):
+            return replace(op, blind="nan")(q, k, v)
+    return None
+
+
 EXACT = (
     *(constant_right, add_negated, subtract, negate_factor, divide_by_power_of_two),
-    *(reciprocal, cast_through, where_not, where_known),
+    *(reciprocal, cast_through, where_not, where_known, nothing_hidden),
 )
 CANONICAL = (*EXACT, power, power_to_root)
 MERGING = (merge_factors, merge_terms, merge_quotient)

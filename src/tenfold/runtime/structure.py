@@ -92,7 +92,7 @@ def _collect(path: str, node: Node, given: Any, found: dict[int, Any]) -> None:
         return
     ((kind, inner),) = node.items()
     if kind == "constant":
-        if given is not inner and given != inner:
+        if given is not inner and (np.ndim(given) or given != inner):
             raise InputError(
                 f"argument {path!r} is {given!r}, and the engine was built for {inner!r}",
                 argument=path,

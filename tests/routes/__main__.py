@@ -1,0 +1,66 @@
+"""`python -m tests.routes [EFFORT]`: the same networks by every route: regions, machine code, distance, time."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+
+import numpy as np
+import torch
+
+import tenfold
+from tests.routes.networks import ROUTES, networks
+from tests.routes.regions import apart, kernels, regions
+
+ROUNDS, CALLS = 15, 40
+
+
+def times(engines: dict[str, tenfold.Engine], given: np.ndarray) -> dict[str, float]:
+    """Microseconds a call, medians of rounds by turns."""
+    contexts = {name: engine.context() for name, engine in engines.items()}
+    spent: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(ROUNDS):
+        for name, context in contexts.items():
+            inputs = {engines[name].inputs[0].name: given}
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                context.run(inputs)
+            spent[name].append((time.perf_counter() - start) / CALLS * 1e6)
+    return {name: statistics.median(one[2:]) for name, one in spent.items()}
+
+
+def main() -> None:
+    effort = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    print("| network | route | regions | others than the first's | code | distance | µs | of the first |")
+    print("|---|---|---:|---:|---|---:|---:|---:|")
+    notes = []
+    for title, network in networks().items():
+        with torch.no_grad():
+            wanted = network.module(network.example).numpy()
+        given = network.example.numpy()
+        engines = {name: tenfold.build(route(network), effort=effort, threads=1) for name, route in ROUTES.items()}
+        found = {name: regions(engine) for name, engine in engines.items()}
+        first = next(iter(found))
+        spent = times(engines, given)
+        for name, engine in engines.items():
+            others = apart(found[name], found[first])
+            distance = np.linalg.norm(engine(given) - wanted) / np.linalg.norm(wanted)
+            ratio = spent[name] / spent[first]
+            count = found[name].total()
+            row = (
+                title,
+                name,
+                count,
+                len(others),
+                kernels(engine),
+                f"{distance:.1e}",
+                f"{spent[name]:.1f}",
+                f"{ratio:.3f}",
+            )
+            print("|", " | ".join(map(str, row)), "|")
+            notes += [f"{title}, {name}: {one}" for one in others]
+    print(*notes, sep="\n")
+
+
+main()
