@@ -18,6 +18,7 @@ from tenfold.compiler.conditions import conditions, late_conditions, written
 from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import Machine, cover
 from tenfold.compiler.device.binaries import GpuBackend
+from tenfold.compiler.device.placing import sooner_beside
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.finish import finish_rows
 from tenfold.compiler.fuse.grow import NotFused
@@ -133,12 +134,10 @@ def compile_for(
         said.append(f"{len(graph)} operations")
     with phase("kernels") as said:
         refusals: list[NotFused] = []
-        items = cover(
-            graph,
-            layout,
-            machine_of(target, options, [own for one in plugins for own in one.strategies]),
-            refusals,
-        )
+        machine = machine_of(target, options, [own for one in plugins for own in one.strategies])
+        items = cover(graph, layout, machine, refusals)
+        if machine.beside and sooner_beside(graph, items, target):
+            items = cover(graph, layout, machine.beside, refusals)
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("tune") as said:
         said.append(backend.tune(items, graph.inputs, target, options, pool, timings, phase.tell))

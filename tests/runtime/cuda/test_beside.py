@@ -150,3 +150,14 @@ def test_a_machine_without_a_gpu_refuses_readably(monkeypatch: pytest.MonkeyPatc
     engine = tenfold.build(model(SCAN), target="cuda:sm_90/cpu:x86-64-v3", cache=False, effort=0)
     with pytest.raises(TargetError, match="needs an NVIDIA GPU"):
         engine.context()
+
+
+def test_a_small_model_runs_on_the_cpu_that_is_named(driver: FakeDriver) -> None:
+    text = """small (float[1, 16] x, float[16, 16] w) => (float[1, 16] y) { a = MatMul(x, w) y = Relu(a) }"""
+    feeds = {"x": floats(1, 16), "w": floats(16, 16)}
+    assert set(places(held(text, feeds))) == {"cuda"}
+    engine = held(text, feeds, target="cuda:sm_90/cpu:x86-64-v3")
+    assert set(places(engine)) == {"cpu"} and engine.target == "cuda:sm_90" and not engine.report["transfers"]
+    large = text.replace("[1, 16]", "[2048, 1024]").replace("[16, 16]", "[1024, 1024]")
+    there = tenfold.build(model(large), target="cuda:sm_90/cpu:x86-64-v3", cache=False, effort=0)
+    assert set(places(there)) == {"cuda"}

@@ -1,0 +1,40 @@
+"""Whether a small model is sooner done on the CPU beside a GPU, by estimate: no clock is read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenfold.codegen.cpu.isa import isa_of
+from tenfold.codegen.cuda.launch import CudaKernel
+from tenfold.compiler.cost import cost_of, seconds_of
+from tenfold.compiler.items import Item, Piece, kernels, operands
+from tenfold.compiler.typical import typical
+from tenfold.ir.graph import Graph, Value
+from tenfold.target import Target
+
+_CALL, _LAUNCH, _TRANSFER = 20e-6, 2.5e-6, 10e-6
+"""Seconds that a graph's launch and the wait for it take, each kernel in it, and each array that crosses."""
+_CROSSING, _MEMORY, _WORK = 2e10, 2e12, 1e14
+"""Bytes a second between the two, bytes a second of a GPU's memory, operations a second of a GPU."""
+
+
+def sooner_beside(graph: Graph, items: Sequence[Item], target: Target) -> bool:
+    """Whether the CPU that a target names takes all kernels of a model in less time than its GPU would, the host's
+    arrays in and out.
+    """
+    if not target.beside:
+        return False
+    pieces = list(kernels(items))
+    cpu = sum(seconds_of(piece.region, isa_of(target.cpu), typical) for piece in pieces)
+    ends = [value for value in (*graph.inputs, *graph.outputs) if not value.type.dtype.is_object]
+    return cpu < _CALL + sum(map(_kernel, pieces)) + sum(map(_crossing, ends))
+
+
+def _kernel(piece: Piece) -> float:
+    launches = len(piece.kernel.launches) if isinstance(piece.kernel, CudaKernel) else 2
+    cost = cost_of(piece.region, *operands(piece.region))
+    return _LAUNCH * launches + max(typical(cost.flops) / _WORK, typical(cost.bytes) / _MEMORY)
+
+
+def _crossing(value: Value) -> float:
+    return _TRANSFER + typical(value.type.size) * value.type.dtype.itemsize / _CROSSING
