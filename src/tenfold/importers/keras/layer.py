@@ -77,6 +77,10 @@ class Layer:
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
 
+    def with_config(self, config: Mapping[str, Any]) -> Layer:
+        """The same layer under another configuration."""
+        return Layer(self.name, self.kind, config, self.source, self.context, self.depth)
+
     def _read(self, name: str, kind: builtins.type[T] | tuple[builtins.type, ...], default: Any) -> Any:
         found = self.config.get(name, default)
         if found is _REQUIRED:

@@ -14,6 +14,7 @@ from tenfold.importers.keras import (
     functions,
     merging,
     normalize,
+    older,
     pool,
     recurrent,
     resample,
@@ -23,7 +24,20 @@ from tenfold.importers.keras import (
 from tenfold.importers.keras.layer import Table
 from tenfold.importers.keras.values import CODE
 
-LAYERS = (core, activation, conv, pool, normalize, recurrent, attention, reshaping, merging, resample, vocabulary)
+LAYERS = (
+    core,
+    activation,
+    conv,
+    pool,
+    normalize,
+    recurrent,
+    attention,
+    reshaping,
+    merging,
+    resample,
+    vocabulary,
+    older,
+)
 OPERATIONS = (calculation, arrangement, functions)
 
 TABLE: Table = {

@@ -75,7 +75,8 @@ def lookup(layer: Layer, x: Value) -> Value:
     if first:
         token = constant(np.asarray(mask, object if text else np.int64))
         places = where(apply(Equal(), wide, token), 0, places)
-    kind = dt.i64 if layer.config.get("output_mode", "int") == "int" else dt.f32
+    whole = layer.config.get("output_mode", "int") == "int"
+    kind = dt.i64 if whole else dt.f32 if layer.compute is dt.string else layer.compute
     return encoded(layer, places, _columns(layer, start + len(words)), kind)
 
 

@@ -21,6 +21,9 @@ from tenfold.ir.type import Type
 from tenfold.runtime.structure import Structure
 
 OPERATION = "ops."
+UNCAST = frozenset({"Embedding", "TFOpLambda", "SlicingOpLambda"})
+"""Layers that take their inputs as they come."""
+
 OWN = ("keras.", "keras_core.", "tf_keras.")
 
 
@@ -185,7 +188,7 @@ def _settled(kind: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _cast(layer: Layer, nest: Any) -> Any:
     """Floating-point arguments in the type that the layer computes in."""
     if isinstance(nest, Value):
-        own = network_kind(layer.kind, layer.config) or layer.kind in ("Embedding",)
+        own = network_kind(layer.kind, layer.config) or layer.kind in UNCAST
         wide = nest.type.dtype.is_float and layer.compute.is_float and not own
         return cast(nest, layer.compute) if wide else nest
     if isinstance(nest, list | tuple):
