@@ -158,6 +158,7 @@ def test_a_small_model_runs_on_the_cpu_that_is_named(driver: FakeDriver) -> None
     assert set(places(held(text, feeds))) == {"cuda"}
     engine = held(text, feeds, target="cuda:sm_90/cpu:x86-64-v3")
     assert set(places(engine)) == {"cpu"} and engine.target == "cuda:sm_90" and not engine.report["transfers"]
+    engine.resident.close()
     large = text.replace("[1, 16]", "[2048, 1024]").replace("[16, 16]", "[1024, 1024]")
     there = tenfold.build(model(large), target="cuda:sm_90/cpu:x86-64-v3", cache=False, effort=0)
     assert set(places(there)) == {"cuda"}

@@ -86,6 +86,12 @@ def _of_torch(spec: Spec, given: Any, torch: Any) -> DeviceArray:
     name = str(given.dtype).removeprefix("torch.")
     wanted = spec.dtype.numpy.name
     _require(spec, name == wanted, name)
+    if given.get_device() != 0:
+        raise InputError(
+            f"input {spec.name!r} lies on GPU {given.get_device()}, and engines run on GPU 0",
+            argument=spec.name,
+            remedy="move it to cuda:0, or let CUDA_VISIBLE_DEVICES name its GPU alone",
+        )
     tensor = given.detach().contiguous()
     stream = torch.cuda.current_stream(tensor.device).cuda_stream
     return DeviceArray(spec, tensor.data_ptr(), tuple(tensor.shape), stream, tensor)

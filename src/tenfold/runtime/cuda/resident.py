@@ -68,7 +68,7 @@ class Resident:
         self, driver: Driver, code: NDArray[np.uint8], functions: Sequence[Mapping[str, Any]], weights: Weights
     ) -> None:
         self.driver, self.weights = driver, weights
-        self._lock = Lock()
+        self._lock, self._closed = Lock(), False
         self._modules: dict[int, Any] = {}
         self.functions = tuple(self._function(code, one) for one in functions)
 
@@ -88,7 +88,8 @@ class Resident:
     def close(self) -> None:
         """Give code and weights back; no context may use them any more."""
         with self._lock:
-            if self._modules:
+            if not self._closed:
+                self._closed = True
                 self.driver.enter()
                 self.weights.close()
                 for module in self._modules.values():
