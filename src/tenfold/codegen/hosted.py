@@ -17,7 +17,7 @@ LISTED: Mapping[str, str] = {
 
 
 PENDING = "no kernel computes it yet"
-MISSING: frozenset[str] = frozenset(("Resize", "STFT", "Unique"))
+MISSING: frozenset[str] = frozenset(("Resize", "STFT"))
 """Gaps that are known: operations on numbers that still run on the host somewhere, and should not."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tenfold.compiler.fuse import (
+    distinct,
     draws,
     fourier,
     indexing,
@@ -36,7 +37,7 @@ from tenfold.ops.movement import Append, Concat, Pad, Reshape, Slice
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import Pool
 from tenfold.ops.reduce import ArgReduce, Reduce, ReduceKind
-from tenfold.ops.sort import NonMaxSuppression
+from tenfold.ops.sort import NonMaxSuppression, Unique
 from tenfold.rewrite.rule import check_replacement, specialise
 
 
@@ -242,6 +243,7 @@ RULES: dict[type, Callable[[Any, Node], Value | tuple[Value, ...] | None]] = {
     **linear.RULES,
     **revealed.RULES,
     NonMaxSuppression: suppress.suppressed,
+    Unique: distinct.distinct,
     Pool: windows.pool,
     Attention: attention,
     RotaryEmbedding: rotary,
