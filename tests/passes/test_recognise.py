@@ -115,6 +115,31 @@ def test_what_is_no_attention(inputs: str, source: str, kinds: tuple[str, ...]) 
     check(f'graph ({inputs}) {{ return {source} as "y" }}', *kinds)
 
 
+THREE = "%q: f32[N, 2, 3, 4], %k: f32[N, 2, 4, 4], %v: f32[N, 2, 4, 3]"
+
+
+@pytest.mark.parametrize(
+    ("mask", "offset"),
+    [
+        ("f32[3, 4]{0, 0, -1e30, -1e30, 0, 0, 0, -1e30, 0, 0, 0, 0}", 1),
+        ("f32[1, 1, 3, 4]{0, -inf, -inf, -inf, 0, 0, -inf, -inf, 0, 0, 0, -inf}", 0),
+        ("f32[3, 4]{-inf, -inf, -inf, -inf, 0, -inf, -inf, -inf, 0, 0, -inf, -inf}", -1),
+        ("f32[3, 4]{-1e30, -1e30, -1e30, -1e30, 0, -1e30, -1e30, -1e30, 0, 0, -1e30, -1e30}", None),
+        ("f32[3, 4]{0, 0, -2, -2, 0, 0, 0, -2, 0, 0, 0, 0}", None),
+        ("f32[3, 4]{0, 0, -1e30, -1e30, 0, 0, -1e30, -1e30, 0, 0, 0, 0}", None),
+        ("f32[3, 4]{1, 1, -1e30, -1e30, 1, 1, 1, -1e30, 1, 1, 1, 1}", None),
+        ("f32[1, 4]{0, 0, -1e30, -1e30}", None),
+    ],
+)
+def test_causal_masks(mask: str, offset: int | None) -> None:
+    source = f'graph ({THREE}) {{ return Attention<scale=0.5, blind="nan">(%q, %k, %v, {mask}) as "y" }}'
+    check(source.replace('"nan"', "'nan'"), "Attention")
+    graph = text.parse(source.replace('"nan"', "'nan'"), ops.ALL)
+    rewrite(graph, SIMPLIFY + RECOGNISE)
+    (op,) = (node.op for node in graph.nodes if isinstance(node.op, ops.Attention))
+    assert (op.offset if op.causal else None) == offset
+
+
 TABLE = "f32[2, 4]{1, 2, 1, 2, 3, 4, 3, 4}"
 
 

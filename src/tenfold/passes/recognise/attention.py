@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from tenfold.ops.movement import Concat, Expand, Reshape, Slice, Split, Transpos
 from tenfold.ops.normalize import Softmax
 from tenfold.rewrite.pattern import either, exact_constant, number, used_once
 from tenfold.rewrite.rule import Replacement, rule
+
+_FAR = -1e9
+"""What hides a key when it is added to its score."""
 
 
 def _unscaled(value: Value) -> tuple[Value, float]:
@@ -113,6 +117,36 @@ def _attention(q: Value, k: Value, v: Value, mask: Value | None, scale: float, v
         operands.append(full if mask.type.rank == 0 else _four(full))
     found: Value = Attention(scale, blind="nan")(*operands)
     return found if value.type.rank == 4 else Reshape(value.type.shape)(found)
+
+
+@rule(
+    """graph (%q: f32[N, 2, 2, 4], %k: f32[N, 2, 3, 4], %v: f32[N, 2, 3, 3]) {
+      return Attention<scale=0.5>(%q, %k, %v, f32[1, 1, 2, 3]{0, 0, -1e30, 0, 0, 0})
+    }""",
+    """graph (%q: f32[N, 2, 2, 4], %k: f32[N, 2, 3, 4], %v: f32[N, 2, 3, 3]) {
+      return Attention<scale=0.5>(%q, %k, %v, bool[2, 3]{true, true, true, true, true, false})
+    }""",
+)
+def causal(value: Value) -> Replacement:
+    """attention(q, k, v, mask) -> causal attention, where a constant mask hides from each query the keys behind its own
+
+    What is added to hidden scores may be finite if it is far below any score, and every query sees some key.
+    """
+    match value:
+        case Value(Attention(causal=False) as op, (q, k, v, mask)) if all(n == 1 for n in mask.type.shape[:-2]):
+            array = exact_constant(mask)
+            if array is None or array.shape[-2:] != (q.type.shape[2], k.type.shape[2]) or array.shape[-2] < 2:
+                return None
+            queries, keys = array.shape[-2:]
+            plain = array.reshape(queries, keys)
+            seen = plain if mask.type.dtype is dt.boolean else plain == 0
+            offset = int(np.count_nonzero(seen[0])) - 1
+            hidden = plain[~seen]
+            far = mask.type.dtype is dt.boolean or bool((hidden <= (_FAR if offset >= 0 else -math.inf)).all())
+            if far and np.array_equal(seen, np.tri(queries, keys, offset, dtype=bool)):
+                hiding: Value = replace(op, causal=True, offset=offset)(q, k, v)
+                return hiding
+    return None
 
 
 def _half(value: Value, number: int) -> Value | None:
@@ -217,4 +251,4 @@ def shared_heads(value: Value) -> Replacement:
     return None
 
 
-ATTENTION = (attention, rotary, shared_heads)
+ATTENTION = (attention, causal, rotary, shared_heads)

@@ -34,7 +34,7 @@ _KEYS = 256
 """The most keys of a slice."""
 _FEW, _SOME = 3, 8
 """The most queries for which slices of keys are the first choice, and a choice."""
-_AGAIN = 0.5
+_AGAIN = 2
 """What a block of queries costs beyond its lanes, in lanes."""
 
 
@@ -88,13 +88,19 @@ def _total(region: Anchored) -> DType:
 
 
 def _blocks(region: Anchored, isa: Isa) -> list[Block]:
-    """The blocks that could do, the one first that wastes the fewest lanes; keys and values are read once a block, so
-    that of two alike the wider is the better.
+    """The blocks that could do, the one first that wastes the fewest lanes, and the fewest keys that causality hides
+    from some queries of a block; keys and values are read once a block, so that of two alike the wider is the better.
     """
-    blocks, queries = blocks_of(isa, _total(region)), region.domain[2]
+    assert isinstance(region.anchor, Attention)
+    blocks, queries, causal = blocks_of(isa, _total(region)), region.domain[2], region.anchor.causal
     if not isinstance(queries, int):
         return blocks
-    return sorted(blocks, key=lambda one: -(-queries // one.columns) * (one.columns + _AGAIN))
+
+    def cost(one: Block) -> float:
+        lanes = -(-queries // one.columns) * (one.columns + _AGAIN)
+        return lanes * (queries + one.columns if causal else 1)
+
+    return sorted(blocks, key=cost)
 
 
 def _repeated(size: Size, stride: Size, wanted: Size) -> Size:
