@@ -27,6 +27,7 @@ from tenfold.errors import LimitError, ModelError, UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
+from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.op import Array
 from tenfold.ir.tensor import Tensor
@@ -135,6 +136,8 @@ class Operator:
             return None
         if value.type.entries is not None:
             return value.type.entries
+        if value.type.dtype.kind is Kind.COMPLEX:
+            raise self.invalid(f"its input {index} holds complex numbers")
         array = constant(value)
         return None if array is None else tuple(int(x) for x in array.ravel())
 
