@@ -187,10 +187,6 @@ IDENTITIES: Mapping[str, Callable[[DType], object]] = {
 """Of each way to combine that has generated code, what combining starts from."""
 
 
-def _won(combine: str, outside: str) -> str:
-    return f"tl.reduce(vmath.placed({{0}}, inside, {outside}), 1, {combine}, keep_dims=True)[1].to(tl.int64)"
-
-
 COMBINED: Mapping[str, str] = {
     "sum": "tl.sum({0}, 1, keep_dims=True)",
     "prod": "tl.reduce({0}, 1, vmath.multiply, keep_dims=True)",
@@ -198,10 +194,10 @@ COMBINED: Mapping[str, str] = {
     "min": "tl.reduce({0}, 1, vmath.lesser, keep_dims=True)",
     "any": "tl.max({0}.to(tl.int32), 1, keep_dims=True) != 0",
     "all": "tl.min({0}.to(tl.int32), 1, keep_dims=True) != 0",
-    "argmax": _won("vmath.first_greatest", "1 << 30"),
-    "argmin": _won("vmath.first_least", "1 << 30"),
-    "argmax_last": _won("vmath.last_greatest", "-1"),
-    "argmin_last": _won("vmath.last_least", "-1"),
+    "argmax": "vmath.place({0}, inside, True, False)",
+    "argmin": "vmath.place({0}, inside, False, False)",
+    "argmax_last": "vmath.place({0}, inside, True, True)",
+    "argmin_last": "vmath.place({0}, inside, False, True)",
 }
 
 

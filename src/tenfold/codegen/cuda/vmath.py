@@ -121,44 +121,23 @@ def whole_mod(x, y):
 
 
 @triton.jit
-def _beats(greater, x, y, i, j, LAST: tl.constexpr):
-    """Whether x at i comes before y at j: what is no number beats all, of equals the first, or the last."""
-    odd, other = x != x, y != y
-    equal = (x == y) | (odd & other)
-    nearer = i > j if LAST else i < j
-    return (greater & (other == 0)) | (odd & (other == 0)) | (equal & nearer)
-
-
-@triton.jit
-def first_greatest(x, i, y, j):
-    """The greater of two, with its place."""
-    won = _beats(x > y, x, y, i, j, False)
-    return tl.where(won, x, y), tl.where(won, i, j)
-
-
-@triton.jit
-def first_least(x, i, y, j):
-    """The lesser of two, with its place."""
-    won = _beats(x < y, x, y, i, j, False)
-    return tl.where(won, x, y), tl.where(won, i, j)
-
-
-@triton.jit
-def last_greatest(x, i, y, j):
-    """The greater of two, with its place; of equals the later."""
-    won = _beats(x > y, x, y, i, j, True)
-    return tl.where(won, x, y), tl.where(won, i, j)
-
-
-@triton.jit
-def last_least(x, i, y, j):
-    """The lesser of two, with its place; of equals the later."""
-    won = _beats(x < y, x, y, i, j, True)
-    return tl.where(won, x, y), tl.where(won, i, j)
-
-
-@triton.jit
-def placed(tile, inside, OUTSIDE: tl.constexpr):
-    """A tile and the place of each element in its row; elements that are not there have the place OUTSIDE."""
+def place(tile, inside, GREATEST: tl.constexpr, LAST: tl.constexpr):
+    """The place in each row of its greatest or least element, the first or the last of equals; NaN is beyond all."""
     column = tl.arange(0, inside.shape[1])[None, :]
-    return tl.broadcast_to(tile, inside.shape), tl.where(inside, column, OUTSIDE)
+    tile = tl.broadcast_to(tile, inside.shape)
+    odd = (tile != tile) & inside
+    if GREATEST:
+        wins = tile == tl.max(
+            tl.where(odd, float("-inf"), tile) if tile.dtype.is_floating() else tile, 1, keep_dims=True
+        )
+    else:
+        wins = tile == tl.min(
+            tl.where(odd, float("inf"), tile) if tile.dtype.is_floating() else tile, 1, keep_dims=True
+        )
+    some_odd = tl.max(odd.to(tl.int32), 1, keep_dims=True) != 0
+    wins = tl.where(some_odd, odd, wins) & inside
+    if LAST:
+        found = tl.max(tl.where(wins, column, -1), 1, keep_dims=True)
+    else:
+        found = tl.min(tl.where(wins, column, 1 << 30), 1, keep_dims=True)
+    return found.to(tl.int64)
