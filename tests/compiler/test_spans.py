@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from tenfold import ops
@@ -14,6 +15,7 @@ from tenfold.compiler import cover
 from tenfold.compiler.frame import in_sections
 from tenfold.compiler.memory import Buffer, order, solve, stacking
 from tenfold.errors import InputError
+from tenfold.importers import open_model
 from tenfold.ir import dim
 from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
@@ -327,3 +329,20 @@ def test_nothing_lies_above_what_is_known_later() -> None:
             for b, other in enumerate(buffers):
                 apart = offsets[a] + one.size <= offsets[b] or offsets[b] + other.size <= offsets[a]  # type: ignore[operator]
                 assert a == b or not one.meets(other) or apart
+
+
+def test_a_shape_that_only_the_data_decide(bench: Bench) -> None:
+    graph = open_model(
+        onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 18]> g (float[N] x, float[2] d) => (float[P, Q] y)'
+            " { s = Cast<to = 7>(d)  r = Reshape(x, s)  y = Relu(r) }"
+        )
+    )
+    engine = bench.engine(graph)
+    assert engine.report["host_steps"] == 0
+    x = np.arange(6, dtype=np.float32)
+    for shape in ((2, 3), (3, -1), (-1, 6)):
+        np.testing.assert_array_equal(engine(x, np.array(shape, np.float32)), x.reshape(shape))
+    for shape in ((2, 4), (-1, -1), (-3, -2), (4, -1)):
+        with pytest.raises(InputError, match="Reshape"):
+            engine(x, np.array(shape, np.float32))

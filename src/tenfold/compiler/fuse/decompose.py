@@ -32,6 +32,7 @@ from tenfold.ops.arithmetic import Abs, Add, Div, Exp, Log, Maximum, Mul, Pow, R
 from tenfold.ops.attention import Attention, RotaryEmbedding
 from tenfold.ops.constant import Sizes
 from tenfold.ops.control import If
+from tenfold.ops.dynamic import Deferred
 from tenfold.ops.logic import Cast, IsInf, Where
 from tenfold.ops.movement import Append, Concat, Pad, Reshape, Slice
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
@@ -50,10 +51,10 @@ def decompose(graph: Graph, keeps: Callable[[Node], bool] = lambda node: False) 
         node = waiting.pop()
         rule = RULES.get(type(node.op)) if not keeps(node) else None
         if isinstance(node.op, If):
-            decompose(node.op.then_branch)
-            decompose(node.op.else_branch)
+            decompose(node.op.then_branch, _conditional)
+            decompose(node.op.else_branch, _conditional)
         elif isinstance(node.op, LOOPS):
-            decompose(node.op.body)
+            decompose(node.op.body, _conditional)
         found = rule(node.op, node) if rule else None
         if found is None:
             continue
@@ -66,6 +67,11 @@ def decompose(graph: Graph, keeps: Callable[[Node], bool] = lambda node: False) 
         graph.remove(node)
         if learned:
             specialise(graph, learned)
+
+
+def _conditional(node: Node) -> bool:
+    """Whether a node states conditions of its own, which only the outermost graph keeps."""
+    return isinstance(node.op, Deferred) and bool(node.op.body.assumptions)
 
 
 def _adopt(value: Value, node: Node) -> list[Node]:

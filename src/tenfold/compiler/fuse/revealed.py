@@ -85,7 +85,7 @@ def number(size: Size) -> Value:
 
 def deferred(op: Deferred, node: Node) -> tuple[Value, ...] | None:
     """The graph itself, once the contents of its small inputs are known"""
-    if op.body.assumptions or any(one.type.dtype.is_object for one in node.inputs):
+    if any(one.type.dtype.is_object for one in node.inputs):
         return None
     given: list[Value] = []
     learned: dict[str, Size] = {}
@@ -102,6 +102,9 @@ def deferred(op: Deferred, node: Node) -> tuple[Value, ...] | None:
         result.producer.after += tuple(read_back)
     for one in read_back:
         one.source = node.source
+    if node.graph and op.body.assumptions:
+        bound = ((dim.substitute(condition, learned), who) for condition, who in op.body.assumptions)
+        node.graph.assumptions = (*node.graph.assumptions, *bound)
     return tuple(results)
 
 
