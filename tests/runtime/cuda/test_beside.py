@@ -11,6 +11,7 @@ from onnx import parser
 
 import tenfold
 from tenfold.errors import TargetError
+from tests.conformance.run import by_name, disagreement
 from tests.runtime.cuda.emulated import FakeDriver, compiled, emulate
 
 from tenfold.codegen.cuda import pool  # isort: skip
@@ -162,3 +163,19 @@ def test_a_small_model_runs_on_the_cpu_that_is_named(driver: FakeDriver) -> None
     large = text.replace("[1, 16]", "[2048, 1024]").replace("[16, 16]", "[1024, 1024]")
     there = tenfold.build(model(large), target="cuda:sm_90/cpu:x86-64-v3", cache=False, effort=0)
     assert set(places(there)) == {"cuda"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_top_k_negative_axis",
+        "test_gru_reverse",
+        "test_nonmaxsuppression_two_batches",
+        "test_string_concat",
+        "test_if_opt",
+    ],
+)
+def test_what_the_gpu_has_no_kernel_for(driver: FakeDriver, name: str) -> None:
+    case = by_name()[name]
+    engine = tenfold.build(case.model(), target="cuda:sm_90", cache=False, effort=0)
+    assert disagreement(case, engine) is None
