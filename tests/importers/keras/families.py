@@ -197,6 +197,7 @@ RESHAPING: Mapping[str, Make] = {
             **dict.fromkeys(("RandomContrast", "RandomBrightness", "RandomRotation", "RandomZoom"), (0.2,)),
         }.items()
     },
+    "Pipeline": one(lambda: L.Pipeline([L.RandomFlip(), L.Resizing(4, 4), L.Rescaling(0.5)]), (6, 5, 3)),
     **each("CenterCrop", (6, 5, 3), {"height": 3, "width": 4}, {"height": 8, "width": 4}),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from keras import layers as L
 
 import tenfold
-from tenfold import ops
+from tenfold import importers, ops
 from tenfold.errors import ModelError, OptionError, UnsupportedError
 from tenfold.importers.keras import import_keras
 from tenfold.importers.keras.layer import Layer
@@ -92,8 +92,23 @@ def test_outputs_name_layers_also_within_models() -> None:
     model = randomised(NETWORKS["shared_and_nested"]())
     graph = import_keras(model, outputs=["outer/inner/norm", "shared_name"])
     assert graph.output_names == ("outer/inner/norm", "shared_name")
-    with pytest.raises(OptionError, match="no layer 'sharedname'"):
+    with pytest.raises(OptionError, match="no layer 'sharedname'") as refused:
         import_keras(model, outputs=["sharedname"])
+    assert "did you mean 'shared_name'?" in str(refused.value)
+
+
+def test_what_chosen_outputs_do_not_need_need_not_be_known() -> None:
+    x = keras.Input((3,))
+    model = keras.Model(x, L.Lambda(lambda value: value + 1)(L.Dense(2, name="before")(x)))
+    assert import_keras(model, outputs=["before"]).output_names == ("before",)
+
+
+def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.keras"
+    convolutional().save(path)
+    monkeypatch.setattr(importers, "find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match=r"pip install 'tenfold\[keras\]'"):
+        importers.open_model(path)
 
 
 def test_images_are_transposed_only_where_they_come_in() -> None:

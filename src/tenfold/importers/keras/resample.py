@@ -114,6 +114,16 @@ def augmentation(layer: Layer, x: Value) -> Value:
     return cast(x, layer.compute)
 
 
+def pipeline(layer: Layer, x: Value) -> Value:
+    """Layers one after another."""
+    stated = layer.config.get("layers")
+    if not isinstance(stated, list):
+        raise layer.invalid("it states no layers")
+    for at, one in enumerate(stated):
+        x = layer.child(f"layers{at}", one)(x)
+    return x
+
+
 AUGMENTATIONS = (
     *("RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform"),
     *("RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert"),
@@ -125,5 +135,6 @@ AUGMENTATIONS = (
 TABLE: Table = {
     "Resizing": resizing,
     "CenterCrop": center_crop,
+    "Pipeline": pipeline,
     **dict.fromkeys(AUGMENTATIONS, augmentation),
 }

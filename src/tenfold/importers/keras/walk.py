@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenfold.errors import ModelError, OptionError, TenfoldError
+from tenfold.errors import ModelError, TenfoldError
 from tenfold.importers.convert import Missing, report
-from tenfold.importers.keras.declared import Declared
+from tenfold.importers.keras.declared import Declared, unknown_name
 from tenfold.importers.keras.layer import Converter, Layer, Table
 from tenfold.importers.keras.network import Network, flat, is_operation, network_kind, prepared
 from tenfold.importers.keras.saved import Saved
@@ -61,11 +61,12 @@ class Import:
             given[name] = self.graph.input(name, Type(dtype_of(stated.get("dtype") or "float32", name), sizes))
         declared.check(list(given))
         self.results.update((name, [value]) for name, value in given.items())
-        found = network.run(given, network.outputs)
         if outputs is None:
-            self._set_outputs(network, found)
-        else:
-            self.graph.set_outputs([self._chosen(network, given, name) for name in outputs], list(outputs))
+            self._set_outputs(network, network.run(given, network.outputs))
+            return
+        tops = [name.partition("/")[0] for name in outputs]
+        network.run(given, [Ref(name, 0, 0) for name in tops if (name, 0) in network.calls])
+        self.graph.set_outputs([self._chosen(network, name) for name in outputs], list(outputs))
 
     def _top(self) -> Layer:
         config = self.saved.config
@@ -85,12 +86,9 @@ class Import:
             parameters = tuple((value.name, at) for at, value in enumerate(self.graph.inputs))
             self.graph.structure = Structure(parameters, _described(network.outputs, numbers)).written()
 
-    def _chosen(self, network: Network, given: Mapping[str, Value], name: str) -> Value:
-        if name not in self.results and (name, 0) in network.calls:
-            network.run(given, Ref(name, 0, 0))
+    def _chosen(self, network: Network, name: str) -> Value:
         if name not in self.results:
-            known = ", ".join(list(self.results)[:12])
-            raise OptionError(f"the model has no layer {name!r}", argument="outputs", remedy=f"it has {known}")
+            raise unknown_name("layer", name, {*network.layers, *self.results}, "outputs")
         return self.results[name][0]
 
     def made(self, parent: Layer, name: str, one: Mapping[str, Any], weights: Weights | None) -> Layer:
