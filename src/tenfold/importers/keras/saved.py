@@ -9,8 +9,10 @@ import io
 import itertools
 import json
 import os
+import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,11 +22,15 @@ import h5py
 import numpy as np
 
 from tenfold.errors import ModelError, UnsupportedError
-from tenfold.importers.keras.weights import Flat, Grouped, NoWeights, Stored, Weights, entry
+from tenfold.importers.keras.weights import Flat, Grouped, NoWeights, Stored, Weights, entry, undamaged
 
 MOST_CONFIG = 2**28
 MOST_EXPANSION = 256
 HDF5 = b"\x89HDF\r\n\x1a\n"
+_DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, OSError),
+    *(ValueError, OverflowError),
+)
 AGAIN = "save it again by model.save('model.keras')"
 
 
@@ -70,7 +76,7 @@ def _archive(source: Any, stack: ExitStack) -> Saved:
             raise UnsupportedError("the weights of the file are in parts or not in HDF5", remedy=AGAIN)
         names = [name for name in members if name.startswith("assets/") and not name.endswith("/")]
         assets = {name: _read(archive, members, name, MOST_CONFIG) for name in names}
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _DAMAGES as error:
         raise ModelError(f"the .keras file is damaged: {error}", remedy=AGAIN) from error
     version = str(metadata.get("keras_version", "3"))
     return Saved(config, weights, 2 if version.startswith("2") else 3, assets)
@@ -111,6 +117,7 @@ def _hdf5(source: Any, stack: ExitStack) -> Any:
         raise ModelError(f"the weights are no readable HDF5: {error}", remedy=AGAIN) from error
 
 
+@undamaged()
 def _whole_file(source: Any, stack: ExitStack) -> Saved:
     file = _hdf5(source, stack)
     text = file.attrs.get("model_config")
@@ -119,7 +126,7 @@ def _whole_file(source: Any, stack: ExitStack) -> Saved:
             "the .h5 file holds weights without a model",
             remedy="save the whole model by model.save('model.keras') instead of save_weights",
         )
-    config = _json(text if isinstance(text, bytes) else str(text).encode(), "model_config")
+    config = _json(text if isinstance(text, bytes) else str(text).encode(errors="replace"), "model_config")
     groups = entry(file, "model_weights")
     layers: dict[str, Weights] = {}
     for name in [] if groups is None else _names(groups, "layer_names"):

@@ -7,7 +7,8 @@ attribute that holds the layer. Older files hold one list of names a layer, what
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -157,6 +158,16 @@ def last_part(path: str) -> str:
     return path.rpartition("/")[2].partition(":")[0]
 
 
+@contextmanager
+def undamaged() -> Iterator[None]:
+    """Within it, what HDF5 cannot read is a ModelError."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise ModelError(f"the weights are damaged: {error}", remedy="save the model again") from error
+
+
+@undamaged()
 def entry(group: Any, name: str) -> Any:
     """A member of a group, None if it has none of that name; ModelError for a link to somewhere else."""
     if not isinstance(group, h5py.Group):
@@ -172,6 +183,7 @@ def entry(group: Any, name: str) -> Any:
     return group[name]
 
 
+@undamaged()
 def contents(found: Any) -> Array:
     """The elements of a data set, or of a variable of a live model; ModelError for more than the file can hold."""
     if not isinstance(found, h5py.Dataset):
