@@ -22,7 +22,7 @@ _WIDEST_I32 = 2**31 - 1
 class Descriptor:
     """An argument: a tile descriptor (TMA) of the tensor at `address`, encoded when the sizes are known."""
 
-    address: Address | Packed
+    address: Address | Packed | Workspace
     dtype: DType
     shape: tuple[Size, ...]
     strides: tuple[Size, ...]
@@ -129,13 +129,19 @@ def descriptor(operand: Operand, block: Sequence[int], shape: Sequence[Size], st
     return Given(word, Descriptor(_address(operand), operand.dtype, tuple(shape), tuple(strides)))
 
 
-def boxed(operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size]) -> Given:
-    """A tile descriptor for a kernel in Gluon, which names the layout of its tiles in shared memory."""
+def boxed(
+    operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size],
+    address: Workspace | None = None,
+) -> Given:  # fmt: skip
+    """A tile descriptor for a kernel in Gluon, which names the layout of its tiles in shared memory; of what lies at
+    `address` if that is given.
+    """
     given = descriptor(operand, block, shape, strides)
     size = operand.dtype.itemsize
     swizzle = min(128, block[-1] * size)
     layout = f"NVMMASharedLayout(swizzle_byte_width={swizzle}, element_bitwidth={8 * size}, rank={len(block)})"
-    return Given(Word(f"{given.word.type[:-1]},{layout}>"), given.argument)
+    argument = Descriptor(address or _address(operand), operand.dtype, tuple(shape), tuple(strides))
+    return Given(Word(f"{given.word.type[:-1]},{layout}>"), argument)
 
 
 def gathered(operands: Sequence[Operand]) -> tuple[Filling, ...]:

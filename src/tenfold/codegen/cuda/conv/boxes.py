@@ -14,11 +14,11 @@ from itertools import product
 from tenfold.codegen.cuda import emit, gemm, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, numbers, place, uniforms
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.cuda.site import slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, Workspace
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -77,13 +77,15 @@ class Plan:
         return columns
 
 
-def plan_of(region: Region) -> Plan | Refusal:
-    """How boxes compute a region; or why they do not."""
+def plan_of(region: Region, packed: Shape | None = None) -> Plan | Refusal:
+    """How boxes compute a region, or the same convolution of a `packed` image; or why they do not."""
     if not isinstance(region, Anchored):
         return Refusal("no product")
     reason = emit.refusal(region.body) or _body_refusal(region)
     if reason:
         return Refusal(reason)
+    if packed is not None:
+        return _of_windows(region, packed)
     plain = gemm.problem_of(region)
     found = plain if isinstance(plain, Refusal) else _of_product(region, plain)
     if isinstance(found, Refusal):
@@ -120,23 +122,28 @@ def _of_product(region: Anchored, problem: gemm.Problem) -> Plan | Refusal:
 
 
 def _of_windows(region: Anchored, shape: Shape) -> Plan | Refusal:
-    """A convolution along two axes at most, of one group."""
+    """A convolution along two axes at most, of one group. Where windows have one tap a line, only their pixels are
+    seen; else a line's places, several of which may be one element of the descriptor.
+    """
     x, w = shape.x, shape.w
     steps, dilations = shape.strides[1:], shape.dilations[1:]
     pads = tuple(pad for pad in shape.pads[1:] if isinstance(pad, int))
     if shape.groups != 1 or shape.taps[0] != 1 or x.shape[2] != 1 or len(pads) != 2:
         return Refusal("groups, windows along three axes, or padding of unknown size")
-    if not all(dim.divisible(size, step) for size, step in zip(x.shape[3:], steps, strict=True)):
-        return Refusal("an image whose sizes are no multiples of the steps")
-    if steps != (1, 1) and steps[1] * shape.k % 64:
-        return Refusal("steps over few channels")
-    lines, places = (size // step for size, step in zip(x.shape[3:], steps, strict=True))
     n, _, _, h, v = (x.strides[axis] for axis in range(5))
-    image = _view(
-        x, (x.shape[0], lines, steps[0], places, steps[1] * shape.k), (n, h * steps[0], h, v * steps[1], x.strides[1])
-    )
-    if steps[1] != 1 and v != shape.k:
-        return Refusal("pixels that do not lie side by side")
+    high, places, inner = x.shape[3], x.shape[4], shape.k
+    if shape.taps[2] == 1 and pads[1] == 0:
+        steps, places, v = (steps[0], 1), shape.out_sizes[3], v * steps[1]
+    elif steps[1] != 1 and (v != shape.k or not dim.divisible(places, steps[1])):
+        return Refusal("steps over pixels that lie apart, or over lines that are no multiple of them")
+    else:
+        places, v, inner = places // steps[1], v * steps[1], steps[1] * shape.k
+    if shape.taps[1] == 1 and pads[0] == 0:
+        high, h, steps = shape.out_sizes[2], h * steps[0], (1, steps[1])
+    if not dim.divisible(high, steps[0]):
+        return Refusal("an image whose height is no multiple of the steps")
+    sees = (x.shape[0], high // steps[0], steps[0], places, inner)
+    image = _view(x, sees, (n, h * steps[0], h, v, x.strides[1]))
     terms = math.prod(shape.taps) * shape.k
     weights = _view(w, (shape.n, terms), (shape.w_strides[0], shape.w_strides[2]))
     if shape.w_strides[1] != shape.k and terms != shape.k:
@@ -234,61 +241,79 @@ class Boxes:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Tile shapes and teams."""
-        arch = arch_of(target)
-        if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-            return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
-        plan = plan_of(region)
-        if isinstance(plan, Refusal):
-            return plan
-        names = ("m", "n", "slices", "teams", "warps", "slots")
-        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in _tiles(plan, arch)]
+        return tactics_of(self.name, plan_of(region), target)
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
-        """Nanoseconds, about: rounds of tiles, whose ends cost nothing where another team multiplies meanwhile."""
+        """Nanoseconds, about."""
         plan = plan_of(region)
         assert isinstance(plan, Plan)
-        m, n, slices, teams = (int(tactic[name]) for name in ("m", "n", "slices", "teams"))
-        size, K, whole = plan.x.operand.dtype.itemsize, _depth(plan.k), _rows(plan, m)
-        rounds = -(-(whole // m * -(-plan.n // n) * slices) // arch_of(target).processors)
-        step = max(m * n * K / _PRODUCTS, (m + n) * K * size / _LOADED)
-        sums = -(-math.prod(plan.taps) * -(-plan.k // K) // slices) * step
-        end = _END + len(plan.full) * m * n * size / _STORED
-        meeting = (_MEETING + slices * m * n * 4 / _STORED) if slices > 1 else 0.0
-        rest = (rounds - 1) * (sums + end if teams == 1 else max(sums + _TURN, (sums + end) / 2))
-        moved = (whole * (plan.k + len(plan.full) * plan.n) + plan.n * plan.k * math.prod(plan.taps)) * size
-        return _START + max(rest + sums + end + meeting, moved / _COPIED)
+        return guess(plan, tactic, target)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of at most a block a multiprocessor."""
         plan = plan_of(region)
         assert isinstance(plan, Plan)
-        m, N, slices, teams, slots = (int(tactic[name]) for name in ("m", "n", "slices", "teams", "slots"))
-        box, K = _box(plan.sizes, m), _depth(plan.k)
-        counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
-        across = dim.ceildiv(plan.n, N)
-        full = [boxed(one.operand, (*box, N), one.shape, one.strides) for one in plan.full]
-        tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
-        sums, room, zeroed = slices_of(tiles, m, N, slices)
-        fillings: dict[str, Filling] = {
-            "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides),
-            "w": boxed(plan.w.operand, (N, K) if plan.turned else (K, N), plan.w.shape, plan.w.strides),
-            "output": full[0],
-            "beside": tuple(full[1:]),
-            "extra": tuple(0 if kind == 3 else place(one) for kind, one in zip(plan.kinds, plan.extra, strict=True)),
-            "uniforms": uniforms(region.uniforms),
-            **sums,
-            "tiles": number(tiles),
-            "counts": numbers((across, counts[2], counts[1])),
-            **{"n": plan.n, "k": plan.k},
-            "body": Hole(emit.hole_text(plan.region.body).replace("tl.full((), ", "tl.cast(")),
-            "kinds": plan.kinds,
-            **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
-            **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},
-            **{"N": N, "K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
-            **{"TURNED": int(plan.turned), "EARLY": int(arch_of(target).early)},
-        }
-        made = launch(_KERNEL, dim.minimum(tiles * slices, PROCESSORS), fillings, warps)
+        made, room, zeroed = launch_of(plan, tactic, target)
         return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def tactics_of(name: str, plan: Plan | Refusal, target: Target) -> list[Tactic] | Refusal:
+    """Tile shapes and teams for a plan."""
+    arch = arch_of(target)
+    if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
+        return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
+    if isinstance(plan, Refusal):
+        return plan
+    names = ("m", "n", "slices", "teams", "warps", "slots")
+    return [Tactic(name, tuple(zip(names, one, strict=True))) for one in _tiles(plan, arch)]
+
+
+def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
+    """Nanoseconds, about: rounds of tiles, whose ends cost nothing where another team multiplies meanwhile."""
+    m, n, slices, teams = (int(tactic[name]) for name in ("m", "n", "slices", "teams"))
+    size, K, whole = plan.x.operand.dtype.itemsize, _depth(plan.k), _rows(plan, m)
+    rounds = -(-(whole // m * -(-plan.n // n) * slices) // arch_of(target).processors)
+    step = max(m * n * K / _PRODUCTS, (m + n) * K * size / _LOADED)
+    sums = -(-math.prod(plan.taps) * -(-plan.k // K) // slices) * step
+    end = _END + len(plan.full) * m * n * size / _STORED
+    meeting = (_MEETING + slices * m * n * 4 / _STORED) if slices > 1 else 0.0
+    rest = (rounds - 1) * (sums + end if teams == 1 else max(sums + _TURN, (sums + end) / 2))
+    moved = (whole * (plan.k + len(plan.full) * plan.n) + plan.n * plan.k * math.prod(plan.taps)) * size
+    return _START + max(rest + sums + end + meeting, moved / _COPIED)
+
+
+def launch_of(
+    plan: Plan, tactic: Tactic, target: Target, image: Workspace | None = None, behind: Size = 0
+) -> tuple[Launch, Size, Size]:
+    """The launch for a plan, whose image lies at `image` if that is given; bytes of workspace from `behind` on, bytes
+    of counters.
+    """
+    m, N, slices, teams, slots = (int(tactic[name]) for name in ("m", "n", "slices", "teams", "slots"))
+    box, K = _box(plan.sizes, m), _depth(plan.k)
+    counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
+    across = dim.ceildiv(plan.n, N)
+    full = [boxed(one.operand, (*box, N), one.shape, one.strides) for one in plan.full]
+    tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
+    sums, room, zeroed = slices_of(tiles, m, N, slices, behind)
+    fillings: dict[str, Filling] = {
+        "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides, image),
+        "w": boxed(plan.w.operand, (N, K) if plan.turned else (K, N), plan.w.shape, plan.w.strides),
+        "output": full[0],
+        "beside": tuple(full[1:]),
+        "extra": tuple(0 if kind == 3 else place(one) for kind, one in zip(plan.kinds, plan.extra, strict=True)),
+        "uniforms": uniforms(plan.region.uniforms),
+        **sums,
+        "tiles": number(tiles),
+        "counts": numbers((across, counts[2], counts[1])),
+        **{"n": plan.n, "k": plan.k},
+        "body": Hole(emit.hole_text(plan.region.body).replace("tl.full((), ", "tl.cast(")),
+        "kinds": plan.kinds,
+        **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
+        **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},
+        **{"N": N, "K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
+        **{"TURNED": int(plan.turned), "EARLY": int(arch_of(target).early)},
+    }
+    return launch(_KERNEL, dim.minimum(tiles * slices, PROCESSORS), fillings, warps), room, zeroed
 
 
 def _tiles(plan: Plan, arch: Arch) -> Iterator[tuple[int, ...]]:

@@ -11,14 +11,19 @@ import triton.language as tl
 from tenfold.codegen.cuda import grid, site
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, launch, number, numbers, place
 from tenfold.codegen.cuda.site import site_of
 from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
+from tenfold.ops.movement import Reshape, Transpose
 from tenfold.target import Target
 
 _USUAL = 1 << 14
+_LOAD, _FACTOR, _WARPS = 16, 10, 24
+"""Instructions to load and widen 8 values, to load and widen 8 factors; warps that a multiprocessor holds."""
+_START, _CYCLE, _LATENCY = 1500.0, 0.15, 500.0
+"""Nanoseconds to start, for an instruction of a warp, for a line of taps to come."""
 _LONGEST = 13
 """Taps along a line that are unrolled."""
 
@@ -111,15 +116,19 @@ class Depthwise:
         return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in _tiles(shape)]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
-        """Nanoseconds, about: waves of blocks, each as long as its loads."""
+        """Nanoseconds, about: what all threads do, or as long as one waits for its lines of taps."""
         shape = shape_of(region)
         assert isinstance(shape, Shape)
         length, rows, columns, warps = (int(tactic[name]) for name in ("length", "rows", "columns", "warps"))
         blocks = dim.bounds(_blocks(shape, length, rows, columns))[1] or _USUAL
-        reach = (length - 1) * shape.strides[2] + shape.taps[2]
-        loads = math.prod(shape.taps[:2]) * reach * rows * columns / (32 * 8 * warps)
-        together = arch_of(target).processors * max(1, 32 // warps)
-        return 1500 + -(-blocks // together) * (600 + 40 * loads * max(1, warps / 4))
+        lines, along = math.prod(shape.taps[:2]), shape.taps[2]
+        reach = (length - 1) * shape.strides[2] + along
+        each = lines * (_LOAD * reach + _FACTOR * along + 8 * length * along) * rows * columns / (8 * 32 * warps)
+        processors = arch_of(target).processors
+        rounds = -(-blocks * warps // (processors * _WARPS))
+        return _START + max(
+            blocks * warps * each * _CYCLE / arch_of(target).processors, rounds * (lines + 1) * _LATENCY
+        )
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
@@ -130,7 +139,7 @@ class Depthwise:
         bodies = ("body", "output_kinds", "extra_kinds")
         fillings: dict[str, Filling] = {
             "x": (place(shape.x), numbers(shape.x.strides)),
-            "w": (place(shape.w), numbers(shape.w_strides[:2])),
+            "w": _factors(shape),
             **{name: one for name, one in beside.items() if name not in bodies},
             **{"m": number(shape.m), "n": shape.groups},
             "in_sizes": numbers(shape.x.shape[2:]),
@@ -146,6 +155,15 @@ class Depthwise:
         }
         blocks = _blocks(shape, length, rows, columns)
         return CudaKernel(launches=(launch(f"{__name__}:depthwise", blocks, fillings, int(tactic["warps"])),))
+
+
+def _factors(shape: Shape) -> Filling:
+    """Address of the weights, strides of channel and tap: channels side by side, where the weights are constant."""
+    if not isinstance(shape.w, Recast):
+        return (place(shape.w), numbers(shape.w_strides[:2]))
+    n, taps = shape.groups, math.prod(shape.taps)
+    recipe = (Reshape((n, taps)), Transpose((1, 0)))
+    return (place(Recast(shape.w.value, shape.w.dtype, (taps, n), (n, 1), 0, recipe)), (1, n))
 
 
 def _blocks(shape: Shape, length: int, rows: int, columns: int) -> dim.Size:

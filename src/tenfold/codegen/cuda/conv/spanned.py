@@ -14,12 +14,12 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.conv import implicit
+from tenfold.codegen.cuda.conv import boxes, implicit
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
 from tenfold.codegen.cuda.emit import pointer
 from tenfold.codegen.cuda.launch import CudaKernel, Launch, Recast, launch, number, numbers, place, workspace
 from tenfold.codegen.region import Anchored, Operand, Region
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ops.constant import Constant
@@ -54,28 +54,46 @@ class Spanned:
     name = "spanned"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Those of the second launch."""
+        """Those of the second launch, by boxes or by addresses."""
         shape = shape_of(region)
         if isinstance(shape, Refusal):
             return shape
         reason = _refusal(shape)
-        return Refusal(reason) if reason else implicit.tactics_of(self.name, _second(shape), target)
+        if reason:
+            return Refusal(reason)
+        second = _second(shape)
+        moved = boxes.tactics_of(self.name, boxes.plan_of(region, second), target)
+        return [*(() if isinstance(moved, Refusal) else moved), *implicit.tactics_of(self.name, second, target)]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about: the copy is a launch of its own, and the rest as for many channels."""
         shape = shape_of(region)
         assert isinstance(shape, Shape)
-        return 1500 + implicit.guess(_second(shape), tactic, target)
+        plan = _plan(region, _second(shape), tactic)
+        return 1500 + (boxes.guess(plan, tactic, target) if plan else implicit.guess(_second(shape), tactic, target))
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """The copy into the workspace, and the product."""
         shape = shape_of(region)
         assert isinstance(shape, Shape) and isinstance(region, Anchored)
         second = _second(shape)
-        image = workspace(pointer(shape.x.dtype))
         bytes = dim.ceildiv(dim.product(second.x.shape) * shape.x.dtype.itemsize, 256) * 256
-        made, room, zeroed = implicit.launch_of(region, second, image, tactic, target, bytes)
+        plan = _plan(region, second, tactic)
+        if plan:
+            made, room, zeroed = boxes.launch_of(plan, tactic, target, Workspace(0), bytes)
+        else:
+            image = workspace(pointer(shape.x.dtype))
+            made, room, zeroed = implicit.launch_of(region, second, image, tactic, target, bytes)
         return CudaKernel(launches=(_copy(shape, second, target), made), workspace=room, zeroed=zeroed)
+
+
+def _plan(region: Region, second: Shape, tactic: Tactic) -> boxes.Plan | None:
+    """The plan by boxes, if the tactic is one of theirs."""
+    if "teams" not in dict(tactic.parameters):
+        return None
+    plan = boxes.plan_of(region, second)
+    assert isinstance(plan, boxes.Plan)
+    return plan
 
 
 def _copy(shape: Shape, second: Shape, target: Target) -> Launch:
@@ -101,7 +119,8 @@ def _second(shape: Shape) -> Shape:
     """The same convolution of the copied image: spans for channels, one tap along the last axis."""
     room, taps = _room(shape), shape.taps
     across = grid.power_of_two(taps[2])
-    height, width = (shape.out_sizes[2] - 1) * shape.strides[1] + taps[1], _columns(shape)
+    reach, width = (shape.out_sizes[2] - 1) * shape.strides[1] + taps[1], _columns(shape)
+    height = dim.ceildiv(reach, shape.strides[1]) * shape.strides[1]
     image = Operand(
         shape.x.value,
         shape.x.dtype,
