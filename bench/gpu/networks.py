@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.cpu import vision
 from bench.gpu import llama as llamas
 from bench.gpu import transformers
+from bench.gpu.diffusion import unet
 from bench.gpu.exact import exact
 from tests.models import light
 
@@ -64,6 +66,18 @@ def sketched(name: str, batch: int) -> Network:
     some = min(batch, 2)
     make = getattr(vision, name)
     return Network(make(batch), [images], lambda: reference(make(some), [images[:some]]))
+
+
+def diffusion(batch: int) -> Network:
+    """The U-Net of Stable Diffusion 1.5, beside float64 on the GPU."""
+    model, given = unet(batch)
+
+    def answers() -> Sequence[Array]:
+        wide = unet(batch)[0].double().cuda()
+        with torch.no_grad():
+            return [wide(*(one.double().cuda() for one in given)).cpu().numpy()]
+
+    return Network(model, [one.numpy() for one in given], answers, {"example_inputs": given})
 
 
 def perceptron(batch: int) -> Network:
@@ -149,6 +163,7 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
     "mobilenet_v2": lambda batch: sketched("mobilenet_v2", batch),
     "efficientnet_b0": lambda batch: sketched("efficientnet_b0", batch),
     "convnext_t": lambda batch: sketched("convnext_t", batch),
+    "unet": diffusion,
     "squeezenet": lambda batch: image_network("squeezenet", batch),
     "densenet121": lambda batch: image_network("densenet121", batch),
 }

@@ -9,6 +9,8 @@ import torch
 import torchvision
 import transformers
 
+from bench.gpu.diffusion import unet
+
 
 def _vision(name: str, batch: int) -> tuple[Any, Any]:
     model = getattr(torchvision.models, name)(weights=None)
@@ -53,6 +55,7 @@ MODELS: dict[str, Callable[[int], tuple[Any, Any]]] = {
     "mobilenet_v2": lambda batch: _vision("mobilenet_v2", batch),
     "efficientnet_b0": lambda batch: _vision("efficientnet_b0", batch),
     "convnext_t": lambda batch: _vision("convnext_tiny", batch),
+    "unet": unet,
     "vit": _vit,
     "vit-large": lambda batch: (torchvision.models.vit_l_16(weights=None), torch.randn(batch, 3, 224, 224)),
     "gpt2-512": _gpt2,
@@ -70,11 +73,11 @@ def eager(name: str, batch: int) -> Callable[[], object]:
     stream = torch.cuda.Stream()
     with torch.no_grad(), torch.cuda.stream(stream):
         for _ in range(3):
-            model(given)
+            model(*given)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.no_grad(), torch.cuda.graph(graph):
-        kept = model(given)
+        kept = model(*given)
     return lambda graph=graph, kept=kept: graph.replay()  # type: ignore[misc]
 
 
@@ -85,16 +88,15 @@ def compiled(name: str, batch: int) -> Callable[[], object]:
 
     def call() -> object:
         with torch.no_grad():
-            return fast(given)
+            return fast(*given)
 
     for _ in range(4):
         call()
     return call
 
 
-def _prepared(name: str, batch: int) -> tuple[Any, Any]:
+def _prepared(name: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
     torch.manual_seed(0)
     model, given = MODELS[name](batch)
-    model = model.eval().cuda().half()
-    given = given.cuda()
-    return model, given.half() if given.is_floating_point() else given
+    placed = [one.cuda() for one in (given if isinstance(given, tuple) else (given,))]
+    return model.eval().cuda().half(), tuple(one.half() if one.is_floating_point() else one for one in placed)
