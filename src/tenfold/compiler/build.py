@@ -47,7 +47,7 @@ from tenfold.version import __version__
 Sections = dict[str, bytes | format.Bytes | format.Content]
 BACKENDS: Mapping[str, Backend] = {"cpu": CpuBackend(), "cuda": GpuBackend()}
 
-LOWERED = Pipeline(Rewrite("simplify", (*passes.SIMPLIFY, finish_rows)), CommonSubexpressions(), DeadCode())
+LOWERED = Pipeline(Rewrite("simplify", (*passes.SIMPLER, finish_rows)), CommonSubexpressions(), DeadCode())
 """What tidies a graph after its composites are taken apart; nothing here puts them together again."""
 
 
