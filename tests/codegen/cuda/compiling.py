@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from tenfold.codegen.cuda import gemm, pointwise, reduce
+from tenfold.codegen.cuda import columns, gemm, pointwise, reduce
 from tenfold.codegen.cuda.arch import arch_of
+from tenfold.codegen.cuda.conv import boxes, depthwise
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.triton import compile_program
-from tenfold.codegen.region import Anchored, Region, identity
+from tenfold.codegen.region import Anchored, Phase, Region, Row, identity
 from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
+from tenfold.ops.conv import Conv
 from tenfold.ops.matmul import MatMul
 from tenfold.target import Target
 from tests.codegen.cpu import cases
@@ -25,6 +28,21 @@ def product(m: int, n: int, k: int) -> Region:
     return Anchored((m, n), (c,), MatMul(), (a, b), identity(dt.f16))
 
 
+def channels() -> Region:
+    """A convolution of one channel a group."""
+    x, w, y = (tensor(dt.f16, shape) for shape in ((2, 64, 28, 28), (64, 1, 5, 5), (2, 64, 28, 28)))
+    return Anchored((2, 64, 28, 28), (y,), Conv((1, 1), (1, 1), (2, 2), (2, 2), 64), (x, w), identity(dt.f16))
+
+
+def images() -> Region:
+    """Sums of rows whose elements lie apart."""
+    x, y = tensor(dt.f32, (2, 64, 784)), tensor(dt.f32, (2, 64, 1))
+    apart, sums = replace(x, strides=(64 * 784, 1, 64)), replace(y, shape=x.shape, strides=(64, 1, 0))
+    one = identity(dt.f32)
+    return Row(x.shape, (), reduced=1, inputs=(apart,), phases=(Phase(one, "sum"),), body=None, finish=one,
+               finish_outputs=(sums,))  # fmt: skip
+
+
 def sampled() -> Iterator[tuple[str, CudaKernel]]:
     """A few kernels of each strategy."""
     some = {"add", "mixed", "causal", "gather-rows", "transpose-f32"}
@@ -34,6 +52,10 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (gemm.STRATEGIES[0], product(1024, 3072, 768), (0, 4)),
         (gemm.STRATEGIES[1], product(16, 4096, 4096), (0, 1, -1)),
         (gemm.STRATEGIES[1], product(1, 4096, 4096), (0,)),
+        (boxes.STRATEGY, product(1024, 3072, 768), (0, 5)),
+        (boxes.STRATEGY, product(128, 512, 4096), (1,)),
+        (depthwise.STRATEGY, channels(), (0,)),
+        (columns.STRATEGY, images(), (0,)),
     ]
     for strategy, region, which in regions:
         tactics = strategy.tactics(region, TARGET)  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ from tenfold.codegen.cuda import grid
 
 copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 copy_out = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
+meet = getattr(gl, "barrier", None) or gl.thread_barrier
 
 
 @triton.jit
@@ -100,7 +101,7 @@ def gathered(acc, tile, part, partial, counters, M: gl.constexpr, N: gl.constexp
     along = gl.arange(0, N, layout=gl.SliceLayout(0, layout))
     own = partial + tile.to(gl.int64) * (SLICES * M * N) + gl.expand_dims(down, 1) * N + gl.expand_dims(along, 0)
     gl.store(own + part * (M * N), acc)
-    gl.thread_barrier()
+    meet()
     last = gl.atomic_add(counters + tile, 1, sem="acq_rel") == SLICES - 1
     if last:
         acc = gl.load(own, cache_modifier=".cg")
