@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tenfold.codegen.region import (
+    Anchored,
     Body,
     Index,
     Instruction,
@@ -30,6 +31,7 @@ from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
 from tenfold.ir.type import Type
 from tenfold.ops import activation, arithmetic, logic
+from tenfold.ops.attention import Attention
 from tenfold.ops.constant import scalar
 
 Bindings = Mapping[str, int]
@@ -472,3 +474,18 @@ ROW = (
     Case("weighted", _weighted, SHORT, tolerance=1e-3),
 )  # fmt: skip
 """Rows: every combine, element types, axes apart, softmax and norms, both ways round."""
+
+
+def _attention(op: Attention, mask: DType, shared: int) -> Region:
+    """Four heads of 20 elements, values of 13, a mask for each query and key."""
+    sizes: list[tuple[Size, ...]] = [(2, 4, N, 20), (2, shared, M, 20), (2, shared, M, 13)]
+    operands = [tensor(_F, size, (0, 2, 1, 3)) for size in sizes]
+    out = tensor(_F, (2, 4, N, 13), (0, 2, 1, 3))
+    return Anchored(out.shape, (out,), op, (*operands, tensor(mask, (N, M))), identity(_F))
+
+
+ATTENTION = (
+    Case("attention-mask", lambda: _attention(Attention(0.2), _F, 4), SQUARES, tolerance=1e-5),
+    Case("attention-shared", lambda: _attention(Attention(0.2, True, 4), dt.boolean, 2), SQUARES, tolerance=1e-5),
+)
+"""Attention, its heads being views of rows of heads."""

@@ -18,7 +18,7 @@ from tenfold.ir.type import Type
 from tenfold.ops.arithmetic import Add
 from tenfold.ops.attention import Attention
 from tenfold.target import Target
-from tests.codegen.cpu import jit
+from tests.codegen.cpu import cases, checking, jit
 from tests.codegen.cpu.anchored import Case, Given, check, random, tactics, undefined_symbols
 from tests.codegen.cpu.emulated import check_emulated
 
@@ -73,6 +73,12 @@ def case_of(
 @pytest.mark.parametrize(("s", "t", "sizes"), [(1, 1, (1, 1)), (5, 7, (8, 6)), (33, 17, (3, 33)), (70, 300, (32, 40))])
 def test_every_block(s: int, t: int, sizes: tuple[int, int]) -> None:
     check(STRATEGY, case_of(Attention(0.3), s, t, sizes=sizes, batch=1), tolerance=NEAR)
+
+
+@pytest.mark.parametrize("case", cases.ATTENTION, ids=lambda case: case.name)
+def test_case_table(case: cases.Case) -> None:
+    for isa in jit.runnable():
+        checking.check(STRATEGY, case, isa)
 
 
 def test_unseen_sizes() -> None:

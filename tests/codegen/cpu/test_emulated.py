@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tenfold.codegen.cpu import pointwise, reduce
+from tenfold.codegen.cpu.attention import strategy as attention
 from tenfold.codegen.cpu.link import Unit, link
 from tenfold.codegen.cpu.standalone import CODE_ADDRESS, DATA_ADDRESS, static_elf
 from tenfold.codegen.region import Region
@@ -59,6 +60,7 @@ def turns(strategy: Strategy, table: tuple[Case, ...]) -> Iterator[Turn]:
         pytest.param(pointwise.STRATEGY, cases.POINTWISE, id="pointwise"),
         pytest.param(pointwise.STRATEGY, (*cases.EMIT[::2], *cases.CASTS[::7]), id="emit"),
         pytest.param(reduce.STRATEGY, cases.ROW, id="reduce"),
+        pytest.param(attention.STRATEGY, cases.ATTENTION, id="attention"),
     ],
 )
 def test_aarch64_code(strategy: Strategy, table: tuple[Case, ...], tmp_path: Path) -> None:

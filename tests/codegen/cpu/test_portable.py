@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tenfold.codegen.cpu import pointwise, reduce
+from tenfold.codegen.cpu.attention import strategy as attention
 from tenfold.codegen.strategy import Refusal, Strategy
 from tests.codegen.cpu import cases, jit
 from tests.codegen.cpu.cases import Case
@@ -15,6 +16,7 @@ from tests.codegen.cpu.checking import TARGETS
 TABLES: tuple[tuple[Strategy, tuple[Case, ...]], ...] = (
     (pointwise.STRATEGY, (*cases.POINTWISE, *cases.EMIT, *cases.CASTS[::2])),
     (reduce.STRATEGY, cases.ROW),
+    (attention.STRATEGY, cases.ATTENTION),
 )
 _EVEX = re.compile(r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])|%k[0-7]\b")
 
