@@ -192,3 +192,26 @@ def test_arguments_that_a_trace_names_alike() -> None:
     given = (torch.randn(3), torch.randn(3))
     graph = check(torch.jit.trace(Many(), given), given)
     assert len({value.name for value in graph.inputs}) == 2
+
+
+class PackedRows(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase], total: int | None, sorted: bool) -> None:
+        super().__init__()
+        self.cells = kind(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+        self.total, self.sorted = total, sorted
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> Any:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=self.sorted)
+        y, last = self.cells(packed)
+        return nn.utils.rnn.pad_packed_sequence(y, True, 0.5, self.total), last
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize(("total", "sorted"), [(7, True), (None, False), (9, False)])
+def test_packed_sequences(kind: type[nn.RNNBase], total: int | None, sorted: bool) -> None:
+    module = PackedRows(kind, total, sorted).eval()
+    given = (torch.randn(3, 7, 3), torch.tensor([7, 4, 2]))
+    others = [(torch.randn(3, 7, 3), torch.tensor(one)) for one in ([6, 5, 1], [2, 7, 3])[: 1 + (not sorted)]]
+    if total != 7:
+        given, others = (given[0], torch.tensor([2, 5, 1])), [(others[0][0], torch.tensor([3, 2, 6]))]
+    check(torch.jit.trace(module, given, check_trace=False), given, *others[:1])

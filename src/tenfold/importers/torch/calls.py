@@ -19,6 +19,7 @@ from tenfold.importers.torch import random, sizes
 from tenfold.importers.torch.arguments import STORAGE, bound
 from tenfold.importers.torch.export import decomposed, quiet
 from tenfold.importers.torch.promote import dtype_of, torch_dtype
+from tenfold.importers.torch.recurrent import Packed
 from tenfold.importers.torch.signal import Complex
 from tenfold.importers.torch.tables import COMPLEX, TABLE, Converters, find
 from tenfold.importers.torch.weights import Weights
@@ -34,6 +35,8 @@ OTHER_NAMES = {
 }
 """Operators that are others under another name; torch.export knows them under that one only."""
 
+OF_PACKED = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu", "_pad_packed_sequence"})
+
 
 @dataclass
 class Calls:
@@ -45,6 +48,8 @@ class Calls:
 
     def __call__(self, schema: Any, name: str, values: Sequence[Any]) -> Any:
         """What an operator, of that name without overload, gives on these arguments."""
+        if any(isinstance(one, Packed) for one in values) and name not in OF_PACKED:
+            raise UnsupportedError("it takes packed sequences", remedy="apply it to the padded ones")
         space, own = schema.name.partition("::")[0], OTHER_NAMES.get(name, name)
         full = f"{own}.{schema.overload_name or 'default'}"
         convert = self.converter(space, full, any(isinstance(one, Complex) for one in values))

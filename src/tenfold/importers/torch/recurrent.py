@@ -3,24 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from tenfold.errors import UnsupportedError
-from tenfold.importers.shorthand import apply, filled, part, reshaped, transposed
+from tenfold.importers.shorthand import apply, cast, filled, number, part, reshaped, transposed
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ops.arithmetic import Add
-from tenfold.ops.movement import Concat
+from tenfold.ops.constant import Iota
+from tenfold.ops.index import Compress
+from tenfold.ops.logic import Less, Where
+from tenfold.ops.movement import Concat, Pad
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
+from tenfold.ops.reduce import Reduce
 
 ORDERS: Mapping[type[Recurrent], tuple[int, ...]] = {LSTM: (0, 3, 1, 2), GRU: (1, 0, 2), RNN: (0,)}
 """For each of our gates, which of PyTorch's it is."""
 
 
-def _cell(kind: type[Recurrent], hidden: int, reverse: bool, activation: str) -> Recurrent:
+@dataclass(frozen=True)
+class Packed:
+    """Sequences of unlike lengths: rows [T, N, …], of which those behind the end of a sequence mean nothing, and the
+    lengths i64 [N], none of them 0.
+    """
+
+    rows: Value
+    lengths: Value
+
+    @property
+    def batch(self) -> Size:
+        """How many sequences there are."""
+        return self.rows.type.shape[1]
+
+    def longest(self) -> Value:
+        """The length of the longest."""
+        return apply(Reduce("max", (0,), False), self.lengths)
+
+
+def pack(x: Value, lengths: Value, batch_first: bool) -> tuple[Packed, Packed]:
+    """Padded sequences as packed ones; they stand for how many of them go on at each step, too."""
+    packed = Packed(transposed(x, (1, 0, 2)) if batch_first else x, cast(lengths, dt.i64))
+    return packed, packed
+
+
+def pad(
+    packed: Packed, _: Packed, batch_first: bool, padding: float = 0.0, total: int | Value = -1
+) -> tuple[Value, Value]:
+    """Packed sequences as padded ones, as long as stated, or (-1, or what only a call decides) as the longest of them;
+    and their lengths.
+    """
+    y = packed.rows
+    steps, batch, *rest = y.type.shape
+    places = reshaped(Iota(0, 1, steps)(), (steps, 1))
+    held = apply(Less(), places, reshaped(packed.lengths, (1, batch)))
+    y = Where()(reshaped(held, (steps, batch, *(1,) * len(rest))), y, number(padding, y))
+    if isinstance(total, Value) or total <= 0:
+        y = apply(Compress(0), y, apply(Reduce("any", (1,), False), held))
+    elif not dim.known_equal(steps, total):
+        zeros = (0,) * (y.type.rank - 1)
+        y = part(apply(Pad((0, *zeros), (total, *zeros), "constant", float(padding)), y), 0, 0, total)
+    return transposed(y, (1, 0, *range(2, y.type.rank))) if batch_first else y, packed.lengths
+
+
+def of_packed(kind: type[Recurrent], activation: str = "Tanh") -> Callable[..., tuple[Any, ...]]:
+    """All layers of a recurrent network on packed sequences."""
+    layered = recurrent(kind, activation)
+
+    def convert(packed: Packed, _: Packed, *more: Any) -> tuple[Any, ...]:
+        y, *ends = layered(packed.rows, *more, False, lengths=cast(packed.lengths, dt.i32))
+        return Packed(y, packed.lengths), *ends
+
+    return convert
+
+
+def _cell(kind: type[Recurrent], hidden: int, reverse: bool, activation: str, lengths: bool) -> Recurrent:
     if kind is GRU:
-        return GRU(hidden, reverse, linear_before_reset=True)
-    return LSTM(hidden, reverse) if kind is LSTM else RNN(hidden, reverse, (activation,))
+        return GRU(hidden, reverse, linear_before_reset=True, lengths=lengths)
+    if kind is LSTM:
+        return LSTM(hidden, reverse, lengths=lengths)
+    return RNN(hidden, reverse, (activation,), lengths=lengths)
 
 
 def recurrent(kind: type[Recurrent], activation: str = "Tanh") -> Callable[..., tuple[Value, ...]]:
@@ -36,6 +101,8 @@ def recurrent(kind: type[Recurrent], activation: str = "Tanh") -> Callable[..., 
         train: bool,
         both: bool,
         batch_first: bool,
+        *,
+        lengths: Value | None = None,
     ) -> tuple[Value, ...]:
         if train and dropout:
             raise UnsupportedError("dropout in training mode", remedy="call module.eval() first")
@@ -51,7 +118,7 @@ def recurrent(kind: type[Recurrent], activation: str = "Tanh") -> Callable[..., 
             for way, reverse in enumerate(ways):
                 at = layer * len(ways) + way
                 given = [reshaped(part(one, 0, at, 1), one.type.shape[1:]) for one in states]
-                found.append(_run(kind, activation, reverse, y, params[at * per : (at + 1) * per], given))
+                found.append(_run(kind, activation, reverse, y, params[at * per : (at + 1) * per], given, lengths))
             y = found[0][0] if len(ways) == 1 else apply(Concat(2), *(one[0] for one in found))
             last.extend(list(one[1:]) for one in found)
         ends = [_stacked(list(column)) for column in zip(*last, strict=True)]
@@ -61,7 +128,13 @@ def recurrent(kind: type[Recurrent], activation: str = "Tanh") -> Callable[..., 
 
 
 def _run(
-    kind: type[Recurrent], activation: str, reverse: bool, x: Value, params: Sequence[Value], states: Sequence[Value]
+    kind: type[Recurrent],
+    activation: str,
+    reverse: bool,
+    x: Value,
+    params: Sequence[Value],
+    states: Sequence[Value],
+    lengths: Value | None = None,
 ) -> tuple[Value, ...]:
     w, r, *biases = params
     hidden = r.type.shape[1]
@@ -72,7 +145,8 @@ def _run(
     rows = [_ordered(kind, hidden, one) for one in (w, r, *biases)]
     if kind.biases == 1:
         rows[2:] = [apply(Add(), rows[2], rows[3])]
-    found: tuple[Value, ...] = _cell(kind, hidden, reverse, activation)(x, *rows, *states)
+    cell = _cell(kind, hidden, reverse, activation, lengths is not None)
+    found: tuple[Value, ...] = cell(x, *rows, *states, *(() if lengths is None else (lengths,)))
     return found
 
 
@@ -107,6 +181,12 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "gru.input": recurrent(GRU),
     "rnn_tanh.input": recurrent(RNN),
     "rnn_relu.input": recurrent(RNN, "Relu"),
+    "lstm.data": of_packed(LSTM),
+    "gru.data": of_packed(GRU),
+    "rnn_tanh.data": of_packed(RNN),
+    "rnn_relu.data": of_packed(RNN, "Relu"),
+    "_pack_padded_sequence": pack,
+    "_pad_packed_sequence": pad,
     "lstm_cell": single(LSTM),
     "gru_cell": single(GRU),
     "rnn_tanh_cell": single(RNN),

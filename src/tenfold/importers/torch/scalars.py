@@ -7,6 +7,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tenfold.errors import UnsupportedError
+from tenfold.importers.torch.recurrent import Packed
 from tenfold.importers.torch.sizes import on_numbers
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim
@@ -54,6 +56,13 @@ def _sliced(items: Any, start: int | None = None, end: int | None = None, step: 
 
 def _same(x: Any, *_: Any) -> Any:
     return x
+
+
+def _going_on(counts: Any, axis: int, at: int) -> Any:
+    """How many packed sequences go on at a step: at the first all."""
+    if not isinstance(counts, Packed) or at != 0:
+        raise UnsupportedError("how many packed sequences go on at a step", remedy="use their lengths")
+    return counts.batch
 
 
 _COMPARED = {name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
@@ -113,6 +122,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "list": list,
     "copy": list,
     "slice": _sliced,
+    "select": _going_on,
     "append": _append,
     "extend": lambda items, more: items.extend(more),
     "insert": _inserted,

@@ -21,6 +21,7 @@ from tenfold.importers.torch import scalars, sizes
 from tenfold.importers.torch.aliases import SAME, VIEWS, Cell, Ref, pieces
 from tenfold.importers.torch.calls import Calls
 from tenfold.importers.torch.promote import as_value, dtype_of
+from tenfold.importers.torch.recurrent import Packed
 from tenfold.importers.torch.signal import Complex
 from tenfold.importers.torch.subgraph import Memory, branched
 from tenfold.importers.torch.tables import COMPLEX, TABLE, find
@@ -371,7 +372,9 @@ def _tensor_of(data: Any, dtype: DType | None = None, *_: Any) -> Ref:
     return Ref(Cell(made))
 
 
-def _size(x: Ref, axis: int | None = None) -> Any:
+def _size(x: Ref | Packed, axis: int | None = None) -> Any:
+    if isinstance(x, Packed):
+        return Ref(Cell(x.longest()))
     shape = x.value.type.shape
     return list(shape) if axis is None else shape[axis]
 
