@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
+from tenfold.errors import LimitError
+
 if TYPE_CHECKING:
     from tenfold.ir.atom import Atom
     from tenfold.ir.dim import Size
@@ -38,6 +40,10 @@ def of_size(size: Size) -> Terms:
     return {(): number} if number else {}
 
 
+MOST_TERMS = 1 << 12
+"""The most terms of a product."""
+
+
 def add(polynomials: Iterable[Terms]) -> Terms:
     """The sum."""
     found: Terms = {}
@@ -52,7 +58,9 @@ def scale(terms: Terms, factor: int) -> Terms:
 
 
 def multiply(a: Terms, b: Terms) -> Terms:
-    """The product."""
+    """The product. LimitError if it has far too many terms, as a product of many sums has."""
+    if len(a) * len(b) > MOST_TERMS:
+        raise LimitError(f"a size is a product of sums with more than {MOST_TERMS} terms")
     return add({_join(left, right): times * factor} for left, times in a.items() for right, factor in b.items())
 
 

@@ -257,7 +257,11 @@ class Walk:
 
     def _folded(self, value: Value, name: str, label: str) -> Value:
         """The value, named and labelled; a constant at once if its contents follow from the sizes of the call."""
-        size = value.type.size
+        try:
+            size = value.type.size
+        except LimitError as error:
+            error.operator = label
+            raise
         if isinstance(size, int) and size * value.type.dtype.itemsize >= 2**63:
             raise LimitError(f"its result {value.type} has more bytes than 64 bits count", operator=label)
         folded = from_sizes(value, self.contents)

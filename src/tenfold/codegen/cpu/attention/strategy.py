@@ -75,11 +75,11 @@ STRATEGY = AttentionStrategy()
 
 def takes(operands: Iterable[Type]) -> bool:
     """Whether attention of queries, keys, values and perhaps a mask of these types has code here: head sizes must be
-    known, and elements be such as kernels read.
+    known and above 0, and elements be such as kernels read.
     """
     types = tuple(operands)
     q, _, v = types[:3]
-    known = isinstance(q.shape[3], int) and isinstance(v.shape[3], int)
+    known = all(isinstance(size, int) and size > 0 for size in (q.shape[3], v.shape[3]))
     return known and all(one.dtype in SUPPORTED for one in types)
 
 
