@@ -10,19 +10,19 @@ import numpy as np
 import torch
 
 import tenfold
-from tests.routes.networks import ROUTES, networks
+from tests.routes.networks import engines, networks
 from tests.routes.regions import apart, kernels, regions
 
 ROUNDS, CALLS = 15, 40
 
 
-def times(engines: dict[str, tenfold.Engine], given: np.ndarray) -> dict[str, float]:
+def times(built: dict[str, tenfold.Engine], given: np.ndarray) -> dict[str, float]:
     """Microseconds a call, medians of rounds by turns."""
-    contexts = {name: engine.context() for name, engine in engines.items()}
-    spent: dict[str, list[float]] = {name: [] for name in engines}
+    contexts = {name: engine.context() for name, engine in built.items()}
+    spent: dict[str, list[float]] = {name: [] for name in built}
     for _ in range(ROUNDS):
         for name, context in contexts.items():
-            inputs = {engines[name].inputs[0].name: given}
+            inputs = {built[name].inputs[0].name: given}
             start = time.perf_counter()
             for _ in range(CALLS):
                 context.run(inputs)
@@ -39,25 +39,15 @@ def main() -> None:
         with torch.no_grad():
             wanted = network.module(network.example).numpy()
         given = network.example.numpy()
-        engines = {name: tenfold.build(route(network), effort=effort, threads=1) for name, route in ROUTES.items()}
-        found = {name: regions(engine) for name, engine in engines.items()}
+        built = engines(network, effort)
+        found = {name: regions(engine) for name, engine in built.items()}
         first = next(iter(found))
-        spent = times(engines, given)
-        for name, engine in engines.items():
+        spent = times(built, given)
+        for name, engine in built.items():
             others = apart(found[name], found[first])
             distance = np.linalg.norm(engine(given) - wanted) / np.linalg.norm(wanted)
-            ratio = spent[name] / spent[first]
-            count = found[name].total()
-            row = (
-                title,
-                name,
-                count,
-                len(others),
-                kernels(engine),
-                f"{distance:.1e}",
-                f"{spent[name]:.1f}",
-                f"{ratio:.3f}",
-            )
+            row = [title, name, found[name].total(), len(others), kernels(engine)]
+            row += [f"{distance:.1e}", f"{spent[name]:.1f}", f"{spent[name] / spent[first]:.3f}"]
             print("|", " | ".join(map(str, row)), "|")
             notes += [f"{title}, {name}: {one}" for one in others]
     print(*notes, sep="\n")

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+import tenfold
 from tenfold.importers import open_model
 from tenfold.ir.graph import Graph
+from tests.routes.in_keras import convolutional
 
 
 def _conv(a: int, b: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
@@ -34,7 +36,7 @@ class Convolutional(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, width, 7, 2), nn.MaxPool2d(3, 2, 1))
+        self.stem = nn.Sequential(_conv(3, width, 7, 2), nn.MaxPool2d(3, 2))
         self.residual = nn.Sequential(Residual(width), Residual(width))
         self.down = nn.Sequential(_conv(width, 2 * width, 1), _conv(2 * width, 2 * width, 3, 2, groups=2 * width))
         self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(2 * width, 2 * width, 1), nn.Sigmoid())
@@ -83,6 +85,7 @@ class Network:
 
     module: nn.Module
     example: torch.Tensor
+    in_keras: Callable[[Any], Any] | None = None
 
 
 def networks() -> Mapping[str, Network]:
@@ -90,12 +93,13 @@ def networks() -> Mapping[str, Network]:
     torch.manual_seed(0)
     cnn, encoder = Convolutional().eval(), Encoder().eval()
     with torch.no_grad():
+        cnn.head.weight.normal_()
         for one in cnn.modules():
             if isinstance(one, nn.BatchNorm2d):
                 one.running_mean.normal_(0, 0.1)
                 one.running_var.uniform_(0.5, 1.5)
     return {
-        "cnn": Network(cnn, torch.randn(1, 3, 96, 96)),
+        "cnn": Network(cnn, torch.randn(1, 3, 96, 96), convolutional),
         "encoder": Network(encoder, torch.randint(0, 100, (1, 32))),
     }
 
@@ -123,9 +127,21 @@ def _onnx(opset: int) -> Callable[[Network], Graph]:
     return make
 
 
+def _keras(network: Network) -> Graph:
+    assert network.in_keras is not None
+    return open_model(network.in_keras(network.module))
+
+
 ROUTES: Mapping[str, Callable[[Network], Graph]] = {
     "torch.export": _exported,
     "TorchScript": _traced,
     "ONNX 20": _onnx(20),
     "ONNX 14": _onnx(14),
+    "Keras": _keras,
 }
+
+
+def engines(network: Network, effort: int = 0) -> dict[str, tenfold.Engine]:
+    """One by each route that the network can take."""
+    able = {name: make for name, make in ROUTES.items() if name != "Keras" or network.in_keras}
+    return {name: tenfold.build(make(network), effort=effort, threads=1) for name, make in able.items()}

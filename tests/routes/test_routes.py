@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import tenfold
-from tests.routes.networks import ROUTES, networks
+from tests.routes.networks import engines, networks
 from tests.routes.regions import apart, kernels, regions
 
 NETWORKS = networks()
@@ -19,9 +18,9 @@ def test_every_route_leads_to_the_same_engine(name: str) -> None:
     network = NETWORKS[name]
     with torch.no_grad():
         wanted = network.module(network.example).numpy()
-    engines = {route: tenfold.build(make(network), effort=0) for route, make in ROUTES.items()}
-    first = engines["torch.export"]
-    for engine in engines.values():
+    built = engines(network)
+    first = built["torch.export"]
+    for engine in built.values():
         assert not apart(regions(engine), regions(first))
         assert kernels(engine) == kernels(first)
         found = engine(network.example.numpy())
