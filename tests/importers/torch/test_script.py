@@ -206,8 +206,9 @@ class PackedRows(nn.Module):
         return nn.utils.rnn.pad_packed_sequence(y, True, 0.5, self.total), last
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-@pytest.mark.parametrize(("total", "sorted"), [(7, True), (None, False), (9, False)])
+@pytest.mark.parametrize(
+    ("kind", "total", "sorted"), [(nn.LSTM, 7, True), (nn.LSTM, None, False), (nn.GRU, None, False), (nn.RNN, 9, False)]
+)
 def test_packed_sequences(kind: type[nn.RNNBase], total: int | None, sorted: bool) -> None:
     module = PackedRows(kind, total, sorted).eval()
     given = (torch.randn(3, 7, 3), torch.tensor([7, 4, 2]))

@@ -63,7 +63,7 @@ class Newton(nn.Module):
 
 
 def test_a_loop_with_an_end_of_its_own() -> None:
-    check(Newton(), (torch.rand(4) + 0.1,), (torch.rand(4) * 1000 + 1,))
+    check(Newton(), (torch.rand(4) + 0.1,), (torch.rand(4) * 1000 + 1,), built=False)
 
 
 class Recurrent(nn.Module):
@@ -112,7 +112,7 @@ class Nested(nn.Module):
 
 
 def test_loops_and_branches_within_loops() -> None:
-    check(Nested(), *((torch.randn(3), torch.tensor(count)) for count in (3, 0, 5)))
+    check(Nested(), *((torch.randn(3), torch.tensor(count)) for count in (3, 0, 5)), built=False)
 
 
 class Growing(nn.Module):
@@ -124,7 +124,7 @@ class Growing(nn.Module):
 
 
 def test_a_state_that_grows() -> None:
-    check(Growing(), *((torch.randn(2, 3), torch.tensor(count)) for count in (3, 0, 2)))
+    check(Growing(), *((torch.randn(2, 3), torch.tensor(count)) for count in (3, 0, 2)), built=False)
 
 
 class Aside(nn.Module):
