@@ -305,6 +305,9 @@ ATTENTION: Mapping[str, Make] = {
         lambda xs: L.MultiHeadAttention(2, 3)(xs[0], xs[0], attention_mask=ops.greater(xs[1], -1.0)), (5, 4), (5, 5)
     ),
     "GroupQueryAttention": lambda: functional(two(L.GroupQueryAttention(3, 4, 2)), (5, 4), (6, 4)),
+    "GroupQueryAttention with scores": lambda: functional(
+        two(L.GroupQueryAttention(3, 4, 2), return_attention_scores=True), (5, 4), (6, 4)
+    ),
     "GroupQueryAttention causal": lambda: functional(
         two(L.GroupQueryAttention(3, 4, 2, use_bias=False), use_causal_mask=True), (5, 4), (5, 4)
     ),

@@ -9,6 +9,7 @@ from typing import Any
 
 from tenfold.importers.keras.activation import lowest, truth, where
 from tenfold.importers.keras.layer import Layer, Table
+from tenfold.importers.keras.reshaping import repeated
 from tenfold.importers.shorthand import apply, filled, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
@@ -183,10 +184,11 @@ def grouped_query(
     mask = _mask(layer, query, value, key, settings, layer.config.get("sliding_window"))
     rows = [transposed(one, (0, 2, 1, 3)) for one in (q, k, v)]
     if settings.get("return_attention_scores"):
-        raise layer.unsupported("return_attention_scores=True", "return the output alone")
-    y, _ = _attended(rows, 1 / math.sqrt(size), mask, settings)
+        rows[1:] = [repeated(one, 1, heads // shared) for one in rows[1:]]
+    y, scores = _attended(rows, 1 / math.sqrt(size), mask, settings)
     together = transposed(y, (0, 2, 1, 3))
-    return _rejoined(layer, together if gate is None else apply(Mul(), together, gate), _output_shape(layer, query))
+    found = _rejoined(layer, together if gate is None else apply(Mul(), together, gate), _output_shape(layer, query))
+    return found if scores is None else [found, scores]
 
 
 def by_scores(layer: Layer, inputs: Sequence[Value], **settings: Any) -> Value | list[Value]:
