@@ -9,7 +9,19 @@ from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
-from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Piece, Repeat, Reveal, pieces, walked
+from tenfold.compiler.items import (
+    Branch,
+    Choice,
+    Cycle,
+    HostPiece,
+    Item,
+    Piece,
+    Repeat,
+    Reveal,
+    operands,
+    pieces,
+    walked,
+)
 from tenfold.compiler.layout import Layout, rearrange
 from tenfold.compiler.loops import LOOPS, Turns, body_of
 from tenfold.compiler.tune import Chosen, choose
@@ -73,10 +85,11 @@ def _covered(graph: Graph, layout: Layout, machine: Machine, refusals: list[NotF
 def chosen(group: Group, growth: Growth, machine: Machine) -> Chosen | list[tuple[str, str]]:
     """The piece of a group, by whoever takes it; or, where nobody does, each one's reason."""
     region = region_of(group, growth)
-    values = (value for node in group.nodes for value in (*node.inputs, *node.outputs))
     if machine.beside is None:
         return choose(region, machine.strategies, machine.target)
-    if unknown.of_types(value.type for value in values):
+    reads, writes = operands(region)
+    values = [value for node in group.nodes for value in (*node.inputs, *node.outputs)]
+    if unknown.of_types(value.type for value in (*values, *(one.value for one in (*reads, *writes)))):
         refused = [(machine.target.kind, "only the data decide its sizes")]
     else:
         found = choose(region, machine.strategies, machine.target)

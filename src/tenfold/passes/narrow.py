@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tenfold.ir import dtype as dt
+from tenfold.ir import unknown
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.tensor import Recipe, Tensor
+from tenfold.ir.type import Type
 from tenfold.ops import activation
 from tenfold.ops.arithmetic import Abs, Add, Erf, Maximum, Minimum, Mul, Neg, Sub, Tanh
 from tenfold.ops.attention import Attention, RotaryEmbedding
@@ -82,6 +84,9 @@ class Narrow(Pass):
         made = Node(node.op, given, name=node.name, source=node.source)
         for before, after in zip(node.outputs, made.outputs, strict=True):
             after.name = before.name
+            if unknown.of_types((before.type,)):
+                same = after.type.dtype is before.type.dtype
+                after.type = before.type if same else Type(after.type.dtype, before.type.shape)
             known[before] = after
 
     def _narrows(self, node: Node, inputs: list[Value]) -> bool:
