@@ -80,7 +80,7 @@ def softmax(value: Value) -> Replacement:
         case Value(
             Div(), (Value(Exp(), (Value(Sub(), (x, top)),)) as powers, Value(Reduce("sum", (axis,), True), (e,)))
         ):
-            if e is powers and top.op == Reduce("max", (axis,)) and top.inputs[0] is x:
+            if x.type.dtype.is_float and e is powers and top.op == Reduce("max", (axis,)) and top.inputs[0] is x:
                 return Softmax(axis)(x)
     return None
 
