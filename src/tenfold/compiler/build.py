@@ -83,7 +83,7 @@ def image_of(
     """
     reserve_names(graph)
     tensors: Weights = {}
-    sections: Sections = {"graph": show(graph, tensors).encode()}
+    sections: Sections = {"graph": show(graph, tensors).encode(errors="backslashreplace")}
     targets: dict[str, Any] = {}
     weights, notes = WeightStore(), RefitNotes(graph.weights)
     for number, target in enumerate(options.targets):
