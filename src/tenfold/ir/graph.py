@@ -184,6 +184,11 @@ class Graph:
             self._order = list(_topological(self._nodes))
         return tuple(self._order)
 
+    @property
+    def unordered(self) -> tuple[Node, ...]:
+        """Every node, as they were placed: also while sizes are half renamed, and no order is to be had."""
+        return tuple(self._nodes)
+
     def __len__(self) -> int:
         return len(self._nodes)
 
@@ -207,6 +212,7 @@ class Graph:
 
 def _topological(nodes: Iterable[Node]) -> Iterator[Node]:
     done: set[Node] = set()
+    opened: set[Node] = set()
     before = _deciders(nodes)
     for root in nodes:
         stack = [root]
@@ -218,6 +224,8 @@ def _topological(nodes: Iterable[Node]) -> Iterator[Node]:
             makers = (v.producer for v in node.inputs)
             needed = [one for one in (*makers, *before.get(node, ())) if one and one not in done]
             if needed:
+                assert node not in opened, f"{node} needs itself"
+                opened.add(node)
                 stack.extend(reversed(needed))
                 continue
             stack.pop()

@@ -172,7 +172,7 @@ def specialise(graph: Graph, learned: Mapping[str, Size]) -> None:
     graph.assumptions = tuple((substitute(size, learned), operator) for size, operator in graph.assumptions)
     for value in graph.inputs:
         value.type = _specialised(value.type, learned)
-    for node in graph.nodes:
+    for node in graph.unordered:
         node.op = bind(node.op, learned)
         for inner in node.op.graphs:
             specialise(inner, learned)
