@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
+import tenfold
 from tenfold.errors import InputError
 from tenfold.importers.onnx import import_onnx
 from tenfold.ir.interpret import Interpreter
@@ -155,3 +157,17 @@ def test_what_no_axis_or_size_is(case: Operands, operands: tuple[Array, ...]) ->
     graph = import_onnx(made(case, case.calls[0]))
     with pytest.raises(InputError):
         Interpreter().run(graph, feeds(made(case, operands), (case.data, *operands)))
+
+
+def test_what_follows_a_size_of_the_call_is_built() -> None:
+    text = """
+    <ir_version: 9, opset_import: ["" : 19]>
+    network (float[1,1,2,2] x, float[4] scales) => (float[1,1,h,w] y) {
+      large = Resize <mode: string = "nearest"> (x, "", scales)
+      y = MeanVarianceNormalization (large)
+    }"""
+    engine = tenfold.build(onnx.parser.parse_model(text), cache=False)
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    large = x.repeat(2, 2).repeat(3, 3)
+    expected = (large - large.mean()) / large.std()
+    assert np.allclose(engine(x, np.array([1, 1, 2, 3], np.float32)), expected, atol=1e-5)

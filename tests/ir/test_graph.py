@@ -68,6 +68,15 @@ def test_order_holds_when_a_late_node_feeds_an_early_one() -> None:
     graph.verify()
 
 
+def test_a_graph_that_needs_itself_is_named() -> None:
+    graph, _, middle = chain()
+    relu = graph.outputs[0]
+    assert middle.producer is not None
+    graph.replace_uses(middle.producer.inputs[0], relu, users=[middle.producer])
+    with pytest.raises(AssertionError, match="needs itself"):
+        names(graph)
+
+
 def test_verify_names_a_use_that_nobody_knows() -> None:
     graph, _, middle = chain()
     middle.uses.clear()
