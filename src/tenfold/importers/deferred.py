@@ -83,6 +83,8 @@ def _formal(graph: Graph, node: Operator, at: int, followed: bool) -> Value:
         return again
     if not followed:
         return graph.input(f"x{at}", value.type)
+    if not isinstance(value.type.size, int):
+        raise node.invalid(f"input {at} says what the operator does, so the model must state how many numbers it has")
     return graph.input(f"x{at}", value.type.with_entries(_symbols(value, f"{node.label}.{at}")))
 
 

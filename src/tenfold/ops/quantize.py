@@ -75,8 +75,8 @@ def _check(op: Quantize | Dequantize, x: Type, scale: Type, zero: Type) -> None:
         raise ValueError(f"{op.name} takes numbers and a floating-point scale, not {x} and {scale}")
     if scale.rank != zero.rank or scale.rank not in (0, 1, x.rank):
         raise ValueError(f"{op.name} of {x}: scale {scale} and zero point {zero} do not fit")
-    if scale.size != 1 and not 0 <= op.axis < x.rank:
-        raise ValueError(f"{op.name} of {x} has no axis {op.axis}")
+    if scale.size != 1 and not (0 <= op.axis < x.rank and op.block >= 0):
+        raise ValueError(f"{op.name} of {x} has no axis {op.axis} in blocks of {op.block}")
     if any(differ(a, b) for a, b in zip(scale.shape, zero.shape, strict=True)):
         raise ValueError(f"{op.name} of {x}: scale {scale} and zero point {zero} do not fit")
     if scale.size != 1 and (scale.rank == x.rank > 1) != (op.block > 0):

@@ -104,7 +104,10 @@ def conv_transpose(node: Operator) -> Results:
     x, w = node.input(0), node.input(1)
     rank = x.type.rank - 2
     strides, dilations = steps(node, rank)
-    extra: tuple[Size, ...] = node.integers("output_padding", ()) or (0,) * rank
+    stated = node.integers("output_padding", ()) or (0,) * rank
+    if any(not 0 <= more < max(s, d) for more, s, d in zip(stated, strides, dilations, strict=True)):
+        raise node.invalid(f"output_padding {list(stated)} must be less than the strides or the dilations")
+    extra: tuple[Size, ...] = stated
     rows = zip(x.type.shape[2:], kernel_of(node, w), strides, dilations, extra, strict=True)
     full = tuple((size - 1) * s + reach(k, d) + more for size, k, s, d, more in rows)
     mode = padding_mode(node)
