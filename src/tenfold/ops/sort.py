@@ -104,7 +104,7 @@ class NonMaxSuppression(Op):
             (threshold, threshold.dtype is dt.f32),
         )
         for limit, fits in limits:
-            if not fits or limit.size != 1:
+            if not fits or differ(limit.size, 1):
                 raise ValueError(f"NonMaxSuppression takes one number of boxes and two thresholds in f32, not {limit}")
         return Type(dt.i64, (unknown_size(), 3))
 

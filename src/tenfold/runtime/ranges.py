@@ -21,6 +21,9 @@ TRIED = 2048
 FEW = 128
 """The largest size that is tried to see whether a condition depends on the other sizes."""
 
+_SERIES = 3
+"""The fewest sizes that make a series."""
+
 
 class Sizes(NamedTuple):
     """What a named size may be: between two bounds (`most` None: without end), and a multiple of a number."""
@@ -80,7 +83,7 @@ def _error(plan: Plan, check: Check, symbol: Symbol, size: int, problem: str, re
 
 
 def _said(size: int, fitting: Sequence[int]) -> tuple[str, str] | None:
-    """What is wrong with a size, and what to do."""
+    """What is wrong with a size, and what to do; None if those that fit tell no more than the condition itself."""
     if len(fitting) == 1:
         return f"is not {fitting[0]}", f"give {fitting[0]}"
     nearest = next((one for one in fitting if one > size), fitting[-1])
@@ -91,6 +94,8 @@ def _said(size: int, fitting: Sequence[int]) -> tuple[str, str] | None:
         return f"is less than {fitting[0]}", f"give {fitting[0]} or more"
     if size > fitting[-1]:
         return f"is more than {fitting[-1]}", f"give {fitting[-1]} or less"
+    if len(fitting) < _SERIES:
+        return None
     gaps = {b - a for a, b in pairwise(fitting)}
     if len(gaps) == 1:
         (step,) = gaps
