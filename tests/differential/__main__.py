@@ -48,7 +48,8 @@ def by_peers(options: argparse.Namespace) -> dict[str, Any]:
         kind = words.split(":")[0]
         if verdict in peers.PEERS:
             seen.add((verdict, kind))
-        listed = {("onnx", kind), ("onnxruntime", kind)} <= known if verdict == "unclear" else (verdict, kind) in known
+        apart = {verdict} if verdict in ("lost", *peers.PEERS) else {*peers.PEERS}
+        listed = {(one, kind) for one in apart} <= known
         if verdict in ("ours", "unclear", "lost", *peers.PEERS) and not listed:
             wrong.append(f"{verdict} {words} (seed {seed})")
     return {"outcomes": dict(counts), "seen": sorted(map(list, seen)), "wrong": sorted(wrong)}
