@@ -30,7 +30,7 @@ COMPILED: Mapping[tuple[str, int], float] = {
     ("efficientnet_b0", 8): 0.699,
     ("mobilenet_v2", 8): 0.438,
 }
-"""Milliseconds of torch.compile, max-autotune, measured in another session."""
+"""Milliseconds of torch.compile, max-autotune, measured in another run."""
 
 GOALS: Mapping[tuple[str, int], str] = {
     ("resnet50", 1): "1.8x",
@@ -57,7 +57,7 @@ HEAD = """# Whole networks on one H200, f16
 2026-11-21, NVIDIA H200, torch 2.11.0+cu130, Triton 3.6.0; `python -m bench gpu`, effort 1. Milliseconds of a call,
 inputs on the GPU, between events over 60 calls, median of 7. Error: norm-wise, against f32 (ONNX Runtime) or float64.
 Eager: PyTorch in a CUDA graph, same process as one of our runs. torch.compile (max-autotune) in brackets was measured
-in another session. Ratio: to torch.compile, or to eager (e) where that was not measured. cuBLASLt: the share of the
+in another run. Ratio: to torch.compile, or to eager (e) where that was not measured. cuBLASLt: the share of the
 time that its kernels take.
 
 | network | batch | ours | error | kernels | cuBLASLt | eager | torch.compile | ratio | goal |
