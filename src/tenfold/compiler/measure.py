@@ -36,6 +36,8 @@ from tenfold.ops.constant import Constant
 _PROGRAM = "tenfold.compiler.stopwatch"
 _ROOT = Path(__file__).parents[2]
 _STARTING, _PATIENCE = 60.0, 60.0
+_ENDING = 1.0
+"""Seconds that a process which says nothing any more gets to be seen to have ended."""
 _LEAST_TURNS, _MOST_TURNS, _ROUND = 2, 16, 0.02
 _MOST_BYTES = 3 << 29
 ONE, SIDE = 1, 224
@@ -169,9 +171,9 @@ class Stopwatch:
             if "seconds" in said:
                 return said["seconds"], None, ""
             begun, patience = said["begun"], _PATIENCE
-        hung = process.poll() is None
+        ended = _ended(process)
         self.close()
-        return [], begun, "it does not end" if hung else f"it ends its process with status {process.returncode}"
+        return [], begun, f"it ends its process with status {process.returncode}" if ended else "it does not end"
 
     def _line(self, stream: IO[bytes], patience: float) -> bytes:
         """The next line; nothing if the stream has ended, or none comes in so many seconds."""
@@ -215,3 +217,12 @@ class Stopwatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has ended, or does at once: its pipes close before the system tells its status."""
+    try:
+        process.wait(_ENDING)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
