@@ -19,7 +19,7 @@ from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import LINE, STRETCH, Block, Tile, call_tile
-from tenfold.codegen.cpu.outsite import OutSite, Stream
+from tenfold.codegen.cpu.outsite import OutSite, Stream, named
 from tenfold.codegen.cpu.stage import StageWriter, divided, least
 from tenfold.codegen.cpu.storage import cast, widen
 from tenfold.codegen.cpu.table import Table
@@ -60,9 +60,7 @@ class Form:
     @property
     def streams(self) -> dict[str, Stream]:
         """The body's operands by name."""
-        extra = {f"@extra{i}": stream for i, stream in enumerate(self.extra)}
-        outputs = {f"@out{i}": stream for i, stream in enumerate(self.outputs)}
-        return extra | outputs | {f"@index{axis}": stream for axis, stream in self.indices}
+        return named(self.extra, self.outputs, self.indices)
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import cmath
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -168,15 +168,19 @@ class _Writer(Entry):
     def _slot(self, buffer: ir.Value, run: Run, element: Vector) -> ir.Value:
         return self.step(buffer, (element * run.every + run.first) * self.form.slot)
 
-    def _squares(self, run: Run) -> bool:
-        """Whether squares of as many elements as lanes are turned in registers."""
-        return run.adjacent and run.count >= self.form.lanes
+    def _elements(self, run: Run, square: Callable[[Vector], None], single: Callable[[Vector], None]) -> None:
+        """`square` for every stretch of as many elements as lanes, to be turned in registers, or `single` for each."""
+        lanes = self.form.lanes
+        if run.adjacent and run.count >= lanes:
+            last = self.number(run.count - lanes)
+            repeat(self.scalar, 0, run.count, lambda start: square(least(start, last)), by=lanes)
+        else:
+            repeat(self.scalar, 0, run.count, single)
 
     def _read(self, run: Run) -> None:
         lanes, dtype = self.form.lanes, self.form.dtype
 
-        def square(start: Vector) -> None:
-            first = least(start, self.number(run.count - lanes))
+        def square(first: Vector) -> None:
             rows = [load(self.code, dtype, self._row(run, lane, first)) for lane in range(lanes)]
             for at, vector in enumerate(transposed(rows)):
                 store(self.code, dtype, self._slot(self.near, run, first + at), vector)
@@ -185,10 +189,7 @@ class _Writer(Entry):
             vector = self.code.gather(lambda lane: load(self.scalar, dtype, self._row(run, lane, at)).value)
             store(self.code, dtype, self._slot(self.near, run, at), vector)
 
-        if self._squares(run):
-            repeat(self.scalar, 0, run.count, square, by=lanes)
-        else:
-            repeat(self.scalar, 0, run.count, single)
+        self._elements(run, square, single)
 
     def _write(self, run: Run, buffer: ir.Value) -> None:
         lanes, dtype = self.form.lanes, self.form.dtype
@@ -197,8 +198,7 @@ class _Writer(Entry):
             found = load(self.code, dtype, self._slot(buffer, run, at))
             return found if self.form.scale == 1 else found * self.form.scale
 
-        def square(start: Vector) -> None:
-            first = least(start, self.number(run.count - lanes))
+        def square(first: Vector) -> None:
             for lane, row in enumerate(transposed([vector(first + at) for at in range(lanes)])):
                 store(self.code, dtype, self._row(run, lane, first), row)
 
@@ -207,21 +207,16 @@ class _Writer(Entry):
             for lane in range(lanes):
                 store(self.scalar, dtype, self._row(run, lane, at), self.scalar.wrap(found.lane(lane)))
 
-        if self._squares(run):
-            repeat(self.scalar, 0, run.count, square, by=lanes)
-        else:
-            repeat(self.scalar, 0, run.count, single)
+        self._elements(run, square, single)
 
     def _clear(self) -> None:
         """Imaginary parts of real numbers."""
         zero = self.code.zero(stored_type(self.form.dtype))
-        imaginary = Run("", 1, 2, self.form.points, False)
-        repeat(
-            self.scalar,
-            0,
-            self.form.points,
-            lambda at: store(self.code, self.form.dtype, self._slot(self.near, imaginary, at), zero),
-        )
+
+        def clear(at: Vector) -> None:
+            store(self.code, self.form.dtype, self.step(self.near, (at * 2 + 1) * self.form.slot), zero)
+
+        repeat(self.scalar, 0, self.form.points, clear)
 
     def _number(self, buffer: ir.Value, at: Vector) -> Complex:
         start = self.step(buffer, at * (2 * self.form.slot))
@@ -291,15 +286,15 @@ def source(form: Form) -> str:
 
 
 def _runs(side: str, parts: Sequence[Operand], numbers: int) -> tuple[Run, ...]:
-    """Real and imaginary parts by turns in memory as one run, or each as one."""
-    real = parts[0]
+    """Real and imaginary parts by turns in memory as one run, or each as one. Real numbers alone: by pairs if even."""
+    real, adjacent = parts[0], [one.strides[-1] == 1 for one in parts]
     if len(parts) == 1:
-        return ()
+        return (Run(f"{side}0", 0, 1 + numbers % 2, numbers, adjacent[0]),)
     imaginary = parts[1]
     same = real.value is imaginary.value and real.strides == imaginary.strides and real.strides[-1] == 2
     if same and dim.known_equal(real.offset + 1, imaginary.offset):
         return (Run(f"{side}0", 0, 1, 2 * numbers, True),)
-    return tuple(Run(f"{side}{at}", at, 2, numbers, one.strides[-1] == 1) for at, one in enumerate(parts))
+    return tuple(Run(f"{side}{at}", at, 2, numbers, one) for at, one in enumerate(adjacent))
 
 
 class FourierStrategy:
@@ -322,27 +317,15 @@ class FourierStrategy:
         assert isinstance(region.anchor, Fourier)
         op, real, length = region.anchor, region.inputs[0], region.inputs[0].shape[-1]
         assert isinstance(length, int) and isinstance(op.count, int)
-        reads = _runs("in", region.inputs, length)
-        if len(region.inputs) == 1:
-            reads = (Run("in0", 0, 1 + length % 2, length, real.strides[-1] == 1),)
-        writes = _runs("out", region.outputs, op.count)
+        reads, writes = _runs("in", region.inputs, length), _runs("out", region.outputs, op.count)
         operands = {f"in{at}": one for at, one in enumerate(region.inputs)}
         operands |= {f"out{at}": one for at, one in enumerate(region.outputs)}
         runs = {run.name: operands[run.name] for run in (*reads, *writes)}
         found = few(real.shape[:-1], [one.strides[:-1] for one in runs.values()])
         outer = len(found.sizes)
-        form = Form(
-            isa_of(target),
-            real.dtype,
-            length,
-            op.count,
-            op.sign,
-            op.scale,
-            len(region.inputs) == 1,
-            reads,
-            writes,
-            outer,
-        )
+        only_real = len(region.inputs) == 1
+        numbers = (length, op.count, op.sign, op.scale, only_real)
+        form = Form(isa_of(target), real.dtype, *numbers, reads, writes, outer)
         lines = dim.product(found.sizes)
         groups = dim.ceildiv(lines, form.lanes)
         values: dict[str, Argument] = {"lines": lines, "groups": groups}

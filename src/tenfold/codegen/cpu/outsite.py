@@ -34,6 +34,15 @@ class Stream:
     column: int | None
 
 
+def named(
+    extra: Sequence[Stream], outputs: Sequence[Stream], indices: Sequence[tuple[int, Stream]]
+) -> dict[str, Stream]:
+    """A body's operands, its results and the positions that it asks for (by axis), under the names of arguments."""
+    found = {f"@extra{i}": stream for i, stream in enumerate(extra)}
+    found |= {f"@out{i}": stream for i, stream in enumerate(outputs)}
+    return found | {f"@index{axis}": stream for axis, stream in indices}
+
+
 def fits_registers(body: Body, extra: Sequence[Stream], others: Sequence[Stream], around: Surroundings) -> bool:
     """Whether a body can be written out for a block in registers: light, asking for nothing, its operands repeated or
     adjacent along columns, its results (`others`, with the positions that it asks for) adjacent.

@@ -10,7 +10,7 @@ from typing import Literal
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.microkernel import Block
-from tenfold.codegen.cpu.outsite import Stream
+from tenfold.codegen.cpu.outsite import Stream, named
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
 
@@ -67,9 +67,7 @@ class Form:
     @property
     def streams(self) -> dict[str, Stream]:
         """The body's operands by name."""
-        extra = {f"@extra{i}": stream for i, stream in enumerate(self.extra)}
-        outputs = {f"@out{i}": stream for i, stream in enumerate(self.outputs)}
-        return extra | outputs | {f"@index{axis}": stream for axis, stream in self.indices}
+        return named(self.extra, self.outputs, self.indices)
 
     @property
     def line(self) -> int:

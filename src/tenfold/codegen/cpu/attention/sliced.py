@@ -21,7 +21,7 @@ from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store
 from tenfold.codegen.cpu.microkernel import Block
 from tenfold.codegen.cpu.movement import transposed
-from tenfold.codegen.cpu.outsite import OutSite, Stream
+from tenfold.codegen.cpu.outsite import OutSite, Stream, named
 from tenfold.codegen.cpu.stage import StageWriter, divided, least
 from tenfold.codegen.cpu.storage import cast, register_type, widen
 from tenfold.codegen.cpu.vectors import Vector
@@ -86,9 +86,7 @@ class Join:
     @property
     def streams(self) -> dict[str, Stream]:
         """The body's operands by name."""
-        extra = {f"@extra{i}": stream for i, stream in enumerate(self.extra)}
-        outputs = {f"@out{i}": stream for i, stream in enumerate(self.outputs)}
-        return extra | outputs | {f"@index{axis}": stream for axis, stream in self.indices}
+        return named(self.extra, self.outputs, self.indices)
 
     @property
     def names(self) -> tuple[str, ...]:
