@@ -24,9 +24,9 @@ from torch.utils import _pytree as pytree
 
 from tenfold.compiler.build import build
 from tenfold.errors import InputError, TenfoldError
+from tenfold.importers.overrides import Bounds, Shape
 from tenfold.importers.torch import import_module
 from tenfold.importers.torch.cached import with_cache
-from tenfold.importers.torch.declared import Bounds, Shape
 from tenfold.importers.torch.export import Arguments, named_arguments
 from tenfold.importers.torch.structure import leaf_paths
 from tenfold.plugin import chosen

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from tenfold.importers.keras.declared import Bounds, Declared, Shape
+from tenfold.importers.keras.declared import Declared
 from tenfold.importers.keras.layer import Layer, Table
 from tenfold.importers.keras.saved import opened
 from tenfold.importers.keras.walk import Import
+from tenfold.importers.overrides import Bounds, Shape
 from tenfold.ir.graph import Graph
 from tenfold.ir.type import numbered_unknowns
 

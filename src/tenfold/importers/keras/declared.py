@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tenfold.errors import ModelError, OptionError
-from tenfold.ir import dim
+from tenfold.importers.overrides import Bounds, Overrides, Shape
 from tenfold.ir.dim import Dim, Size
 
-Bounds = int | tuple[int, int] | tuple[int, int, int]
-Shape = Sequence[int | str | Dim]
 
-
-class Declared:
+class Declared(Overrides):
     """Turns declared shapes into sizes, under the user's overrides.
 
-    `shapes` holds for an input's name its sizes (numbers or names); `dims` for a dimension's name a value, or
-    (least, most) or (least, most, multiple). An open size is called "input.axis"; the first axis of every input is
-    the batch, so that an open one is called after the first input. OptionError for a name that the model lacks.
+    An open size is called "input.axis"; the first axis of every input is the batch, so that an open one is called
+    after the first input.
     """
 
     def __init__(self, shapes: Mapping[str, Shape] | None, dims: Mapping[str, Bounds] | None) -> None:
-        self._shapes = dict(shapes or {})
-        self._dims = dict(dims or {})
-        self._seen: dict[str, Size] = {}
+        super().__init__(shapes, dims)
         self._batch = ""
 
     def sizes(self, name: str, stated: Any) -> tuple[Size, ...]:
@@ -51,50 +44,12 @@ class Declared:
         if isinstance(size, Dim):
             return size
         if isinstance(size, str):
-            return self._named(size)
+            return self.named(size)
         if size is None:
             if axis:
-                return self._named(f"{name}.{axis}")
+                return self.named(f"{name}.{axis}")
             self._batch = self._batch or f"{name}.0"
-            return self._named(self._batch)
+            return self.named(self._batch)
         if type(size) is not int or size < 0:
             raise ModelError(f"axis {axis} of input {name!r} has the size {size!r}")
         return size
-
-    def _named(self, name: str) -> Size:
-        if name not in self._seen:
-            self._seen[name] = _bounded(name, self._dims.get(name))
-        return self._seen[name]
-
-    def check(self, inputs: Collection[str]) -> None:
-        """OptionError if an override names an input or a dimension that the model does not have."""
-        for name in self._shapes:
-            if name not in inputs:
-                raise unknown_name("input", name, inputs, "shapes")
-        for name in self._dims:
-            if name not in self._seen:
-                raise unknown_name("dimension", name, self._seen, "dims")
-
-
-def unknown_name(kind: str, name: str, known: Collection[str], argument: str) -> OptionError:
-    """The error for a name that the model does not have, with the nearest one that it has."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    shown = ", ".join(sorted(known)[:12])
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}" if shown else f"it has no {kind}s to choose"
-    return OptionError(f"the model has no {kind} {name!r}", argument=argument, remedy=hint)
-
-
-def _bounded(name: str, bounds: Any) -> Size:
-    if bounds is None:
-        return dim.symbol(name, low=1)
-    if type(bounds) is int and bounds >= 0:
-        return bounds
-    if not isinstance(bounds, tuple | list) or len(bounds) not in (2, 3) or not all(type(b) is int for b in bounds):
-        raise OptionError(
-            f"dims[{name!r}] is {bounds!r}", argument="dims", remedy="give a number, or (least, most[, multiple])"
-        )
-    low, high, multiple = bounds if len(bounds) == 3 else (*bounds, 1)
-    try:
-        return dim.symbol(name, low=low, high=high, multiple=multiple)
-    except ValueError as error:
-        raise OptionError(f"dims[{name!r}]: {error}", argument="dims") from error

@@ -8,14 +8,16 @@ from typing import Any
 
 from tenfold.errors import ModelError, TenfoldError
 from tenfold.importers.convert import Missing, report
-from tenfold.importers.keras.declared import Declared, unknown_name
+from tenfold.importers.keras.declared import Declared
 from tenfold.importers.keras.layer import Converter, Layer, Table
 from tenfold.importers.keras.network import Network, flat, is_operation, network_kind, prepared
 from tenfold.importers.keras.saved import Saved
 from tenfold.importers.keras.tables import MASKED, REFUSED, TABLE
 from tenfold.importers.keras.values import Ref, dtype_of
 from tenfold.importers.keras.weights import NoWeights, Weights
+from tenfold.importers.overrides import unknown_name
 from tenfold.importers.shorthand import cast, reshaped
+from tenfold.importers.sources import label
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.type import Type
 from tenfold.runtime.structure import Structure
@@ -151,20 +153,11 @@ class Import:
     def _finish(self, layer: Layer, result: Any) -> None:
         values = [one for one in flat(result) if isinstance(one, Value)]
         for value in values:
-            self._mark(value, layer.name)
+            label(value, layer.name, self.labelled)
         if layer.name not in self.results:
             self.results[layer.name] = values
             for number, value in enumerate(values):
                 value.name = value.name or (f"{layer.name}:{number}" if number else layer.name)
-
-    def _mark(self, value: Value, source: str) -> None:
-        stack = [value.producer]
-        while stack:
-            made = stack.pop()
-            if made is not None and made not in self.labelled:
-                self.labelled.add(made)
-                made.source = made.source or (source,)
-                stack.extend(one.producer for one in made.inputs)
 
 
 def _kind(one: Mapping[str, Any]) -> str:

@@ -39,10 +39,11 @@ from tenfold.importers.onnx import (
 from tenfold.importers.onnx.control import unlike_ranks, with_any_rank
 from tenfold.importers.onnx.external import folder_of
 from tenfold.importers.onnx.functions import model_functions, versions
-from tenfold.importers.onnx.inputs import Bounds, Declared, Shape, unknown_name
+from tenfold.importers.onnx.inputs import Declared
 from tenfold.importers.onnx.proto import read_model
 from tenfold.importers.onnx.scope import Scope
 from tenfold.importers.onnx.walk import Undecided, Walk
+from tenfold.importers.overrides import Bounds, Shape, unknown_name
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size

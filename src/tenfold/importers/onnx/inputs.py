@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from onnx import TensorProto, TensorShapeProto, TypeProto, ValueInfoProto
 
 from tenfold.errors import ModelError, OptionError, UnsupportedError
 from tenfold.importers.onnx.proto import element_type
+from tenfold.importers.overrides import Bounds, Overrides, Shape
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.type import ENTRIES_LIMIT, Type
 
-Bounds = int | tuple[int, int] | tuple[int, int, int]
-Shape = Sequence[int | str | Dim]
-
 ANONYMOUS = frozenset({"", "?", "-1", "None", "none"})
 
 
-class Declared:
-    """Turns declared types into types with symbols, under the user's overrides.
-
-    `shapes` holds for an input's name its sizes (numbers or names); `dims` for a dimension's name a value, or
-    (min, max) or (min, max, multiple). Raises OptionError for a name the model does not have.
-    """
+class Declared(Overrides):
+    """Turns declared types into types with symbols, under the user's overrides."""
 
     def __init__(self, shapes: Mapping[str, Shape] | None, dims: Mapping[str, Bounds] | None) -> None:
-        self._shapes = dict(shapes or {})
-        self._dims = dict(dims or {})
-        self._seen: dict[str, Size] = {}
+        super().__init__(shapes, dims)
         self.contents: set[str] = set()
         """The names of the symbols that stand for contents of integer and boolean inputs."""
 
@@ -56,22 +46,13 @@ class Declared:
             shape = tuple(self._declared(info.name, axis, size) for axis, size in sizes)
         return self._with_entries(info.name, Type(dtype, shape))
 
-    def check(self, inputs: Collection[str]) -> None:
-        """OptionError if an override names an input or a dimension that the model does not have."""
-        for name in self._shapes:
-            if name not in inputs:
-                raise unknown_name("input", name, inputs, "shapes")
-        for name in self._dims:
-            if name not in self._seen:
-                raise unknown_name("dimension", name, self._seen, "dims")
-
     def _overridden(self, name: str, tensor: TypeProto.Tensor, sizes: Shape) -> tuple[Size, ...]:
         if tensor.HasField("shape") and len(tensor.shape.dim) != len(sizes):
             raise OptionError(
                 f"shapes[{name!r}] has {len(sizes)} sizes, and the model declares {len(tensor.shape.dim)} axes",
                 argument="shapes",
             )
-        return tuple(self._named(size) if isinstance(size, str) else _checked(name, size) for size in sizes)
+        return tuple(self.named(size) if isinstance(size, str) else _checked(name, size) for size in sizes)
 
     def _declared(self, name: str, axis: int, size: TensorShapeProto.Dimension) -> Size:
         if size.HasField("dim_value") and size.dim_value >= 0:
@@ -79,12 +60,7 @@ class Declared:
         if size.HasField("dim_value") and size.dim_value < -1:
             raise ModelError(f"axis {axis} of input {name!r} has the size {size.dim_value}")
         named = size.dim_param.strip() if size.HasField("dim_param") else ""
-        return self._named(f"{name}.{axis}" if named in ANONYMOUS else named)
-
-    def _named(self, name: str) -> Size:
-        if name not in self._seen:
-            self._seen[name] = _bounded(name, self._dims.get(name))
-        return self._seen[name]
+        return self.named(f"{name}.{axis}" if named in ANONYMOUS else named)
 
     def _with_entries(self, name: str, type: Type) -> Type:
         count = type.size
@@ -95,30 +71,6 @@ class Declared:
         names = [f"{name}[{index}]" for index in range(count)]
         self.contents.update(names)
         return type.with_entries(tuple(dim.symbol(one, low=low, high=high) for one in names))
-
-
-def unknown_name(kind: str, name: str, known: Collection[str], argument: str) -> OptionError:
-    """The error for a name that the model does not have, with the nearest one that it has."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    shown = ", ".join(sorted(known)[:12])
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}" if shown else f"it has no {kind}s to choose"
-    return OptionError(f"the model has no {kind} {name!r}", argument=argument, remedy=hint)
-
-
-def _bounded(name: str, bounds: Any) -> Size:
-    if bounds is None:
-        return dim.symbol(name)
-    if isinstance(bounds, int):
-        return _checked(name, bounds)
-    if not isinstance(bounds, tuple | list) or len(bounds) not in (2, 3) or not all(isinstance(b, int) for b in bounds):
-        raise OptionError(
-            f"dims[{name!r}] is {bounds!r}", argument="dims", remedy="give a number, or (least, most[, multiple])"
-        )
-    low, high, multiple = bounds if len(bounds) == 3 else (*bounds, 1)
-    try:
-        return dim.symbol(name, low=low, high=high, multiple=multiple)
-    except ValueError as error:
-        raise OptionError(f"dims[{name!r}]: {error}", argument="dims") from error
 
 
 def _checked(name: str, size: int | Dim) -> Size:

@@ -10,6 +10,7 @@ from functools import partial
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
 
 from tenfold.errors import LimitError, ModelError, TenfoldError, UnsupportedError
+from tenfold.importers import sources
 from tenfold.importers.convert import (
     Attribute,
     Converter,
@@ -270,14 +271,8 @@ class Walk:
         return folded
 
     def _label(self, value: Value, label: str) -> None:
-        stack = [value.producer]
-        while stack:
-            node = stack.pop()
-            if node is not None and node not in self.labelled:
-                self.labelled.add(node)
-                node.source = node.source or (label,)
-                self.makers.update((name, node) for name in unknown.decided_by(node))
-                stack.extend(one.producer for one in node.inputs)
+        for node in sources.label(value, label, self.labelled):
+            self.makers.update((name, node) for name in unknown.decided_by(node))
 
     def complete(self, graph: Graph) -> None:
         """Place the nodes that decide sizes which the graph mentions, and whose values nothing uses."""

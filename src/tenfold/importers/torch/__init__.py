@@ -13,7 +13,8 @@ from torch.export.graph_signature import OutputKind
 from torch.utils import _pytree as pytree
 
 from tenfold.errors import OptionError
-from tenfold.importers.torch.declared import Bounds, Declared, Shape
+from tenfold.importers.overrides import Bounds, Shape
+from tenfold.importers.torch.declared import Declared
 from tenfold.importers.torch.export import arguments_of, decomposed, exported, named_arguments, quiet
 from tenfold.importers.torch.inputs import Leaf, inputs_of
 from tenfold.importers.torch.program import Walk, as_output, changed, new_states

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,25 +10,19 @@ import torch
 from torch.export import Dim as ExportDim
 
 from tenfold.errors import OptionError
+from tenfold.importers.overrides import Bounds, Overrides, Shape
 from tenfold.importers.torch.structure import children, joined
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
 
-Bounds = int | tuple[int, int] | tuple[int, int, int]
-Shape = Sequence[int | str | Dim]
 SMALLEST_EXAMPLE = 2
 
 
-class Declared:
-    """What the user says of sizes. `shapes` holds for an input's name its sizes (numbers or names); `dims` for a
-    dimension's name a value, or (least, most) or (least, most, multiple). A dimension that `shapes` does not name is
-    called "input.axis".
-    """
+class Declared(Overrides):
+    """What the user says of the sizes of a module. A dimension that `shapes` does not name is called "input.axis"."""
 
     def __init__(self, shapes: Mapping[str, Shape] | None, dims: Mapping[str, Bounds] | None) -> None:
-        self._shapes = dict(shapes or {})
-        self._dims = dict(dims or {})
-        self._seen: set[str] = set()
+        super().__init__(shapes, dims)
         self._safe: dict[str, str] = {}
         self._made: dict[str, Any] = {}
 
@@ -49,29 +42,18 @@ class Declared:
         label = asked if isinstance(asked, str) else f"{name}.{axis}"
         if not isinstance(asked, str) and label not in self._dims:
             return asked
-        self._seen.add(label)
-        return self.bounded(label)
+        return self.named(label)
 
     def sizes(self, name: str, own: Sequence[int]) -> tuple[Size, ...]:
         """The sizes of an example, under what the user says."""
         pairs = zip(self.stated(name, own), own, strict=True)
         return tuple(size if asked is None else asked for asked, size in pairs)
 
-    def named(self, label: str, low: int, high: int | None) -> Size:
-        """A size that a program leaves open and the user does not name, between the program's bounds."""
-        self._seen.add(label)
-        return self.bounded(label) if label in self._dims else dim.symbol(label, low=low, high=high)
-
-    def bounded(self, label: str) -> Size:
-        """The size of that name, under its bounds."""
-        found = self._dims.get(label, (1, None, 1))
-        if isinstance(found, int):
-            return found
-        low, high, multiple = found if len(found) == 3 else (*found, 1)
-        try:
-            return dim.symbol(label, low=low, high=high, multiple=multiple)
-        except ValueError as error:
-            raise OptionError(f"dims[{label!r}]: {error}", argument="dims") from error
+    def between(self, label: str, low: int, high: int | None) -> Size:
+        """A size that a program leaves open: under the user's bounds, or between the program's."""
+        if label not in self._dims:
+            self._seen.setdefault(label, dim.symbol(label, low=low, high=high))
+        return self.named(label)
 
     def dynamic(self, name: str, leaf: Any) -> dict[int, Any]:
         """For each axis of an input that is open its dimension of torch.export."""
@@ -136,15 +118,6 @@ class Declared:
                 leaf = _repeated(leaf, axis, wanted)
         return leaf
 
-    def check(self, inputs: Sequence[str]) -> None:
-        """OptionError if the user names an input or a dimension that the model does not have."""
-        for name in self._shapes:
-            if name not in inputs:
-                raise _unknown("input", name, inputs, "shapes")
-        for name in self._dims:
-            if name not in self._seen:
-                raise _unknown("dimension", name, sorted(self._seen), "dims")
-
 
 def _repeated(x: Any, axis: int, size: int) -> Any:
     if not x.shape[axis]:
@@ -166,10 +139,3 @@ def _each(path: str, tree: Any, change: Callable[[str, Any], Any]) -> Any:
     if kind == "dict":
         return {key: _each(joined(path, key), child, change) for key, child in held}
     return type(tree)(_each(joined(path, key), child, change) for key, child in held)
-
-
-def _unknown(kind: str, name: str, known: Sequence[str], argument: str) -> OptionError:
-    near = difflib.get_close_matches(name, known, 1)
-    shown = ", ".join(list(known)[:12])
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}" if shown else "name it by shapes= first"
-    return OptionError(f"the module has no {kind} {name!r}", argument=argument, remedy=hint)

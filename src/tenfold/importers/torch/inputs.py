@@ -114,8 +114,8 @@ class _Symbols:
 
     def _named(self, label: str, key: str) -> Size:
         known = self._ranges.get(key)
-        low, high = (_bound(known.lower), _bound(known.upper)) if known is not None else (1, None)
-        return self._declared.named(label, max(low or 0, 1), high)
+        low, high = (_bound(known.lower), _bound(known.upper)) if known is not None else (0, None)
+        return self._declared.between(label, max(low or 0, 0), high)
 
     def _formula(self, expression: Any) -> Size | None:
         if str(expression) in self._sizes:

@@ -15,6 +15,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec,
 from torch.fx import Node as Call
 
 from tenfold.errors import ModelError, TenfoldError, UnsupportedError
+from tenfold.importers import sources
 from tenfold.importers.convert import Missing, report
 from tenfold.importers.settle import from_sizes
 from tenfold.importers.torch import control, random, sizes
@@ -195,22 +196,13 @@ class Walk:
         if isinstance(result, Value):
             settled = from_sizes(result, self.contents)
             settled.name = settled.name or node.name
-            self._mark(settled, label(node))
+            sources.label(settled, label(node), self.labelled)
             return settled
         if isinstance(result, tuple | list):
             return tuple(self._finished(node, one) for one in result)
         if isinstance(result, Complex):
             return Complex(self._finished(node, result.real), self._finished(node, result.imaginary))
         return result
-
-    def _mark(self, value: Value, source: str) -> None:
-        stack = [value.producer]
-        while stack:
-            made = stack.pop()
-            if made is not None and made not in self.labelled:
-                self.labelled.add(made)
-                made.source = made.source or (source,)
-                stack.extend(one.producer for one in made.inputs)
 
 
 def _holds(wanted: Any, found: Sequence[Any]) -> bool:

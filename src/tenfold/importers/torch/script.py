@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tenfold.errors import ModelError, TenfoldError, UnsupportedError
+from tenfold.importers import sources
 from tenfold.importers.convert import Missing, report
 from tenfold.importers.settle import from_sizes
 from tenfold.importers.shorthand import reshaped
@@ -196,13 +197,7 @@ class Script:
         if isinstance(found, Complex):
             return Complex(self._settled(found.real, source), self._settled(found.imaginary, source))
         value = from_sizes(found, self.contents)
-        stack = [value.producer]
-        while stack:
-            made = stack.pop()
-            if made is not None and made not in self.labelled:
-                self.labelled.add(made)
-                made.source = made.source or (source,)
-                stack.extend(one.producer for one in made.inputs)
+        sources.label(value, source, self.labelled)
         return value
 
     def attribute(self, home: Handle, name: str) -> Any:

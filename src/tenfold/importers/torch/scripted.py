@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from tenfold.errors import ModelError, OptionError, UnsupportedError
+from tenfold.importers.overrides import Bounds, Shape
 from tenfold.importers.torch.aliases import Cell, Ref
 from tenfold.importers.torch.calls import Calls
-from tenfold.importers.torch.declared import Bounds, Declared, Shape
+from tenfold.importers.torch.declared import Declared
 from tenfold.importers.torch.inputs import with_entries
 from tenfold.importers.torch.promote import dtype_of
 from tenfold.importers.torch.results import set_outputs

@@ -1,0 +1,66 @@
+"""The user's `shapes=` and `dims=`: which sizes of a model's inputs are open, under which names and bounds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from tenfold.errors import OptionError
+from tenfold.ir import dim
+from tenfold.ir.dim import Dim, Size
+
+Bounds = int | tuple[int, int] | tuple[int, int, int]
+Shape = Sequence[int | str | Dim]
+
+
+class Overrides:
+    """What the user says of sizes, and which names of dimensions the model has.
+
+    `shapes` holds for an input's name its sizes (numbers or names); `dims` for a dimension's name a value, or
+    (least, most) or (least, most, multiple). A size without a bound may be 0.
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape] | None, dims: Mapping[str, Bounds] | None) -> None:
+        self._shapes = dict(shapes or {})
+        self._dims = dict(dims or {})
+        self._seen: dict[str, Size] = {}
+
+    def named(self, name: str) -> Size:
+        """The size of that name; OptionError for bounds that no number fulfils."""
+        if name not in self._seen:
+            self._seen[name] = _bounded(name, self._dims.get(name))
+        return self._seen[name]
+
+    def check(self, inputs: Collection[str]) -> None:
+        """OptionError if the user names an input or a dimension that the model does not have."""
+        for name in self._shapes:
+            if name not in inputs:
+                raise unknown_name("input", name, inputs, "shapes")
+        for name in self._dims:
+            if name not in self._seen:
+                raise unknown_name("dimension", name, self._seen, "dims")
+
+
+def unknown_name(kind: str, name: str, known: Collection[str], argument: str) -> OptionError:
+    """The error for a name that the model does not have, with the nearest one that it has."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    shown = ", ".join(sorted(known)[:12])
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}" if shown else f"it has no {kind}s to choose"
+    return OptionError(f"the model has no {kind} {name!r}", argument=argument, remedy=hint)
+
+
+def _bounded(name: str, bounds: Any) -> Size:
+    if bounds is None:
+        return dim.symbol(name)
+    if type(bounds) is int and bounds >= 0:
+        return bounds
+    if not isinstance(bounds, tuple | list) or len(bounds) not in (2, 3) or not all(type(b) is int for b in bounds):
+        raise OptionError(
+            f"dims[{name!r}] is {bounds!r}", argument="dims", remedy="give a number, or (least, most[, multiple])"
+        )
+    low, high, multiple = bounds if len(bounds) == 3 else (*bounds, 1)
+    try:
+        return dim.symbol(name, low=low, high=high, multiple=multiple)
+    except ValueError as error:
+        raise OptionError(f"dims[{name!r}]: {error}", argument="dims") from error
