@@ -273,6 +273,14 @@ def test_every_error_has_a_code() -> None:
     assert [shell.ENGINE, shell.INPUT, shell.DEVICE, shell.LIMIT, shell.INTERRUPTED] == [5, 6, 7, 8, 130]
 
 
+def test_python_runs_the_package() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
+    found = subprocess.run(
+        [sys.executable, "-m", "tenfold", "--version"], env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == shell.OK and found.stdout.startswith("tenfold ")
+
+
 def test_control_c_ends_a_call(tmp_path: Path) -> None:
     model = models.saved(models.endless(), tmp_path)
     np.savez(tmp_path / "in.npz", turns=np.array(2**40, np.int64), x=np.zeros(4, np.float32))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tenfold
-from tenfold.diagnose import compare, open_peer
+from tenfold.diagnose import bench, compare, is_installed, open_peer
 from tenfold.diagnose.compare import difference
 from tests.face import models
 
@@ -75,3 +75,15 @@ def test_the_first_layer_that_departs(
 def test_an_unknown_peer() -> None:
     with pytest.raises(tenfold.OptionError, match="nobody"):
         open_peer("nobody", Path("model.onnx"))
+
+
+@pytest.mark.parametrize("name", [name for name in ("onnxruntime", "openvino") if is_installed(name)])
+def test_what_a_peer_refuses(name: str, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "words.onnx"
+    path.write_text("no model")
+    with pytest.raises(tenfold.UnsupportedError, match="does not run this model"):
+        open_peer(name, path)
+    with pytest.raises(tenfold.UnsupportedError, match="does not run this model"):
+        open_peer(name, model).run({"x": np.zeros((2, 7), np.float32)})
+    peers, refusals = bench.able([name], model, [{"x": np.zeros((2, 7), np.float32)}], 1)
+    assert not peers and "does not run" in refusals[name]

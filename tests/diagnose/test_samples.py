@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import tenfold
+from bench.cpu.sketch import Sketch
 from tenfold.diagnose import bench, report, samples, tables
 from tenfold.ir import dtype as dt
 from tenfold.runtime.engine import Engine
@@ -48,6 +49,17 @@ def test_sizes_that_are_said(engine: Engine) -> None:
     arrays = samples.made_up(engine, 0, {"a": (2, 3, 7, "m")}, {"m": 96})
     assert arrays["a"].shape == (2, 3, 7, 96) and arrays["b"].shape == (7, 5)
     assert samples.made_up(engine, 0, {"a": (2, 3, 7, 9)}, {})["a"].shape == (2, 3, 7, 9)
+
+
+def test_sizes_move_to_the_nearest_that_fit() -> None:
+    net = Sketch()
+    sound = net("Conv", net.input("sound", ("n", 1, "t")), net.drawn(4, 1, 100))
+    state = net("Squeeze", net.input("state", (1, "m", 4)), net.constant([0]))
+    net.output(net("Add", net("Squeeze", net("GlobalMaxPool", sound), net.constant([2])), state), ("n", 4))
+    built = tenfold.build(net.model(), effort=0, cache=False)
+    arrays = samples.made_up(built, 0, {}, {"n": 3, "m": 3})
+    assert {name: array.shape for name, array in arrays.items()} == {"sound": (3, 1, 100), "state": (1, 3, 4)}
+    built.run(arrays)
 
 
 def test_a_seed_decides(engine: Engine) -> None:

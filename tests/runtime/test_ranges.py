@@ -99,3 +99,14 @@ def test_sizes_of_two_inputs() -> None:
     with pytest.raises(InputError, match="left 3 is not 4, required by /join"):
         engine(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32))
     assert engine.dims == {"left": Sizes(0, None, 1), "right": Sizes(0, None, 1)}
+
+
+def test_a_size_that_could_only_be_empty_is_not_blamed_first() -> None:
+    """One frame of four for each sound: a batch of 0 would do, too."""
+    net = Sketch()
+    frames = net("Conv", net.input("sound", ("n", 1, "t")), net.drawn(4, 1, 4), strides=[4])
+    net.output(net("Squeeze", frames, net.constant([2])))
+    engine = built(net)
+    with pytest.raises(InputError, match="input 'sound': t 3 is less than 4") as caught:
+        engine(np.zeros((1, 1, 3), np.float32))
+    assert caught.value.remedy == "give 4 or more"

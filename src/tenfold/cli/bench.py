@@ -11,7 +11,7 @@ from rich.console import Console
 from tenfold.cli import arguments
 from tenfold.cli.arguments import Recipe, dims_of, is_engine, shapes_of
 from tenfold.cli.shell import answer, progress_bar, set_logging
-from tenfold.diagnose import bench, is_installed, open_peer, samples, tables
+from tenfold.diagnose import bench, is_installed, samples, tables
 from tenfold.diagnose.roofline import ceiling
 
 
@@ -43,13 +43,15 @@ def verb(
     asked = [samples.inputs_for(engine, inputs, (random or 0) + n, *sizes) for n in range(bench.BUFFERS)]
     used = engine.frames(threads).threads
     source = model or (None if is_engine(path) else path)
-    names = ["onnxruntime"] if source and is_installed("onnxruntime") else []
-    peers = {name: open_peer(name, source, threads=used) for name in names if source}
+    names = [name for name in ("onnxruntime",) if is_installed(name)]
+    peers, refusals = bench.able(names, source, asked, used) if source else ({}, {})
     top = ceiling(used) if roofline else None
     with progress_bar() as tell:
         found = bench.measure(engine, asked, peers, threads=threads, top=top, rounds=rounds, progress=tell)
     data: dict[str, Any] = {"model": str(path), "target": engine.target, "cpu": bench.machine_name()}
     data |= {"precision": engine.manifest.get("precision", "model"), **found}
+    if refusals:
+        data["refusals"] = refusals
 
     def show(console: Console) -> None:
         console.print(tables.timings(data))

@@ -28,7 +28,8 @@ def open_peer(
     it was imported).
 
     `outputs` names any values of the model to return instead of its own outputs, `threads` is how many it may use,
-    `opening` is passed on to the importer. OptionError if it is unknown or not installed.
+    `opening` is passed on to the importer. OptionError if it is unknown or not installed, UnsupportedError if it takes
+    no such model.
     """
     if name == "reference":
         from tenfold.diagnose.reference import Reference

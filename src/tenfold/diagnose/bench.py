@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.diagnose import Peer
+from tenfold.diagnose import Peer, open_peer
 from tenfold.diagnose.roofline import Ceiling, ideal_seconds
+from tenfold.errors import UnsupportedError
 from tenfold.runtime.engine import Engine
 
 Array = NDArray[Any]
@@ -24,6 +25,22 @@ PAUSE = 0.06
 """Seconds between two works: ONNX Runtime's threads spin for 40 ms after a call."""
 BURST = 0.02
 """The least time, in seconds, that the calls of one turn take together."""
+
+
+def able(
+    names: Sequence[str], model: Path, inputs: Sequence[Inputs], threads: int
+) -> tuple[dict[str, Peer], dict[str, str]]:
+    """The peers that run a model on some inputs, and why the others do not."""
+    peers, refusals = {}, {}
+    for name in names:
+        try:
+            peer = open_peer(name, model, threads=threads)
+            for one in inputs:
+                peer.run(one)
+            peers[name] = peer
+        except UnsupportedError as error:
+            refusals[name] = str(error)
+    return peers, refusals
 
 
 def measure(

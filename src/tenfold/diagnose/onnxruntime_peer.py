@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
+from tenfold.errors import UnsupportedError
 
 Array = NDArray[Any]
 _ERRORS_ONLY = 3
@@ -22,14 +25,33 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = _ERRORS_ONLY
         source = str(model) if isinstance(model, Path) else model
-        if outputs is not None:
-            source = with_outputs(model, outputs)
-        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        with told_apart("ONNX Runtime"):
+            if outputs is not None:
+                source = with_outputs(model, outputs)
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs by name."""
-        return dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True))
+        """The outputs by name; UnsupportedError if ONNX Runtime does not take them."""
+        try:
+            return dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True))
+        except Exception as error:
+            raise refused("ONNX Runtime", error) from error
+
+
+def refused(name: str, error: Exception) -> UnsupportedError:
+    """What another runtime says of a model or of its inputs, as an error of ours."""
+    words = " ".join(str(error).split())
+    return UnsupportedError(f"{name} does not run this model: {words}", remedy="compare with --against reference")
+
+
+@contextlib.contextmanager
+def told_apart(name: str) -> Iterator[None]:
+    """Whatever is raised inside is another runtime's refusal."""
+    try:
+        yield
+    except Exception as error:
+        raise refused(name, error) from error
 
 
 def with_outputs(model: Path | bytes, outputs: Sequence[str]) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from tenfold.diagnose.onnxruntime_peer import with_outputs
+from tenfold.diagnose.onnxruntime_peer import refused, told_apart, with_outputs
 
 Array = NDArray[Any]
 
@@ -23,8 +23,9 @@ class OpenVino:
 
     def __init__(self, model: Path | bytes, outputs: Sequence[str] | None, threads: int | None) -> None:
         self._core = openvino.Core()
-        source: Any = model if outputs is None else with_outputs(model, outputs)
-        self._model = self._core.read_model(source)
+        with told_apart("OpenVINO"):
+            source: Any = model if outputs is None else with_outputs(model, outputs)
+            self._model = self._core.read_model(source)
         self._options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = str(threads)
@@ -39,8 +40,11 @@ class OpenVino:
         return compiled.create_infer_request()
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs by name, in memory that the next call writes again."""
-        if self._request is None:
-            self._request = self._compile(inputs)
-        found = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+        """The outputs by name, in memory that the next call writes again; UnsupportedError if OpenVINO fails."""
+        try:
+            if self._request is None:
+                self._request = self._compile(inputs)
+            found = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+        except Exception as error:
+            raise refused("OpenVINO", error) from error
         return {name: np.asarray(found[output]) for name, output in self._outputs}

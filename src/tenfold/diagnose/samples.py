@@ -18,6 +18,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.dtype import Kind
 from tenfold.runtime.engine import Engine
 from tenfold.runtime.plan import Spec, Symbol
+from tenfold.runtime.ranges import settle
 
 Array = NDArray[Any]
 Shapes = Mapping[str, Sequence[int | str]]
@@ -72,11 +73,27 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
 
 def made_up(engine: Engine, seed: int, shapes: Shapes, dims: Dims) -> dict[str, Array]:
     """Inputs from a seed: floats are normal, integers and truth values 0 or 1. Open sizes are what `shapes` and `dims`
-    say, else 1 on an input's first axis and 64 on others, as near as the model allows.
+    say, else 1 on an input's first axis and 64 on others, or the nearest that the model takes.
     """
-    random = np.random.default_rng(seed)
-    bindings = _bindings(engine, shapes, dims)
-    return {spec.name: _array(random, spec, _sizes(spec, shapes, bindings)) for spec in engine.inputs}
+    said = _said(engine, shapes, dims)
+    free = [one for one in engine.plan.symbols if one.axis >= 0 and one.name not in said]
+    bindings = said | {one.name: _nearest(one) for one in free}
+    found = _arrays(engine, seed, shapes, bindings)
+    symbols = [_value(engine, one, found, bindings) for one in engine.plan.symbols]
+    settled = settle(engine.plan, symbols, [one.name for one in sorted(free, key=lambda one: one.axis == 0)])
+    if settled == symbols:
+        return found
+    names = (one.name for one in engine.plan.symbols)
+    return _arrays(engine, seed, shapes, dict(zip(names, settled, strict=True)))
+
+
+def _arrays(engine: Engine, seed: int, shapes: Shapes, bindings: Mapping[str, int]) -> dict[str, Array]:
+    """Each input has numbers of its own, which the sizes of the others do not change."""
+    sizes = {spec.name: _sizes(spec, shapes, bindings) for spec in engine.inputs}
+    return {
+        spec.name: _array(np.random.default_rng((seed, n)), spec, sizes[spec.name])
+        for n, spec in enumerate(engine.inputs)
+    }
 
 
 def _array(random: np.random.Generator, spec: Spec, shape: tuple[int, ...]) -> Array:
@@ -87,15 +104,23 @@ def _array(random: np.random.Generator, spec: Spec, shape: tuple[int, ...]) -> A
     return random.integers(0, 2, shape).astype(spec.dtype.numpy)
 
 
-def _bindings(engine: Engine, shapes: Shapes, dims: Dims) -> dict[str, int]:
-    """The size that each named size takes."""
+def _said(engine: Engine, shapes: Shapes, dims: Dims) -> dict[str, int]:
+    """The named sizes that the user decides."""
     found = {name: value if isinstance(value, int) else value[0] for name, value in dims.items()}
-    found.update({one.name: 0 for one in engine.plan.symbols if one.entry >= 0 and one.input in engine.plan.hidden})
     for symbol in engine.plan.symbols:
-        if symbol.axis >= 0 and symbol.name not in found:
-            said = [*shapes.get(engine.plan.inputs[symbol.input].name, ()), *[None] * symbol.axis, None][symbol.axis]
-            found[symbol.name] = said if isinstance(said, int) else _nearest(symbol)
+        if symbol.axis >= 0:
+            given = [*shapes.get(engine.plan.inputs[symbol.input].name, ()), *[None] * symbol.axis, None][symbol.axis]
+            if isinstance(given, int):
+                found.setdefault(symbol.name, given)
     return found
+
+
+def _value(engine: Engine, symbol: Symbol, arrays: Mapping[str, Array], bindings: Mapping[str, int]) -> int:
+    """What a symbol stands for in a call: a size, a number that an input holds, 1 thread."""
+    if symbol.entry < 0:
+        return bindings.get(symbol.name, 1)
+    array = arrays.get(engine.plan.inputs[symbol.input].name)
+    return 0 if array is None else int(array.reshape(-1)[symbol.entry])
 
 
 def _nearest(symbol: Symbol) -> int:

@@ -191,7 +191,7 @@ def timings(data: Data) -> RenderableType:
         table.add_row(name, *(f"{found[key]:.3f}" for key in ("median_ms", "p10_ms", "p90_ms")), ratio)
     if data["roofline_ms"] is not None:
         table.add_row("roofline", f"{data['roofline_ms']:.3f}", "", "", f"{data['share']:.0%} reached")
-    return Group(Text(title, style="bold"), table)
+    return Group(Text(title, style="bold"), table, *map(Text, data.get("refusals", {}).values()))
 
 
 def changes(data: Data) -> RenderableType:

@@ -57,19 +57,49 @@ def misfit(plan: Plan, check: Check, values: Sequence[int]) -> InputError | None
     an input does. `values` are the slots of the call.
     """
     behind = symbols_behind(plan.program)
-    own = behind[check.slot]
-    for slot in sorted(own):
+    only_empty: InputError | None = None
+    for slot in sorted(behind[check.slot]):
         symbol = plan.symbols[slot]
         if symbol.input < 0 or symbol.entry >= 0 or symbol.section or symbol.input in plan.hidden:
             continue
-        size, symbols = values[slot], values[: len(plan.symbols)]
-        every = [one.slot for one in plan.checks if slot in behind[one.slot]]
-        fitting = _Trial(plan, every, symbols, slot).fitting(size + TRIED)
-        fitting = fitting or _Trial(plan, [check.slot], symbols, slot).fitting(size + TRIED)
-        said = _said(size, fitting) if fitting and size not in fitting else None
+        size = values[slot]
+        fitting = _fitting(plan, behind, check, values[: len(plan.symbols)], slot)
+        said = _said(size, [one for one in fitting if one] or fitting) if fitting and size not in fitting else None
         if said is not None:
-            return _error(plan, check, symbol, size, *said)
-    return None
+            error = _error(plan, check, symbol, size, *said)
+            if any(fitting):
+                return error
+            only_empty = only_empty or error
+    return only_empty
+
+
+def settle(plan: Plan, symbols: Sequence[int], names: Sequence[str]) -> list[int]:
+    """Values for which a plan's conditions hold, if moving the sizes of these names one by one, the first first, each
+    to the nearest that fits, leads there.
+    """
+    found, behind = [*symbols], symbols_behind(plan.program)
+    slots = {symbol.name: slot for slot, symbol in enumerate(plan.symbols)}
+    for _ in names:
+        values = plan.program.run(found, lenient=True)
+        broken = (one for one in plan.checks if not values[one.slot] and not plan.section_of((one.slot,)))
+        check = next(broken, None)
+        if check is None:
+            break
+        for slot in (slots[name] for name in names if slots[name] in behind[check.slot]):
+            fitting = _fitting(plan, behind, check, found, slot)
+            if any(fitting):
+                found[slot] = min(filter(None, fitting), key=lambda size: abs(size - found[slot]))
+                break
+    return found
+
+
+def _fitting(
+    plan: Plan, behind: Sequence[frozenset[int]], check: Check, symbols: Sequence[int], slot: int
+) -> list[int]:
+    """The sizes that meet every condition on a symbol, or else this one, where the others keep their values."""
+    every = [one.slot for one in plan.checks if slot in behind[one.slot]]
+    most = symbols[slot] + TRIED
+    return _Trial(plan, every, symbols, slot).fitting(most) or _Trial(plan, [check.slot], symbols, slot).fitting(most)
 
 
 def _error(plan: Plan, check: Check, symbol: Symbol, size: int, problem: str, remedy: str) -> InputError:
