@@ -35,6 +35,7 @@ from triton.runtime import interpreter
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tenfold.codegen.cuda import vmath
+from tenfold.codegen.cuda.emit import NAMES, pointer
 from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArgument, Launch
 from tenfold.codegen.cuda.program import Parameter, Word, words
 from tenfold.codegen.cuda.triton import constant
@@ -123,7 +124,7 @@ def _launch(
         interpreted(one.program)[(blocks,)](**{**fillings, "EARLY": 0})
 
 
-_WORKSPACE = {"*fp32": np.dtype(np.float32), "*i32": np.dtype(np.int32)}
+_WORKSPACE = {pointer(dtype): np.dtype(dtype.numpy) for dtype in NAMES}
 
 
 def bound(region: Region, bindings: Mapping[str, int]) -> Region:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, window
+from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, sweeps, window
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -10,6 +10,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     columns.STRATEGY,
     window.STRATEGY,
     reduce.STRATEGY,
+    sweeps.STRATEGY,
     contraction.STRATEGY,
     attention.STRATEGY,
 )

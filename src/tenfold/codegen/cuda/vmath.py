@@ -123,8 +123,13 @@ def whole_mod(x, y):
 @triton.jit
 def place(tile, inside, GREATEST: tl.constexpr, LAST: tl.constexpr):
     """The place in each row of its greatest or least element, the first or the last of equals; NaN is beyond all."""
-    column = tl.arange(0, inside.shape[1])[None, :]
-    tile = tl.broadcast_to(tile, inside.shape)
+    column = tl.broadcast_to(tl.arange(0, inside.shape[1])[None, :], inside.shape)
+    return chosen(tl.broadcast_to(tile, inside.shape), column, inside, GREATEST, LAST)
+
+
+@triton.jit
+def chosen(tile, column, inside, GREATEST: tl.constexpr, LAST: tl.constexpr):
+    """As `place`, of elements that stand at the places `column`."""
     odd = (tile != tile) & inside
     if GREATEST:
         wins = tile == tl.max(
@@ -141,3 +146,15 @@ def place(tile, inside, GREATEST: tl.constexpr, LAST: tl.constexpr):
     else:
         found = tl.min(tl.where(wins, column, 1 << 30), 1, keep_dims=True)
     return found.to(tl.int64)
+
+
+@triton.jit
+def beats(x, best, place, GREATEST: tl.constexpr, LAST: tl.constexpr):
+    """Whether an element takes the place of the best one before it, which stands at `place` (-1: there is none)."""
+    better = x > best if GREATEST else x < best
+    odd = best != best
+    if LAST:
+        better = better | (x == best)
+        return (place < 0) | (x != x) | (better & (odd == 0))
+    else:
+        return (place < 0) | ((better | (x != x)) & (odd == 0))
