@@ -1,7 +1,7 @@
 # make demo   reads a page of text with three OCR models running in Tenfold
-# make test   installs what the tests need and runs every check and every test
+# make test   installs what the tests need and runs every check and every test, or those in TESTS=PATH;
+#             TensorFlow, for SavedModels, goes into an environment of its own (1.7 GB)
 # make check  format, lint, types, import contracts, fast tests (after make test has made the environment)
-# make test-tensorflow  SavedModels beside TensorFlow, which takes 1.6 GB in an environment of its own
 # make clean  removes the environment and what the demo wrote
 
 VENV := .venv
@@ -9,25 +9,25 @@ TENSORFLOW := .venv/tensorflow
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 RAPIDOCR := rapidocr-onnxruntime==1.4.4
 
-.PHONY: demo test check test-tensorflow clean
+.PHONY: demo test check clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/python examples/ocr_demo.py --output out/page_annotated.png
 
-test: $(VENV)/.test
+test:
+	$(MAKE) --no-print-directory --jobs=2 $(VENV)/.test $(TENSORFLOW)/.made
 	scripts/check --static
-	$(VENV)/bin/python -m pytest
+	TENFOLD_TENSORFLOW="$$(cat $(TENSORFLOW)/.made 2>/dev/null)" $(VENV)/bin/python -m pytest $(TESTS)
 
 check: $(VENV)/.test
 	scripts/check
 
-test-tensorflow: $(VENV)/.test $(TENSORFLOW)/.made
-	TENFOLD_TENSORFLOW=$(TENSORFLOW)/bin/python $(VENV)/bin/python -m pytest tests/importers/tensorflow
-
 $(TENSORFLOW)/.made: $(VENV)/.python pyproject.toml
-	$(VENV)/bin/python -m venv $(TENSORFLOW)
-	$(TENSORFLOW)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[tensorflow]'
-	@touch $@
+	@$(VENV)/bin/python -m venv $(TENSORFLOW)
+	@wanted="$$($(VENV)/bin/python scripts/extra tensorflow)" && \
+	if $(TENSORFLOW)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile $$wanted; \
+	then echo $(TENSORFLOW)/bin/python >$@; \
+	else echo 'TensorFlow could not be installed: SavedModels will NOT be checked' >&2; fi
 
 $(VENV)/.python: scripts/python
 	@python="$$(PYTHON='$(PYTHON)' scripts/python)" && "$$python" -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""TensorFlow takes 1.6 GB and most of a minute to install, so CI leaves these out; `make test-tensorflow` runs them."""
+"""SavedModels beside TensorFlow, which `make test` keeps in an environment of its own, named by TENFOLD_TENSORFLOW."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tenfold.importers import tensorflow as door
 from tenfold.importers.sniff import kind_of
 
 PYTHON = settings.TENSORFLOW.value() or (sys.executable if find_spec("tensorflow") and find_spec("tf2onnx") else None)
-installed = pytest.mark.skipif(PYTHON is None, reason="tensorflow and tf2onnx come with the extra [tensorflow]")
+installed = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PYTHON is None, reason="no TensorFlow is here: it comes by `make test`"),
+]
 
 MODELS = {
     "keras": """
@@ -53,29 +56,38 @@ tf.saved_model.save(model, folder)
 }
 
 
-@installed
-@pytest.mark.parametrize("name", MODELS)
-def test_a_saved_model_answers_as_tensorflow_does(name: str, tmp_path: Path) -> None:
-    before = "import sys, numpy as np, tensorflow as tf\nfolder = sys.argv[1]\nrandom = np.random.default_rng(0)\n"
-    after = "np.savez(folder + '.npz', **{f'wanted{at}': one for at, one in enumerate(wanted)}, **given)\n"
-    folder = tmp_path / "saved"
-    script = before + MODELS[name] + after
-    environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": "", "HOME": str(tmp_path)}
-    subprocess.run([str(PYTHON), "-c", script, str(folder)], check=True, capture_output=True, env=environment)
-    assert kind_of(folder) == "tensorflow"
-    engine = tenfold.build(folder, effort=0, cache=False)
-    arrays = np.load(f"{folder}.npz")
-    found = engine.run({one.name: arrays[one.name] for one in engine.inputs})
-    assert engine.report["host_steps"] == 0
-    for at, one in enumerate(found.values()):
-        np.testing.assert_allclose(one, arrays[f"wanted{at}"], rtol=1e-5, atol=1e-6)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with each model, and what it is given and answers, as TensorFlow has saved them."""
+    folder = tmp_path_factory.mktemp("saved")
+    lines = ["import sys, numpy as np, tensorflow as tf"]
+    for name, text in MODELS.items():
+        lines += [f"folder = sys.argv[1] + '/{name}'", "random = np.random.default_rng(0)", text]
+        lines.append("np.savez(folder + '.npz', **{f'wanted{at}': one for at, one in enumerate(wanted)}, **given)")
+    environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": "", "HOME": str(folder)}
+    command = [str(PYTHON), "-c", "\n".join(lines), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return folder
 
 
-@installed
-def test_what_tf2onnx_refuses_is_told_in_its_words(tmp_path: Path) -> None:
-    (tmp_path / "saved_model.pb").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="tf2onnx cannot convert"):
-        tenfold.build(tmp_path, cache=False)
+class TestWithTensorFlow:
+    pytestmark = installed
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_a_saved_model_answers_as_tensorflow_does(self, name: str, saved: Path) -> None:
+        folder = saved / name
+        assert kind_of(folder) == "tensorflow"
+        engine = tenfold.build(folder, cache=False)
+        arrays = np.load(f"{folder}.npz")
+        found = engine.run({one.name: arrays[one.name] for one in engine.inputs})
+        assert engine.report["host_steps"] == 0
+        for at, one in enumerate(found.values()):
+            np.testing.assert_allclose(one, arrays[f"wanted{at}"], rtol=1e-5, atol=1e-6)
+
+    def test_what_tf2onnx_refuses_is_told_in_its_words(self, tmp_path: Path) -> None:
+        (tmp_path / "saved_model.pb").write_bytes(b"nonsense")
+        with pytest.raises(ModelError, match="tf2onnx cannot convert"):
+            tenfold.build(tmp_path, cache=False)
 
 
 def test_without_the_extra_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
