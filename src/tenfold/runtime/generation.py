@@ -18,6 +18,7 @@ from tenfold.errors import InputError, OptionError
 from tenfold.runtime.context import Context
 from tenfold.runtime.engine import Engine
 from tenfold.runtime.plan import Spec
+from tenfold.runtime.state import FEWEST_ROWS
 
 Array = NDArray[Any]
 Scores = NDArray[np.float64]
@@ -84,30 +85,30 @@ def stream(
     logits_processor: Processor | None = None,
 ) -> Iterator[NDArray[np.int64]]:
     """As `generate`, but each step's tokens [batch] as soon as they are known."""
-    caller = _Caller(model.context() if isinstance(model, Engine) else model)
+    context = model.context() if isinstance(model, Engine) else model
     prompt = _Prompt(input_ids).rows
     if max_new_tokens < 0:
         raise OptionError(f"max_new_tokens is {max_new_tokens}", argument="max_new_tokens", remedy="use 0 or more")
     ends = np.atleast_1d(np.array([] if eos_token_id is None else eos_token_id, np.int64))
     pad = pad_token_id if pad_token_id is not None else int(ends[0]) if ends.size else 0
-    chooser = _Chooser(temperature, top_k, top_p, seed) if do_sample else None
+    choose = _Chooser(temperature, top_k, top_p, seed) if do_sample else _likeliest
+    caller = _Caller(context, _Told(prompt, _whole_mask(context, prompt, attention_mask)))
     history = prompt
-    given = prompt
-    mask = caller.mask(prompt, attention_mask)
     done = np.zeros(len(prompt), bool)
     for _ in range(max_new_tokens):
-        scores = caller.scores(given, mask)
+        scores = caller.scores()
         if logits_processor is not None:
             scores = logits_processor(history, scores)
-        tokens = np.where(done, pad, chooser(scores) if chooser else scores.argmax(axis=-1)).astype(np.int64)
+        tokens = choose(scores)
+        if ends.size:
+            tokens = np.where(done, pad, tokens)
+            done |= np.isin(tokens, ends)
         yield tokens
-        done = done | np.isin(tokens, ends)
         if ends.size and done.all():
             return
-        given = tokens[:, None]
+        caller.told.add(tokens)
         if logits_processor is not None:
-            history = np.concatenate([history, given], axis=1)
-        mask = caller.longer(mask)
+            history = np.concatenate([history, tokens[:, None]], axis=1)
 
 
 class _Prompt:
@@ -132,54 +133,64 @@ class _Prompt:
         return self._torch.from_numpy(found) if self._torch else found
 
 
-class _Caller:
-    """A context called as a language model."""
+class _Told:
+    """What a model is told in one call: new tokens [batch, n], the mask of all [batch, so far], the places of the new."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
+        self.ids, self.mask = ids, mask
+        self.positions = _positions(ids, mask)
+        self._counts = mask.sum(axis=1, keepdims=True)
+        self._room = mask
+
+    def add(self, tokens: NDArray[np.int64]) -> None:
+        """The next call gives one more token of each row."""
+        self.ids = tokens[:, None]
+        self.positions = self._counts
+        self._counts = self._counts + 1
+        rows, length = self.mask.shape
+        if rows > 1:
+            self.mask = np.concatenate([self.mask, np.ones((rows, 1), np.int64)], axis=1)
+            return
+        if length == self._room.shape[1]:
+            self._room = np.ones((1, 2 * length + FEWEST_ROWS), np.int64)
+            self._room[:, :length] = self.mask
+        self.mask = self._room[:, : length + 1]
+
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """The places of the new tokens among all."""
+        length = self.mask.shape[1]
+        return np.arange(length - self.ids.shape[1], length)
+
+
+class _Caller:
+    """A context called as a language model, with what it is told."""
+
+    def __init__(self, context: Context, told: _Told) -> None:
+        self.told = told
         specs = {spec.name: spec for spec in context.engine.inputs}
         free = [name for name in specs if name not in context.bound]
-        self._ids = _required(specs, "input_ids", context.engine.inputs)
-        self._makers: list[tuple[str, Callable[[Array, Array], Array], np.dtype[Any]]] = []
-        for name in free:
-            maker = _MAKERS.get(name)
-            if maker is None:
-                raise OptionError(
-                    f"generation does not know what to give the input {specs[name]}",
-                    argument=name,
-                    remedy="bind it to the context, and generate with that",
-                )
-            self._makers.append((name, maker, specs[name].dtype.numpy))
+        _required(specs, "input_ids", context.engine.inputs)
+        unknown = next((name for name in free if name not in _GIVEN), None)
+        if unknown is not None:
+            raise OptionError(
+                f"generation does not know what to give the input {specs[unknown]}",
+                argument=unknown,
+                remedy="bind it to the context, and generate with that",
+            )
         names = [spec.name for spec in context.engine.outputs]
-        self._logits = "logits" if "logits" in names else names[0]
         if not context.engine.state:
             raise OptionError("the engine keeps no state", argument="model", remedy="build it with state=True")
+        self._call = context.call
+        self._given = [(name, _GIVEN[name], specs[name].dtype.numpy) for name in free]
+        self._logits = names.index("logits") if "logits" in names else 0
 
-    def mask(self, prompt: Array, given: Any) -> Array:
-        """The mask of all tokens with the prompts."""
-        before = np.ones((len(prompt), self._context.rows), np.int64)
-        if given is None:
-            return np.concatenate([before, np.ones(prompt.shape, np.int64)], axis=1)
-        own = _Prompt(given).rows
-        whole = own if own.shape[1] > prompt.shape[1] else np.concatenate([before, own], axis=1)
-        if whole.shape != (len(prompt), before.shape[1] + prompt.shape[1]):
-            raise InputError(
-                f"attention_mask is {list(own.shape)} for prompts {list(prompt.shape)}",
-                argument="attention_mask",
-                remedy="give 0 or 1 for each token",
-            )
-        return whole
-
-    def longer(self, mask: Array) -> Array:
-        """The mask with one more token."""
-        return np.concatenate([mask, np.ones((len(mask), 1), np.int64)], axis=1)
-
-    def scores(self, ids: Array, mask: Array) -> Array:
+    def scores(self) -> Array:
         """The logits of the token after the last of each row."""
-        given = {name: make(ids, mask).astype(dtype, copy=False) for name, make, dtype in self._makers}
-        logits = self._context.run(given)[self._logits]
-        found: Array = logits[:, -1] if logits.ndim == 3 else logits
-        return found
+        told = self.told
+        logits = self._call({name: give(told).astype(dtype, copy=False) for name, give, dtype in self._given})
+        found: Array = logits[self._logits]
+        return found[:, -1] if found.ndim == 3 else found
 
 
 def _required(specs: dict[str, Spec], name: str, known: Sequence[Spec]) -> Spec:
@@ -190,19 +201,39 @@ def _required(specs: dict[str, Spec], name: str, known: Sequence[Spec]) -> Spec:
     return specs[name]
 
 
-def _positions(ids: Array, mask: Array) -> Array:
+def _whole_mask(context: Context, prompt: Array, given: Any) -> NDArray[np.int64]:
+    """The mask of what the context has seen and the prompts."""
+    before = np.ones((len(prompt), context.rows), np.int64)
+    if given is None:
+        return np.concatenate([before, np.ones(prompt.shape, np.int64)], axis=1)
+    own = _Prompt(given).rows
+    whole = own if own.shape[1] > prompt.shape[1] else np.concatenate([before, own], axis=1)
+    if whole.shape != (len(prompt), before.shape[1] + prompt.shape[1]):
+        raise InputError(
+            f"attention_mask is {list(own.shape)} for prompts {list(prompt.shape)}",
+            argument="attention_mask",
+            remedy="give 0 or 1 for each token",
+        )
+    return whole
+
+
+def _positions(ids: Array, mask: Array) -> NDArray[np.int64]:
     """A token's place among those of its row that count."""
     places = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
     return np.ascontiguousarray(places[:, -ids.shape[1] :])
 
 
-_MAKERS: dict[str, Callable[[Array, Array], Array]] = {
-    "input_ids": lambda ids, mask: ids,
-    "attention_mask": lambda ids, mask: mask,
-    "position_ids": _positions,
-    "cache_position": lambda ids, mask: np.arange(mask.shape[1] - ids.shape[1], mask.shape[1]),
+_GIVEN: dict[str, Callable[[_Told], Array]] = {
+    "input_ids": lambda told: told.ids,
+    "attention_mask": lambda told: told.mask,
+    "position_ids": lambda told: told.positions,
+    "cache_position": lambda told: told.counted,
 }
-"""What the inputs of a language model hold, by name: from the new tokens and the mask of all."""
+"""What the inputs of a language model hold, by name."""
+
+
+def _likeliest(scores: Array) -> NDArray[np.int64]:
+    return scores.argmax(axis=-1)
 
 
 class _Chooser:
