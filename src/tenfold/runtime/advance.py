@@ -43,7 +43,8 @@ class Advance:
         result: Callable[[int, tuple[int, ...]], Array],
     ) -> None:
         self._plan, self._state, self._arena = plan, state, arena
-        self._frame, self._bases, self._result = invocation.frame, invocation.bases, result
+        self._frame, self._result = invocation.frame, result
+        self._slots, self._bases = memoryview(invocation.frame), memoryview(invocation.bases)
         self._address = address_reader()
         self._fill = native.filling(invocation.frame, plan.sections[0])
         self._version = state.version
@@ -67,7 +68,8 @@ class Advance:
         sizes = [slot for number in given for slot in plan.shapes[number]]
         self._sizes = np.array([*sizes, *(slot for slot, _ in kept)], np.int64)
         self._kept = [size for _, size in kept]
-        self._checks = np.array([check.slot for check in plan.checks], np.int64)
+        self._checks = np.array([check.slot for check in plan.checks], np.int64) if plan.checks else None
+        self._arena_size = plan.arenas[0]
         self._filled = list({(one.count, one.filled): arrays[one.input].shape[one.along] for one in state}.items())
         hidden = {one.output for one in state}
         self._outputs = [
@@ -83,12 +85,12 @@ class Advance:
         sizes = self._shapes(given) if self._state.version == self._version else None
         if sizes is None or not self._fits(sizes, given):
             return None
-        frame, bases, address = self._frame, self._bases, self._address
+        slots, bases, address = self._slots, self._bases, self._address
         for array, (base, _, _) in zip(given, self._kinds, strict=True):
             bases[base] = address(array)
         results = []
-        for number, base, slots in self._outputs:
-            array = self._result(number, tuple([int(frame[slot]) for slot in slots]))
+        for number, base, shape in self._outputs:
+            array = self._result(number, tuple([slots[slot] for slot in shape]))
             bases[base] = address(array)
             results.append(array)
         return results
@@ -108,26 +110,29 @@ class Advance:
 
     def _fits(self, sizes: list[int], given: Sequence[Array]) -> bool:
         """Compute the sizes of the call; whether all is as it must be."""
-        frame = self._frame
-        frame[:] = self._before
+        self._frame[:] = self._before
+        slots = self._slots
         for slot, place, low, high, multiple in self._axes:
             size = sizes[place]
             if not low <= size <= high or size % multiple:
                 return False
-            frame[slot] = size
+            slots[slot] = size
         for slot, position, entry in self._entries:
-            frame[slot] = given[position].item(entry)
+            slots[slot] = given[position].item(entry)
         for slot, count in self._counts:
-            frame[slot] = self._state.filled[count]
-        if not self._fill() or frame[self._sizes].tolist() != [*sizes, *self._kept]:
+            slots[slot] = self._state.filled[count]
+        if not self._fill() or self._frame[self._sizes].tolist() != sizes + self._kept:
             return False
-        room = all(frame[slot] <= most for (_, slot), most in self._filled)
-        return room and bool(frame[self._checks].all()) and frame[self._plan.arenas[0]] <= self._arena.size
+        for (_, slot), most in self._filled:
+            if slots[slot] > most:
+                return False
+        checked = self._checks is None or bool(self._frame[self._checks].all())
+        return checked and slots[self._arena_size] <= self._arena.size
 
     def commit(self) -> None:
         """The call has ended: its rows are the state's."""
         for (count, slot), _ in self._filled:
-            self._state.filled[count] = int(self._frame[slot])
+            self._state.filled[count] = self._slots[slot]
 
 
 def _bounds(symbol: Symbol) -> tuple[int, int, int]:
