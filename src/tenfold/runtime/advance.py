@@ -44,7 +44,7 @@ class Advance:
     ) -> None:
         self._plan, self._state, self._arena = plan, state, arena
         self._frame, self._result = invocation.frame, result
-        self._slots, self._bases = memoryview(invocation.frame), memoryview(invocation.bases)
+        self._slots, self._bases = invocation.frame.data, invocation.bases.data
         self._address = address_reader()
         self._fill = native.filling(invocation.frame, plan.sections[0])
         self._version = state.version

@@ -134,7 +134,7 @@ class _Prompt:
 
 
 class _Told:
-    """What a model is told in one call: new tokens [batch, n], the mask of all [batch, so far], the places of the new."""
+    """What a model is told: new tokens [batch, n], the mask of all [batch, so far], the places of the new."""
 
     def __init__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
         self.ids, self.mask = ids, mask
@@ -233,7 +233,8 @@ _GIVEN: dict[str, Callable[[_Told], Array]] = {
 
 
 def _likeliest(scores: Array) -> NDArray[np.int64]:
-    return scores.argmax(axis=-1)
+    found: NDArray[np.int64] = scores.argmax(axis=-1)
+    return found
 
 
 class _Chooser:
