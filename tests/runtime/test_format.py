@@ -6,6 +6,7 @@ import hashlib
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def loaded(data: bytes, folder: Path, **options: str) -> tenfold.Engine:
+def loaded(data: bytes, folder: Path, **options: Any) -> tenfold.Engine:
     """The engine in a file of these bytes."""
     path = folder / "changed.tenfold"
     path.write_bytes(data)
@@ -78,6 +79,18 @@ def test_another_major_version_is_refused_and_a_newer_minor_one_read(image: byte
         loaded(bytes(data), tmp_path)
     struct.pack_into("<HH", data, 8, format.MAJOR, format.MINOR + 7)
     loaded(bytes(data), tmp_path)
+
+
+def test_code_for_other_workers_runs_alone(image: bytes, tmp_path: Path) -> None:
+    file = format.File(np.frombuffer(image, np.uint8), "whole")
+    manifest = {name: value for name, value in file.manifest.items() if name != "sections"}
+    for target in manifest["targets"].values():
+        target["abi"] -= 1
+    old = bytes(format.pack(manifest, {name: file.section(name) for name in file.manifest["sections"]}))
+    x = np.ones((3, 600), np.float32)
+    np.testing.assert_array_equal(loaded(old, tmp_path, threads=1)(x), engine()(x))
+    with pytest.raises(EngineError, match="other worker threads"):
+        loaded(old, tmp_path, threads=2)(x)
 
 
 def test_what_is_no_engine_is_refused(tmp_path: Path) -> None:

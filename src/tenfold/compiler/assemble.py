@@ -28,6 +28,7 @@ from tenfold.ops.attention import Attention
 from tenfold.ops.movement import Append
 from tenfold.ops.signal import Fourier
 from tenfold.options import Options
+from tenfold.runtime.cpu.block import ABI_VERSION
 from tenfold.runtime.plan import Carried, Check, Label, Plan, Spec, Symbol
 from tenfold.target import Target
 
@@ -89,7 +90,7 @@ def linked(
     return MachineCode(
         {key: blob.entries[f"stage{number}"] for number, key in enumerate(stages)},
         {name: blob.code, "crew": crew.code},
-        {"entries": blob.entries, "crew_entries": crew.entries},
+        {"entries": blob.entries, "crew_entries": crew.entries, "abi": ABI_VERSION},
         f"{len(stages)} stages, {len(blob.code)} bytes of code",
     )
 

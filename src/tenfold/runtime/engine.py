@@ -19,6 +19,7 @@ from tenfold.runtime.bounds import verify as verify_plan
 from tenfold.runtime.context import Context, Inputs
 from tenfold.runtime.control import with_steps
 from tenfold.runtime.cpu.arena import Arena
+from tenfold.runtime.cpu.block import ABI_VERSION
 from tenfold.runtime.cpu.code import Code
 from tenfold.runtime.cpu.invoke import Executable
 from tenfold.runtime.cpu.sizes import NativeSizes
@@ -262,7 +263,11 @@ class Engine:
         return {"multiprocessors": self.entry["processors"] if self._refusal else open_device().processors}
 
     def team(self) -> Team:
-        """The process's worker threads."""
+        """The process's worker threads; EngineError for an engine whose code speaks with other ones than ours."""
+        if read(int, self.entry.get("abi", 0), "abi") != ABI_VERSION:
+            raise EngineError(
+                f"{self.file.name} was built for other worker threads", remedy="build it again, or run it on one thread"
+            )
         crew = self._section("crew")
         return team_of(crew.tobytes, self._entries("crew_entries", crew.size))
 

@@ -208,6 +208,10 @@ class Code:
         """a & b."""
         return self._binary("and", a, b)
 
+    def quotient(self, a: Value, b: Value) -> str:
+        """a / b, unsigned."""
+        return self._binary("udiv", a, b)
+
     def left(self, a: Value, by: int) -> str:
         """a << by."""
         return self._binary("shl", a, by)
@@ -260,6 +264,14 @@ class Code:
     def watch(self, at: Value) -> str:
         """An 8-byte atomic load, sequentially consistent."""
         return self.op(f"load atomic i64, ptr {self.pointer(at)} seq_cst, align 8")
+
+    def publish(self, value: Value, at: Value) -> None:
+        """An 8-byte atomic store behind which all earlier writes can be seen."""
+        self.do(f"store atomic i64 {value}, ptr {self.pointer(at)} release, align 8")
+
+    def fence(self) -> None:
+        """Let nothing that follows be read before what is written so far can be seen."""
+        self.do("fence seq_cst")
 
     def exchange(self, how: str, at: Value, value: Value) -> str:
         """LLVM's atomicrmw, sequentially consistent; what was there before."""

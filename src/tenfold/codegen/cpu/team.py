@@ -1,10 +1,12 @@
 """The team: how parts of a stage are shared between threads, as generated code.
 
-A caller posts a stage in its Job by writing what to run and then one word, {epoch, unclaimed parts}. Whoever sees
-unclaimed parts, caller or worker, claims one by compare-and-swap, and only then reads what to run: the caller cannot
-post again before every claimed part has been counted in `finished`, so what it reads belongs to the part it has. A
-late worker thus delays nobody. Jobs and places live in memory that is never freed; outside a claimed part a worker
-touches nothing else, so an engine may be closed whenever none of its calls is running.
+A caller posts a stage in its Job by writing what to run and then, for each thread that is to help, a word in a lane of
+its own: {epoch, unclaimed parts}. Every thread works off its own lane and then what is left in the others', so threads
+meet only at the end, and what a thread wrote in one stage it reads in the next. Whoever sees unclaimed parts claims one
+by compare-and-swap, and only then reads what to run: the caller cannot post again before every claimed part has been
+counted in `finished`, so what it reads belongs to the part it has. A late worker thus delays nobody. Jobs and places
+live in memory that is never freed; outside a claimed part a worker touches nothing else, so an engine may be closed
+whenever none of its calls is running.
 
 tests/runtime/cpu/test_protocol.py checks this over all interleavings of a small case.
 """
@@ -13,7 +15,18 @@ from __future__ import annotations
 
 from tenfold.codegen.cpu.assembly import Code, module
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.runtime.cpu.block import MASK_BYTES, RESERVED, WORKER_SIZE, Call, Job, Team, Worker
+from tenfold.runtime.cpu.block import (
+    JOB_SIZE,
+    LANE_SIZE,
+    MASK_BYTES,
+    RESERVED,
+    WORKER_SIZE,
+    Call,
+    Job,
+    Lane,
+    Team,
+    Worker,
+)
 
 _WAIT, _WAKE = 128, 129
 _ALL = 0x7FFFFFFF
@@ -28,16 +41,52 @@ def control_word(code: Code, denormals: str) -> str:
     return code.select(code.compare("eq", denormals, 0), keep, flush)
 
 
-def _part(isa: Isa) -> Code:
-    """`part(job, left, lane)`: run the part claimed when `left` were unclaimed, in that lane's scratch; count it."""
-    code = Code(isa, "part", 3)
-    job, left, lane = code.parameters
-    part = code.sub(code.get(job, Job, "parts"), left)
-    scratch = code.add(code.get(job, Job, "scratch"), code.mul(code.get(job, Job, "stride"), lane))
-    status = code.stage(code.get(job, Job, "entry"), code.get(job, Job, "args"), part, scratch)
-    with code.when(code.compare("ne", status, 0)):
-        code.exchange("umax", code.place(job, Job, "status"), status)
-    code.exchange("add", code.place(job, Job, "finished"), 1)
+def _lane(code: Code, job: str, number: str) -> str:
+    """The address of a lane."""
+    return code.add(code.item(job, number, LANE_SIZE), JOB_SIZE)
+
+
+def _least(code: Code, a: str, b: str) -> str:
+    return code.select(code.compare("slt", a, b), a, b)
+
+
+def _drain(isa: Isa) -> Code:
+    """`drain(lane, place)`: claim and run all parts that a lane has left, in that place's scratch; how many."""
+    code = Code(isa, "drain", 2, attributes="noinline ")
+    lane, place = code.parameters
+    job = code.get(lane, Lane, "job")
+    word, done = code.place(lane, Lane, "word"), code.variable(0)
+    with code.forever() as loop:
+        seen = code.watch(word)
+        left = code.both(seen, _LOW)
+        with code.when(code.compare("eq", left, 0)):
+            loop.leave()
+        with code.when(code.replace(word, seen, code.sub(seen, 1))):
+            with code.when(code.compare("eq", done.get(), 0)):
+                code.set_control(control_word(code, code.get(job, Job, "denormals")))
+            behind = code.add(code.get(lane, Lane, "number"), 1)
+            more = _least(code, behind, code.get(job, Job, "extra"))
+            part = code.sub(code.add(code.mul(behind, code.get(job, Job, "each")), more), left)
+            scratch = code.add(code.get(job, Job, "scratch"), code.mul(code.get(job, Job, "stride"), place))
+            status = code.stage(code.get(job, Job, "entry"), code.get(job, Job, "args"), part, scratch)
+            with code.when(code.compare("ne", status, 0)):
+                code.exchange("umax", code.place(job, Job, "status"), status)
+            done.set(code.add(done.get(), 1))
+    code.give(done.get())
+    return code
+
+
+def _help(isa: Isa) -> Code:
+    """`help(lane, place, done)`: run what is left in the lanes after this one; count it, and the `done` before it."""
+    code = Code(isa, "help", 3)
+    lane, place, done = code.parameters
+    job, total = code.get(lane, Lane, "job"), code.variable(done)
+    lanes, number = code.get(job, Job, "lanes"), code.variable(code.get(lane, Lane, "number"))
+    with code.counting(code.sub(lanes, 1)):
+        following = code.add(number.get(), 1)
+        number.set(code.select(code.compare("eq", following, lanes), 0, following))
+        total.set(code.add(total.get(), code.call("drain", _lane(code, job, number.get()), place)))
+    code.exchange("add", code.place(job, Job, "finished"), total.get())
     with code.when(code.compare("ne", code.watch(code.place(job, Job, "waiting")), 0)):
         code.system(code.get(job, Job, "system"), "futex", code.place(job, Job, "finished"), _WAKE, _ALL)
     code.give(0)
@@ -90,8 +139,11 @@ def _take(isa: Isa) -> Code:
             code.exchange("xchg", inbox, RESERVED)
         free = code.compare("eq", code.watch(inbox), 0)
         free = code.together(free, code.compare("slt", taken.get(), wanted))
-        with code.when(free), code.when(code.replace(inbox, 0, job)):
-            taken.set(code.add(taken.get(), 1))
+        with code.when(free):
+            lane = _lane(code, job, code.add(taken.get(), 1))
+            code.put(worker, lane, Lane, "worker")
+            with code.when(code.replace(inbox, 0, lane)):
+                taken.set(code.add(taken.get(), 1))
     code.put(taken.get(), call, Call, "taken")
     with code.when(code.compare("ne", taken.get(), 0)):
         code.call("hold", call, here)
@@ -130,13 +182,14 @@ def _release(isa: Isa) -> Code:
     with code.when(code.compare("ne", held, 0)):
         code.system(code.get(team, Team, "system"), "sched_setaffinity", 0, held, code.get(call, Call, "masks"))
         code.put(0, call, Call, "held")
+    with code.counting(code.get(call, Call, "taken")) as index:
+        lane = _lane(code, job, code.add(index, 1))
+        code.replace(code.place(code.get(lane, Lane, "worker"), Worker, "inbox"), lane, 0)
     here = code.sub(home, 1)
     with code.counting(code.get(team, Team, "size")) as index:
         worker = code.item(code.get(team, Team, "workers"), index, WORKER_SIZE)
-        inbox = code.place(worker, Worker, "inbox")
-        mine = code.select(code.compare("eq", code.get(worker, Worker, "cpu"), here), RESERVED, job)
-        with code.when(code.compare("eq", code.watch(inbox), mine)):
-            code.replace(inbox, mine, 0)
+        with code.when(code.compare("eq", code.get(worker, Worker, "cpu"), here)):
+            code.replace(code.place(worker, Worker, "inbox"), RESERVED, 0)
     code.put(0, call, Call, "taken")
     code.put(0, call, Call, "home")
     code.give(0)
@@ -148,47 +201,46 @@ def _share(isa: Isa) -> Code:
     code = Code(isa, "share", 3, attributes="noinline ")
     call, entry, parts = code.parameters
     job = code.get(call, Call, "job")
+    lanes = _least(code, code.add(code.get(call, Call, "taken"), 1), parts)
+    each = code.quotient(parts, lanes)
+    extra = code.sub(parts, code.mul(each, lanes))
     for name in ("args", "scratch", "stride", "denormals"):
         code.put(code.get(call, Call, name), job, Job, name)
-    code.put(entry, job, Job, "entry")
-    code.put(parts, job, Job, "parts")
-    code.put(0, job, Job, "status")
+    epoch = code.add(code.get(job, Job, "epoch"), 1)
+    about: dict[str, str | int] = {
+        "entry": entry,
+        "lanes": lanes,
+        "each": each,
+        "extra": extra,
+        "epoch": epoch,
+        "status": 0,
+    }
+    for name, value in about.items():
+        code.put(value, job, Job, name)
     target = code.add(code.watch(code.place(job, Job, "finished")), parts)
-    word = code.place(job, Job, "word")
-    epoch = code.add(code.right(code.watch(word), 32), 1)
-    code.exchange("xchg", word, code.op(f"or i64 {code.left(epoch, 32)}, {parts}"))
-    code.call("wake", call, parts)
-    with code.forever() as loop:
-        seen = code.watch(word)
-        left = code.both(seen, _LOW)
-        with code.when(code.compare("eq", left, 0)):
-            loop.leave()
-        with code.when(code.replace(word, seen, code.sub(seen, 1))):
-            code.call("part", job, left, 0)
+    with code.counting(lanes) as number:
+        mine = code.add(each, code.select(code.compare("slt", number, extra), 1, 0))
+        word = code.op(f"or i64 {code.left(epoch, 32)}, {mine}")
+        code.publish(word, code.place(_lane(code, job, number), Lane, "word"))
+    code.fence()
+    code.call("wake", call, lanes)
+    mine = _lane(code, job, "0")
+    code.call("help", mine, 0, code.call("drain", mine, 0))
     code.call("await", call, target)
     code.give(code.watch(code.place(job, Job, "status")))
     return code
 
 
 def _wake(isa: Isa) -> Code:
-    """`wake(call, parts)`: ring the sleepers among the taken workers, one fewer than there are parts at most."""
+    """`wake(call, lanes)`: ring the sleepers among the workers of these lanes."""
     code = Code(isa, "wake", 2)
-    call, parts = code.parameters
-    team, job = code.get(call, Call, "team"), code.get(call, Call, "job")
-    taken = code.get(call, Call, "taken")
-    others = code.sub(parts, 1)
-    left = code.variable(code.select(code.compare("slt", taken, others), taken, others))
-    with code.counting(code.get(team, Team, "size")) as index:
-        with code.when(code.compare("sle", left.get(), 0)):
-            code.give(0)
-        worker = code.item(code.get(team, Team, "workers"), index, WORKER_SIZE)
-        mine = code.compare("eq", code.watch(code.place(worker, Worker, "inbox")), job)
-        with code.when(mine):
-            left.set(code.sub(left.get(), 1))
-            bell = code.place(worker, Worker, "asleep")
-            with code.when(code.compare("ne", code.watch(bell), 0)):
-                code.exchange("xchg", bell, 0)
-                code.system(code.get(team, Team, "system"), "futex", bell, _WAKE, 1)
+    call, lanes = code.parameters
+    job, system = code.get(call, Call, "job"), code.get(code.get(call, Call, "team"), Team, "system")
+    with code.counting(code.sub(lanes, 1)) as index:
+        bell = code.place(code.get(_lane(code, job, code.add(index, 1)), Lane, "worker"), Worker, "asleep")
+        with code.when(code.compare("ne", code.watch(bell), 0)):
+            code.exchange("xchg", bell, 0)
+            code.system(system, "futex", bell, _WAKE, 1)
     code.give(0)
     return code
 
@@ -218,7 +270,7 @@ def _await(isa: Isa) -> Code:
 
 def caller_functions(isa: Isa) -> list[Code]:
     """What the dispatcher calls: `run`, `release`, and what they need."""
-    return [make(isa) for make in (_part, _wake, _await, _share, _alone, _hold, _take, _run, _release)]
+    return [make(isa) for make in (_drain, _help, _wake, _await, _share, _alone, _hold, _take, _run, _release)]
 
 
 def _worker(isa: Isa) -> Code:
@@ -227,37 +279,32 @@ def _worker(isa: Isa) -> Code:
     (place,) = code.parameters
     team = code.get(place, Worker, "team")
     inbox, bell = code.place(place, Worker, "inbox"), code.place(place, Worker, "asleep")
-    lane = code.add(code.get(place, Worker, "index"), 1)
+    lane_scratch = code.add(code.get(place, Worker, "index"), 1)
     mask = code.get(place, Worker, "mask")
     with code.when(code.compare("ne", mask, 0)):
         answer = code.system(code.get(team, Team, "system"), "sched_setaffinity", 0, MASK_BYTES, mask)
         code.put(answer, place, Worker, "affinity")
     code.exchange("xchg", code.place(place, Worker, "started"), 1)
-    idle, mode = code.variable(code.ticks()), code.variable(-1)
+    idle = code.variable(code.ticks())
     with code.forever() as life:
-        job = code.watch(inbox)
-        with code.when(code.compare("ugt", job, RESERVED)):
-            word = code.place(job, Job, "word")
-            seen = code.watch(word)
-            left = code.both(seen, _LOW)
+        lane = code.watch(inbox)
+        with code.when(code.compare("ugt", lane, RESERVED)):
+            left = code.both(code.watch(code.place(lane, Lane, "word")), _LOW)
             with code.when(code.compare("ne", left, 0)):
-                with code.when(code.replace(word, seen, code.sub(seen, 1))):
-                    wanted = code.get(job, Job, "denormals")
-                    with code.when(code.compare("ne", wanted, mode.get())):
-                        code.set_control(control_word(code, wanted))
-                        mode.set(wanted)
-                    code.call("part", job, left, lane)
+                done = code.call("drain", lane, lane_scratch)
+                with code.when(code.compare("ne", done, 0)):
+                    code.call("help", lane, lane_scratch, done)
                 idle.set(code.ticks())
                 life.repeat()
         code.pause()
         limit = code.select(
-            code.compare("eq", job, 0), code.get(team, Team, "spin_after"), code.get(team, Team, "spin_between")
+            code.compare("eq", lane, 0), code.get(team, Team, "spin_after"), code.get(team, Team, "spin_between")
         )
-        limit = code.select(code.compare("eq", job, RESERVED), 0, limit)
+        limit = code.select(code.compare("eq", lane, RESERVED), 0, limit)
         with code.when(code.compare("ult", code.sub(code.ticks(), idle.get()), limit)):
             life.repeat()
         code.exchange("xchg", bell, 1)
-        code.call("sleep", place, job)
+        code.call("sleep", place, lane)
         code.exchange("xchg", bell, 0)
         idle.set(code.ticks())
     code.do("unreachable")
@@ -265,13 +312,13 @@ def _worker(isa: Isa) -> Code:
 
 
 def _sleep(isa: Isa) -> Code:
-    """`sleep(place, job)`: sleep on the bell unless something has come in since it was set."""
+    """`sleep(place, lane)`: sleep on the bell unless something has come in since it was set."""
     code = Code(isa, "sleep", 2)
-    place, job = code.parameters
-    with code.when(code.compare("ne", code.watch(code.place(place, Worker, "inbox")), job)):
+    place, lane = code.parameters
+    with code.when(code.compare("ne", code.watch(code.place(place, Worker, "inbox")), lane)):
         code.give(0)
-    with code.when(code.compare("ugt", job, RESERVED)):
-        left = code.both(code.watch(code.place(job, Job, "word")), _LOW)
+    with code.when(code.compare("ugt", lane, RESERVED)):
+        left = code.both(code.watch(code.place(lane, Lane, "word")), _LOW)
         with code.when(code.compare("ne", left, 0)):
             code.give(0)
     system = code.get(code.get(place, Worker, "team"), Team, "system")
@@ -288,4 +335,4 @@ def _ticks(isa: Isa) -> Code:
 
 def crew(isa: Isa) -> str:
     """The module of the worker threads, linked alone: it outlives every engine."""
-    return module(isa, _part(isa), _sleep(isa), _worker(isa), _ticks(isa))
+    return module(isa, _drain(isa), _help(isa), _sleep(isa), _worker(isa), _ticks(isa))

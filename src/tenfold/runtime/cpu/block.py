@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 RESERVED = 1
 KERNEL_ERROR = 16
 
@@ -50,18 +50,29 @@ class Call(ctypes.Structure):
 
 
 class Job(ctypes.Structure):
-    """The stage a call has posted. `word` is {epoch: 32, unclaimed parts: 32}; the rest of its cache line describes the
-    stage and is read only after claiming a part. `finished` counts parts over all epochs, `waiting` says that
-    the caller sleeps on it, `status` is the greatest status of a part, `system` the address of libc's `syscall`.
+    """The stage a call has posted. The first line describes it and is read only after claiming a part: `lanes` take
+    part, each gets `each` parts, the first `extra` of them one more. `finished` counts parts over all epochs, `waiting`
+    says that the caller sleeps on it, `status` is the greatest status of a part, `epoch` numbers what was posted,
+    `system` is the address of libc's `syscall`. A Lane for each thread of the team follows.
     """
 
-    _fields_ = _words("word entry args parts scratch stride denormals pad finished waiting status system")
+    _fields_ = _words(
+        "entry args scratch stride denormals lanes each extra finished waiting status epoch system pad0 pad1 pad2"
+    )
+
+
+class Lane(ctypes.Structure):
+    """A thread's own parts of a posted stage: `word` is {epoch: 32, unclaimed parts: 32}. Then the address of its job,
+    its number among the lanes (the caller's is 0), and, in a line of the caller's, the worker whose lane it is.
+    """
+
+    _fields_ = _words("word job number pad0 pad1 pad2 pad3 pad4 worker")
 
 
 class Worker(ctypes.Structure):
-    """One worker's place. `inbox` is the job it serves, 0 for none, or RESERVED when a caller runs on its CPU; `asleep`
-    (32 bits) is the futex it sleeps on; `cpu` is where it is pinned, -1 if it isn't; `mask` is the address of its CPU
-    mask or 0; `affinity` is the system's answer to pinning.
+    """One worker's place. `inbox` is the lane it serves, 0 for none, or RESERVED when a caller runs on its CPU;
+    `asleep` (32 bits) is the futex it sleeps on; `cpu` is where it is pinned, -1 if it isn't; `mask` is the address of
+    its CPU mask or 0; `affinity` is the system's answer to pinning.
     """
 
     _fields_ = _words("inbox asleep team index cpu mask affinity started")
@@ -88,7 +99,7 @@ class Record(ctypes.Structure):
 
 
 MASK_BYTES = 128
-JOB_SIZE = 256
+JOB_SIZE, LANE_SIZE = 128, 128
 WORKER_SIZE = 128
 
 

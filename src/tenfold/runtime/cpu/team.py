@@ -139,11 +139,18 @@ class Team:
         """The address of a job for one context's calls; give it back with `close_job`."""
         with self._lock:
             if not self._jobs:
-                start = fresh_pages(_JOBS_AT_ONCE * block.JOB_SIZE)
-                self._jobs += [start + index * block.JOB_SIZE for index in range(_JOBS_AT_ONCE)]
+                size = block.JOB_SIZE + self.lanes * block.LANE_SIZE
+                start = fresh_pages(_JOBS_AT_ONCE * size)
+                self._jobs += [start + index * size for index in range(_JOBS_AT_ONCE)]
                 for job in self._jobs:
-                    block.Job.from_address(job).system = _SYSCALL
+                    self._lay_out(job)
             return self._jobs.pop()
+
+    def _lay_out(self, job: int) -> None:
+        block.Job.from_address(job).system = _SYSCALL
+        for number in range(self.lanes):
+            lane = block.Lane.from_address(job + block.JOB_SIZE + number * block.LANE_SIZE)
+            lane.job, lane.number = job, number
 
     def close_job(self, job: int) -> None:
         """Take a job back, when no call of its context is running."""
