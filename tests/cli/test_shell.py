@@ -110,6 +110,10 @@ def test_profile(folder: Path, ask: Ask, tmp_path: Path) -> None:
     assert {name for one in about["operators"] for name in one["operators"]} >= {"first", "second"}
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert len(events) == about["steps"]
+    assert all(one["roofline"] > 0 for one in about["operators"])
+    assert sum(one["share"] for one in about["operators"]) == pytest.approx(1)
+    alone = ask("profile", folder / "model.onnx", "--effort", 0, "--no-roofline")
+    assert {one["roofline"] for one in alone["operators"]} == {None}
 
 
 def test_bench(folder: Path, ask: Ask) -> None:

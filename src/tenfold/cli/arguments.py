@@ -16,11 +16,17 @@ from tenfold.errors import EngineError, ModelError, OptionError
 from tenfold.runtime.engine import Engine
 from tenfold.runtime.format import MAGIC
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX model.")]
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A model: ONNX, .pt2, TorchScript, .keras, .h5, or a SavedModel's folder."),
+]
 EngineOrModel = Annotated[Path, typer.Argument(metavar="ENGINE|MODEL", help="An engine file, or a model to build.")]
 Targets = Annotated[
     str | None,
-    typer.Option("--target", help="Machines to build for, a comma between two: cpu, cpu:x86-64-v3, cpu:aarch64."),
+    typer.Option(
+        "--target",
+        help="Machines to build for, a comma between two: cpu, cpu:x86-64-v3, cpu:aarch64, cuda, cuda:sm_90, cuda/cpu.",
+    ),
 ]
 Shapes = Annotated[
     list[str] | None,
@@ -32,12 +38,15 @@ Dims = Annotated[
     list[str] | None,
     typer.Option("--dim", metavar="H=32..640/32", help="A named size: its value, or least..most/multiple. Repeatable."),
 ]
-Precision = Annotated[str | None, typer.Option("--precision", help="model (types as written) or f32.")]
+Precision = Annotated[
+    str | None, typer.Option("--precision", help="model (types as written) or f32; on GPUs also tf32, f16, bf16.")
+]
 Effort = Annotated[int | None, typer.Option("--effort", help="0 to 3: how long to look for faster kernels.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Most threads a call uses, caller included.")]
 Cache = Annotated[str | None, typer.Option("--cache", metavar="DIR|off", help="Where built engines are remembered.")]
 Inputs = Annotated[Path | None, typer.Option("--inputs", metavar="IN.npz", help="The inputs, by name.")]
 Seed = Annotated[int | None, typer.Option("--random", metavar="SEED", help="Make inputs up, the same for each seed.")]
+Roofline = Annotated[bool, typer.Option(help="Also measure what the machine can do, and which share of it is reached.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to standard output.")]
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say what is done, and why it takes time.")]
 
@@ -81,7 +90,9 @@ def _dim(text: str) -> tuple[str, int | tuple[int, ...]]:
 
 
 def is_engine(path: Path) -> bool:
-    """Whether a file is an engine file, by how it begins; ModelError if there is no file."""
+    """Whether a file is an engine file, by how it begins; ModelError if there is no file or folder."""
+    if path.is_dir():
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -112,7 +123,7 @@ class Recipe:
 
     def build(self, model: Path) -> Engine:
         """The engine for a model, with progress on standard error."""
-        if not model.is_file():
+        if not model.exists():
             raise ModelError(f"there is no file {model}", argument="model", remedy="check the path")
         with progress_bar() as tell:
             return tenfold.build(model, progress=tell, **self.options)

@@ -23,9 +23,7 @@ def verb(
     inputs: arguments.Inputs = None,
     random: arguments.Seed = 0,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How many turns each has.")] = bench.ROUNDS,
-    roofline: Annotated[
-        bool, typer.Option(help="Also measure what the machine can do, and which share of it is reached.")
-    ] = True,
+    roofline: arguments.Roofline = True,
     target: arguments.Targets = None,
     shape: arguments.Shapes = None,
     dim: arguments.Dims = None,

@@ -20,6 +20,7 @@ def verb(
         bool, typer.Option("--why", help="Also tell what was not fused, which kernels were refused, and why.")
     ] = False,
     target: Annotated[str | None, typer.Option("--target", help="Which of the engine's targets to show.")] = None,
+    effort: arguments.Effort = None,
     json: arguments.Json = False,
     verbose: arguments.Verbose = 0,
 ) -> None:
@@ -29,7 +30,7 @@ def verb(
         file = format.File(format.read(path), str(path))
         about = report.describe(file, target)
     else:
-        about = report.describe(Recipe(target).build(path).file)
+        about = report.describe(Recipe(target, effort=effort).build(path).file)
 
     def show(console: Console) -> None:
         for part in tables.inspection(about, why=why):

@@ -13,6 +13,7 @@ from tenfold.cli import arguments
 from tenfold.cli.arguments import Recipe, dims_of, shapes_of
 from tenfold.cli.shell import answer, set_logging
 from tenfold.diagnose import profile, samples, tables
+from tenfold.diagnose.roofline import ceiling
 
 
 def verb(
@@ -20,6 +21,7 @@ def verb(
     trace: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Chrome's viewer or Perfetto.")
     ] = None,
+    roofline: arguments.Roofline = True,
     inputs: arguments.Inputs = None,
     random: arguments.Seed = 0,
     target: arguments.Targets = None,
@@ -37,9 +39,12 @@ def verb(
     engine = Recipe(target, shape, dim, precision, effort, threads, cache).open(path)
     asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
     found = profile.profiled(engine, asked)
+    middle = found[len(found) // 2]
     if trace is not None:
-        trace.write_text(text.dumps(found.chrome_trace()), encoding="utf-8")
-    data: dict[str, Any] = {"model": str(path), "target": engine.target, **profile.as_data(found)}
+        trace.write_text(text.dumps(middle.chrome_trace()), encoding="utf-8")
+    top = ceiling(engine.frames(threads).threads) if roofline else None
+    least = profile.least_seconds(engine, asked, middle, top) if top else None
+    data: dict[str, Any] = {"model": str(path), "target": engine.target, **profile.as_data(found, least)}
 
     def show(console: Console) -> None:
         console.print(tables.profile(data))

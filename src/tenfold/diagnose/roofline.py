@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tenfold import settings
 from tenfold.runtime.arrays import as_input
 from tenfold.runtime.engine import Engine
+from tenfold.runtime.plan import Label
 
 Array = NDArray[Any]
 _PROGRAM = "tenfold.diagnose.ceiling"
@@ -29,6 +31,10 @@ class Ceiling:
 
     flops: float
     bandwidth: float
+
+    def seconds(self, flops: float, moved: float) -> float:
+        """The least time of some work: that of its operations or of its bytes, whichever takes longer."""
+        return max(flops / self.flops, moved / self.bandwidth)
 
 
 def ceiling(threads: int) -> Ceiling | None:
@@ -56,13 +62,17 @@ def demand(engine: Engine, inputs: Mapping[str, Array], top: Ceiling) -> Demand 
     """The demand of a call, over the regions that it runs; None if one of them does not say what work it does."""
     with engine.context() as context:
         steps = context.profile(inputs).steps
-    slots = engine.first_frame([as_input(spec, inputs[spec.name]) for spec in engine.inputs])[0].slots
     if any(step.number < 0 for step in steps):
         return None
-    labels = [step.label for step in steps if step.label.flops >= 0]
-    work = [(float(slots[one.flops]), float(slots[one.bytes])) for one in labels]
-    seconds = sum(max(flops / top.flops, moved / top.bandwidth) for flops, moved in work)
-    return Demand(sum(flops for flops, _ in work), sum(moved for _, moved in work), seconds)
+    found = work(engine, inputs, [step.label for step in steps])
+    seconds = sum(itertools.starmap(top.seconds, found))
+    return Demand(sum(flops for flops, _ in found), sum(moved for _, moved in found), seconds)
+
+
+def work(engine: Engine, inputs: Mapping[str, Array], labels: Sequence[Label]) -> list[tuple[float, float]]:
+    """Operations and bytes of each step of a call; none of one whose work another step of its kernel holds."""
+    slots = engine.first_frame([as_input(spec, inputs[spec.name]) for spec in engine.inputs])[0].slots
+    return [(float(slots[one.flops]), float(slots[one.bytes])) if one.flops >= 0 else (0.0, 0.0) for one in labels]
 
 
 def ideal_seconds(engine: Engine, inputs: Mapping[str, Array], top: Ceiling) -> float | None:

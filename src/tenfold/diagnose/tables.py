@@ -206,12 +206,13 @@ def changes(data: Data) -> RenderableType:
 
 def profile(data: Data) -> RenderableType:
     """Where the time of a call goes."""
-    numbers = ("µs", "share", "steps")
+    numbers = ("µs", "share", "roofline", "steps")
     title = f"{data['model']}: {1e3 * data['seconds']:.3f} ms in {data['steps']} steps"
     table = plain(None, *numbers, "kind", "tactic", "operators", right=numbers)
     for one in data["operators"]:
         cells = (one["kind"], one["tactic"], sources(one["operators"]))
-        figures = (f"{1e6 * one['seconds']:.1f}", f"{one['share']:.1%}", str(one["steps"]))
+        reached = "" if one["roofline"] is None else f"{one['roofline']:.0%}"
+        figures = (f"{1e6 * one['seconds']:.1f}", f"{one['share']:.1%}", reached, str(one["steps"]))
         table.add_row(*figures, *map(escape, cells))
     return Group(Text(title, style="bold"), table)
 
