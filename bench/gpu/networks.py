@@ -18,6 +18,7 @@ from bench.gpu import llama as llamas
 from bench.gpu import transformers
 from bench.gpu.diffusion import unet
 from bench.gpu.exact import exact
+from bench.gpu.windows import swin
 from tests.models import light
 
 Array = np.ndarray
@@ -68,14 +69,15 @@ def sketched(name: str, batch: int) -> Network:
     return Network(make(batch), [images], lambda: reference(make(some), [images[:some]]))
 
 
-def diffusion(batch: int) -> Network:
-    """The U-Net of Stable Diffusion 1.5, beside float64 on the GPU."""
-    model, given = unet(batch)
+def module(make: Callable[[int], tuple[Any, tuple[torch.Tensor, ...]]], batch: int) -> Network:
+    """A PyTorch module with its inputs, beside float64 on the GPU."""
+    model, given = make(batch)
 
     def answers() -> Sequence[Array]:
-        wide = unet(batch)[0].double().cuda()
+        wide = make(batch)[0].double().cuda()
         with torch.no_grad():
-            return [wide(*(one.double().cuda() for one in given)).cpu().numpy()]
+            found = wide(*(one.double().cuda() for one in given))
+        return [(found if isinstance(found, torch.Tensor) else found[0]).cpu().numpy()]
 
     return Network(model, [one.numpy() for one in given], answers, {"example_inputs": given})
 
@@ -153,6 +155,7 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
     "bert": bert,
     "bert384": lambda batch: bert(batch, 384),
     "bert-large": lambda batch: bert(batch, 128, 1024, 24),
+    "bert-large384": lambda batch: bert(batch, 384, 1024, 24),
     "vit": vit,
     "vit-large": lambda batch: vit(batch, 1024, 24),
     "gpt2-512": gpt2,
@@ -163,7 +166,8 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
     "mobilenet_v2": lambda batch: sketched("mobilenet_v2", batch),
     "efficientnet_b0": lambda batch: sketched("efficientnet_b0", batch),
     "convnext_t": lambda batch: sketched("convnext_t", batch),
-    "unet": diffusion,
+    "unet": lambda batch: module(unet, batch),
+    "swin": lambda batch: module(swin, batch),
     "squeezenet": lambda batch: image_network("squeezenet", batch),
     "densenet121": lambda batch: image_network("densenet121", batch),
 }

@@ -10,6 +10,7 @@ import torchvision
 import transformers
 
 from bench.gpu.diffusion import unet
+from bench.gpu.windows import swin
 
 
 def _vision(name: str, batch: int) -> tuple[Any, Any]:
@@ -56,6 +57,7 @@ MODELS: dict[str, Callable[[int], tuple[Any, Any]]] = {
     "efficientnet_b0": lambda batch: _vision("efficientnet_b0", batch),
     "convnext_t": lambda batch: _vision("convnext_tiny", batch),
     "unet": unet,
+    "swin": swin,
     "vit": _vit,
     "vit-large": lambda batch: (torchvision.models.vit_l_16(weights=None), torch.randn(batch, 3, 224, 224)),
     "gpt2-512": _gpt2,
@@ -64,6 +66,7 @@ MODELS: dict[str, Callable[[int], tuple[Any, Any]]] = {
     "bert": _bert,
     "bert384": lambda batch: _bert(batch, 384),
     "bert-large": lambda batch: _bert(batch, 128, 1024, 24),
+    "bert-large384": lambda batch: _bert(batch, 384, 1024, 24),
 }
 
 

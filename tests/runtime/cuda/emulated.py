@@ -16,7 +16,8 @@ from tenfold import runtime
 from tenfold import target as targets
 from tenfold.codegen.cuda import pool
 from tenfold.codegen.cuda.program import Binary, Parameter, Program, TensorMap, Word, words
-from tenfold.compiler.device import stopwatch
+from tenfold.compiler.device import measure, stopwatch, tune
+from tenfold.compiler.device.job import Answer, Job
 from tenfold.runtime import engine
 from tests.codegen.cuda.interpreting import Buffer, TensorDescriptor, block_of
 
@@ -212,6 +213,19 @@ class FakeDriver:
         graph.launches[number] = self._bound(function, blocks, parameters)
 
 
+class Clock:
+    """The process that times kernels, as a part of this one."""
+
+    def __init__(self, device: Any) -> None:
+        self._device = device
+
+    def answers(self, job: Job) -> Iterator[Answer]:
+        yield from stopwatch.answer(job, self._device)
+
+    def close(self) -> None:
+        pass
+
+
 def emulate(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     """Let this process have such a GPU, of compute capability 9.0."""
     from tenfold.runtime.cuda.device import Device
@@ -221,6 +235,7 @@ def emulate(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     monkeypatch.setattr(targets, "machine_gpu", lambda: 90)
     monkeypatch.setattr(runtime, "open_device", lambda: device)
     monkeypatch.setattr(engine, "open_device", lambda: device)
-    monkeypatch.setattr(stopwatch, "open_device", lambda: device)
-    monkeypatch.setattr(pool.GpuPool, "compile", lambda self, programs, tell=None: compiled(programs))
+    monkeypatch.setattr(tune, "open_device", lambda: device)
+    monkeypatch.setattr(measure, "Process", lambda: Clock(device))
+    monkeypatch.setattr(pool.GpuPool, "compile", lambda self, programs, *about: compiled(programs))
     return driver

@@ -7,7 +7,7 @@ import pytest
 
 import tenfold
 from tenfold import ops
-from tenfold.compiler.device import stopwatch, tune
+from tenfold.compiler.device import measure, stopwatch, tune
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph
@@ -53,8 +53,9 @@ def test_a_perceptron_at_several_sizes(driver: FakeDriver) -> None:
 
 def test_candidates_are_timed_where_there_is_a_gpu(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tune.CANDIDATES, 1, 2)
-    for name, value in (("_COPIES", (1, 1)), ("_ROUNDS", 1), ("_REPLAYS", 1)):
-        monkeypatch.setattr(stopwatch, name, value)
+    monkeypatch.setattr(measure, "_COPIES", (1, 1))
+    for name in ("_ROUNDS", "_REPLAYS"):
+        monkeypatch.setattr(stopwatch, name, 1)
     engine = tenfold.build(perceptron(), target="cuda", cache=False, effort=1)
     assert engine.target == "cuda:sm_90" and driver.live == 0
     x = RNG.standard_normal((2, 24)).astype(np.float32)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
+import math
 import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -90,8 +93,12 @@ class GpuPool:
         for _ in range(self._size):
             self._idle.put(None)
 
-    def compile(self, programs: Sequence[Program], tell: Told | None = None) -> dict[Program, Binary | Failure]:
-        """The machine code of each program, or why Triton refused it; `tell(done, total)` hears of those made anew."""
+    def compile(
+        self, programs: Sequence[Program], tell: Told | None = None, until: float = math.inf
+    ) -> dict[Program, Binary | Failure]:
+        """The machine code of each program, or why Triton refused it; `tell(done, total)` hears of those made anew.
+        Nothing of those whose turn comes later than `until`, by the monotonic clock.
+        """
         wanted = list(dict.fromkeys(programs))
         found: dict[Program, Binary | Failure] = {}
         for program in wanted:
@@ -100,9 +107,10 @@ class GpuPool:
                 found[program] = known
         missing = [program for program in wanted if program not in found]
         with ThreadPoolExecutor(self._size) as threads:
-            for done, made in enumerate(threads.map(self._compile, missing), 1):
+            for done, made in enumerate(threads.map(self._compile, missing, itertools.repeat(until)), 1):
                 program = missing[done - 1]
-                found[program] = made
+                if made is not None:
+                    found[program] = made
                 if isinstance(made, Binary):
                     self._store.put(self._key(program), pickle.dumps(made))
                 if tell:
@@ -118,7 +126,9 @@ class GpuPool:
         found: Binary | None = pickle.loads(data) if data else None
         return found
 
-    def _compile(self, program: Program) -> Binary | Failure:
+    def _compile(self, program: Program, until: float) -> Binary | Failure | None:
+        if time.monotonic() > until:
+            return None
         worker = self._idle.get() or _Worker(self._sm, self._folder.name)
         made = worker.compile(program)
         if made is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import zip_longest
 
@@ -17,7 +18,7 @@ from tenfold.codegen.cuda.program import Binary, Failure, Program
 from tenfold.compiler.cost import cost_of
 from tenfold.compiler.device import choices
 from tenfold.compiler.device.functions import refusal
-from tenfold.compiler.device.stopwatch import Stopwatch
+from tenfold.compiler.device.measure import Stopwatch
 from tenfold.compiler.items import Item, kernels, operands
 from tenfold.compiler.problem import problem_of
 from tenfold.compiler.timings import Entry, Timings, generators
@@ -119,34 +120,49 @@ def vendor_here() -> bool:
 def _measured(
     contests: Mapping[str, list[Chosen]], target: Target, options: Options, pool: CompilePool, tell: Tell
 ) -> list[Entry]:
-    """An entry for each contest that there was time for."""
-    begin, effort, found = time.monotonic(), options.effort, list[Entry]()
+    """An entry for each contest that there was time for: while some are timed, the next are compiled."""
+    until, effort, found = time.monotonic() + SECONDS[options.effort], options.effort, list[Entry]()
     heaviest = sorted(contests, key=lambda problem: -_weight(contests[problem]))
-    clock = Stopwatch()
-    try:
-        with GpuPool(len(os.sched_getaffinity(0)), arch_of(target).sm, pool.cache) as compiler:
-            for start in range(0, len(heaviest), _TOGETHER):
-                if time.monotonic() - begin > SECONDS[effort]:
-                    break
-                some = {problem: contests[problem][0] for problem in heaviest[start : start + _TOGETHER]}
-                found += _chunk(some, target, compiler, clock, effort)
+    chunks = [heaviest[start : start + _TOGETHER] for start in range(0, len(heaviest), _TOGETHER)]
+    with (
+        Stopwatch(open_device().processors) as clock,
+        GpuPool(len(os.sched_getaffinity(0)), arch_of(target).sm, pool.cache) as compiler,
+        ThreadPoolExecutor(1) as ahead,
+    ):
+        clock.start()
+        waiting = list[tuple[list[_Contest], Future[dict[Program, Binary | Failure]]]]()
+        for chunk in (*chunks, ()):
+            if chunk and time.monotonic() < until:
+                some = [_Contest.of(problem, contests[problem][0], target, effort) for problem in chunk]
+                programs = [one for contest in some for one in contest.programs]
+                waiting.append((some, ahead.submit(compiler.compile, programs, None, until)))
+            if waiting and (len(waiting) > 1 or not chunk):
+                some, made = waiting.pop(0)
+                entries = [_entry(contest, made.result(), clock, effort, until) for contest in some]
+                found += [one for one in entries if any(time is not None for time in one.times.values())]
                 tell("tune", len(found), len(heaviest))
-    finally:
-        clock.close()
     return found
 
 
-def _chunk(
-    contests: Mapping[str, Chosen], target: Target, compiler: GpuPool, clock: Stopwatch, effort: int
-) -> list[Entry]:
-    """Entries for some contests, whose candidates are compiled together."""
-    built = {
-        problem: {str(tactic): _built(piece, strategy, tactic, target) for strategy, tactic in _some(piece, effort)}
-        for problem, piece in contests.items()
-    }
-    launches = [one for each in built.values() for kernel in each.values() for one in kernel.launches]
-    made = compiler.compile([one.program for one in launches if isinstance(one.program, Program)])
-    return [_entry(problem, piece, built[problem], made, clock, effort) for problem, piece in contests.items()]
+@dataclass(frozen=True, eq=False)
+class _Contest:
+    """A problem, one of its pieces, and the kernels that are looked at by the names of their tactics."""
+
+    problem: str
+    piece: Chosen
+    kernels: Mapping[str, CudaKernel]
+
+    @staticmethod
+    def of(problem: str, piece: Chosen, target: Target, effort: int) -> _Contest:
+        """Built for a target."""
+        some = _some(piece, effort)
+        return _Contest(problem, piece, {str(t): _built(piece, strategy, t, target) for strategy, t in some})
+
+    @property
+    def programs(self) -> list[Program]:
+        """What is to be compiled."""
+        every = [one for kernel in self.kernels.values() for one in kernel.launches]
+        return [one.program for one in every if isinstance(one.program, Program)]
 
 
 def _weight(pieces: Sequence[Chosen]) -> float:
@@ -162,33 +178,30 @@ def _built(piece: Chosen, strategy: object, tactic: object, target: Target) -> C
 
 
 def _entry(
-    problem: str,
-    piece: Chosen,
-    built: Mapping[str, CudaKernel],
-    made: Mapping[Program, Binary | Failure],
-    clock: Stopwatch,
-    effort: int,
+    contest: _Contest, made: Mapping[Program, Binary | Failure], clock: Stopwatch, effort: int, until: float
 ) -> Entry:
-    shared = arch_of(Target("cuda", problem.split("\n", 1)[0].removeprefix("cuda:"))).shared
+    """What the clock says; nothing of candidates that there was no time for."""
+    shared = arch_of(Target("cuda", contest.problem.split("\n", 1)[0].removeprefix("cuda:"))).shared
     times: dict[str, float | str | None] = {}
     runnable: dict[str, CudaKernel] = {}
-    for name, kernel in built.items():
+    for name, kernel in contest.kernels.items():
         programs = [one.program for one in kernel.launches if isinstance(one.program, Program)]
-        problems = [why for one in programs if (why := refusal(made[one], shared))]
+        problems = [why for one in programs if one in made and (why := refusal(made[one], shared))]
         times[name] = problems[0][:300] if problems else None
-        if not problems:
+        if not problems and all(one in made for one in programs):
             runnable[name] = kernel
     binaries = {program: binary for program, binary in made.items() if isinstance(binary, Binary)}
-    for name, seconds in zip(runnable, clock.time(piece.region, list(runnable.values()), binaries), strict=True):
-        times[name] = seconds
-    return Entry(problem, times, best(times), effort)
+    if time.monotonic() < until:
+        found = clock.time(contest.piece.region, list(runnable.values()), binaries)
+        times |= zip(runnable, found, strict=True)
+    return Entry(contest.problem, times, best(times), effort)
 
 
 def best(times: Mapping[str, float | str | None]) -> str:
-    """The fastest; the first that was not refused where that is nearly as fast."""
+    """The fastest; the first that was not refused where that is nearly as fast, or none was timed."""
     timed = {name: one for name, one in times.items() if isinstance(one, float)}
     if not timed:
-        return next(iter(times))
+        return next((name for name, one in times.items() if one is None), next(iter(times)))
     first = next(iter(timed))
     fastest = min(timed, key=lambda name: timed[name])
     return fastest if timed[fastest] < (1 - TRUST) * timed[first] else first
