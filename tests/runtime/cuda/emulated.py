@@ -67,6 +67,7 @@ class FakeDriver:
 
     def __init__(self) -> None:
         self.held: dict[int, Any] = {}
+        self.pinned: set[int] = set()
         self.things = 0
         self.replays = self.changes = self.ticks = 0
         self._maps: dict[int, tuple[Any, ...]] = {}
@@ -90,9 +91,12 @@ class FakeDriver:
         del self.held[address]
 
     def allocate_pinned(self, size: int) -> int:
-        return self.allocate(size, None)
+        address = self.allocate(size, None)
+        self.pinned.add(address)
+        return address
 
     def free_pinned(self, address: int) -> None:
+        self.pinned.remove(address)
         del self.held[address]
 
     def upload(self, to: int, source: int, size: int, stream: Any) -> None:
@@ -139,6 +143,14 @@ class FakeDriver:
 
     def follow(self, stream: Any, other: Any) -> None:
         pass
+
+    wait = follow
+
+    def reached(self, event: Any) -> None:
+        pass
+
+    def is_pinned(self, address: int) -> bool:
+        return address in self.pinned
 
     def record(self, event: Any, stream: Any) -> None:
         pass

@@ -125,8 +125,8 @@ class _Recycled:
     def take(self, size: int) -> NDArray[np.uint8]:
         """A buffer of at least `size` bytes that only this list and the caller refer to."""
         with self._lock:
-            counts = _references(self._buffers)
-            free = [index for index, count in enumerate(counts) if count <= _UNUSED]
+            counts = references(self._buffers)
+            free = [index for index, count in enumerate(counts) if count <= UNUSED]
             for index in free:
                 if size <= self._buffers[index].nbytes <= 2 * size:
                     return self._buffers[index]
@@ -139,11 +139,12 @@ class _Recycled:
             return self._buffers[-1]
 
 
-def _references(buffers: list[NDArray[np.uint8]]) -> list[int]:
+def references(buffers: list[NDArray[np.uint8]]) -> list[int]:
+    """How many refer to each buffer of a list: `UNUSED` of one that only the list does."""
     return [sys.getrefcount(buffer) for buffer in buffers]
 
 
-_UNUSED = _references([np.empty(0, np.uint8)])[0]
+UNUSED = references([np.empty(0, np.uint8)])[0]
 _SPARE = 4
 _LARGE = 1 << 20
 _recycled = _Recycled()

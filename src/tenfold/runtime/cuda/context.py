@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import Cancelled, EngineError, InputError
+from tenfold.errors import Cancelled, EngineError, InputError, TenfoldError
+from tenfold.runtime.arrays import returning
 from tenfold.runtime.context import Array, Context, Inputs
 from tenfold.runtime.cpu.arena import fresh_array
 from tenfold.runtime.cuda import arrays
 from tenfold.runtime.cuda.arrays import DeviceArray
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches, Slots, addressed
-from tenfold.runtime.cuda.memory import Block, Staging
+from tenfold.runtime.cuda.memory import LARGE, Block, Results
+from tenfold.runtime.cuda.queued import Lane, Queue
 from tenfold.runtime.cuda.repeat import Repeat
 from tenfold.runtime.cuda.resident import Resident
 from tenfold.runtime.frame import Frame
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, Label, counters_base
 from tenfold.runtime.profile import Profile, in_order
 from tenfold.runtime.profile import Step as Timed
-
-REMEMBERED = 64
-"""Shapes whose graphs a context keeps."""
 
 REPEATS = 4
 """Kinds of calls that a context repeats without looking at them again."""
@@ -47,26 +47,26 @@ class DeviceContext(Context):
         self._driver: Driver = resident.driver
         self._driver.enter()
         self._stream = self._driver.open_stream()
-        self._last = self._stream
+        self._last, self._order = self._stream, int(self._stream)
         self._memory = Block(self._driver, self.engine.arena_limit)
         self._counters = Block(self._driver, None, zeroed=True)
-        self._staging = Staging(self._driver)
+        self._lane = Lane(self._driver)
+        self._queued_calls: Queue | None = None
+        self._awaited = True
         self._counters_at = counters_base(len(plan.inputs), len(plan.outputs))
         self._bases = np.zeros(self._counters_at + 1, np.int64)
-        self._graphs: OrderedDict[Frame, list[Launches]] = OrderedDict()
         self._results = arrays.Recycled(self._driver)
+        self._pinned = Results(self._driver)
         self._repeats: list[Repeat] = []
 
     def _give_back(self) -> None:
         self._driver.enter()
+        if self._queued_calls is not None:
+            self._queued_calls.close(self._stream)
         self._driver.synchronize(self._last)
-        for parts in self._graphs.values():
-            for part in parts:
-                part.close()
-        self._graphs.clear()
-        for one in (self._memory, self._counters, self._staging):
+        for one in (self._lane, self._memory, self._counters, self._results):
             one.close(self._stream)
-        self._results.close(self._stream)
+        self._pinned.close()
         self._driver.synchronize(self._stream)
         self._driver.close_stream(self._stream)
 
@@ -76,16 +76,14 @@ class DeviceContext(Context):
         if self._closed:
             raise EngineError("the context is closed", remedy="make another with engine.context()")
         for one in self._repeats:
-            repeated = one.run(inputs)
-            if repeated is not None:
+            if one.number == self._order and (repeated := one.run(inputs)) is not None:
                 return repeated
         given = self._by_name(inputs)
         self._driver.enter()
         sources = self._sources(given)
         stream = self._stream_of(sources)
-        frame, results = self._prepare(sources, stream)
-        parts = self._parts(frame)
-        for part in parts:
+        frame, results = self._prepare(sources, stream, self._lane, stream)
+        for part in self._parts(frame, self._lane):
             self._part(part, frame, stream)
         self._remember_call(given, frame, stream)
         return self._returned(sources, results, stream, given)
@@ -144,14 +142,21 @@ class DeviceContext(Context):
     def _stream_of(self, sources: Sequence[Array | DeviceArray]) -> Any:
         """The stream of the first array on the GPU that names one, else ours; it waits for the call before."""
         named = next((one.stream for one in sources if isinstance(one, DeviceArray) and one.stream is not None), None)
-        stream = self._stream if named is None else self._driver.foreign_stream(named)
-        if int(stream) != int(self._last):
+        return self._next(self._stream if named is None else self._driver.foreign_stream(named))
+
+    def _next(self, stream: Any) -> Any:
+        """The stream, which now waits for the call before."""
+        if int(stream) != self._order:
             self._driver.follow(stream, self._last)
-        self._last = stream
+            self._last, self._order = stream, int(stream)
         return stream
 
-    def _prepare(self, sources: Sequence[Array | DeviceArray], stream: Any) -> tuple[Frame, list[DeviceArray]]:
-        """The frame of the call, and where results go; all bases are set and inputs on their way."""
+    def _prepare(
+        self, sources: Sequence[Array | DeviceArray], stream: Any, lane: Lane, inward: Any
+    ) -> tuple[Frame, list[DeviceArray]]:
+        """The frame of the call, and where results go; all bases are set, and the host's inputs on their way in the
+        stream `inward`.
+        """
         frame = self._frames.find([self._contents(index, one, stream) for index, one in enumerate(sources)])
         before = self._bases[[ARENA, self._counters_at]]
         self._bases[ARENA] = self._memory.reserve(frame.arena, stream)
@@ -160,7 +165,7 @@ class DeviceContext(Context):
         if not np.array_equal(before, self._bases[[ARENA, self._counters_at]]):
             self._drop_repeats()
         for number, source in enumerate(sources):
-            self._bases[FIRST_INPUT + number] = self._placed(number, source, stream)
+            self._bases[FIRST_INPUT + number] = self._placed(number, source, stream, lane, inward)
         results = self._outputs_of(frame, stream)
         self._bases[FIRST_INPUT + len(sources) : self._counters_at] = [one.address for one in results]
         return frame, results
@@ -176,26 +181,22 @@ class DeviceContext(Context):
         self._driver.synchronize(stream)
         return array
 
-    def _placed(self, number: int, source: Array | DeviceArray, stream: Any) -> int:
+    def _placed(self, number: int, source: Array | DeviceArray, stream: Any, lane: Lane, inward: Any) -> int:
         if isinstance(source, DeviceArray):
             if source.address % arrays.ALIGNMENT == 0:
                 return source.address
-            return self._staging.moved(number, source.address, source.nbytes, stream)
-        return self._staging.uploaded(number, source, stream)
+            return lane.staging.moved(number, source.address, source.nbytes, stream)
+        if lane is self._lane and not self._awaited:
+            self._driver.synchronize(self._last)
+            self._awaited = True
+        return lane.staging.uploaded(number, source, inward)
 
-    def _parts(self, frame: Frame) -> list[Launches]:
+    def _parts(self, frame: Frame, lane: Lane) -> list[Launches]:
         """The launches of a frame, remembered."""
-        found = self._graphs.get(frame)
-        if found is None:
-            functions, spans = self._resident.functions, self._plan.spans
-            found = [Launches(self._driver, functions, self._plan, span, frame.slots) for span in spans]
-            self._graphs[frame] = found
-            if len(self._graphs) > REMEMBERED:
-                self._driver.synchronize(self._last)
-                for part in self._graphs.popitem(last=False)[1]:
-                    part.close()
-        self._graphs.move_to_end(frame)
-        return found
+        functions, spans = self._resident.functions, self._plan.spans
+        return lane.parts(
+            frame, lambda: [Launches(self._driver, functions, self._plan, span, frame.slots) for span in spans]
+        )
 
     def _part(self, part: Launches, frame: Frame, stream: Any) -> None:
         if self._cancel[0]:
@@ -211,17 +212,20 @@ class DeviceContext(Context):
     ) -> Sequence[Any]:
         """Results where the first input lies; those of the host are copied and complete."""
         if sources and isinstance(sources[0], DeviceArray):
+            self._awaited = False
             return arrays.like(given.values(), results)
         found = [self._host_result(one) for one in results]
         for array, one in zip(found, results, strict=True):
             self._driver.download(array.ctypes.data, one.address, one.nbytes, stream)
         self._driver.synchronize(stream)
-        return found
+        return _as_given(found, given)
 
     def _host_result(self, one: DeviceArray) -> Array:
         bound = self._bound_outputs.get(one.spec.name)
         if bound is None:
-            return fresh_array(one.shape, one.spec.dtype.numpy)
+            dtype = one.spec.dtype.numpy
+            pinned = self._pinned.take(one.shape, dtype)
+            return fresh_array(one.shape, dtype) if pinned is None else pinned
         if bound.size < one.size:
             raise InputError(
                 f"output {one.spec.name!r} needs {one.shape}, and the bound array has {bound.shape}",
@@ -229,6 +233,103 @@ class DeviceContext(Context):
                 remedy="bind a larger array",
             )
         return bound.reshape(-1)[: one.size].reshape(one.shape)
+
+    # queued
+
+    def _submit(self, inputs: Inputs, token: object) -> Future[dict[str, Any]]:
+        order = _Order(self._epoch, token)
+        try:
+            self._driver.enter()
+            order.given = self._by_name(inputs)
+            order.sources = self._sources(order.given)
+            order.mark = self._mark(order.sources)
+        except TenfoldError as error:
+            order.promised.set_exception(error)
+            return order.promised
+        with self._turn:
+            if self._queue is None:
+                self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
+            self._queue.submit(self._take, order)
+        return order.promised
+
+    def _mark(self, sources: Sequence[Array | DeviceArray]) -> Any:
+        """Where the caller's stream is now, if inputs are used in its order."""
+        named = next((one.stream for one in sources if isinstance(one, DeviceArray) and one.stream is not None), None)
+        if named is None:
+            return None
+        mark = self._driver.open_event()
+        self._driver.record(mark, self._driver.foreign_stream(named))
+        return mark
+
+    def _take(self, order: _Order) -> None:
+        """Put a queued call on the streams, after those before it."""
+        if not order.promised.set_running_or_notify_cancel():
+            return
+        try:
+            with self._lock:
+                self._take_turn(order.token)
+                try:
+                    self._send(order)
+                finally:
+                    self._take_turn(None)
+        except Exception as error:
+            order.promised.set_exception(error)
+
+    def _send(self, order: _Order) -> None:
+        self._cancel[0] = 0
+        if self._epoch != order.epoch:
+            raise Cancelled("the call was cancelled before it began")
+        if self._closed:
+            raise EngineError("the context is closed", remedy="make another with engine.context()")
+        driver = self._driver
+        driver.enter()
+        if self._queued_calls is None:
+            self._queued_calls = Queue(driver)
+        queue, stream = self._queued_calls, self._next(self._stream)
+        lane = queue.lane()
+        if order.mark is not None:
+            driver.wait(stream, order.mark)
+            driver.close_event(order.mark)
+        try:
+            frame, results = self._prepare(order.sources, stream, lane, queue.inward)
+            driver.follow(stream, queue.inward)
+            for part in self._parts(frame, lane):
+                self._part(part, frame, stream)
+        except TenfoldError:
+            driver.synchronize(queue.inward)
+            raise
+        queue.finish(lane, order.promised, self._arriving(order, results, queue))
+
+    def _arriving(self, order: _Order, results: Sequence[DeviceArray], queue: Queue) -> Callable[[], dict[str, Any]]:
+        """What waits for the results of a call that is on its way."""
+        driver, there = self._driver, bool(order.sources) and isinstance(order.sources[0], DeviceArray)
+        hosts = [] if there else [self._host_result(one) for one in results]
+        computed, arrived = driver.open_event(), driver.open_event()
+        driver.record(computed, self._stream)
+        driver.wait(queue.outward, computed)
+        direct = [one.nbytes >= LARGE and driver.is_pinned(one.ctypes.data) for one in hosts]
+        for at_once, array, one in zip(direct, hosts, results, strict=False):
+            if at_once:
+                driver.download(array.ctypes.data, one.address, one.nbytes, queue.outward)
+        driver.record(arrived, queue.outward)
+
+        def found() -> dict[str, Any]:
+            driver.reached(computed)
+            for at_once, array, one in zip(direct, hosts, results, strict=False):
+                if not at_once:
+                    driver.download(array.ctypes.data, one.address, one.nbytes, queue.aside)
+            driver.synchronize(queue.aside)
+            driver.reached(arrived)
+            for event in (computed, arrived):
+                driver.close_event(event)
+            if self._epoch != order.epoch:
+                raise Cancelled("the call was cancelled")
+            complete = [replace(one, stream=None) for one in results] if there else ()
+            given = order.given
+            ended = arrays.like(given.values(), complete) if there else _as_given(hosts, given)
+            return dict(zip(self._names, ended, strict=True))
+
+        return found
 
     # looking inside
 
@@ -240,13 +341,30 @@ class DeviceContext(Context):
             self._driver.enter()
             sources = self._sources(given)
             stream = self._stream_of(sources)
-            frame, results = self._prepare(sources, stream)
+            frame, results = self._prepare(sources, stream, self._lane, stream)
             found: list[Timed] = []
-            for part in self._parts(frame):
+            for part in self._parts(frame, self._lane):
                 part.load(self._addressed(frame))
                 found += timed(self._driver, part, self._plan.labels, stream)
             outputs = self._returned(sources, results, stream, given)
         return Profile(in_order(found), dict(zip(self._names, outputs, strict=True)), 0)
+
+
+class _Order:
+    """A queued call: what was given, and the stream's mark from which on that may be used."""
+
+    def __init__(self, epoch: int, token: object) -> None:
+        self.epoch, self.token = epoch, token
+        self.promised: Future[dict[str, Any]] = Future()
+        self.given: dict[str, Any] = {}
+        self.sources: list[Array | DeviceArray] = []
+        self.mark: Any = None
+
+
+def _as_given(results: Sequence[Array], given: Mapping[str, Any]) -> Sequence[Any]:
+    """The host's results as arrays of the kind of the first input."""
+    returned = returning(given.values())
+    return [*map(returned, results)] if returned else results
 
 
 def timed(driver: Driver, part: Launches, labels: Sequence[Label], stream: Any) -> list[Timed]:

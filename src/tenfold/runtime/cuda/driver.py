@@ -16,7 +16,11 @@ TILE_MAP = 128
 
 _UNBOUNDED = 2**64 - 1
 _SHARED_AS_IT_IS = 48 << 10
-_STICKY = ("ILLEGAL_ADDRESS", "MISALIGNED_ADDRESS", "LAUNCH_FAILED", "HARDWARE_STACK_ERROR", "ILLEGAL_INSTRUCTION")
+_STICKY = (
+    "ILLEGAL_ADDRESS", "MISALIGNED_ADDRESS", "LAUNCH_FAILED", "LAUNCH_TIMEOUT", "HARDWARE_STACK_ERROR",
+    "ILLEGAL_INSTRUCTION", "INVALID_PC", "INVALID_ADDRESS_SPACE", "ASSERT", "ECC_UNCORRECTABLE", "CONTAINED",
+)  # fmt: skip
+"""How the statuses begin after which a process can use the GPU no more."""
 
 
 def checked(answer: tuple[Any, ...], what: str) -> Any:
@@ -97,6 +101,12 @@ class Driver:
         """Give pinned memory back."""
         checked(cuda.cuMemFreeHost(address), "cuMemFreeHost")
 
+    def is_pinned(self, address: int) -> bool:
+        """Whether memory of the host is such."""
+        kind = cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+        status, found = cuda.cuPointerGetAttribute(kind, address)
+        return bool(status == cuda.CUresult.CUDA_SUCCESS and found == cuda.CUmemorytype.CU_MEMORYTYPE_HOST)
+
     def upload(self, to: int, source: int, size: int, stream: Any) -> None:
         """Copy from the host."""
         if size:
@@ -159,8 +169,16 @@ class Driver:
         """What comes to `stream` from now on waits for all that `other` was given so far."""
         event = self.open_event()
         self.record(event, other)
-        checked(cuda.cuStreamWaitEvent(stream, event, 0), "cuStreamWaitEvent")
+        self.wait(stream, event)
         self.close_event(event)
+
+    def wait(self, stream: Any, event: Any) -> None:
+        """What comes to the stream from now on waits for a mark."""
+        checked(cuda.cuStreamWaitEvent(stream, event, 0), "cuStreamWaitEvent")
+
+    def reached(self, event: Any) -> None:
+        """Return when a mark has been reached; ExecutionError if a kernel failed."""
+        checked(cuda.cuEventSynchronize(event), "cuEventSynchronize")
 
     def open_event(self) -> Any:
         """A mark to record in streams."""

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import weakref
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import LimitError
+from tenfold.runtime.cpu.arena import UNUSED, references
 from tenfold.runtime.cuda.driver import Driver
 
 _STEP = 512
+_PIECE = 4 << 20
+"""Bytes that are on their way to the GPU while the next ones are copied to pinned memory."""
+LARGE = 1 << 20
+"""Bytes from which on it pays to look whether memory is pinned."""
+_MOST = 256 << 20
+"""Bytes of pinned memory that a context's results may take."""
 
 
 class Block:
@@ -62,18 +71,22 @@ class Staging:
         return address
 
     def uploaded(self, number: int, array: NDArray[Any], stream: Any) -> int:
-        """The address of a copy of the host's array, which may be changed as soon as this returns."""
-        address = self._block(number).reserve(array.nbytes, stream)
-        pinned = self._pin(number, array.nbytes, stream)
-        if array.nbytes:
-            ctypes.memmove(pinned, array.ctypes.data, array.nbytes)
-        self._driver.upload(address, pinned, array.nbytes, stream)
+        """The address of a copy of the host's array, which may be changed as soon as the stream has come to this point;
+        one that is not pinned, as soon as this returns. No earlier copy of that number is on its way any more.
+        """
+        address, source = self._block(number).reserve(array.nbytes, stream), array.ctypes.data
+        if array.nbytes < LARGE or not self._driver.is_pinned(source):
+            pinned = self._pin(number, array.nbytes)
+            for start in range(0, array.nbytes, _PIECE):
+                size = min(_PIECE, array.nbytes - start)
+                ctypes.memmove(pinned + start, source + start, size)
+                self._driver.upload(address + start, pinned + start, size, stream)
+        else:
+            self._driver.upload(address, source, array.nbytes, stream)
         return address
 
-    def _pin(self, number: int, size: int, stream: Any) -> int:
+    def _pin(self, number: int, size: int) -> int:
         address, room = self._pinned.get(number, (0, 0))
-        if room:
-            self._driver.synchronize(stream)
         if size > room:
             if room:
                 self._driver.free_pinned(address)
@@ -90,6 +103,44 @@ class Staging:
                 self._driver.free_pinned(address)
         self._blocks.clear()
         self._pinned.clear()
+
+
+class Results:
+    """Large results of the host in pinned memory, which is given out again once nobody refers to it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._all: list[NDArray[np.uint8]] = []
+
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+        """An uninitialised array; None for one that is small, or where enough memory is pinned already."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < LARGE:
+            return None
+        unused = [number for number, count in enumerate(references(self._all)) if count <= UNUSED]
+        place = next((number for number in unused if size <= self._all[number].nbytes <= 2 * size), None)
+        if place is None:
+            for number in reversed(unused if size + sum(one.nbytes for one in self._all) > _MOST else []):
+                del self._all[number]
+            if size + sum(one.nbytes for one in self._all) > _MOST:
+                return None
+            place = len(self._all)
+            self._all.append(self._pinned(size))
+        return self._all[place][:size].view(dtype).reshape(shape)
+
+    def _pinned(self, size: int) -> NDArray[np.uint8]:
+        address = self._driver.allocate_pinned(size)
+        made = host_view(address, size)
+        weakref.finalize(made, self._free, address).atexit = False
+        return made
+
+    def _free(self, address: int) -> None:
+        self._driver.enter()
+        self._driver.free_pinned(address)
+
+    def close(self) -> None:
+        """Give back what nobody refers to now, the rest as soon as that is so."""
+        self._all.clear()
 
 
 def host_view(address: int, size: int) -> NDArray[np.uint8]:

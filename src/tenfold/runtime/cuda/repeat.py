@@ -61,7 +61,7 @@ class Repeat:
         self._device = torch.cuda.current_device()
         self._names = tuple(tensors)
         self._seen = [_look(tensor) for tensor in tensors.values()]
-        self._handle = int(stream)
+        self.number = int(stream)
         self._free: list[_Set] = []
         self._all: list[_Set] = []
 
@@ -79,7 +79,7 @@ class Repeat:
         for one, seen in zip(given, self._seen, strict=True):
             if type(one) is not self._tensor or _look(one) != seen:
                 return None
-        if self._current(self._device) != self._handle:
+        if self._current(self._device) != self.number:
             return None
         self._driver.enter()
         found = self._taken()

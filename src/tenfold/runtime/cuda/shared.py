@@ -13,10 +13,11 @@ from tenfold.runtime.arrays import as_result
 from tenfold.runtime.context import Array, Context, Inputs
 from tenfold.runtime.cuda import arrays
 from tenfold.runtime.cuda.arrays import DeviceArray
-from tenfold.runtime.cuda.context import REMEMBERED, timed
+from tenfold.runtime.cuda.context import timed
 from tenfold.runtime.cuda.launches import Launches, addressed
 from tenfold.runtime.cuda.memory import Block
 from tenfold.runtime.cuda.mirror import GPU, HOST, Mirror
+from tenfold.runtime.cuda.queued import REMEMBERED
 from tenfold.runtime.frame import Frame
 from tenfold.runtime.plan import FIRST_INPUT, Span, Spec, counters_base
 

@@ -1,0 +1,103 @@
+"""Calls that are queued on one context: while one computes, the next one's inputs come and the last one's results go.
+
+Streams in order of events: copies to the GPU (`inward`), launches, copies to pinned memory (`outward`), copies to any
+other memory of the host (`aside`), which the thread makes that waits for results. Two calls at most are on their way,
+each with memory of its own for inputs and graphs that read there; the arena is shared, for launches follow one another.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from tenfold.runtime.cuda.driver import Driver
+from tenfold.runtime.cuda.launches import Launches
+from tenfold.runtime.cuda.memory import Staging
+from tenfold.runtime.frame import Frame
+
+REMEMBERED = 64
+"""Shapes whose graphs are kept."""
+LANES = 2
+
+
+class Lane:
+    """What a call on its way has to itself."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.staging = Staging(driver)
+        self._graphs: OrderedDict[Frame, list[Launches]] = OrderedDict()
+        self._ended: Future[None] | None = None
+
+    def parts(self, frame: Frame, make: Callable[[], list[Launches]]) -> list[Launches]:
+        """The launches of a frame, remembered."""
+        found = self._graphs.get(frame)
+        if found is None:
+            found = self._graphs[frame] = make()
+            if len(self._graphs) > REMEMBERED:
+                self._close(self._graphs.popitem(last=False)[1])
+        self._graphs.move_to_end(frame)
+        return found
+
+    def occupy(self, ended: Future[None]) -> None:
+        """Let others wait for this."""
+        self._ended = ended
+
+    def free(self) -> None:
+        """Wait until the call that has this lane is over."""
+        if self._ended is not None:
+            self._ended.exception()
+            self._ended = None
+
+    def _close(self, parts: Sequence[Launches]) -> None:
+        for part in parts:
+            part.close()
+
+    def close(self, stream: Any) -> None:
+        """Give everything back."""
+        for parts in self._graphs.values():
+            self._close(parts)
+        self._graphs.clear()
+        self.staging.close(stream)
+
+
+class Queue:
+    """The streams beside the one for launches, the lanes in turn, and the thread that waits for results."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.inward, self.outward, self.aside = (driver.open_stream() for _ in range(3))
+        self._lanes = [Lane(driver) for _ in range(LANES)]
+        self._turn = 0
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="tenfold-results")
+
+    def lane(self) -> Lane:
+        """The next lane, once its last call is over."""
+        self._turn = (self._turn + 1) % LANES
+        found = self._lanes[self._turn]
+        found.free()
+        return found
+
+    def finish(self, lane: Lane, promised: Future[Any], results: Callable[[], Any]) -> None:
+        """Keep a promise as soon as `results`, which waits for the GPU, has them."""
+        lane.occupy(self._waiter.submit(self._finished, promised, results))
+
+    def _finished(self, promised: Future[Any], results: Callable[[], Any]) -> None:
+        try:
+            self._driver.enter()
+            promised.set_result(results())
+        except Exception as error:
+            promised.set_exception(error)
+
+    def close(self, stream: Any) -> None:
+        """Wait for the calls on their way, and give everything back."""
+        for lane in self._lanes:
+            lane.free()
+        self._waiter.shutdown()
+        for lane in self._lanes:
+            lane.close(stream)
+        for one in (self.inward, self.outward, self.aside):
+            self._driver.synchronize(one)
+            self._driver.close_stream(one)
