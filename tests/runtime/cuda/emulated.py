@@ -1,6 +1,7 @@
 """A GPU made of this machine's memory and Triton's interpreter, behind the same methods as the driver.
 
-`emulate(monkeypatch)` lets engines for cuda:sm_90 be built without compiling, and run.
+`emulate(monkeypatch)` lets engines for cuda:sm_90 be built without compiling, and run; so does `gpu(monkeypatch)` where
+there is no GPU.
 """
 
 from __future__ import annotations
@@ -251,3 +252,10 @@ def emulate(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     monkeypatch.setattr(measure, "Process", lambda: Clock(device))
     monkeypatch.setattr(pool.GpuPool, "compile", lambda self, programs, *about: compiled(programs))
     return driver
+
+
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """This machine's GPU, where it has one: tests of whole networks then run there. Else an emulated one."""
+    if targets.machine_gpu() is not None:
+        return runtime.open_device().driver
+    return emulate(monkeypatch)

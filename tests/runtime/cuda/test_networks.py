@@ -17,7 +17,7 @@ from tenfold.ir.interpret import Interpreter
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.target import Target
-from tests.runtime.cuda.emulated import FakeDriver, emulate
+from tests.runtime.cuda.emulated import FakeDriver, gpu
 
 from tenfold.codegen.cuda import contraction, strategies  # isort: skip
 
@@ -26,7 +26,8 @@ RNG = np.random.default_rng(11)
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    return emulate(monkeypatch)
+    driver: FakeDriver = gpu(monkeypatch)
+    return driver
 
 
 def weight(*shape: int, dtype: dt.DType = dt.f16) -> Value:
