@@ -27,7 +27,7 @@ import torch
 import triton
 
 from bench.cuda.launching import Call, Function
-from tenfold.codegen.cuda import gemm, pointwise, reduce
+from tenfold.codegen.cuda import contraction, pointwise, reduce
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.program import Binary, Program
 from tenfold.codegen.cuda.triton import compile_program
@@ -40,6 +40,7 @@ from tenfold.ir.type import Type
 from tenfold.ops import activation, arithmetic, logic
 from tenfold.ops.constant import scalar
 from tenfold.ops.matmul import MatMul
+from tenfold.runtime.cuda.product import VENDOR
 from tenfold.target import Target
 
 TARGET = Target("cuda", "sm_90")
@@ -92,9 +93,20 @@ def product(m: int, n: int, k: int, select: Callable[[Any], bool], bias: bool = 
             y.turned = y.t().contiguous().t()
         return torch.mm(x, y.turned, out=out)
 
+    def lt(run: Callable[..., Any]) -> Callable[..., Any]:
+        def preferred(*given: Any) -> Any:
+            torch.backends.cuda.preferred_blas_library("cublaslt")
+            try:
+                return run(*given)
+            finally:
+                torch.backends.cuda.preferred_blas_library("cublas")
+
+        return preferred
+
+    plain_peers = {"cublas": lambda x, y, out: torch.mm(x, y, out=out), "cublas-nt": transposed}
     peers: dict[str, Callable[..., Any]] = {
-        "cublas": lambda x, y, out: torch.mm(x, y, out=out),
-        "cublas-nt": transposed,
+        **plain_peers,
+        **{name.replace("cublas", "cublaslt"): lt(run) for name, run in plain_peers.items()},
     }
     if bias:
         fused = torch.compile(
@@ -106,11 +118,12 @@ def product(m: int, n: int, k: int, select: Callable[[Any], bool], bias: bool = 
         }
     moved = 2.0 * (m * k + k * n + m * n)
     name = f"gemm{'+bias+gelu' if bias else ''} {m}x{n}x{k}"
-    return Work(name, region, (a, b, *extra), gemm.STRATEGIES, exact, peers, 2.0 * m * n * k, moved, select=select)
+    strategies = (contraction.STRATEGY,)
+    return Work(name, region, (a, b, *extra), strategies, exact, peers, 2.0 * m * n * k, moved, TRIED, select)
 
 
 def plain(tactic: Any) -> bool:
-    return tactic.strategy == "persistent"
+    return tactic.strategy != VENDOR
 
 
 def softmax(rows: int, columns: int) -> Work:
@@ -174,10 +187,12 @@ def add_gelu(rows: int, columns: int, bias: bool) -> Work:
     return Work(name, region, (x, y), (pointwise.STRATEGY,), exact, peers, 0, moved)
 
 
-LARGE = ((8192, 8192, 8192), (4096, 4096, 4096), (8192, 8192, 512), (1024, 3072, 768))
+LARGE = ((8192, 8192, 8192), (4096, 4096, 4096), (8192, 8192, 512), (1024, 3072, 768), (1024, 768, 3072))
+TRIED = 24
+"""How many tactics are tried at a product."""
 GROUPS: dict[str, Callable[[], list[Work]]] = {
     "gemm": lambda: [product(*size, plain) for size in LARGE],
-    "few": lambda: [product(m, 4096, 4096, lambda one: one.strategy == "sliced") for m in (1, 16, 64)],
+    "few": lambda: [product(m, 4096, 4096, plain) for m in (1, 16, 64)],
     "rows": lambda: [
         *(softmax(*size) for size in ((8192, 1024), (65536, 512), (4096, 8192))),
         *(layer_norm(*size) for size in ((16384, 768), (8192, 4096), (512, 768))),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -70,8 +71,8 @@ MODELS: dict[str, Callable[[int], tuple[Any, Any]]] = {
 }
 
 
-def eager(name: str, batch: int) -> Callable[[], object]:
-    """What replays a graph of the model."""
+def eager(name: str, batch: int) -> tuple[Callable[[], object], float]:
+    """What replays a graph of the model, and its distance from float64."""
     model, given = _prepared(name, batch)
     stream = torch.cuda.Stream()
     with torch.no_grad(), torch.cuda.stream(stream):
@@ -81,11 +82,13 @@ def eager(name: str, batch: int) -> Callable[[], object]:
     graph = torch.cuda.CUDAGraph()
     with torch.no_grad(), torch.cuda.graph(graph):
         kept = model(*given)
-    return lambda graph=graph, kept=kept: graph.replay()  # type: ignore[misc]
+    graph.replay()
+    error = _distance(kept, model, given)
+    return lambda graph=graph, kept=kept: graph.replay(), error  # type: ignore[misc]
 
 
-def compiled(name: str, batch: int) -> Callable[[], object]:
-    """What calls the model compiled with max-autotune, which replays a graph of its own."""
+def compiled(name: str, batch: int) -> tuple[Callable[[], object], float]:
+    """What calls the model compiled with max-autotune, which replays a graph of its own; its distance from float64."""
     model, given = _prepared(name, batch)
     fast = torch.compile(model, mode="max-autotune", dynamic=False)
 
@@ -94,8 +97,11 @@ def compiled(name: str, batch: int) -> Callable[[], object]:
             return fast(*given)
 
     for _ in range(4):
-        call()
-    return call
+        found = call()
+    return call, _distance(found, model, given)
+
+
+PEERS: dict[str, Callable[[str, int], tuple[Callable[[], object], float]]] = {"eager": eager, "torch.compile": compiled}
 
 
 def _prepared(name: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
@@ -103,3 +109,16 @@ def _prepared(name: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
     model, given = MODELS[name](batch)
     placed = [one.cuda() for one in (given if isinstance(given, tuple) else (given,))]
     return model.eval().cuda().half(), tuple(one.half() if one.is_floating_point() else one for one in placed)
+
+
+def _distance(found: Any, model: Any, given: Sequence[Any]) -> float:
+    """Norm-wise, of the first result, from the same weights and inputs in float64."""
+    torch.cuda.synchronize()
+    wide = copy.deepcopy(model).double()
+    with torch.no_grad():
+        exact = _first(wide(*(one.double() if one.is_floating_point() else one for one in given)))
+    return float((_first(found).double() - exact).norm() / exact.norm())
+
+
+def _first(found: Any) -> Any:
+    return found if isinstance(found, torch.Tensor) else found[0]

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.cpu.results import plot
+
 RESULTS = Path(__file__).parents[1] / "results"
 Row = dict[str, Any]
 
@@ -49,23 +51,31 @@ GOALS: Mapping[tuple[str, int], str] = {
     ("llama-512", 1): "1.3x",
     ("llama-decode", 1): "0.845 ms",
     ("whisper", 1): "1.3x",
+    ("bert-large384", 64): "1.5x",
+    ("swin", 8): "1.3x",
+    ("unet", 2): "1.3x",
     **{(name, batch): "1.6x" for name in ("efficientnet_b0", "mobilenet_v2", "convnext_t") for batch in (1, 8, 64)},
 }
 
 HEAD = """# Whole networks on one H200, f16
 
-2026-11-21, NVIDIA H200, torch 2.11.0+cu130, Triton 3.6.0; `python -m bench gpu`, effort 1. Milliseconds of a call,
-inputs on the GPU, between events over 60 calls, median of 7. Error: norm-wise, against f32 (ONNX Runtime) or float64.
-Eager: PyTorch in a CUDA graph, same process as one of our runs. torch.compile (max-autotune) in brackets was measured
-in another run. Ratio: to torch.compile, or to eager (e) where that was not measured. cuBLASLt: the share of the
-time that its kernels take.
+{versions}; `python -m bench gpu`. Milliseconds of a call, inputs on the GPU, between events over 60 calls, median
+of 7. Error: norm-wise, against f32 (ONNX Runtime) or float64. TFLOP/s, GB/s: of what the regions must do at least;
+share: of the roofline, the sum over regions of max(FLOP / peak, bytes / bandwidth), both measured in the run. cuBLASLt:
+the share of the time that its kernels take; own: milliseconds without it. Peers: PyTorch eager in a CUDA graph, and
+torch.compile (max-autotune), in the same process as ours; in brackets: of another run. Ratio: to torch.compile, or to
+eager (e) where that was not measured. Day: rows of different days are of different machines of the kind.
 
-| network | batch | ours | error | kernels | cuBLASLt | eager | torch.compile | ratio | goal |
-|---|---|---|---|---|---|---|---|---|---|
+![ratios](gpu-h200.svg)
+
 """
+COLUMNS = (
+    *("network", "batch", "ours", "error", "TFLOP/s", "GB/s", "share", "kernels", "cuBLASLt", "own", "eager"),
+    *("torch.compile", "ratio", "goal", "day"),
+)
 
 
-def key(row: Mapping[str, Any]) -> tuple[str, int]:
+def key(row: Row) -> tuple[str, int]:
     """What names a row."""
     return row["network"], row["batch"]
 
@@ -74,36 +84,63 @@ def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
     """Rows by name; a newer one takes the place of an older, and keeps its peers if it has none."""
     found = {key(row): row for row in old}
     for row in new:
-        peers = row.get("peers") or found.get(key(row), {}).get("peers")
+        known = found.get(key(row), {})
+        peers = row.get("peers") or known.get("peers")
         found[key(row)] = row | ({"peers": peers} if peers else {})
     return [found[name] for name in sorted(found)]
 
 
+def milliseconds(row: Row, peer: str) -> float | None:
+    """A peer's time."""
+    found = (row.get("peers") or {}).get(peer)
+    found = found.get("ms") if isinstance(found, dict) else found
+    return found if isinstance(found, float) else None
+
+
+def ratio(row: Row) -> tuple[float, str] | None:
+    """How many times as long the best known peer takes."""
+    compiled = milliseconds(row, "torch.compile") or COMPILED.get(key(row))
+    if compiled:
+        return compiled / row["ms"], ""
+    eager = milliseconds(row, "eager")
+    return (eager / row["ms"], " (e)") if eager else None
+
+
 def line(row: Row) -> str:
     """A row of the table."""
-    peers = row.get("peers") or {}
-    eager, here = peers.get("eager"), peers.get("torch.compile")
-    known = COMPILED.get(key(row))
-    compiled = here if isinstance(here, float) else known
-    shown = f"{here:.3f}" if isinstance(here, float) else f"({known:.3f})" if known else "—"
-    ratio = f"{compiled / row['ms']:.2f}" if compiled else f"{eager / row['ms']:.2f} (e)" if eager else "—"
-    total = sum(part["us"] for part in row["parts"])
+    eager, here, known = milliseconds(row, "eager"), milliseconds(row, "torch.compile"), COMPILED.get(key(row))
+    found, ms = ratio(row), row["ms"]
     vendor = sum(part["us"] for part in row["parts"] if part["tactic"].startswith("cublas"))
-    share = f"{vendor / total:.0%}" if total else "—"
-    return (
-        f"| {row['network']} | {row['batch']} | {row['ms']:.3f} | {row['error']:.1e} | {row['kernels']} | {share} | "
-        f"{f'{eager:.3f}' if eager else '—'} | {shown} | {ratio} | {GOALS.get(key(row), '—')} |\n"
-    )
+    cells = (
+        row["network"], row["batch"], f"{ms:.3f}", f"{row['error']:.1e}",
+        _shown(row.get("flops"), 1e9 * ms, ".0f"), _shown(row.get("bytes"), 1e6 * ms, ".0f"),
+        _shown(row.get("roofline_ms"), ms, ".0%"), row["kernels"],
+        _shown(vendor, sum(part["us"] for part in row["parts"]), ".0%"), _shown(row.get("own_ms"), 1, ".3f"),
+        _shown(eager, 1, ".3f"), _shown(here, 1, ".3f") if here else f"({known:.3f})" if known else "—",
+        f"{found[0]:.2f}{found[1]}" if found else "—", GOALS.get(key(row), "—"),
+        row.get("about", {}).get("date", "earlier"),
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |\n"
 
 
-def main() -> None:
-    """Merge the files that are named."""
+def _shown(number: float | None, unit: float, form: str) -> str:
+    return "—" if number is None or not unit else format(number / unit, form)
+
+
+def merge(paths: Iterable[Path]) -> None:
+    """Take rows into bench/results: JSON, table and plot."""
     path = RESULTS / "gpu-h200.json"
-    new = [json.loads(text) for name in sys.argv[1:] for text in Path(name).read_text().splitlines()]
+    new = [json.loads(text) for one in paths for text in one.read_text().splitlines()]
     rows = merged(json.loads(path.read_text()) if path.exists() else [], new)
-    path.write_text(json.dumps(rows) + "\n")
-    (RESULTS / "gpu-h200.md").write_text(HEAD + "".join(map(line, rows)))
+    path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+    about = [row["about"] for row in rows if "about" in row]
+    last = max(about, key=lambda one: str(one["date"]), default={"gpu": "NVIDIA H200"})
+    told = f"{last['gpu']}, " + ", ".join(f"{name} {last[name]}" for name in ("torch", "triton") if name in last)
+    table = [f"| {' | '.join(COLUMNS)} |\n", "|---" * len(COLUMNS) + "|\n", *map(line, rows)]
+    path.with_suffix(".md").write_text(HEAD.format(versions=told) + "".join(table))
+    ratios = [(f"{row['network']} {row['batch']}", found[0]) for row in rows if (found := ratio(row))]
+    path.with_suffix(".svg").write_text(plot(ratios))
 
 
 if __name__ == "__main__":
-    main()
+    merge(map(Path, sys.argv[1:]))

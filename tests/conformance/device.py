@@ -1,6 +1,6 @@
 """`python -m tests.conformance.device`: onnx's backend tests on engines for GPUs, built everywhere, run where a GPU is.
 
-    --target T      cuda:sm_90 (default), or "cuda" where there is a GPU: then answers are compared
+    --target T      cuda:sm_90 (default), cuda/cpu; where there is a GPU, answers are compared
     --sample N      only every Nth test
     --jobs J        processes at once
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import tenfold
+from tenfold.target import machine_gpu
 from tests.conformance.run import by_name, disagreement, first_line
 from tests.conformance.suite import cases
 
@@ -39,7 +40,7 @@ def attempt(task: tuple[str, str]) -> Outcome:
     try:
         with np.errstate(all="ignore"):
             engine = tenfold.build(case.model(), target=target, effort=0)
-            reason = disagreement(case, engine) if target == "cuda" else None
+            reason = disagreement(case, engine) if machine_gpu() else None
     except Exception as error:
         return Outcome(name, f"{type(error).__name__}: {first_line(error)}")
     return Outcome(name, reason or "", tuple((one["place"], one["kind"]) for one in engine.report["regions"]))

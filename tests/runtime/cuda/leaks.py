@@ -1,14 +1,13 @@
-"""`python -m tests.runtime.cuda.leaks`: on a GPU, what contexts give back, what fails readably, what overlaps.
+"""`python -m tests.runtime.cuda.leaks`: on a GPU, what contexts give back, what fails readably.
 
 A thousand random shapes and a hundred contexts, twice: after the second round as much memory must be free as after the
-first. Then errors by name, and a trace of two queued calls.
+first. Then an error by name.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
-import time
 
 import numpy as np
 
@@ -76,34 +75,7 @@ def main() -> int:
         print("out of memory:", error)
     except DeviceError as error:
         print("NOT out of memory:", error)
-    print(overlap())
     return int(levels[1] < levels[0] or live != 0)
-
-
-def overlap() -> str:
-    """How long two queued calls take against one after the other, with large inputs and outputs."""
-    graph = Graph(name="wide")
-    x = graph.input("x", Type(dt.f32, (8192, 1024)))
-    w = ops.Constant(Tensor((RNG.standard_normal((1024, 1024)) / 32).astype(np.float32)))()
-    y = x
-    for _ in range(6):
-        y = ops.MatMul()(y, w)
-    graph.set_outputs([y], ["y"])
-    engine = tenfold.build(graph, target="cuda", precision="tf32", effort=0, cache=False)
-    array = RNG.standard_normal((8192, 1024)).astype(np.float32)
-    with engine.context() as context:
-        for _ in range(3):
-            context.run([array])
-        begin = time.perf_counter()
-        for _ in range(8):
-            context.run([array])
-        single = (time.perf_counter() - begin) / 8
-        begin = time.perf_counter()
-        waiting = [context.submit([array]) for _ in range(8)]
-        for one in waiting:
-            one.result()
-        queued = (time.perf_counter() - begin) / 8
-    return f"a call {single * 1e3:.2f} ms, of queued ones {queued * 1e3:.2f} ms"
 
 
 if __name__ == "__main__":

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
+import os
 import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,8 +19,10 @@ from tenfold.runtime.cpu.arena import UNUSED, references
 from tenfold.runtime.cuda.driver import Driver
 
 _STEP = 512
-_PIECE = 4 << 20
+_PIECE = 2 << 20
 """Bytes that are on their way to the GPU while the next ones are copied to pinned memory."""
+_COPIERS = 4
+"""Threads that copy to pinned memory; one alone reaches a tenth of what the way to the GPU takes."""
 LARGE = 1 << 20
 """Bytes from which on it pays to look whether memory is pinned."""
 _MOST = 256 << 20
@@ -77,9 +83,7 @@ class Staging:
         address, source = self._block(number).reserve(array.nbytes, stream), array.ctypes.data
         if array.nbytes < LARGE or not self._driver.is_pinned(source):
             pinned = self._pin(number, array.nbytes)
-            for start in range(0, array.nbytes, _PIECE):
-                size = min(_PIECE, array.nbytes - start)
-                ctypes.memmove(pinned + start, source + start, size)
+            for start, size in copied(pinned, source, array.nbytes):
                 self._driver.upload(address + start, pinned + start, size, stream)
         else:
             self._driver.upload(address, source, array.nbytes, stream)
@@ -103,6 +107,24 @@ class Staging:
                 self._driver.free_pinned(address)
         self._blocks.clear()
         self._pinned.clear()
+
+
+def copied(to: int, source: int, size: int) -> Iterator[tuple[int, int]]:
+    """Copy memory of the host piece by piece, by several threads; each piece, as (start, size), when it is there."""
+    pieces = [(start, min(_PIECE, size - start)) for start in range(0, size, _PIECE)]
+    if len(pieces) < 2:
+        ctypes.memmove(to, source, size)
+        yield from pieces
+        return
+    under_way = [_copiers().submit(ctypes.memmove, to + start, source + start, part) for start, part in pieces]
+    for piece, one in zip(pieces, under_way, strict=True):
+        one.result()
+        yield piece
+
+
+@functools.cache
+def _copiers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(_COPIERS, len(os.sched_getaffinity(0))), thread_name_prefix="tenfold-copies")
 
 
 class Results:

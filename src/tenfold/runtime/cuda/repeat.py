@@ -85,9 +85,10 @@ class Repeat:
         found = self._taken()
         if found is None:
             return None
-        found.launches.run(self._stream, self._home)
         lease = _Lease(found)
-        return [self._from_dlpack(one.capsule(lease)) for one in found.handouts]
+        results = [self._from_dlpack(one.capsule(lease)) for one in found.handouts]
+        found.launches.run(self._stream, self._home)
+        return results
 
     def _taken(self) -> _Set | None:
         if self._free:

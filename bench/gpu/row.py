@@ -1,0 +1,239 @@
+"""`python -m bench.gpu.row --rows NAME:BATCH,… --out FILE`: measures rows in this process, a line of JSON for each.
+
+A row's peers run in the same process, after ours, on the same GPU; each is held against float64 before it is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import tenfold
+from bench.gpu import networks, peers
+from tenfold.compiler.device import tune
+from tenfold.diagnose.roofline import Ceiling, demand
+from tenfold.version import __version__
+
+REPLAYS, BLOCKS, PROFILED, IN_A_ROW = 60, 7, 12, 10
+Run = Callable[[], object]
+
+
+def timed(run: Run) -> float:
+    """Milliseconds of one call: the median over blocks of calls between events."""
+    for _ in range(5):
+        run()
+    torch.cuda.synchronize()
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    found = []
+    for _ in range(BLOCKS):
+        start.record()
+        for _ in range(REPLAYS):
+            run()
+        end.record()
+        torch.cuda.synchronize()
+        found.append(start.elapsed_time(end) / REPLAYS)
+    return statistics.median(found)
+
+
+def ceilings() -> Ceiling:
+    """What this GPU does now: a product of 8192 in f16 by PyTorch, and a copying kernel."""
+    a, b, c = (torch.randn(8192, 8192, dtype=torch.float16, device="cuda") for _ in range(3))
+    x, y = (torch.randn(1 << 29, dtype=torch.float16, device="cuda") for _ in range(2))
+    product = _seconds(lambda: torch.mm(a, b, out=c))
+    return Ceiling(2 * 8192.0**3 / product, 4.0 * x.numel() / _seconds(lambda: torch.neg(x, out=y)))
+
+
+def _seconds(run: Run) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    found = []
+    for _ in range(12):
+        start.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        found.append(start.elapsed_time(end) / 1e3)
+    return statistics.median(found[2:])
+
+
+def versions() -> dict[str, str]:
+    """What rows are measured with."""
+    return {
+        "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": version("triton"),
+        "tenfold": __version__, "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+
+
+def distance(found: np.ndarray, exact: np.ndarray) -> float:
+    """Norm-wise."""
+    difference = np.linalg.norm(found.astype(np.float64) - exact.astype(np.float64))
+    return float(difference / np.linalg.norm(exact.astype(np.float64)))
+
+
+def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
+    """What each launch of a replayed graph took, the median over replays, with its tactic."""
+    steps = context.profile(arrays).steps
+    labels = [step.label for step in steps]
+    alone = [{"us": step.seconds * 1e6, "kind": step.label.kind, "tactic": step.label.tactic} for step in steps]
+    for _ in range(3):
+        context.call(arrays)
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        for _ in range(PROFILED):
+            context.call(arrays)
+        torch.cuda.synchronize()
+    on_gpu = (one for one in profiler.events() if str(one.device_type).endswith("CUDA"))
+    events = sorted((one for one in on_gpu if "Mem" not in one.name[:3]), key=lambda one: one.time_range.start)
+    if len(events) != PROFILED * len(labels):
+        print(f"# {len(events)} events for {PROFILED} calls of {len(labels)} launches", flush=True)
+        return alone
+    rows = [events[start :: len(labels)] for start in range(len(labels))]
+    begins = [statistics.median(one.time_range.start - events[call * len(labels)].time_range.start
+                                for call, one in enumerate(row)) for row in rows]  # fmt: skip
+    return [
+        {
+            "us": statistics.median(one.device_time for one in row),
+            "begin": begin,
+            "kind": label.kind,
+            "tactic": label.tactic,
+            "source": label.source[-1] if label.source else "",
+        }
+        for label, row, begin in zip(labels, rows, begins, strict=True)
+    ]
+
+
+def call_times(context: Any, arrays: Any) -> dict[str, float]:
+    """Microseconds of the CPU for one call: of ten in a row that begin with the GPU idle, and of one with it idle."""
+
+    def row(calls: int) -> float:
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        for _ in range(calls):
+            context.call(arrays)
+        return (time.perf_counter() - begin) / calls * 1e6
+
+    return {"call_us": statistics.median(row(IN_A_ROW) for _ in range(100)),
+            "call_alone_us": statistics.median(row(1) for _ in range(100))}  # fmt: skip
+
+
+def built(network: networks.Network, effort: int) -> tenfold.Engine:
+    """Its engine in f16."""
+    return tenfold.build(network.model, target="cuda", precision="f16", effort=effort, **network.options)
+
+
+def without_vendor(network: networks.Network, effort: int) -> float:
+    """Milliseconds of the same row by our kernels alone."""
+    chosen = tune.vendor_here
+    tune.vendor_here = lambda: False
+    try:
+        engine = built(network, effort)
+    finally:
+        tune.vendor_here = chosen
+    with engine.context() as context:
+        arrays = [torch.from_numpy(array).cuda() for array in network.inputs]
+        return timed(lambda: context.call(arrays))
+
+
+def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling) -> dict[str, Any]:
+    """One row of ours."""
+    network = networks.NETWORKS[name](batch)
+    begin = time.perf_counter()
+    engine = built(network, effort)
+    seconds = time.perf_counter() - begin
+    for region in engine.report["regions"]:
+        for tactic, outcome in region.get("candidates", ()):
+            if isinstance(outcome, str) and "results" in outcome:
+                print(f"# {region['kind']} {region['domain']}: {tactic}: {outcome}", flush=True)
+    with engine.context() as context:
+        host = context.run(network.inputs)
+        pairs = zip(host.values(), network.exact(), strict=False)
+        error = max(distance(found[: len(exact)], exact) for found, exact in pairs)
+        arrays = [torch.from_numpy(array).cuda() for array in network.inputs]
+        here = context.run(arrays)
+        torch.cuda.synchronize()
+        error = max(error, *(distance(b.cpu().numpy(), a) for a, b in zip(host.values(), here.values(), strict=True)))
+        milliseconds = timed(lambda: context.call(arrays))
+        calls, parts = call_times(context, arrays), kernels(context, arrays)
+        memory = engine.memory({spec.name: array.shape for spec, array in zip(engine.inputs, arrays, strict=True)})
+    names = [spec.name for spec in engine.inputs]
+    needed = demand(engine, dict(zip(names, network.inputs, strict=True)), top)
+    found = {
+        "network": name, "batch": batch, "effort": effort, "ms": milliseconds, "error": error, "build_s": seconds,
+        **calls, "kernels": len(parts), "memory": memory, "vendor_share": vendor_share(parts), "parts": parts,
+    }  # fmt: skip
+    if needed:
+        found |= {"flops": needed.flops, "bytes": needed.bytes, "roofline_ms": needed.seconds * 1e3}
+    if own and found["vendor_share"]:
+        found["own_ms"] = without_vendor(network, effort)
+    return found
+
+
+def vendor_share(parts: Sequence[Mapping[str, Any]]) -> float:
+    """The share of the kernels' time that a library's take."""
+    vendor = sum(part["us"] for part in parts if part["tactic"].startswith("cublas"))
+    return float(vendor / max(sum(part["us"] for part in parts), 1e-9))
+
+
+def beside(name: str, batch: int, wanted: Sequence[str]) -> dict[str, Any]:
+    """Milliseconds of the same network in PyTorch, and how far it is from float64; or why there are none."""
+    found: dict[str, Any] = {}
+    for peer in wanted:
+        begin = time.perf_counter()
+        try:
+            run, error = peers.PEERS[peer](name, batch)
+            found[peer] = {"ms": timed(run), "error": error, "ready_s": time.perf_counter() - begin}
+        except Exception as failure:
+            found[peer] = {"failure": f"{type(failure).__name__}: {failure}"[:300]}
+        torch._dynamo.reset()
+        torch.cuda.empty_cache()
+    return found
+
+
+def said(row: Mapping[str, Any], top: int) -> str:
+    """A row in a few lines, with its longest kernels."""
+    ms, peers_said = row["ms"], (f"{name} {one.get('ms', one.get('failure'))}" for name, one in row["peers"].items())
+    words = (
+        f"{row['network']}:{row['batch']:<4} {ms:8.3f} ms",
+        f"{row.get('flops', 0.0) / ms / 1e9:4.0f} TFLOP/s {row.get('bytes', 0.0) / ms / 1e6:5.0f} GB/s",
+        f"roofline {row.get('roofline_ms', 0) / ms:4.0%}  error {row['error']:.1e}  build {row['build_s']:5.1f} s",
+        f"call {row['call_us']:.1f} / {row['call_alone_us']:.1f} us  {row['kernels']} kernels",
+        f"vendor {row['vendor_share']:.0%}  own {row.get('own_ms', 0):.3f}",
+    )
+    lines = ["  ".join((*words, *peers_said))]
+    longest = sorted(row["parts"], key=lambda part: -part["us"])[:top]
+    return "\n".join([*lines, *(f"    {one['us']:8.1f} us  {one['kind'][:40]:40} {one['tactic']}" for one in longest)])
+
+
+def main() -> None:
+    """Measure the rows; write them as they come."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--effort", type=int, default=1)
+    parser.add_argument("--peers", default="")
+    parser.add_argument("--own", action="store_true")
+    parser.add_argument("--top", type=int, default=0)
+    options = parser.parse_args()
+    top, about = ceilings(), versions()
+    print(f"# ceilings: {top.flops / 1e12:.0f} TFLOP/s, {top.bandwidth / 1e9:.0f} GB/s", flush=True)
+    for row in options.rows.split(","):
+        name, batch = row.split(":")
+        found = measure(name, int(batch), options.effort, options.own, top)
+        found |= {"about": about, "ceilings": {"tflops": top.flops / 1e12, "gb_s": top.bandwidth / 1e9}}
+        found["peers"] = beside(name, int(batch), [one for one in options.peers.split(",") if one])
+        with options.out.open("a") as file:
+            file.write(json.dumps(found) + "\n")
+        print(said(found, options.top), flush=True)
+
+
+if __name__ == "__main__":
+    main()
