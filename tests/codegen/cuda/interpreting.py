@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from tenfold.codegen.region import Anchored, Operand, Pointwise, Region, Row
-from tenfold.codegen.strategy import Address, Refusal, Tactic, Workspace
+from tenfold.codegen.strategy import Address, Packed, Refusal, Tactic, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
+from tenfold.ops.constant import Constant
 from tenfold.target import Target
 from tests.codegen.cpu.cases import Case
 from tests.codegen.cpu.checking import _agree as agree
@@ -95,23 +96,20 @@ def _launch(
     given = [word for _, parameter in one.program.parameters for word in words(parameter)]
     assert len(given) == len(one.arguments)
     arguments = iter(one.arguments)
+    kept: list[np.ndarray] = []
 
     def value(word: Word) -> Any:
         argument: GpuArgument = next(arguments)
         if isinstance(argument, Descriptor):
             shape, strides = ([number(size, _HERE) for size in sizes] for sizes in (argument.shape, argument.strides))
-            return TensorDescriptor(_buffer(argument.address), shape, strides, block_of(word))
-        if isinstance(argument, Address):
-            return _buffer(argument)
+            return TensorDescriptor(_buffer(argument.address, buffers, kinds, kept), shape, strides, block_of(word))
+        if isinstance(argument, Address | Packed):
+            return _buffer(argument, buffers, kinds, kept)
         if isinstance(argument, Counters):
             return Buffer(rooms[1].address, np.dtype(np.int32))
         if isinstance(argument, Workspace):
             return Buffer(rooms[0].address + number(argument.offset, _HERE), _WORKSPACE[word.type])
         return number(argument, _HERE)
-
-    def _buffer(address: Address) -> Buffer:
-        start = buffers[address.value].address + number(address.offset, _HERE)
-        return Buffer(start, kinds[address.value].numpy)
 
     def filled(parameter: Parameter) -> Any:
         if isinstance(parameter, tuple):
@@ -122,6 +120,21 @@ def _launch(
     blocks = number(one.grid, _HERE)
     if blocks:
         interpreted(one.program)[(blocks,)](**{**fillings, "EARLY": 0})
+
+
+def _buffer(
+    address: Address | Packed, buffers: Mapping[Value, Guarded], kinds: Mapping[Value, DType], kept: list[np.ndarray]
+) -> Buffer:
+    """What lies at an address; `kept` are the constants that are in use."""
+    if not isinstance(address.value.op, Constant):
+        assert isinstance(address, Address)
+        start = buffers[address.value].address + number(address.offset, _HERE)
+        return Buffer(start, kinds[address.value].numpy)
+    array = address.value.op.tensor.array
+    for op in address.recipe if isinstance(address, Packed) else ():
+        (array,) = op.results((array,))
+    kept.append(np.ascontiguousarray(array))
+    return Buffer(kept[-1].ctypes.data, kept[-1].dtype)
 
 
 _WORKSPACE = {pointer(dtype): np.dtype(dtype.numpy) for dtype in NAMES}

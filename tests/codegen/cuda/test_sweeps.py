@@ -4,11 +4,13 @@ import math
 
 import pytest
 
+from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.strategy import Tactic
 from tests.codegen.cpu import cases
 from tests.codegen.cuda.interpreting import TARGET, bound, compare, supported
 
 from tenfold.codegen.cuda import sweeps  # isort: skip
+from tenfold.codegen.cuda.triton import function  # isort: skip
 
 _NAMED = {case.name: case for case in cases.ROW}
 _SOME = (
@@ -38,3 +40,8 @@ def test_blocks(name: str) -> None:
 @pytest.mark.parametrize("name", ["sum-f32", "prod-f32", "max-f32-special", "sum-i64"])
 def test_slices(name: str) -> None:
     held(name, 4)
+
+
+def test_functions_that_fill_holes_have_names_of_their_own() -> None:
+    one, other = (function(Hole(f"def hole():\n    return {number}\n")) for number in (1, 2))
+    assert one.__name__ != other.__name__

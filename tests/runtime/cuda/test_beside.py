@@ -16,7 +16,7 @@ from tenfold.target import machine_gpu
 from tests.conformance.run import by_name, disagreement
 from tests.runtime.cuda.emulated import FakeDriver, compiled, gpu
 
-from tenfold.codegen.cuda import pool  # isort: skip
+from tenfold.codegen.cuda import pool, strategies  # isort: skip
 from tenfold.runtime.cuda import shared  # isort: skip
 
 RNG = np.random.default_rng(3)
@@ -26,6 +26,13 @@ RNG = np.random.default_rng(3)
 def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     driver: FakeDriver = gpu(monkeypatch)
     return driver
+
+
+@pytest.fixture
+def no_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that has no kernel for running sums."""
+    kept = tuple(one for one in strategies.STRATEGIES if one.name != "scan")
+    monkeypatch.setattr(strategies, "STRATEGIES", kept)
 
 
 def model(text: str) -> Any:
@@ -59,7 +66,7 @@ MIDDLE = """middle (float[N, 12] x, float[12, 12] w) => (float[N, 12] y) {
 }"""
 
 
-def test_a_step_of_the_cpu_between_two_of_the_gpu(driver: FakeDriver) -> None:
+def test_a_step_of_the_cpu_between_two_of_the_gpu(driver: FakeDriver, no_scans: None) -> None:
     text = """middle (float[N, 12] x, float[12, 12] w) => (float[N, 12] y) {
         one = Constant<value_int = 1> ()
         a = MatMul(x, w)
@@ -121,7 +128,7 @@ def test_a_branch_that_data_decide(driver: FakeDriver) -> None:
     held(text, {"x": np.abs(floats(4, 4))}, {"x": -np.abs(floats(4, 4))})
 
 
-def test_contexts_give_everything_back(driver: FakeDriver) -> None:
+def test_contexts_give_everything_back(driver: FakeDriver, no_scans: None) -> None:
     engine = tenfold.build(model(MIDDLE), target="cuda:sm_90", cache=False, effort=0)
     gc.collect()
     before = driver.live
@@ -137,7 +144,7 @@ def test_contexts_give_everything_back(driver: FakeDriver) -> None:
     assert driver.live == before
 
 
-def test_only_what_the_gpu_reads_is_uploaded(driver: FakeDriver) -> None:
+def test_only_what_the_gpu_reads_is_uploaded(driver: FakeDriver, no_scans: None) -> None:
     text = """weights (float[N, 8] x) => (float[N, 8] y) {
         w = Constant<value = float[8] {1, 2, 3, 4, 5, 6, 7, 8}> ()
         a = Mul(x, w)

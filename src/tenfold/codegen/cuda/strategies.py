@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, sweeps, window
+from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, scan, sweeps, window
+from tenfold.codegen.cuda.conv import transposed
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -12,5 +13,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     reduce.STRATEGY,
     sweeps.STRATEGY,
     contraction.STRATEGY,
+    transposed.STRATEGY,
     attention.STRATEGY,
+    scan.STRATEGY,
 )

@@ -20,12 +20,15 @@ from tenfold.codegen.cuda.program import Binary, Hole, Parameter, Program, Tenso
 
 @functools.cache
 def function(hole: Hole) -> Any:
-    """The Triton function of a hole's text."""
-    name = f"<tenfold {hashlib.sha256(hole.text.encode()).hexdigest()[:16]}>"
-    linecache.cache[name] = (len(hole.text), None, hole.text.splitlines(keepends=True), name)
+    """The Triton function of a hole's text, under a name of its own: Triton takes functions of one name and equal types
+    of arguments for the same.
+    """
+    own = f"hole_{hashlib.sha256(hole.text.encode()).hexdigest()[:16]}"
+    text, name = hole.text.replace("def hole(", f"def {own}(", 1), f"<tenfold {own}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     scope: dict[str, Any] = {"tl": tl, "vmath": vmath, "__name__": __name__}
-    exec(compile(hole.text, name, "exec"), scope)
-    return triton.jit(scope["hole"])
+    exec(compile(text, name, "exec"), scope)
+    return triton.jit(scope[own])
 
 
 def kernel_of(program: Program) -> Any:

@@ -89,6 +89,12 @@ def sign(x):
 
 
 @triton.jit
+def plus(x, y):
+    """The sum: what a scan combines by."""
+    return x + y
+
+
+@triton.jit
 def multiply(x, y):
     """The product: what a reduction combines by."""
     return x * y

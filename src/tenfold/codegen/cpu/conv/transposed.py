@@ -1,12 +1,7 @@
-"""Transposed convolution: one contraction for each phase of the stride, its taps walking back through the image.
-
-Output place o of an axis gets x[i] w[k] for o + padding = i * stride + k * dilation. Places of equal
-(o + padding) % stride form a phase: they see the same taps, each tap one step further back in x.
-"""
+"""Transposed convolution: one contraction for each phase of the stride (codegen/phases)."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +12,13 @@ from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
 from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, moving, refuse
 from tenfold.codegen.cpu.stage import address
+from tenfold.codegen.phases import Phase, phases_of, shifted, taps_of
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
-from tenfold.ir.op import Op
 from tenfold.ops.conv import ConvTranspose
-from tenfold.ops.movement import Pad, Reshape
+from tenfold.ops.movement import Reshape
 from tenfold.target import Target
 
 
@@ -73,45 +68,11 @@ def _image(x: Operand, isa: Isa) -> _Image:
     return _Image(Workspace(), strides, (stage,), workspace)
 
 
-@dataclass(frozen=True)
-class _Phase:
-    """Along one axis: the places `first`, first + stride, … of the result, `count` of them, which see the taps `tap`,
-    tap + `apart`, … (`taps`, 0: none). Tap number t of place number q reads x at q + t * dilation - padding.
-    """
-
-    first: int
-    count: Size
-    tap: int
-    apart: int
-    taps: int
-    dilation: int
-    padding: int
-
-
-def _phases(size: Size, kernel_size: int, stride: int, dilation: int, before: int) -> list[_Phase]:
-    shared = math.gcd(stride, dilation)
-    apart = stride // shared
-    found = []
-    for phase in range(stride):
-        first = (phase - before) % stride
-        seen = [k for k in range(kernel_size) if k * dilation % stride == phase]
-        tap = seen[0] if seen else 0
-        padding = (tap * dilation - phase) // stride - (first + before) // stride if seen else 0
-        count = dim.maximum(0, dim.ceildiv(size - first, stride))
-        found.append(_Phase(first, count, tap, apart, len(seen), -(dilation // shared), padding))
-    return found
-
-
 def _products(region: Anchored, image: _Image, isa: Isa) -> list[Product]:
-    conv, weights = region.anchor, region.inputs[1]
-    assert isinstance(conv, ConvTranspose)
-    taps = [int(size) for size in weights.shape[2:]]  # type: ignore[arg-type]
-    before = [int(size) for size in conv.pads_before]  # type: ignore[arg-type]
-    rows = zip(region.domain[2:], taps, conv.strides, conv.dilations, before, strict=True)
-    return [_product(region, image, isa, phases) for phases in itertools.product(*(_phases(*row) for row in rows))]
+    return [_product(region, image, isa, phases) for phases in phases_of(region)]
 
 
-def _product(region: Anchored, image: _Image, isa: Isa, phases: Sequence[_Phase]) -> Product:
+def _product(region: Anchored, image: _Image, isa: Isa, phases: Sequence[Phase]) -> Product:
     conv, (x, weights) = region.anchor, region.inputs
     assert isinstance(conv, ConvTranspose)
     channels, each, *taps = (int(size) for size in weights.shape)  # type: ignore[arg-type]
@@ -120,11 +81,11 @@ def _product(region: Anchored, image: _Image, isa: Isa, phases: Sequence[_Phase]
     shape = (groups, channels, each, *taps)
     seen = (*shape[:3], *(max(1, phase.taps) for phase in phases))
     order = (0, -1, *range(3, len(shape)), 1, 2)
-    recipe = (*(view_recipe(weights) or ()), Reshape(shape), *_taps(shape, phases), *panel_recipe(seen, order, width))
+    recipe = (*(view_recipe(weights) or ()), Reshape(shape), *taps_of(shape, phases), *panel_recipe(seen, order, width))
     moved = replace(
         region,
-        extra=tuple(_shifted(one, phases) for one in region.extra),
-        outputs=tuple(_shifted(one, phases) for one in region.outputs),
+        extra=tuple(shifted(one, phases) for one in region.extra),
+        outputs=tuple(shifted(one, phases) for one in region.outputs),
     )
     streams = [one.strides for one in moving(region)]
     rows = [Axis(region.domain[0], image.strides[0], 0, tuple(one[0] for one in streams))]
@@ -148,37 +109,3 @@ def _product(region: Anchored, image: _Image, isa: Isa, phases: Sequence[_Phase]
         padded=True,
         origin=(0, 0, *(phase.first for phase in phases)),
     )
-
-
-def _shifted(operand: Operand, phases: Sequence[_Phase]) -> Operand:
-    """The operand from the phase's first place on."""
-    offset = operand.offset
-    for phase, stride in zip(phases, operand.strides[2:], strict=True):
-        offset = offset + phase.first * stride
-    return replace(operand, offset=offset)
-
-
-def _taps(shape: Sequence[int], phases: Sequence[_Phase]) -> list[Op]:
-    """Operations that keep a phase's taps of weights of this shape; one tap of zeros where it sees none."""
-    found: list[Op] = []
-    now = list(shape)
-    for axis, phase in enumerate(phases, start=3):
-        size = now[axis]
-        if phase.taps == 0:
-            found += [_cut(now, axis, 0, -size), _cut([*now[:axis], 0, *now[axis + 1 :]], axis, 0, 1)]
-            now[axis] = 1
-            continue
-        found.append(_cut(now, axis, -phase.tap, phase.taps * phase.apart - size + phase.tap))
-        now[axis : axis + 1] = [phase.taps, phase.apart]
-        found += [Reshape(tuple(now)), _cut(now, axis + 1, 0, 1 - phase.apart)]
-        del now[axis + 1]
-        found.append(Reshape(tuple(now)))
-    return found
-
-
-def _cut(shape: Sequence[int], axis: int, before: int, after: int) -> Pad:
-    """Add to both ends of an axis, or take away."""
-    zeros = [0] * len(shape)
-    low, high = list(zeros), list(zeros)
-    low[axis], high[axis] = before, after
-    return Pad(tuple(low), tuple(high))
