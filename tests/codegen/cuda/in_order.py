@@ -17,7 +17,8 @@ def boxes(
     x, w, output, beside, extra, uniforms, partial, counters, tiles, counts, n, k, body: tl.constexpr,
     kinds: tl.constexpr, ALONG: tl.constexpr, TAPS: tl.constexpr, steps: tl.constexpr, dilations: tl.constexpr,
     pads: tl.constexpr, box: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLOTS: tl.constexpr,
-    TEAMS: tl.constexpr, WARPS: tl.constexpr, SLICES: tl.constexpr, TURNED: tl.constexpr, EARLY: tl.constexpr,
+    TEAMS: tl.constexpr, WARPS: tl.constexpr, SLICES: tl.constexpr, TURNED: tl.constexpr, AHEAD: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     M: tl.constexpr = box[0] * box[1] * box[2]
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):

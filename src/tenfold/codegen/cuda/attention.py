@@ -28,8 +28,9 @@ def scored(
     SCALE: tl.constexpr, CAP: tl.constexpr, D: tl.constexpr, WIDE: tl.constexpr, ADDED: tl.constexpr,
     CAUSAL: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
-    """Scores of some keys as powers of two, -inf where a query may not see one. ADDED: 0 no mask, 1 one of bool, 2 one
-    that is added. EDGE: some keys may not exist, or be hidden by a causal mask.
+    """Scores of some keys as powers of two, or where nothing bends them before they are scaled; -inf where a query may
+    not see a key. ADDED: 0 no mask, 1 one of bool, 2 one that is added. EDGE: some keys may not exist, or be hidden by
+    a causal mask.
     """
     there = column < t
     at = k[0] + column[None, :].to(tl.int64) * k[1]
@@ -41,7 +42,7 @@ def scored(
     if CAP > 0:
         bent = 1.0 - 2.0 / (tl.exp2(scores * (2.8853900817779268 * SCALE / CAP)) + 1.0)
         scores = bent * (1.4426950408889634e-12 * CAP)
-    else:
+    elif ADDED > 0 or SCALE <= 0:
         scores = scores * (1.4426950408889634e-12 * SCALE)
     if ADDED > 0:
         place = mask[0] + row.to(tl.int64)[:, None] * mask[1] + column[None, :] * mask[2]
@@ -61,16 +62,19 @@ def scored(
 
 @triton.jit
 def folded(
-    state, scores, v, column, t, high, E: tl.constexpr, HIGH: tl.constexpr, GUARDED: tl.constexpr, EDGE: tl.constexpr
+    state, scores, v, column, t, high, FACTOR: tl.constexpr, E: tl.constexpr, HIGH: tl.constexpr,
+    GUARDED: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
-    """(peak, total, sums) with some more keys. GUARDED: a row may have seen nothing yet."""
+    """(peak, total, sums) with some more keys, whose scores are still to be scaled by FACTOR. GUARDED: a row may have
+    seen nothing yet.
+    """
     peak, total, acc = state
     higher = tl.maximum(peak, tl.max(scores, 1))
     safe = higher
     if GUARDED:
         safe = tl.where(higher == float("-inf"), 0.0, higher)
-    powers = tl.exp2(scores - safe[:, None])
-    scale = tl.exp2(peak - safe)
+    powers = tl.exp2(scores * FACTOR - (safe * FACTOR)[:, None])
+    scale = tl.exp2((peak - safe) * FACTOR)
     at = v[0] + column[:, None].to(tl.int64) * v[1]
     if EDGE or HIGH != E:
         values = tl.load(at, mask=(column < t)[:, None] & (high < E)[None, :], other=0)
@@ -92,6 +96,7 @@ def flash(
     WIDE and HIGH are D and E as powers of two. Blocks of N keys that all queries see whole come first, then blocks of
     TAIL keys.
     """
+    FACTOR: tl.constexpr = 1.4426950408889634e-12 * SCALE if CAP <= 0 and ADDED == 0 and SCALE > 0 else 1.0
     grid.wait(EARLY)
     tiles = tl.cdiv(s, M)
     number, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
@@ -121,15 +126,16 @@ def flash(
     for begin in range(start, whole, N):
         column = begin + tl.arange(0, N)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, False)
-        state = folded(state, scores, values, column, t, high, E, HIGH, ADDED > 0, False)
+        state = folded(state, scores, values, column, t, high, FACTOR, E, HIGH, ADDED > 0, False)
     for begin in range(tl.maximum(start, whole), end, TAIL):
         column = begin + tl.arange(0, TAIL)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, True)
-        state = folded(state, scores, values, column, t, high, E, HIGH, True, True)
+        state = folded(state, scores, values, column, t, high, FACTOR, E, HIGH, True, True)
     grid.release(EARLY)
     last_part = True
     if SLICES > 1:
-        state, last_part = gathered_up(state, number, part, partial, counters, M, HIGH, SLICES)
+        scaled = (state[0] * FACTOR, state[1], state[2])
+        state, last_part = gathered_up(scaled, number, part, partial, counters, M, HIGH, SLICES)
     if last_part:
         total = state[1]
         if not NAN:

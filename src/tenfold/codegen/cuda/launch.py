@@ -80,11 +80,13 @@ Filling: TypeAlias = "Given | Hole | int | str | tuple[Filling, ...]"
 """What fills a kernel's parameter: a `Parameter` with the arguments still beside their words."""
 
 
-def launch(kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3) -> Launch:
+def launch(
+    kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3, registers: int = 0
+) -> Launch:
     """The launch of a kernel with its parameters filled, in the order of its parameters."""
     parameters = tuple((name, _parameter(one)) for name, one in fillings.items())
     arguments = tuple(given.argument for one in fillings.values() for given in _given(one))
-    return Launch(Program(kernel, parameters, warps, stages), arguments, grid)
+    return Launch(Program(kernel, parameters, warps, stages, registers), arguments, grid)
 
 
 def number(size: Size) -> Filling:

@@ -38,13 +38,14 @@ Parameter: TypeAlias = "Word | Hole | int | str | tuple[Parameter, ...]"
 class Program:
     """`kernel` names a Triton function of this package as "module:function"; `parameters` fill its parameters in order.
 
-    `warps` a block, `stages` of software pipelining.
+    `warps` a block, `stages` of software pipelining, at most `registers` a thread where that is not 0.
     """
 
     kernel: str
     parameters: tuple[tuple[str, Parameter], ...]
     warps: int = 4
     stages: int = 3
+    registers: int = 0
 
 
 @dataclass(frozen=True)

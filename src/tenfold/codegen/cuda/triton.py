@@ -60,7 +60,7 @@ def compile_program(program: Program, sm: int) -> Binary:
     made = triton.compile(
         source,
         target=GPUTarget("cuda", sm, 32),
-        options={"num_warps": program.warps, "num_stages": program.stages},
+        options={"num_warps": program.warps, "num_stages": program.stages, "maxnreg": program.registers or None},
     )
     return _binary(made)
 

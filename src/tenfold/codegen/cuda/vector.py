@@ -20,6 +20,8 @@ from tenfold.target import Target
 
 _BYTES, _START, _MEETING = 3600.0, 2500.0, 700.0
 """Bytes a nanosecond that the whole chip reads; nanoseconds that a launch takes, and that slices take to meet."""
+_FLIGHT = 24 << 10
+"""Bytes that a multiprocessor must have asked for at any time."""
 
 
 @triton.jit
@@ -79,14 +81,16 @@ class Vector:
         return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in shapes]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
-        """Nanoseconds, about: the matrix is read once, by as many blocks as fill the chip."""
+        """Nanoseconds, about: the matrix is read once, as long as the multiprocessor with most blocks takes."""
         problem, arch = problem_of(region), arch_of(target)
         assert not isinstance(problem, Refusal)
         n, k = (dim.bounds(size)[1] or 4096 for size in (problem.n, problem.k))
-        blocks = -(-n // int(tactic["n"])) * int(tactic["slices"])
-        filled = min(1.0, blocks / (2 * arch.processors))
-        meeting = _MEETING if int(tactic["slices"]) > 1 else 0.0
-        return _START + n * k * problem.b.dtype.itemsize / (_BYTES * filled) + meeting
+        wide, deep, slices = (int(tactic[name]) for name in ("n", "k", "slices"))
+        blocks, size = -(-n // wide) * slices, problem.b.dtype.itemsize
+        most = -(-blocks // arch.processors)
+        waiting = max(1.0, _FLIGHT / (most * wide * min(deep, -(-k // slices)) * size))
+        meeting = _MEETING if slices > 1 else 0.0
+        return _START + n * k * size / _BYTES * (most * arch.processors / blocks) * waiting + meeting
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
@@ -111,16 +115,16 @@ class Vector:
 
 
 _ALONG = (
-    (128, 64, 4, 4),
-    (128, 64, 8, 4),
-    (128, 64, 2, 4),
-    (256, 32, 4, 4),
-    (128, 64, 1, 4),
-    (64, 128, 4, 4),
     (64, 64, 4, 2),
-    (256, 64, 4, 8),
-    (64, 128, 8, 4),
-    (256, 32, 8, 4),
+    (64, 128, 2, 4),
+    (64, 256, 1, 8),
+    (64, 256, 8, 8),
+    (32, 512, 2, 8),
+    (32, 512, 4, 8),
+    (32, 256, 4, 4),
+    (32, 256, 8, 4),
+    (128, 64, 1, 4),
+    (128, 128, 1, 8),
 )
 """Tiles where columns lie side by side: columns, terms, slices, warps."""
 

@@ -40,7 +40,7 @@ _ROOT = Path(__file__).parents[3]
 _STARTING, _PATIENCE = 120.0, 20.0
 """Seconds that a process may take to start, and a kernel to be timed."""
 _COLD = 128 << 20
-_COPIES = (2, 10)
+_COPIES = (2, 32)
 _CHUNK = 1 << 20
 
 

@@ -22,6 +22,7 @@ from tenfold.codegen.strategy import Refusal, Tactic, Workspace
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
+from tenfold.ops.constant import Constant
 from tenfold.target import Target
 
 _USUAL = 1 << 12
@@ -31,6 +32,8 @@ _START, _END, _TURN, _MEETING = 1500.0, 500.0, 100.0, 1500.0
 """Nanoseconds to start, to end a tile, to let the other team go on, and for slices to meet."""
 _SUMS = 1 << 17
 """Bytes of sums that the last slice of a tile reads at most."""
+_BESIDE, _SHARED_REGISTERS = 128 * 64, 128
+"""Sums of a tile that leave room for a second block on a multiprocessor; registers of a thread then."""
 _KERNEL = "tenfold.codegen.cuda.conv.teams:boxes"
 Sizes = tuple[Size, ...]
 
@@ -213,6 +216,11 @@ def _depth(k: int) -> int:
     return 64 if k % 64 == 0 or (k > 96 and k % 32) or k > 256 else 32
 
 
+def _deep(plan: Plan, tactic: Tactic) -> int:
+    """Terms of a step as the tactic says."""
+    return int(dict(tactic.parameters).get("k", _depth(plan.k)))
+
+
 def _box(sizes: Sizes, m: int) -> tuple[int, int, int]:
     """Images, rows and pixels of a tile, with the least outside; among equals the widest."""
     known = [dim.bounds(size)[1] or _USUAL for size in sizes]
@@ -264,14 +272,14 @@ def tactics_of(name: str, plan: Plan | Refusal, target: Target) -> list[Tactic] 
         return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
     if isinstance(plan, Refusal):
         return plan
-    names = ("m", "n", "slices", "teams", "warps", "slots")
-    return [Tactic(name, tuple(zip(names, one, strict=True))) for one in _tiles(plan, arch)]
+    names = ("m", "n", "slices", "teams", "warps", "slots", "blocks", "k")
+    return [Tactic(name, tuple(zip(names, one, strict=False))) for one in _tiles(plan, arch)]
 
 
 def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
     """Nanoseconds, about: rounds of tiles, whose ends cost nothing where another team multiplies meanwhile."""
     m, n, slices, teams = (int(tactic[name]) for name in ("m", "n", "slices", "teams"))
-    size, K, whole = plan.x.operand.dtype.itemsize, _depth(plan.k), _rows(plan, m)
+    size, K, whole = plan.x.operand.dtype.itemsize, _deep(plan, tactic), _rows(plan, m)
     rounds = -(-(whole // m * -(-plan.n // n) * slices) // arch_of(target).processors)
     step = max(m * n * K / _PRODUCTS, (m + n) * K * size / _LOADED)
     sums = -(-math.prod(plan.taps) * -(-plan.k // K) // slices) * step
@@ -289,7 +297,8 @@ def launch_of(
     of counters.
     """
     m, N, slices, teams, slots = (int(tactic[name]) for name in ("m", "n", "slices", "teams", "slots"))
-    box, K = _box(plan.sizes, m), _depth(plan.k)
+    blocks = int(dict(tactic.parameters).get("blocks", 1))
+    box, K = _box(plan.sizes, m), _deep(plan, tactic)
     counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
     across = dim.ceildiv(plan.n, N)
     full = [boxed(one.operand, (*box, N), one.shape, one.strides) for one in plan.full]
@@ -311,13 +320,18 @@ def launch_of(
         **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
         **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},
         **{"N": N, "K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
-        **{"TURNED": int(plan.turned), "EARLY": int(arch_of(target).early)},
+        "TURNED": int(plan.turned),
+        "AHEAD": int(isinstance(plan.w.operand.value.op, Constant) and slices == 1),
+        "EARLY": int(arch_of(target).early),
     }
-    return launch(_KERNEL, dim.minimum(tiles * slices, PROCESSORS), fillings, warps), room, zeroed
+    most = dim.minimum(tiles * slices, PROCESSORS * blocks)
+    return launch(_KERNEL, most, fillings, warps, registers=_SHARED_REGISTERS if blocks > 1 else 0), room, zeroed
 
 
 def _tiles(plan: Plan, arch: Arch) -> Iterator[tuple[int, ...]]:
-    """(m, n, slices, teams, warps, slots): as many slots as there is room for; slices where tiles are too few."""
+    """(m, n, slices, teams, warps, slots), and 2 where that many blocks share a multiprocessor, so that one starts
+    while another ends: as many slots as there is room for; slices where tiles are too few.
+    """
     size, K, widest = plan.x.operand.dtype.itemsize, _depth(plan.k), max(32, grid.power_of_two(plan.n))
     steps = math.prod(plan.taps) * -(-plan.k // K)
     for m, n, teams, warps in _SHAPES:
@@ -330,8 +344,14 @@ def _tiles(plan: Plan, arch: Arch) -> Iterator[tuple[int, ...]]:
                 each >= 4 and each * (slices - 1) < steps and tiles * slices <= 2 * arch.processors
             )
             useful = useful and (slices == 1 or slices * m * n * 4 <= _SUMS)
-            if n <= widest and slots >= 2 and useful:
+            if n > widest or not useful:
+                continue
+            if slots >= 2:
                 yield m, n, slices, teams, warps, slots
+            for deep in (K, *((2 * K,) if K == 64 and plan.k % (2 * K) == 0 else ())):
+                half = min(8, (arch.shared // 2 - 2048 - m * n * size) // ((m + n) * deep * size))
+                if half >= 2 and warps == 4 and m * n <= _BESIDE and slices == 1:
+                    yield m, n, slices, 1, warps, half, 2, deep
 
 
 _SHAPES = (

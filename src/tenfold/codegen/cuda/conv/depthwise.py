@@ -38,14 +38,41 @@ def joined(total, value, factors, distance: tl.constexpr, dilation: tl.constexpr
 
 
 @triton.jit
+def factors_of(taps, a, step, inside, T2: tl.constexpr):
+    """The factors of a line of taps, once a strip: so each thread loads those of its channels in one piece."""
+    found = ()
+    for b in tl.static_range(T2):
+        found = found + (tl.load(taps + (a * T2 + b) * step, mask=inside, other=0),)
+    return found
+
+
+@triton.jit
+def values_of(
+    start, a, strides, there, first, held, size, dilations: tl.constexpr, T1: tl.constexpr, REACH: tl.constexpr
+):
+    """The values that a line of taps meets along a strip. `there` are (place along depth and height, their sizes)."""
+    deep, high = a // T1 * dilations[0], a % T1 * dilations[1]
+    d, h, depth, height = there
+    seen = (d + deep >= 0) & (d + deep < depth) & (h + high >= 0) & (h + high < height)
+    from_here = start + deep * strides[2] + high * strides[3]
+    found = ()
+    for at in tl.static_range(REACH):
+        inside = (seen & (first + at >= 0) & (first + at < size))[:, None] & held
+        found = found + (tl.load(from_here + at * strides[4], mask=inside, other=0),)
+    return found
+
+
+@triton.jit
 def depthwise(
     x, w, outputs, extra, gathered, uniforms, row_sizes, m, n, in_sizes, out_sizes, strips, strides, dilations, pads,
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr, T0: tl.constexpr, T1: tl.constexpr,
     T2: tl.constexpr, LENGTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """A block computes ROWS strips of LENGTH pixels of COLUMNS channels. `x` is (address, strides of image, channel and
-    three axes), `w` (address, strides of channel and tap), `strips` how many strips a line has.
+    three axes), `w` (address, strides of channel and tap), `strips` how many strips a line has. What a line of taps
+    needs is loaded while the line before it is added.
     """
+    REACH: tl.constexpr = (LENGTH - 1) * strides[2] + (T2 - 1) * dilations[2] + 1
     grid.wait(EARLY)
     across = tl.cdiv(n, COLUMNS)
     strip = tl.program_id(0) // across * ROWS + tl.arange(0, ROWS)
@@ -55,47 +82,38 @@ def depthwise(
     image, d = height // out_sizes[1], height % out_sizes[1] * strides[0] - pads[0]
     h, v = line % out_sizes[2] * strides[1] - pads[1], begin * strides[2] - pads[2]
     known = image < out_sizes[0]
-    held = column < n
+    held = known[:, None] & (column < n)[None, :]
+    there = (d, h, in_sizes[0], in_sizes[1])
     corner = image.to(tl.int64) * x[1][0] + d * x[1][2] + h * x[1][3] + v * x[1][4]
     start = x[0] + corner[:, None] + (column * x[1][1])[None, :]
-    taps = w[0] + column * w[1][0]
+    taps = w[0] + tl.zeros((ROWS, 1), tl.int32) + (column * w[1][0])[None, :]
     sums = ()
     for _ in tl.static_range(LENGTH):
         sums = sums + (tl.zeros((ROWS, COLUMNS), tl.float32),)
+    factors = factors_of(taps, 0, w[1][1], held, T2)
+    values = values_of(start, 0, x[1], there, v, held, in_sizes[2], dilations, T1, REACH)
     for a in range(T0 * T1):
-        deep, high = a // T1 * dilations[0], a % T1 * dilations[1]
-        there = known & (d + deep >= 0) & (d + deep < in_sizes[0]) & (h + high >= 0) & (h + high < in_sizes[1])
-        from_here = start + deep * x[1][2] + high * x[1][3]
-        factors = ()
+        more = held & (a + 1 < T0 * T1)
+        next_factors = factors_of(taps, a + 1, w[1][1], more, T2)
+        next_values = values_of(start, a + 1, x[1], there, v, more, in_sizes[2], dilations, T1, REACH)
+        wide = ()
         for b in tl.static_range(T2):
-            factor = tl.load(taps + (a * T2 + b) * w[1][1], mask=held, other=0)
-            factors = factors + (factor.to(tl.float32)[None, :],)
-        for at in tl.static_range((LENGTH - 1) * strides[2] + (T2 - 1) * dilations[2] + 1):
-            inside = (there & (v + at >= 0) & (v + at < in_sizes[2]))[:, None] & held[None, :]
-            value = tl.load(from_here + at * x[1][4], mask=inside, other=0).to(tl.float32)
+            wide = wide + (factors[b].to(tl.float32),)
+        for at in tl.static_range(REACH):
+            value = values[at].to(tl.float32)
             added = ()
             for each in tl.static_range(LENGTH):
-                added = added + (joined(sums[each], value, factors, at - each * strides[2], dilations[2], T2),)
+                added = added + (joined(sums[each], value, wide, at - each * strides[2], dilations[2], T2),)
             sums = added
+        factors = next_factors
+        values = next_values
     grid.release(EARLY)
     for each in tl.static_range(LENGTH):
-        inside = known & (begin + each < out_sizes[3])
-        row = tl.where(inside, line * out_sizes[3] + begin + each, m)
+        row = tl.where(known & (begin + each < out_sizes[3]), line * out_sizes[3] + begin + each, m)
         site.finish(
-            sums[each],
-            row,
-            column,
-            m,
-            n,
-            outputs,
-            extra,
-            gathered,
-            uniforms,
-            row_sizes,
-            body,
-            output_kinds,
+            sums[each], row, column, m, n, outputs, extra, gathered, uniforms, row_sizes, body, output_kinds,
             extra_kinds,
-        )
+        )  # fmt: skip
 
 
 class Depthwise:

@@ -56,17 +56,38 @@ def length_of(tile, steps, SLICES: tl.constexpr):
 
 
 @gluon.jit
+def weights(w, left, term, filled, slot, TURNED: gl.constexpr):
+    """Ask for the weights of a step."""
+    if TURNED:
+        copy_in(w, [left, term], filled, slot)
+    else:
+        copy_in(w, [term, left], filled, slot)
+
+
+@gluon.jit
 def load(
     x, w, beside, ring, own, tiles, counts, k, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr,
     dilations: gl.constexpr, pads: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr,
-    SLOTS: gl.constexpr, TEAMS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
+    SLOTS: gl.constexpr, TEAMS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr,
+    EARLY: gl.constexpr,
 ):  # fmt: skip
-    """All that the teams read, in the order in which they read it."""
+    """All that the teams read, in the order in which they read it. AHEAD: weights are constant, so that the first of
+    them come while the kernel ahead ends.
+    """
     slots_x, slots_w, full, empty = ring
     kept, kept_full, kept_empty, _ = own
     count = 0
     turn = 0
     depth = gl.cdiv(k, K)
+    ready = 0
+    if AHEAD:
+        begin, end = share(gl.program_id(0) % SLICES, depth * TAPS, SLICES)
+        left = corner(gl.program_id(0) // SLICES, counts, box, N)[3]
+        for step in range(begin, gl.minimum(end, begin + SLOTS)):
+            mbarrier.expect(full.index(ready), x.block_type.nbytes + w.block_type.nbytes)
+            weights(w, left, step // depth * k + step % depth * K, full.index(ready), slots_w.index(ready), TURNED)
+            ready += 1
+    grid.wait(EARLY)
     for tile in range(gl.program_id(0), tiles * SLICES, gl.num_programs(0)):
         image, row, pixel, left = corner(tile // SLICES, counts, box, N)
         begin, end = share(tile % SLICES, depth * TAPS, SLICES)
@@ -76,13 +97,11 @@ def load(
             place, odd_place = reached(tap % ALONG, steps[1], dilations[1], pads[1])
             slot, filled = count % SLOTS, full.index(count % SLOTS)
             mbarrier.wait(empty.index(slot), (count // SLOTS + 1) & 1)
-            mbarrier.expect(filled, x.block_type.nbytes + w.block_type.nbytes)
+            if count >= ready:
+                mbarrier.expect(filled, x.block_type.nbytes + w.block_type.nbytes)
+                weights(w, left, tap * k + channel, filled, slots_w.index(slot), TURNED)
             at = [image, row + line, odd_line, pixel + place, odd_place * k + channel]
             copy_in(x, at, filled, slots_x.index(slot))
-            if TURNED:
-                copy_in(w, [left, tap * k + channel], filled, slots_w.index(slot))
-            else:
-                copy_in(w, [tap * k + channel, left], filled, slots_w.index(slot))
             count += 1
         if len(beside) > 0:
             team = turn % TEAMS
@@ -138,7 +157,22 @@ def summed(
 
 
 @gluon.jit
-def concluded(acc, kept, extra, uniforms, left, n, body: gl.constexpr, kinds: gl.constexpr):
+def numbers_of(extra, left, n, kinds: gl.constexpr, layout: gl.constexpr, N: gl.constexpr):
+    """What lies beside the sums of a tile: one number, or one a column."""
+    column = left + gl.arange(0, N, layout=gl.SliceLayout(0, layout))
+    found = ()
+    for one in gl.static_range(len(kinds)):
+        if kinds[one] == 2:
+            found = found + (gl.expand_dims(gl.load(extra[one] + column, mask=column < n, other=0), 0),)
+        elif kinds[one] == 0:
+            found = found + (gl.load(extra[one]),)
+        else:
+            found = found + (0,)
+    return found
+
+
+@gluon.jit
+def concluded(acc, kept, numbers, uniforms, left, n, body: gl.constexpr, kinds: gl.constexpr):
     """What the body makes of a tile's sums and of what lies beside them."""
     layout: gl.constexpr = acc.type.layout
     column = left + gl.arange(0, acc.shape[1], layout=gl.SliceLayout(0, layout))
@@ -146,10 +180,8 @@ def concluded(acc, kept, extra, uniforms, left, n, body: gl.constexpr, kinds: gl
     for one in gl.static_range(len(kinds)):
         if kinds[one] == 3:
             values = values + (kept.load(layout),)
-        elif kinds[one] == 2:
-            values = values + (gl.expand_dims(gl.load(extra[one] + column, mask=column < n, other=0), 0),)
         else:
-            values = values + (gl.load(extra[one]),)
+            values = values + (numbers[one],)
     return body(values, (), uniforms, (), column < n)[0]
 
 
@@ -157,10 +189,14 @@ def concluded(acc, kept, extra, uniforms, left, n, body: gl.constexpr, kinds: gl
 def multiply(
     team, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k, body: gl.constexpr,
     kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr,
-    TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
+    TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
-    """Every TEAMS-th tile of the block: its products, the body on them and on what lies beside them, stored."""
+    """Every TEAMS-th tile of the block: its products, the body on them and on what lies beside them, stored. Where the
+    sums leave room for them, the numbers beside a tile are loaded before its sums are made.
+    """
     M: gl.constexpr = box[0] * box[1] * box[2]
+    ROOM: gl.constexpr = M * N <= WARPS * 64 * 32
+    grid.wait(EARLY)
     layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WARPS, 1], [16, N, 16])
     kept, kept_full, kept_empty, turns = own
     results = kept.index(team).reshape((M, N))
@@ -172,7 +208,12 @@ def multiply(
     for tile in range(gl.program_id(0) + team * gl.num_programs(0), tiles * SLICES, gl.num_programs(0) * TEAMS):
         image, row, pixel, left = corner(tile // SLICES, counts, box, N)
         length = length_of(tile, steps, SLICES)
+        numbers = ()
+        if ROOM:
+            numbers = numbers_of(extra, left, n, kinds, layout, N)
         acc = summed(ring, turns, team, turn, count, length, layout, M, N, K, SLOTS, TEAMS, TURNED)
+        if not ROOM:
+            numbers = numbers_of(extra, left, n, kinds, layout, N)
         for ahead in range(TEAMS):
             count += length_of(tile + ahead * gl.num_programs(0), steps, SLICES)
         last = True
@@ -183,7 +224,7 @@ def multiply(
         else:
             tma.store_wait(0)
         if last:
-            results.store(concluded(acc, results, extra, uniforms, left, n, body, kinds).to(output.dtype))
+            results.store(concluded(acc, results, numbers, uniforms, left, n, body, kinds).to(output.dtype))
             fence_async_shared()
             copy_out(output, [image, row, pixel, left], kept.index(team))
         if len(beside) > 0:
@@ -198,7 +239,7 @@ def boxes(
     x, w, output, beside, extra, uniforms, partial, counters, tiles, counts, n, k, body: gl.constexpr,
     kinds: gl.constexpr, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr, dilations: gl.constexpr,
     pads: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr,
-    WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
+    WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is a descriptor of boxes of [images, lines, places of a line, places, channels], `w` of columns by terms (of
     terms by columns, if not TURNED), `output` and `beside`, which may be empty, of boxes of [images, rows, pixels,
@@ -220,17 +261,16 @@ def boxes(
         mbarrier.init(kept_empty.index(team), count=1)
         mbarrier.init(turns.index(team), count=1)
     fence_async_shared()
-    grid.wait(EARLY)
     ring, own = (slots_x, slots_w, full, empty), (kept, kept_full, kept_empty, turns)
     if TEAMS == 2:
         gl.warp_specialize(
             [
                 (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED)),
+                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (multiply, (1, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED)),
+                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, N, K,
-                        SLOTS, TEAMS, SLICES, TURNED, EARLY)),
+                        SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
             [WARPS, 1], [232, 24],
         )  # fmt: skip
@@ -238,9 +278,9 @@ def boxes(
         gl.warp_specialize(
             [
                 (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED)),
+                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, N, K,
-                        SLOTS, TEAMS, SLICES, TURNED, EARLY)),
+                        SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
             [1], [24],
         )  # fmt: skip
