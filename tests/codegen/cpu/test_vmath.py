@@ -150,3 +150,18 @@ def test_lanes_change_no_bit(name: str, lanes: int) -> None:
 def test_compiles_without_calls(name: str, isa: Isa) -> None:
     for double in (False, True):
         assert jit.undefined(jit.object_of(module_of(name, isa, double, isa.lanes(4)), isa)) == []
+
+
+@pytest.mark.parametrize("isa", jit.runnable(), ids=lambda row: row.level)
+def test_logistic_divisor(isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vmath.FUNCTIONS, "logistic_divisor", vmath.logistic_divisor)
+    x = np.concatenate([np.linspace(-87, 87, 1 << 14), [0, -0.0, 1e30, -1e30, np.inf, -np.inf, np.nan, -88]])
+    x = np.resize(x, (1 << 14) + 16).astype(np.float32)
+    found = function("logistic_divisor", isa, False, isa.lanes(4))(x, x) - np.float32(1)
+    with np.errstate(over="ignore"):
+        exact = np.exp(-x.astype(LONG))
+    near = np.abs(x) <= 87
+    allowed = (2 + np.abs(x[near]) / 4) * 2.0**-23 * np.maximum(exact[near], 1)
+    assert (np.abs(found[near] - exact[near]) <= allowed).all()
+    assert np.isnan(found[np.isnan(x)]).all()
+    assert (found[x > 87] < 1e-30).all() and (found[x < -87] > 1e37).all()

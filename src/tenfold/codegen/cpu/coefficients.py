@@ -5,7 +5,7 @@ Polynomials interpolate their function at Chebyshev nodes, lowest power first: w
 `sin` (sin x - x) / x³, `cos` (cos x - 1 + z/2) / z² for |x| ≤ π/4 · `atan` (atan x - x) / x³ for |x| ≤ √2-1 ·
 `asin` (asin x - x) / x³ for |x| ≤ 1/2 · `erf` erf(x) / x - 1 for |x| ≤ `erf_split` ·
 `erfc` log(erfc(x)) in x - `erf_split` from there to `erf_end`, where erf rounds to 1 · `erf_ratio`, where there is one,
-erf(x) / x in x² as a quotient of two polynomials for |x| ≤ `erf_end`.
+erf(x) / x in x² as a quotient of two polynomials for |x| ≤ `erf_end` · `exp2`, where there is one, 2^r for |r| ≤ 1/2.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Coefficients:
     erf_split: float = 0.0
     erfc: Polynomial = ()
     erf_ratio: tuple[Polynomial, Polynomial] | None = None
+    exp2: Polynomial = ()
 
 
 SINGLE = Coefficients(
@@ -73,6 +74,10 @@ SINGLE = Coefficients(
             *(0.75, 0.3744980990886688, 0.08467545360326767, 0.011056890711188316),
             *(0.0008562827715650201, 2.9173730581533164e-05),
         ),
+    ),
+    exp2=(
+        *(1.0, 0.6931471805599483, 0.24022349038020388, 0.05550381013791657, 0.009666368515384431),
+        0.001338130253884737,
     ),
 )
 

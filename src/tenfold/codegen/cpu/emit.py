@@ -24,8 +24,8 @@ from tenfold.codegen.cpu.vectors import Vector, Vectors
 from tenfold.codegen.region import Body, Index, Instruction, Load, Uniform
 from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.op import Op
+from tenfold.ops import activation, logic
 from tenfold.ops import arithmetic as ops
-from tenfold.ops import logic
 from tenfold.ops.constant import Constant
 from tenfold.ops.primitive import Within
 
@@ -151,7 +151,14 @@ def _plain(emit: Callable[..., Vector]) -> Emitter:
     return emitter
 
 
+def _swish(op: activation.Swish, dtype: DType, x: Vector) -> Vector:
+    return x / vmath.logistic_divisor(x.strict() * op.alpha)
+
+
 _FLOAT_ONLY: dict[type[Op], Emitter] = {
+    activation.Sigmoid: _plain(lambda x: 1.0 / vmath.logistic_divisor(x.strict())),
+    activation.Silu: _plain(lambda x: x / vmath.logistic_divisor(x.strict())),
+    activation.Swish: _swish,
     ops.Sqrt: _plain(Vector.sqrt),
     ops.Rsqrt: _plain(lambda x: 1.0 / x.sqrt()),
     ops.Reciprocal: _plain(lambda x: 1.0 / x),

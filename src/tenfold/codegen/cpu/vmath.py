@@ -84,6 +84,20 @@ def exp(x: Vector) -> Vector:
     return _exp_times(x, 0)
 
 
+def logistic_divisor(x: Vector) -> Vector:
+    """1 + e**-x. In f32 e**-x is within 1 + |x| / 4 units in the last place, and bounded where that changes no sigmoid
+    by more than the least normal number.
+    """
+    table = _table(x)
+    if not table.exp2:
+        return exp(-x) + 1
+    bounded, magic = x.at_least(-87.0).at_most(87.0), x.like(1.5 * 2.0 ** (table.digits - 1))
+    shifted = bounded.fma(-1 / math.log(2), magic)
+    fraction = bounded.fma(-1 / math.log(2), magic - shifted)
+    scale = shifted.bits() << table.digits - 1
+    return (polynomial(fraction, table.exp2).bits() + scale).floats() + 1
+
+
 def expm1(x: Vector) -> Vector:
     """e**x - 1, exact near zero."""
     table = _table(x)
