@@ -109,6 +109,9 @@ TRANSPOSED = {
     "1-D": Case(n=2, c=12, size=(9,), o=9, k=8, stride=4, pad=2),
     "3-D": Case(n=1, c=4, size=(3, 2, 4), o=9, k=2, stride=2),
     "stride 1": Case(n=1, c=5, size=(4, 4), o=5, k=3, pad=1),
+    "tiles of one channel": Case(n=2, c=10, size=(5, 6), o=1, k=(2, 3), stride=(2, 3)),
+    "tiles in groups": Case(n=2, c=12, size=(5, 6), o=9, k=2, stride=2, groups=3),
+    "tiles row-major": Case(n=1, c=20, size=(5, 6), o=24, k=2, stride=2, x="first", y="first"),
 }
 
 
@@ -196,6 +199,20 @@ def test_transposed(isa: Isa, name: str) -> None:
 
 
 @each_isa
+def test_tiles_of_one_channel_and_activation(isa: Isa) -> None:
+    case = TRANSPOSED["tiles of one channel"]
+    x, w = random(dt.f32, case.n, case.c, *case.size), random(dt.f32, case.c, 1, *case.each(case.k))
+    wanted = Silu().evaluate(case.transposed.evaluate(x, w))
+    source, result = placed(dt.f32, x.shape, "last"), placed(dt.f32, wanted.shape, "last")
+    inputs = (source, operand(constant(w), w.shape, row_major(w.shape)))
+    body = Body((dt.f32,), (Instruction(Silu(), (0,), dt.f32),), (1,))
+    region = Anchored(wanted.shape, (result,), case.transposed, inputs, body)
+    (tactic,) = tactics(transposed.STRATEGY, region, isa)
+    kernel = build(transposed.STRATEGY, region, isa, tactic)
+    compare(region, kernel, isa, {source.value: x.transpose(0, 2, 3, 1)}, [wanted])
+
+
+@each_isa
 @pytest.mark.parametrize(
     ("strategy", "case"),
     [(direct.STRATEGY, DIRECT["3x3"]), (direct.STRATEGY, DIRECT["1x1, whole blocks"]),
@@ -233,8 +250,9 @@ def test_bias_residual_and_activation(isa: Isa, strategy: Strategy, case: Case, 
 @pytest.mark.parametrize(
     ("strategy", "case"),
     [(direct.STRATEGY, DIRECT["3x3"]), (direct.STRATEGY, DIRECT["groups"]), (depthwise.STRATEGY, DEPTHWISE["3x3"]),
-     (transposed.STRATEGY, TRANSPOSED["groups"]), (generic.STRATEGY, DIRECT["3x3"])],
-    ids=["direct", "groups", "depthwise", "transposed", "generic"],
+     (transposed.STRATEGY, TRANSPOSED["groups"]), (transposed.STRATEGY, TRANSPOSED["tiles in groups"]),
+     (generic.STRATEGY, DIRECT["3x3"])],
+    ids=["direct", "groups", "depthwise", "transposed", "tiles", "generic"],
 )  # fmt: skip
 def test_positions_sizes_and_gathered_operands(isa: Isa, strategy: Strategy, case: Case) -> None:
     turned = strategy is transposed.STRATEGY

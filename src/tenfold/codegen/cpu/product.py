@@ -73,7 +73,8 @@ class Product:
     `a` is read `term` elements apart; B is packed in panels. `separate`: depthwise, with a column's sum made of the
     same column of A. `padded`: some tap may fall outside. `origin` is the domain's place of the first result (None:
     zeros). `before` are stages that prepare operands. `block` is the micro-kernel's, for which B is packed (None: the
-    one that suits the columns best). `cut` names what parts divide first, "rows" or "columns" ("": what seems best).
+    one that suits the columns best). `cut` names what parts divide first, "rows", together with batches that A does not
+    have, or "columns" ("": what seems best).
     """
 
     region: Anchored
@@ -378,7 +379,8 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
     b_bytes = columns * terms * product.b_dtype.itemsize
     work = dim.maximum(2 * batches * rows * columns * terms // _GRAIN, shared * b_bytes // _BYTES)
     wanted = dim.maximum(1, dim.minimum(most, work))
-    found = {"batch_parts": dim.maximum(1, dim.minimum(batches, wanted))}
+    apart = dim.product(axis.size for axis in product.batches if axis.a != 0) if product.cut == "rows" else batches
+    found = {"batch_parts": dim.maximum(1, dim.minimum(apart, wanted))}
     rest = dim.ceildiv(wanted, found["batch_parts"])
     panels = dim.ceildiv(columns, block.columns)
     few = dim.minimum(panels, _COPIES * THREADS) if copied else panels
