@@ -1,5 +1,5 @@
-"""Transposed convolution: one contraction for each phase of the stride (codegen/phases). Where each pixel of x becomes a
-tile of its own, one contraction makes all phases, each part from rows of x that it keeps in the second cache.
+"""Transposed convolution: one contraction for each phase of the stride (codegen/phases). Where each pixel of x becomes
+a tile of its own, one contraction makes all phases, each part from rows of x that it keeps in the second cache.
 """
 
 from __future__ import annotations
