@@ -261,7 +261,7 @@ def test_a_scan_in_a_scan() -> None:
 def test_a_scan_of_sequences_of_unlike_lengths_is_refused() -> None:
     text = SCAN.replace("float[B, T] ys", "float[B, U] ys")
     context = build(model(text), cache=False).context()
-    with pytest.raises(InputError, match="U 5 is not 4"):
+    with pytest.raises(InputError, match="T 4 is not 5"):
         context.run({"h": floats(3), "xs": floats(4, 3), "ys": floats(3, 5)})
 
 
