@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
@@ -121,6 +122,22 @@ _SELF = _calling(_function("f0", [_call("f0", "a0", "a1")], "a1"))
 _EACH_OTHER = _calling(*(_function(f"f{i}", [_call(f"f{1 - i}", "a0", "a1")], "a1") for i in (0, 1)))
 
 
+def _halved(steps: int) -> tuple[ModelProto, Any]:
+    """y = y % k + y // 2 again and again, and as many ones as y says in the end."""
+    nodes, size = [node("Shape", "x", "y0")], 7
+    for step in range(steps):
+        nodes += [node("Mod", f"y{step} k{step}", f"a{step}"), node("Div", f"y{step} two", f"b{step}")]
+        nodes += [node("Add", f"a{step} b{step}", f"y{step + 1}")]
+        size = size % (3 + step) + size // 2
+    weights = [weight(f"k{step}", [3 + step]) for step in range(steps)]
+    weights += [weight("two", [2]), weight("one", [1], "f4")]
+    whole = model(*nodes, node("Expand", f"one y{steps}"), inputs=(info("x", ["n"]),), weights=weights)
+    return whole, np.ones(size, np.float32)
+
+
+_NEW_AXES = model(node("Unsqueeze", "x axes"), inputs=(*X, info("axes", [60], INT64)))
+
+
 def _branch(name: str, *nodes: NodeProto) -> GraphProto:
     return helper.make_graph(list(nodes), name, [], [onnx.ValueInfoProto(name=name)])
 
@@ -185,6 +202,11 @@ CASES = (
         120,
         1024,
     ),
+    *(
+        Case(f"a size whose formula doubles {steps} times", run(made, f32(7)), Gives(expected), 20)
+        for steps, (made, expected) in ((steps, _halved(steps)) for steps in (5, 40, 100))
+    ),
+    Case("60 new axes that the call names", built(_NEW_AXES), Raises(LimitError, "Unsqueeze", "axes")),
     Case("nothing defines an input", built(model(node("Relu", "y"))), Raises(ModelError, "Relu")),
     Case("a name twice", built(model(node("Relu", "x"), node("Neg", "x"))), Raises(ModelError, "Relu|Neg")),
     Case("an unknown operator", built(model(node("Frobnicate", "x"))), Raises(UnsupportedError, says="Frobnicate")),

@@ -69,6 +69,9 @@ class Context(Protocol):
         """Whether nothing but the model's caller sees these values, so that their ranks may be open."""
 
 
+MOST_OPEN_AXES = 16
+
+
 class Parted(Exception):
     """Raised where an If's branches give values that cannot be joined: what follows must be converted in each."""
 
@@ -164,10 +167,19 @@ class Operator:
 
     def axes(self, index: int, rank: int) -> tuple[Size, ...] | None:
         """The axes that input `index` names in a tensor of that rank, as formulas counted from the start."""
+        found = self.named_axes(index)
+        return None if found is None else tuple(self.place(axis, rank) for axis in found)
+
+    def named_axes(self, index: int) -> tuple[Size, ...] | None:
+        """The axes that input `index` names, as they stand there; LimitError if they are far too many."""
         found = self.contents(index)
         if found is not None and len(found) > MOST_AXES:
             raise LimitError(f"{len(found)} axes, and {MOST_AXES} are the most", operator=self.label)
-        return None if found is None else tuple(self.place(axis, rank) for axis in found)
+        if found is not None and sum(not isinstance(axis, int) for axis in found) > MOST_OPEN_AXES:
+            raise LimitError(
+                f"{len(found)} axes that only a call names, and {MOST_OPEN_AXES} are the most", operator=self.label
+            )
+        return found
 
     def place(self, axis: Size, rank: int) -> Size:
         """An axis of a tensor of that rank counted from the start; a call that names no axis of it is refused."""

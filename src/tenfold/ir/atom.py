@@ -55,9 +55,10 @@ class Atom:
 
     `kind` is "symbol", "//", "%", or the name of a function of `tenfold.ir.dim`. `key` orders atoms: by name, then by
     structure. `interval` and `factor` are what is known of the value: where it lies, and a number that divides it.
+    `weight` counts the atoms that its text names, each as often as it stands there.
     """
 
-    __slots__ = ("arguments", "factor", "interval", "key", "kind", "symbol")
+    __slots__ = ("arguments", "factor", "interval", "key", "kind", "symbol", "weight")
 
     def __init__(self, kind: str, arguments: tuple[Size, ...], symbol: Symbol | None) -> None:
         self.kind = kind
@@ -71,6 +72,7 @@ class Atom:
         else:
             self.interval = interval.OPERATIONS[kind](*map(interval.of_size, arguments))
         self.factor = _FACTORS[kind](*arguments) if kind in _FACTORS else 1
+        self.weight = 1 + sum(map(weight_of, arguments))
 
     def __reduce__(self) -> tuple[object, ...]:
         return atom, (self.kind, self.arguments, self.symbol)
@@ -87,6 +89,11 @@ def atom(kind: str, arguments: tuple[Size, ...], symbol: Symbol | None = None) -
     """The atom of this structure: always the same object, in every thread."""
     key = (kind, arguments, symbol)
     return _ATOMS.get(key) or _ATOMS.setdefault(key, Atom(kind, arguments, symbol))
+
+
+def weight_of(size: Size) -> int:
+    """How many atoms the size's text names, each as often as it stands there."""
+    return sum(part.weight for monomial in polynomial.of_size(size) for part in monomial)
 
 
 def factor_of(size: Size) -> int:

@@ -9,12 +9,17 @@ from dataclasses import dataclass
 
 from tenfold.errors import LimitError
 from tenfold.ir import dim
+from tenfold.ir.atom import weight_of
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.dtype import ANY, DType
 
 ENTRIES_LIMIT = 64
 MOST_AXES = 64
 """As many as an array of NumPy can have."""
+MOST_PARTS = 1 << 14
+"""The most parts of a size: its text names shared parts again and again."""
+MOST_FOLLOWED = 1 << 10
+"""The most parts of an entry that is followed."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Type:
     """The type of a tensor: its element type and its sizes, outermost first.
 
     `entries` holds the elements of an integer or boolean tensor of at most 64 elements, row-major,
-    as symbolic sizes, where they are known: so shapes that a model computes with operators are followed.
+    as symbolic sizes, where they are known and short: so shapes that a model computes with operators are followed.
     """
 
     dtype: DType
@@ -32,6 +37,9 @@ class Type:
     def __post_init__(self) -> None:
         if len(self.shape) > MOST_AXES:
             raise LimitError(f"a tensor of {len(self.shape)} axes, and {MOST_AXES} are the most")
+        heaviest = max(map(weight_of, self.shape), default=0)
+        if heaviest > MOST_PARTS:
+            raise LimitError(f"a size is a formula of {heaviest:,} parts, and {MOST_PARTS:,} are the most")
 
     @property
     def rank(self) -> int:
@@ -49,8 +57,10 @@ class Type:
         return all(isinstance(size, int) for size in self.shape)
 
     def with_entries(self, entries: tuple[Size, ...] | None) -> Type:
-        """The same type with these entries, or with none if they are too many or of another count."""
+        """The same type with these entries, or with none if they are too many, too long or of another count."""
         if entries is not None and (len(entries) > ENTRIES_LIMIT or len(entries) != self.size):
+            entries = None
+        if max(map(weight_of, entries or ()), default=0) > MOST_FOLLOWED:
             entries = None
         return Type(self.dtype, self.shape, entries)
 

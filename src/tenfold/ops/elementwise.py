@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from tenfold.errors import LimitError
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -71,7 +72,10 @@ class Elementwise(Op):
         if not isinstance(size, int) or size > ENTRIES_LIMIT:
             return None
         columns = [spread(t, result.shape) for t in inputs]
-        found = [self.entry(*row) for row in zip(*columns, strict=True)]
+        try:
+            found = [self.entry(*row) for row in zip(*columns, strict=True)]
+        except LimitError:
+            return None
         return None if any(one is None for one in found) else tuple(one for one in found if one is not None)
 
     def evaluate(self, *inputs: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tenfold.errors import LimitError
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -57,7 +58,10 @@ class Reduce(Op):
             groups[tuple(at for axis, at in enumerate(index) if axis not in self.axes)].append(entry)
         if any(not group for group in groups.values()):
             return None
-        return tuple(self._combine(group) for group in groups.values())
+        try:
+            return tuple(self._combine(group) for group in groups.values())
+        except LimitError:
+            return None
 
     def _combine(self, group: list[Size]) -> Size:
         result = group[0]

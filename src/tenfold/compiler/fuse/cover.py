@@ -93,9 +93,22 @@ class _Writer:
         return self.first + len(self.code) - 1
 
     def register(self, value: Value) -> int:
-        if value not in self.registers:
-            self.registers[value] = self._compute(value)
+        for one in self._missing(value):
+            self.registers[one] = self._compute(one)
         return self.registers[value]
+
+    def _missing(self, value: Value) -> Iterable[Value]:
+        """What has no register yet, each after what it is computed from; chains may be longer than Python's stack."""
+        found: dict[Value, None] = {}
+        waiting = [] if value in self.registers else [value]
+        while waiting:
+            node = waiting[-1].producer
+            read = node.inputs if node is not None and node.op.elementwise else ()
+            before = [one for one in read if one not in self.registers and one not in found]
+            if not before:
+                found[waiting.pop()] = None
+            waiting.extend(reversed(before))
+        return found
 
     def _compute(self, value: Value) -> int:
         constant = _immediate(value)

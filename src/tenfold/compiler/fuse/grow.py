@@ -83,14 +83,19 @@ class Growth:
 
     def needs(self, value: Value) -> set[Group]:
         """The groups that compute what lies in the buffer of `value` (through views and concatenations)."""
-        node = value.producer
-        if node is None or isinstance(node.op, Constant):
-            return set()
-        if _is_placed(node):
-            return set().union(*(self.needs(one) for one in node.inputs), self._decided_before(node))
-        if node in self.of:
-            return {self.of[node]}
-        return set().union(*(self.needs(one) for one in node.inputs), self._decided_before(node))
+        found, seen, waiting = set[Group](), {value}, [value]
+        while waiting:
+            node = waiting.pop().producer
+            if node is None or isinstance(node.op, Constant):
+                continue
+            if node in self.of and not _is_placed(node):
+                found.add(self.of[node])
+                continue
+            found |= self._decided_before(node)
+            new = set(node.inputs) - seen
+            seen |= new
+            waiting.extend(new)
+        return found
 
     def _take(self, node: Node) -> None:
         needed = set().union(*(self.needs(value) for value in node.inputs), self._decided_before(node))
@@ -252,10 +257,16 @@ class Growth:
 
 def is_number(value: Value) -> bool:
     """True for one number that follows from the sizes of the call alone."""
-    node = value.producer
-    if node is None or value.type.size != 1:
-        return False
-    return isinstance(node.op, (Constant, *SOURCES)) or (node.op.elementwise and all(map(is_number, node.inputs)))
+    seen, waiting = {value}, [value]
+    while waiting:
+        one = waiting.pop()
+        node = one.producer
+        if node is None or one.type.size != 1 or not (node.op.elementwise or isinstance(node.op, (Constant, *SOURCES))):
+            return False
+        new = set(node.inputs) - seen if node.op.elementwise else set()
+        seen |= new
+        waiting.extend(new)
+    return True
 
 
 def is_pointwise(node: Node) -> bool:

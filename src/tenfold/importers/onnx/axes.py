@@ -26,10 +26,7 @@ def integers(sizes: Sequence[Size]) -> tuple[int, ...] | None:
 
 def among(at: Size, axes: Sequence[Size]) -> Size:
     """1 if `at` is one of the axes, else 0."""
-    found: Size = 0
-    for axis in axes:
-        found = dim.logical_or(found, dim.equal(axis, at))
-    return found
+    return dim.minimum(1, dim.total(dim.equal(axis, at) for axis in axes))
 
 
 def chosen(axis: Size, options: Sequence[Size], otherwise: Size = 0) -> Size:
@@ -69,10 +66,7 @@ def with_ones(sizes: Sequence[Size], axes: Sequence[Size]) -> tuple[Size, ...]:
 
 def different(axes: Sequence[Size]) -> Size:
     """1 if no two axes are the same, else 0."""
-    found: Size = 1
-    for at, axis in enumerate(axes):
-        found = dim.logical_and(found, dim.logical_not(among(axis, axes[:at])))
-    return found
+    return dim.equal(dim.total(dim.equal(axis, other) for at, axis in enumerate(axes) for other in axes[:at]), 0)
 
 
 def along(x: Value, axis: Size, step: Callable[[Value], Value], behind: int = 0) -> Value:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from tenfold.errors import LimitError
 from tenfold.importers.convert import (
     Operator,
     Results,
@@ -29,7 +28,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
-from tenfold.ir.type import MOST_AXES, Type
+from tenfold.ir.type import Type
 from tenfold.ops import movement
 from tenfold.ops.activation import Clip
 from tenfold.ops.arithmetic import Add, Ceil, Div, Mul, Sub
@@ -196,11 +195,9 @@ def squeeze(node: Operator) -> Results:
 
 def unsqueeze(node: Operator) -> Results:
     """New axes of size 1 at the named places of the result."""
-    x, named = node.input(0), node.contents(1)
+    x, named = node.input(0), node.named_axes(1)
     if named is None:
         raise node.invalid("it needs axes")
-    if len(named) > MOST_AXES:
-        raise LimitError(f"{len(named)} new axes, and {MOST_AXES} are the most")
     axes = tuple(node.place(axis, x.type.rank + len(named)) for axis in named)
     node.require(different(axes), f"axes {list(named)} name one twice")
     return reshaped(x, with_ones(x.type.shape, axes))
