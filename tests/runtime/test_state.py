@@ -13,10 +13,10 @@ from tenfold.compiler.retune import retune
 from tenfold.errors import InputError, LimitError, OptionError
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
-from tenfold.ir.graph import Graph
+from tenfold.ir.graph import Graph, Value
 from tenfold.ir.op import Array
 from tenfold.ir.type import Type
-from tenfold.ops import Add, Attention, Concat, Tanh, Transpose
+from tenfold.ops import Add, Attention, Concat, Expand, Reshape, ScatterElements, ScatterND, Tanh, Transpose
 from tenfold.runtime.engine import Engine, from_image
 from tests.compiler.building import Bench, workbench
 
@@ -248,3 +248,39 @@ def test_an_engine_tuned_again_keeps_state(bench: Bench) -> None:
     assert again.state == engine.state
     given = drawn(4)
     np.testing.assert_allclose(again(*given), engine(*given), atol=1e-5)
+
+
+def table(form: str) -> Graph:
+    """Rows of a table of 16 replaced: of the table itself, turned, twice, elementwise, or also read as it was."""
+    graph = Graph(name=form)
+    places = graph.input("places", Type(dt.i64, (LENGTH, 1)))
+    rows, old = graph.input("rows", Type(dt.f32, (LENGTH, 4))), graph.input("table", Type(dt.f32, (16, 4)))
+    new: Value = ScatterND()(old, places, rows)
+    if form == "turned":
+        new = Transpose((1, 0))(ScatterElements(1)(Transpose((1, 0))(old), *wide(places, rows)))
+    if form == "twice":
+        new = ScatterND()(new, Add()(places, places), Add()(rows, rows))
+    result = Add()(new, old) if form == "read" else Add()(new, new)
+    graph.set_outputs([result, new], ["y", "new_table"])
+    return graph
+
+
+def wide(places: Value, rows: Value) -> tuple[Value, Value]:
+    return Expand((4, LENGTH))(Reshape((1, LENGTH))(places)), Transpose((1, 0))(rows)
+
+
+@pytest.mark.parametrize("form", ["plain", "turned", "twice", "read"])
+def test_a_state_that_calls_scatter_into_stays_where_it_is(form: str, bench: Bench) -> None:
+    engine = kept(table(form), bench)
+    assert [one.in_place for one in engine.plan.carried] == [form != "read"]
+    context, wanted = engine.context(), np.zeros((16, 4), np.float32)
+    for places in ([3], [5], [5], [1, 2], [0, 7, 3], [4]):
+        rows, old = random.standard_normal((len(places), 4)).astype(np.float32), wanted.copy()
+        given = [np.array(places)[:, None], rows]
+        wanted[places] = rows
+        if form == "twice":
+            wanted[2 * given[0][:, 0]] = 2 * rows
+        np.testing.assert_array_equal(context.run(given)["y"], wanted + (old if form == "read" else wanted))
+        np.testing.assert_array_equal(context.state["table"], wanted)
+    context.reset()
+    np.testing.assert_array_equal(context.run([np.array([[2]]), rows[:1]])["y"][[1, 3]], 0)

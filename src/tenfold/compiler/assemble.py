@@ -15,7 +15,7 @@ from tenfold.codegen.region import THREADS
 from tenfold.compiler.backend import MachineCode
 from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.items import Item, Piece, kernels
-from tenfold.compiler.layout import Assumption
+from tenfold.compiler.layout import Assumption, Layout
 from tenfold.compiler.portions import in_portions
 from tenfold.compiler.schedule import Scheduler
 from tenfold.compiler.timings import Timings
@@ -103,7 +103,7 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     decided = [one for one in (*scheduler.layout.checks, *assumed) if scheduler.sections.decide(one.formula)]
     checks = [(frame.size(one.formula), one) for one in decided]
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
-    carried = [_carried(graph, one, frame) for one in graph.carried]
+    carried = [_carried(graph, one, scheduler.layout, frame) for one in graph.carried]
     named = _symbols(graph, scheduler)
     numbering = frame.finish([symbol.name for symbol in named], scheduler.sections.of)
     missing = scheduler.sections.count + 1 - len(numbering.sections)
@@ -136,14 +136,15 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     )
 
 
-def _carried(graph: Graph, carry: Carry, frame: FrameBuilder) -> tuple[Carried, Slot]:
+def _carried(graph: Graph, carry: Carry, layout: Layout, frame: FrameBuilder) -> tuple[Carried, Slot]:
     """A state, and the slot of how many rows of it are filled after the call."""
     inputs = [value.name for value in graph.inputs]
     value = graph.inputs[inputs.index(carry.input)]
     output = graph.output_names.index(carry.output)
     made = Carried(_spec(carry.input, value), inputs.index(carry.input), output)
     if carry.along < 0:
-        return made, frame.size(0)
+        in_place = layout.view(graph.outputs[output]).root is value
+        return replace(made, in_place=in_place, start=carry.start), frame.size(0)
     appended = graph.outputs[output].producer
     assert appended is not None and isinstance(appended.op, Append)
     axis, start = appended.op.axis, appended.op.start

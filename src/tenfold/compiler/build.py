@@ -214,9 +214,8 @@ def build(
         if any(one.kind == "cpu" for one in options.targets):
             pool.start()
         with phase("import") as said:
-            graph = (
-                copy(model) if isinstance(model, Graph) else open_model(model, **opening, example_inputs=example_inputs)
-            )
+            opening |= {"example_inputs": example_inputs, "states": state}
+            graph = copy(model) if isinstance(model, Graph) else open_model(model, **opening)
             carry(graph, state, options.targets)
             said.append(f"{len(graph)} operations")
         image = build_image(graph, options, pool, phase, added, Timings(folder))

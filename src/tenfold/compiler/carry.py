@@ -7,15 +7,20 @@ new state takes the old one's place when the call has ended.
 
 from __future__ import annotations
 
+import base64
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from tenfold.errors import ModelError, OptionError
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Carry, Graph, Node, Value
+from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.movement import Append, Concat, Slice
 from tenfold.rewrite.rule import specialise
@@ -97,7 +102,7 @@ def _carried(graph: Graph, value: Value, name: str, output: str, counts: dict[st
         for old, new in zip(value.type.shape, result.type.shape, strict=True):
             if not dim.known_equal(old, new):
                 _from_nothing(graph, old)
-        return Carry(name, output)
+        return Carry(name, output, start=_start(graph.weights.get(name) if name in graph.states else None))
     axis, rows = joined
     length = _from_nothing(graph, value.type.shape[axis])
     known = length.symbol if isinstance(length, dim.Dim) else None
@@ -121,6 +126,13 @@ def _carried(graph: Graph, value: Value, name: str, output: str, counts: dict[st
     graph.remove(result.producer)
     graph.replace_uses(value, _filled(buffer, tuple(shape)))
     return Carry(name, output, axis, count)
+
+
+def _start(tensor: Tensor | None) -> str:
+    """What a state of the model's own begins with."""
+    if tensor is None or not np.any(array := np.ascontiguousarray(tensor.array)):
+        return ""
+    return base64.b64encode(zlib.compress(array.tobytes())).decode()
 
 
 def _follow_names(graph: Graph) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tenfold.compiler import loops, views
+from tenfold.compiler.inplace import stands, updated_states
 from tenfold.compiler.loops import LOOPS, Turns
 from tenfold.compiler.typical import typical
 from tenfold.compiler.views import VIEW_OPS, View, is_view, movement_view
@@ -28,7 +29,6 @@ from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
 Order = tuple[int, ...]
-
 
 IMAGE_OPS = (Conv, ConvTranspose)
 FOLLOWING_OPS = (Elementwise, Concat, Reduce, ArgReduce, Pick)
@@ -110,7 +110,7 @@ def arrange(graph: Graph) -> Layout:
 
 def rearrange(graph: Graph, layout: Layout) -> None:
     """Decide the layout of a graph again, with what became known of its branches and loops."""
-    fresh = Layout(hosted=layout.hosted)
+    fresh = Layout(hosted=layout.hosted, aliases=updated_states(graph))
     _arrange(graph, fresh)
     _place_outputs(graph, fresh)
     fresh.assumed = len(fresh.checks)
@@ -465,7 +465,7 @@ def _in_own_buffer(body: Graph, value: Value, taken: Sequence[Value], layout: La
 def _place_outputs(graph: Graph, layout: Layout) -> None:
     results: list[Value] = []
     for number, value in enumerate(graph.outputs):
-        if isinstance(value.op, Append):
+        if isinstance(value.op, Append) or stands(value, layout.aliases):
             results.append(value)
             continue
         root = _whole_buffer(value, layout)

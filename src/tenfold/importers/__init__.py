@@ -12,7 +12,7 @@ from tenfold.importers.sniff import PYTORCH, kind_of
 from tenfold.ir.graph import Graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from tenfold.importers.convert import Table
     from tenfold.importers.keras.layer import Table as Layers
@@ -28,6 +28,7 @@ def open_model(
     outputs: Sequence[str] | None = None,
     data_root: str | os.PathLike[str] | None = None,
     example_inputs: Any = None,
+    states: bool | Collection[str] = False,
     converters: Table | None = None,
     torch_converters: Mapping[str, Callable[..., Any]] | None = None,
     keras_converters: Layers | None = None,
@@ -46,7 +47,7 @@ def open_model(
         from tenfold.importers.torch import import_torch
 
         opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs}
-        return import_torch(kind, model, example_inputs, **opening, converters=torch_converters)
+        return import_torch(kind, model, example_inputs, **opening, states=states, converters=torch_converters)
     if kind == "tensorflow":
         from tenfold.importers.tensorflow import as_onnx
 

@@ -79,13 +79,15 @@ class Node:
 @dataclass(frozen=True)
 class Carry:
     """An output that is an input of the next call. Where the output is the input with rows appended `along` an axis,
-    the input is the whole buffer, and `count` names the input that says how many rows of it are filled.
+    the input is the whole buffer, and `count` names the input that says how many rows of it are filled. `start` is the
+    value before the first call, its bytes packed by zlib in base64, "" for zeros.
     """
 
     input: str
     output: str
     along: int = -1
     count: str = ""
+    start: str = ""
 
 
 class Graph:

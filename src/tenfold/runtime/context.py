@@ -271,9 +271,11 @@ class Context:
     def _keeps(self, number: int) -> bool:
         return number in self._state.carried or self._names[number] in self._bound_outputs
 
-    def _keeper(self, number: int, array: Array) -> Callable[[], Array]:
-        """What gives the array that a replayed call writes an output into."""
+    def _keeper(self, number: int, array: Array) -> Callable[[], Any]:
+        """What gives the array that a replayed call writes an output into; None from it before a first call."""
         if number in self._state.carried:
+            if (one := self._state.carried[number]).in_place:
+                return partial(self._state.arrays.get, one.input)
             return partial(self._state.result, number, array.shape)
         return lambda: array
 

@@ -98,7 +98,8 @@ class Check:
 class Carried:
     """State: an output, by number, that is an input of the next call. Where the output is the input with rows appended
     `along` an axis, both are one buffer, the input `count` is how many of its rows are filled, and the slot `filled`
-    how many are after the call. `spec` is the state as the model takes it.
+    how many are after the call. `spec` is the state as the model takes it. Both are one buffer too where a call updates
+    the state `in_place`. `start` is its value before the first call, bytes packed by zlib in base64, "" for zeros.
     """
 
     spec: Spec
@@ -107,6 +108,8 @@ class Carried:
     along: int = -1
     count: int = -1
     filled: int = 0
+    in_place: bool = False
+    start: str = ""
 
     @property
     def grows(self) -> bool:

@@ -1,11 +1,14 @@
 """State: what a context keeps from call to call, beside what the caller gives.
 
 A state that grows is a buffer with room to spare: a call writes its rows behind the filled ones, in place, and how many
-are filled is all that changes. Any other state has two buffers that change places, as long as its sizes stay.
+are filled is all that changes. A state that a call scatters into is one buffer too; a call that fails may have written
+to it. Any other state has two buffers that change places, as long as its sizes stay.
 """
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -81,7 +84,7 @@ class State:
     def result(self, number: int, shape: tuple[int, ...]) -> Array:
         """The array that a call writes the next value of the state into which is output `number`."""
         one = self.carried[number]
-        if one.grows:
+        if one.grows or one.in_place:
             return self.arrays[one.input]
         spare = self._spare.get(number)
         if spare is None or spare.shape != shape:
@@ -93,7 +96,7 @@ class State:
         for number, one in self.carried.items():
             if one.grows:
                 self.filled[one.count] = int(slots[one.filled])
-            else:
+            elif not one.in_place:
                 self._spare[number] = self.arrays[one.input]
                 self.arrays[one.input] = results[number]
 
@@ -181,11 +184,14 @@ class State:
         return found
 
     def _first(self, one: Carried, sizes: Mapping[str, int]) -> Array:
-        """The state before the first call: no rows, or zeros."""
+        """The state before the first call: no rows, or what the model begins with."""
         symbols = {name: dim.symbol(name, low=None) for name in sizes}
         shape = [
             size if isinstance(size, int) else dim.evaluate(dim.parse(size, symbols), sizes) for size in one.spec.shape
         ]
+        if one.start:
+            packed = zlib.decompress(base64.b64decode(one.start))
+            return np.frombuffer(packed, one.spec.dtype.numpy).reshape(shape).copy()
         if not one.grows:
             return np.zeros(shape, one.spec.dtype.numpy)
         return self._allocate(one, shape, 0)

@@ -219,7 +219,7 @@ class ScatterStrategy:
         return Refusal(reason) if reason else (Tactic(self.name),)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
-        """The copy, the updates, and the body's stage."""
+        """The copy, unless data and result are one buffer, the updates, and the body's stage."""
         assert isinstance(region, Anchored)
         x, positions, updates = region.inputs
         isa = isa_of(target)
@@ -230,7 +230,7 @@ class ScatterStrategy:
             else:
                 assert isinstance(region.anchor, ScatterElements)
                 placing = _elements(region.anchor, y, positions, updates, isa)
-            return Kernel((*copied(x, y, target), placing))
+            return Kernel((*(copied(x, y, target) if x.value is not y.value else ()), placing))
 
         return with_epilogue(region, target, make)
 

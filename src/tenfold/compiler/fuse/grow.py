@@ -138,6 +138,8 @@ class Growth:
             return "something else that it needs waits for that kernel"
         if group.anchor is not None and isinstance(group.anchor.op, ALONE):
             return "results of a branch or loop are joined in memory"
+        if any(value in self.layout.aliases for value in group.nodes[-1].outputs):
+            return "a state is updated in place"
         if self._is_closed(group):
             return f"{group.nodes[-1].op.name} has several results or sizes of its own, and no site after them"
         if any(group in self.needs(v) and v.producer not in group.nodes for v in node.inputs):

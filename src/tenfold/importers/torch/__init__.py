@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,13 +36,14 @@ def import_module(
     shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
-    states: bool = False,
+    states: bool | Collection[str] = False,
     converters: Converters | None = None,
 ) -> Graph:
     """The graph of a module, exported whole on example inputs.
 
     `shapes` names the open sizes of inputs, `dims` bounds or fixes them; `outputs` chooses among the results by path.
-    Buffers that the module changes come out after its results; with `states` their old values are inputs, last of all.
+    Buffers that the module changes come out after its results; with `states`, True or
+    some of their names, their old values are inputs, last of all.
     `converters` are a user's own, which come before ours.
     Raises UnsupportedError if torch.export refuses the module, or listing every operator that no converter takes;
     ModelError if the module fails on the examples; OptionError for a name that the module does not have.
@@ -59,11 +60,12 @@ def import_program(
     shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
+    states: bool | Collection[str] = False,
     converters: Converters | None = None,
 ) -> Graph:
     """The graph of an exported program; its open sizes are called "input.axis" unless `shapes` names them."""
     added = with_foreign(converters)
-    return graph_of(decomposed(program, added), None, Declared(shapes, dims), outputs, "program", added)
+    return graph_of(decomposed(program, added), None, Declared(shapes, dims), outputs, "program", added, states=states)
 
 
 def graph_of(
@@ -74,7 +76,7 @@ def graph_of(
     name: str,
     added: Converters,
     *,
-    states: bool = False,
+    states: bool | Collection[str] = False,
 ) -> Graph:
     """The graph of a program without mutation, whose arguments are called so (by default as it names them itself)."""
     graph = Graph(name=name)
@@ -82,7 +84,7 @@ def graph_of(
     weights = Weights({**program.state_dict, **program.constants}, graph)
     with numbered_unknowns():
         walk = Walk(program, graph, weights, added, inputs.types, inputs.names, inputs.contents)
-        found = walk.run(changed(program) if states else ())
+        found = walk.run([name for name in changed(program) if states is True or (states and name in states)])
     specs = program.graph_signature.output_specs
     returned = [one for spec, one in zip(specs, found, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
     collected, result = _results(program, returned)
@@ -120,19 +122,20 @@ def import_torch(
     shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, Bounds] | None = None,
     outputs: Sequence[str] | None = None,
+    states: bool | Collection[str] = False,
     converters: Converters | None = None,
 ) -> Graph:
     """The graph of a model of a kind that `importers.sniff` knows: a module, a program, or the file of one."""
     opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs, "converters": converters}
     if kind == "module":
-        return import_module(model, example_inputs, **opening)
+        return import_module(model, example_inputs, **opening, states=states)
     if kind in ("script", "torchscript"):
         return import_script(model if kind == "script" else load_script(model), example_inputs, **opening)
     if example_inputs is not None:
         raise OptionError(
             "an exported program has its inputs with it", argument="example_inputs", remedy="leave example_inputs out"
         )
-    return import_program(model if kind == "program" else load_program(model), **opening)
+    return import_program(model if kind == "program" else load_program(model), **opening, states=states)
 
 
 def load_program(model: Any) -> ExportedProgram:

@@ -148,7 +148,7 @@ class Replay:
         *,
         first: int,
         watched: Collection[int] = (),
-        kept: Mapping[int, Callable[[], Array]] = MappingProxyType({}),
+        kept: Mapping[int, Callable[[], Any]] = MappingProxyType({}),
         start: int = 0,
         brief: bool = False,
     ) -> None:
