@@ -124,12 +124,11 @@ def _require_row_major(spec: Spec, shape: Sequence[int], strides: Sequence[int] 
 
 
 def like(given: Iterable[Any], results: Sequence[Any]) -> Sequence[Any]:
-    """Results as arrays of the kind of the first input."""
+    """Results as arrays of the kind of the first input, if its library takes them by DLPack; else as they are."""
     first = next(iter(given), None)
     home = sys.modules.get(type(first).__module__.partition(".")[0])
-    if home is None or isinstance(first, DeviceArray):
-        return results
-    return [home.from_dlpack(one) if isinstance(one, DeviceArray) else one for one in results]
+    taken = None if isinstance(first, DeviceArray) else getattr(home, "from_dlpack", None)
+    return [taken(one) if taken and isinstance(one, DeviceArray) else one for one in results]
 
 
 class Recycled:
