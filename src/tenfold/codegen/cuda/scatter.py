@@ -194,7 +194,7 @@ class Scatter:
 
         def make(y: Operand) -> CudaKernel:
             form = _form(region, y)
-            early = {"EARLY": int(arch_of(target).early)}
+            early: dict[str, Filling] = {"EARLY": int(arch_of(target).early)}
             made, room = _placing(form, str(tactic["by"]), reduction, early)
             return CudaKernel(launches=(*copied(region.inputs[0], y, target), *made), workspace=room)
 
@@ -203,7 +203,7 @@ class Scatter:
 
 def _placing(form: Form, way: str, reduction: str, more: dict[str, Filling]) -> tuple[tuple[Launch, ...], Size]:
     """The launches that place updates, and the bytes of workspace that they take."""
-    ordered = {"combine": Hole(_ordered(reduction, form.dtype))}
+    ordered: dict[str, Filling] = {"combine": Hole(_ordered(reduction, form.dtype))}
     if way == "serial":
         fillings = form.fillings | ordered | {"LANES": 128} | more
         return (launch(f"{__name__}:serial", dim.ceildiv(form.lanes, 128), fillings),), 0
@@ -213,7 +213,7 @@ def _placing(form: Form, way: str, reduction: str, more: dict[str, Filling]) -> 
         rest: dict[str, Filling] = {"places": number(form.places), "parts": number(parts)}
         fillings = form.fillings | rest | ordered | {"LANES": lanes, "AT_ONCE": 512} | more
         return (launch(f"{__name__}:ranges", dim.ceildiv(form.lanes, lanes) * parts, fillings),), 0
-    at_once = {"combine": Hole(_at_once(reduction))}
+    at_once: dict[str, Filling] = {"combine": Hole(_at_once(reduction))}
     if way != "marked":
         return (_spread(form, form.lanes, 0, at_once, more),), 0
     lanes = 1 if form.alike else form.lanes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, scan, scatter, sweeps, window
+from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, scan, scatter, sort, sweeps, window
 from tenfold.codegen.cuda.conv import transposed
 from tenfold.codegen.strategy import Strategy
 
@@ -17,4 +17,5 @@ STRATEGIES: tuple[Strategy, ...] = (
     attention.STRATEGY,
     scan.STRATEGY,
     scatter.STRATEGY,
+    sort.STRATEGY,
 )
