@@ -18,7 +18,7 @@ from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.microkernel import LINE, STRETCH, Block, Tile, call_tile
+from tenfold.codegen.cpu.microkernel import Block, Tile, call_tile
 from tenfold.codegen.cpu.outsite import OutSite, Stream, named
 from tenfold.codegen.cpu.stage import StageWriter, divided, least
 from tenfold.codegen.cpu.storage import cast, widen
@@ -113,8 +113,7 @@ class _Writer(StageWriter):
         super().__init__(form.isa, "contraction", form.names)
         self.form, self.block = form, form.block
         a = form.total if form.copied else form.a
-        self.ahead = not (form.separate or form.short or any(form.windows))
-        tile = Tile(form.isa, a, form.b, form.total, self.block, 1, form.separate, ahead=self.ahead)
+        tile = Tile(form.isa, a, form.b, form.total, self.block, 1, form.separate, ahead=not form.separate)
         self.tiles = {
             masked: {rows: replace(tile, rows=rows, masked=masked).define(self.module) for rows in self.block.heights}
             for masked in (False, True)[: 1 + form.separate]
@@ -145,7 +144,7 @@ class _Writer(StageWriter):
         kinds = [POINTER, I64, I64, I64, POINTER, *[POINTER] * (form.groups + len(form.streams))]
         function = define(self.module, "whole", ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
-        tile = Tile(form.isa, a, form.b, form.total, self.block, self.block.rows)
+        tile = Tile(form.isa, a, form.b, form.total, self.block, self.block.rows, ahead=True)
         sums = tile.sums(builder, function.args[:5])
         out = OutSite(self.within(builder), form.body, form.streams, form.around, form.total, self.block)
         offsets, lines = function.args[5 : 5 + form.groups], function.args[5 + form.groups :]
@@ -216,8 +215,7 @@ class _Writer(StageWriter):
             given = [slots, taps.value, k.value, left.value, b]
 
             def apart() -> None:
-                ahead = self._ahead(b, terms, t, blocks) if self.ahead else []
-                self._sum(rows, left, [*given, sums, terms.start.value, *ahead])
+                self._sum(rows, left, [*given, sums, terms.start.value])
                 done = functools.partial(self.out.write, stretch.starts, offsets, sums, rows, first, left)
                 choose(self.scalar, terms.last, done, lambda: None)
 
@@ -232,15 +230,6 @@ class _Writer(StageWriter):
                 apart()
 
         repeat(self.scalar, 0, blocks, one)
-
-    def _ahead(self, b: ir.Value, terms: _Terms, t: Vector, blocks: Vector) -> list[ir.Value]:
-        """Where the micro-kernel of block `t` prefetches, and how many bytes in each stretch: its share of the panel
-        behind `b`.
-        """
-        term = self.block.columns * self.form.b.itemsize
-        pace = self._blocks(self.number(STRETCH * term), blocks * LINE) * LINE
-        share = pace * self._blocks(terms.count, STRETCH)
-        return [self.step(b, self.arg("terms") * term + share * t), pace.value]
 
     def _sum(self, rows: Vector, left: Vector, arguments: Sequence[ir.Value]) -> None:
         """Call the micro-kernel of the least height that holds `rows`."""

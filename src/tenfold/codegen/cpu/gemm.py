@@ -52,7 +52,12 @@ STRATEGY = Gemm()
 def _blocks(region: Anchored, isa: Isa) -> list[Block]:
     """The blocks that could do, the one that seems best first."""
     a, b = region.inputs
-    return fitting(isa, sum_of(a.dtype, b.dtype), b.shape[-1] if len(b.shape) > 1 else 1)
+    columns = b.shape[-1] if len(b.shape) > 1 else 1
+    total = sum_of(a.dtype, b.dtype)
+    a, b = _matrices(a, row=True), _matrices(b, row=False)
+    rank = max(len(a.shape), len(b.shape))
+    lines = zip(_ranked(a, rank).shape[:-1], (*_ranked(b, rank).strides[:-2], 0), strict=True)
+    return fitting(isa, total, columns, dim.product(size for size, step in lines if step == 0))
 
 
 def _product(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:

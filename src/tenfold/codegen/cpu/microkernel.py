@@ -9,7 +9,7 @@ and terms whatever the block's shape, so a result never depends on which block c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -22,13 +22,17 @@ from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
 _UNROLL = 2
-STRETCH = 16
-"""How many terms are summed between prefetches."""
-LINE = 64
+_LINE = 64
+_AHEAD = 16 << 10
+"""How many bytes ahead B is prefetched."""
+_STREAMING = 6
+"""The most rows of a block that waits for B whatever is prefetched: the machine does better by itself."""
 _FEW = 64
 """One idle lane for so many columns is as good as none."""
 _ROWS = 14
 """The most rows of a block: more addresses than this are not worth the vectors they spare."""
+_SHARED = 4
+"""The most blocks that share rows evenly."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,26 @@ def blocks_of(isa: Isa, total: DType) -> list[Block]:
     return [Block(max(1, rows - rows % 2), vectors, each) for rows, vectors, each in heights]
 
 
-def fitting(isa: Isa, total: DType, columns: Size) -> list[Block]:
-    """Those blocks, that first which leaves the fewest lanes of the last panel idle; few of many make no difference."""
+def fitting(isa: Isa, total: DType, columns: Size, rows: Size | None = None) -> list[Block]:
+    """Those blocks, that first which leaves the fewest lanes of the last panel idle; few of many make no difference.
+
+    Few `rows` are shared evenly: that block first which computes the fewest in vain, then one that holds all of them,
+    so that B is read once, then the one with the most sums.
+    """
     found = blocks_of(isa, total)
+    if isinstance(rows, int) and _STREAMING < rows <= _SHARED * _ROWS:
+        found = [_shared(rows, one, isa) for one in found]
+        found.sort(key=lambda one: (-rows % one.rows, rows > one.rows, -one.rows * one.columns))
     if not isinstance(columns, int):
         return found
     few = columns // _FEW + 1
     return sorted(found, key=lambda one: (-columns % one.columns) // few)
+
+
+def _shared(rows: int, block: Block, isa: Isa) -> Block:
+    """The block with as many of `rows` as an even share has, in blocks as high as registers allow."""
+    most = (isa.vector_registers - block.vectors - 1) // block.vectors
+    return replace(block, rows=-(-rows // -(-rows // most)))
 
 
 def block_of(isa: Isa, total: DType, columns: Size) -> Block:
@@ -96,7 +113,7 @@ class Tile:
     """A micro-kernel for `rows` of the rows of `block`, with the element types of A, of B and of the sums.
 
     `separate` is its depthwise form: A_t[row, column] takes the place of A_t[row, k], one term a tap. A `masked` one
-    does not read columns of A beyond the last.
+    does not read columns of A beyond the last. One that looks `ahead` prefetches B.
     """
 
     isa: Isa
@@ -114,15 +131,14 @@ class Tile:
 
         The table holds `block.rows` addresses a tap. c gets the sums row by row, `block.columns` to a row; they start
         from what is there if `more`, else from zero. `k` counts terms; the depthwise form takes the byte offset of
-        its first column in a row of A instead, and the `columns` left. With `ahead` two more arguments follow: an
-        address from which `pace` bytes are prefetched for each STRETCH of terms (by the full block alone).
+        its first column in a row of A instead, and the `columns` left.
         """
         name = f"tile{self.rows}x{self.block.vectors}{'_masked' * self.masked}"
-        kinds = [POINTER, I64, I64, I64, POINTER, POINTER, I64, *[POINTER, I64] * self.ahead]
+        kinds = [POINTER, I64, I64, I64, POINTER, POINTER, I64]
         function = define(module, name, ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
         scalar, vector = Vectors(builder, self.isa, 1), Vectors(builder, self.isa, self.block.lanes)
-        table, taps, k, columns, b, c, more, *ahead = function.args
+        table, taps, k, columns, b, c, more = function.args
         kind, size = vector.type(register_type(self.total)), self.block.lanes * self.total.itemsize
         places = [step(builder, c, place * size) for place in range(self.rows * self.block.vectors)]
         start = choose(
@@ -131,7 +147,7 @@ class Tile:
             lambda: [builder.load(place, typ=kind, align=size) for place in places],
             lambda: [ir.Constant(kind, None)] * len(places),
         )
-        for place, value in zip(places, self.sums(builder, [table, taps, k, columns, b, *ahead], start), strict=True):
+        for place, value in zip(places, self.sums(builder, [table, taps, k, columns, b], start), strict=True):
             builder.store(value, place, align=size)
         builder.ret_void()
         return function
@@ -140,10 +156,10 @@ class Tile:
         self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], start: Sequence[ir.Value] = ()
     ) -> Sequence[ir.Value]:
         """The sums themselves, vector by vector and row by row, in the function being built; they start from `start`,
-        or from zero. The arguments are the first five, and the two of `ahead`.
+        or from zero. The arguments are the first five.
         """
         scalar, vector = Vectors(builder, self.isa, 1), Vectors(builder, self.isa, self.block.lanes)
-        table, taps, k, columns, b, *ahead = arguments
+        table, taps, k, columns, b = arguments
         masks = self._masks(vector, columns)
         zero = ir.Constant(vector.type(register_type(self.total)), None)
 
@@ -152,7 +168,7 @@ class Tile:
             lines = [load_pointer(scalar, row, 8 * r) for r in range(self.rows)]
             if self.separate:
                 return self._column_terms(vector, [step(builder, line, k) for line in lines], masks, b, sums)
-            return self._terms(vector, lines, scalar.wrap(k), b, sums, ahead)
+            return self._terms(vector, lines, scalar.wrap(k), b, sums)
 
         begun = start or [zero] * (self.rows * self.block.vectors)
         _, (_, *sums) = repeat(scalar, 0, scalar.wrap(taps), tap, (b, *begun))
@@ -165,45 +181,28 @@ class Tile:
         return [vector.iota(I64) + v * self.block.lanes < left for v in range(self.block.vectors)]
 
     def _terms(
-        self,
-        vector: Vectors,
-        lines: Sequence[ir.Value],
-        k: Vector,
-        b: ir.Value,
-        sums: Sequence[ir.Value],
-        ahead: Sequence[ir.Value] = (),
+        self, vector: Vectors, lines: Sequence[ir.Value], k: Vector, b: ir.Value, sums: Sequence[ir.Value]
     ) -> Sequence[ir.Value]:
-        """The terms of one tap, several at a time where loads cost registers nothing, then one at a time."""
+        """The terms of one tap, several at a time where loads cost registers nothing, then one at a time. What several
+        terms prefetch comes before all of their loads, else LLVM spills sums.
+        """
         builder, row_bytes = vector.builder, self.block.columns * self.b.itemsize
+        tall = self.rows > _STREAMING
 
         def several(count: int, place: Vector, b: ir.Value, *before: ir.Value) -> Sequence[ir.Value]:
             sums: Sequence[ir.Value] = before
+            for line in range(0, count * row_bytes, _LINE) if self.ahead and tall and count > 1 else ():
+                prefetch(builder, step(builder, b, _AHEAD + line))
             for term in range(count):
                 starts = [step(builder, line, place * self.a.itemsize) for line in lines]
                 factors = (self._factor(vector, step(builder, start, term * self.a.itemsize)) for start in starts)
                 sums = self._add(factors, self._row_of_b(vector, step(builder, b, term * row_bytes)), sums)
             return (step(builder, b, count * row_bytes), *sums)
 
-        unroll = _UNROLL if self.isa.architecture == "x86_64" and self.rows == self.block.rows else 1
+        unroll = _UNROLL if self.isa.architecture == "x86_64" and (tall or self.rows == self.block.rows) else 1
         whole = k & -unroll
-        state: Sequence[ir.Value] = (b, *sums)
-
-        def summed(start: Vector | int, end: Vector, before: Sequence[ir.Value]) -> Sequence[ir.Value]:
-            return repeat(k.code, start, end, lambda *now: several(unroll, *now), before, by=unroll)[1]
-
-        def stretch(start: Vector, far: ir.Value, *before: ir.Value) -> Sequence[ir.Value]:
-            pace = ahead[1]
-            repeat(k.code, 0, k.code.wrap(pace), lambda at: prefetch(builder, step(builder, far, at)), by=LINE)
-            end = start + STRETCH
-            return (step(builder, far, pace), *summed(start, (end < whole).where(end, whole), before))
-
-        if unroll == 1:
-            return repeat(k.code, 0, k, lambda *now: several(1, *now), state)[1]
-        if ahead:
-            state = repeat(k.code, 0, whole, stretch, (ahead[0], *state), by=STRETCH)[1][1:]
-        else:
-            state = summed(0, whole, state)
-        return repeat(k.code, whole, k, lambda *now: several(1, *now), state)[1]
+        _, state = repeat(k.code, 0, whole, lambda *now: several(unroll, *now), (b, *sums), by=unroll)
+        return repeat(k.code, whole, k, lambda *now: several(1, *now), state)[1] if unroll > 1 else state
 
     def _factor(self, vector: Vectors, address: ir.Value) -> list[Vector]:
         """An element of A in all lanes, once for each vector of the row."""

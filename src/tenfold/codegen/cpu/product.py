@@ -221,7 +221,9 @@ def _stretches(product: Product, isa: Isa) -> Stretches:
     most_terms = isa.l2 // 8 // width
     windowed = any(axis.window for axis in product.rows) or product.separate
     known = terms if isinstance(terms, int) else most_terms
-    if not windowed and known > most_terms * 3 // 2:
+    lines = dim.product(axis.size for axis in product.rows)
+    once = isinstance(lines, int) and lines <= block.rows
+    if not windowed and not once and known > most_terms * 3 // 2:
         pieces = -(-known // most_terms)
         known = -(-known // pieces)
     fitting = isa.l2 * 3 // 8 // max(1, known * total.itemsize)
