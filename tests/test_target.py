@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tenfold import target as target_module
@@ -94,3 +96,51 @@ def test_a_gpu_without_a_generator_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(target_module, "machine_gpu", lambda: 90)
     (target,) = Target.parse("cuda")
     assert (str(target), str(target.portable)) == ("cuda", "cuda:sm_90")
+
+
+class Driver:
+    """What ctypes loads as the NVIDIA driver, of one version, with one answer to cuInit."""
+
+    def __init__(self, version: int, status: int = 0) -> None:
+        self._version, self._status = version, status
+
+    def cuDriverGetVersion(self, number: Any) -> int:
+        number._obj.value = self._version
+        return 0
+
+    def cuInit(self, flags: int) -> int:
+        return self._status
+
+    def cuDeviceGet(self, device: Any, number: int) -> int:
+        return 0
+
+    def cuDeviceGetAttribute(self, number: Any, attribute: int, device: Any) -> int:
+        number._obj.value = {75: 9, 76: 0}[attribute]
+        return 0
+
+    def cuGetErrorString(self, status: int, words: Any) -> int:
+        words._obj.value = b"system has unsupported display driver"
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("driver", "reason"),
+    [
+        (None, "not its driver (libcuda.so.1)"),
+        (Driver(11040), "driver is one of CUDA 11.4, and 12.0 is the oldest"),
+        (Driver(13000, 803), "driver says: system has unsupported display driver"),
+        (Driver(13000), None),
+    ],
+)
+def test_a_driver_that_is_missing_old_or_broken(
+    monkeypatch: pytest.MonkeyPatch, driver: Driver | None, reason: str | None
+) -> None:
+    def load(name: str) -> Driver:
+        if driver is None:
+            raise OSError(name)
+        return driver
+
+    monkeypatch.setattr(target_module.ctypes, "CDLL", load)
+    monkeypatch.setattr(target_module, "machine_gpu", target_module.machine_gpu.__wrapped__)
+    refusal = Target("cuda", "sm_90").refusal()
+    assert refusal is None if reason is None else refusal is not None and reason in refusal

@@ -49,6 +49,8 @@ _KNOWN = (
 )
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
+_OLDEST_DRIVER = 12000
+"""What the driver calls its version: CUDA 12.0 brought tile descriptors and launches with attributes."""
 
 
 @functools.cache
@@ -67,15 +69,28 @@ def machine_flags() -> frozenset[str]:
 @functools.cache
 def machine_gpu() -> int | None:
     """The compute capability of this machine's first NVIDIA GPU, as in sm_90; None where there is none to use."""
+    found = _look_for_gpu()
+    return found if isinstance(found, int) else None
+
+
+def _look_for_gpu(name: str = "libcuda.so.1") -> int | str:
+    """The compute capability of the first GPU that the driver shows, or why it shows none."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL(name)
     except OSError:
-        return None
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    failed = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0)
-    for attribute, number in ((_MAJOR, major), (_MINOR, minor)):
-        failed = failed or driver.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
-    return None if failed else major.value * 10 + minor.value
+        return f"this machine has no NVIDIA GPU, or not its driver ({name})"
+    number, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuDriverGetVersion(ctypes.byref(number)) == 0 and number.value < _OLDEST_DRIVER:
+        here, needed = (f"{one // 1000}.{one % 1000 // 10}" for one in (number.value, _OLDEST_DRIVER))
+        return f"this machine's NVIDIA driver is one of CUDA {here}, and {needed} is the oldest that will do"
+    failed = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(number), 0)
+    for attribute, part in ((_MAJOR, major), (_MINOR, minor)):
+        failed = failed or driver.cuDeviceGetAttribute(ctypes.byref(part), attribute, number)
+    if not failed:
+        return major.value * 10 + minor.value
+    words = ctypes.c_char_p()
+    driver.cuGetErrorString(failed, ctypes.byref(words))
+    return f"this machine's NVIDIA driver says: {(words.value or b'').decode() or f'error {failed}'}"
 
 
 @dataclass(frozen=True, order=True)
@@ -161,7 +176,7 @@ class Target:
     def require_buildable(self) -> None:
         """TargetError for a machine that there is no code for, OptionError for an extension that is not used yet."""
         if self.kind == "cuda" and self.level not in GPUS:
-            problem = f"no code is generated for {self.level}" if self.level else "this machine has no NVIDIA GPU"
+            problem = f"no code is generated for {self.level}" if self.level else str(_look_for_gpu())
             raise TargetError(
                 f"target {self}: {problem}", remedy="name one of " + ", ".join(f"cuda:{level}" for level in GPUS)
             )
@@ -177,7 +192,7 @@ def _gpu_refusal(target: Target) -> str | None:
     """Why this machine's GPU cannot run code for `target`: code runs on its own capability and later minor ones."""
     here = machine_gpu()
     if here is None:
-        return f"target {target} needs an NVIDIA GPU and its driver; this machine has none"
+        return f"target {target} needs an NVIDIA GPU and its driver; {_look_for_gpu()}"
     needed = int(target.level.removeprefix("sm_") or 0)
     if needed // 10 != here // 10 or needed > here:
         return f"target {target} needs a GPU of that kind; this machine's is sm_{here}"

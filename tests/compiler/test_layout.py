@@ -162,6 +162,20 @@ def test_images_of_many_channels_are_turned_first() -> None:
     assert [layout.view(value).strides[1] for value in turned] == [1]
 
 
+def test_shuffled_channels_stay_innermost() -> None:
+    graph = Graph()
+    x = graph.input("x", Type(dt.f32, (2, 12, 5, 7)))
+    w = Tensor(np.ones((12, 12, 1, 1), np.float32))
+    parts = ops.Reshape((2, 4, 3, 5, 7))(ops.Conv((1, 1), (1, 1), (0, 0), (0, 0))(x, ops.Constant(w)()))
+    mixed = ops.Reshape((2, 12, 5, 7))(ops.Transpose((0, 2, 1, 3, 4))(parts))
+    graph.set_outputs([ops.Relu()(mixed)], ["y"])
+    layout = arrange(graph)
+    first, shuffle = named(graph, "Copy")[:2]
+    assert layout.orders[shuffle] == (0, 3, 4, 1, 2)
+    assert layout.view(named(graph, "Relu")[0]).strides[1] == 1
+    assert len(named(graph, "Copy")) == 3 and first is not shuffle
+
+
 def test_elementwise_work_follows_its_operands_order() -> None:
     graph, layout = arranged("""graph (%x: f32[N, 3, 4], %s: f32[4, 1]) {
       return Neg(Transpose<permutation=(2, 0, 1)>(Mul(Exp(Transpose<permutation=(1, 2, 0)>(%x)), %s)))

@@ -200,7 +200,7 @@ def _arrange_view(graph: Graph, node: Node, layout: Layout) -> None:
     if movement_view(node, 0, source) is not None:
         return
     if not _reorder(node, layout):
-        _insert_copy(graph, node, node.inputs[0], layout)
+        _insert_copy(graph, node, node.inputs[0], layout, views.shuffled(node, source))
 
 
 def _assume_equal_sizes(node: Node, layout: Layout) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from tenfold.codegen import hosted
 from tenfold.compiler import memory
+from tenfold.compiler.device.placing import expected
 from tenfold.compiler.fuse.grow import NotFused
-from tenfold.compiler.items import HostPiece, Item, pieces, walked
+from tenfold.compiler.items import HostPiece, Item, Piece, pieces, walked
 from tenfold.compiler.schedule import Scheduler
 from tenfold.compiler.tune import tuning_of
 from tenfold.compiler.typical import typical
@@ -29,6 +30,7 @@ def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals:
             "refused": [list(pair) for pair in piece.refused],
             **({"reason": reason_of(piece)} if isinstance(piece, HostPiece) else {}),
             **tuning_of(piece),
+            **_expected(piece),
         }
         for piece in pieces(items)
     ]
@@ -45,6 +47,13 @@ def report_of(scheduler: Scheduler, plan: Plan, items: Sequence[Item], refusals:
         "host_steps": sum(bool(span.host) for span in every_span(plan.spans)),
         "walked": [{"source": list(w.label.source), "kind": w.label.kind, "reason": w.reason} for w in walked(items)],
     }
+
+
+def _expected(piece: Piece | HostPiece) -> dict[str, float]:
+    """About how many microseconds a GPU's kernel takes, which a machine without one cannot find out by itself."""
+    if isinstance(piece, HostPiece) or piece.kernel.place != "cuda":
+        return {}
+    return {"expected_us": round(expected(piece) * 1e6, 2)}
 
 
 def reason_of(piece: HostPiece) -> str:

@@ -116,6 +116,26 @@ def reshape(view: View, old: Shape, new: Shape) -> View | None:
     return View(view.root, tuple(strides), view.offset)
 
 
+def shuffled(node: Node, source: View) -> tuple[int, ...] | None:
+    """The storage order of a copy of what a reshape sees, with which channels that it merges stay innermost; None for
+    another movement, or if none of them is innermost.
+    """
+    old, new = node.inputs[0].type.shape, node.output.type.shape
+    if not isinstance(node.op, Reshape) or len(new) < 3:
+        return None
+    sizes = [dim.product(old[:end]) for end in range(len(old) + 1)]
+    ends = [
+        [end for end, size in enumerate(sizes) if dim.known_equal(size, part)] for part in (new[0], new[0] * new[1])
+    ]
+    if not all(ends):
+        return None
+    first, last = ends[0][0], ends[1][0]
+    if not any(dim.known_equal(source.strides[axis], 1) for axis in range(first, last)):
+        return None
+    order = (*range(first), *range(last, len(old)), *range(first, last))
+    return order if reshape(View(source.root, strides_of(old, order)), old, new) else None
+
+
 def _next_group(old: list[tuple[Size, Size]], new: list[Size]) -> tuple[int, int] | None:
     """How many leading old and new axes have the same product; None if no such group is provable."""
     if not old or not new:

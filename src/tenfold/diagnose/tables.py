@@ -78,10 +78,13 @@ def regions(found: Sequence[Data], *, why: bool = False) -> RenderableType:
     """Each region: what it computes, of which operators, by which tier and tactic; with `why`, what else could have
     built it and how long that took, and who refused it.
     """
-    table = plain(f"{len(found)} regions", "#", "tier", "kind", "tactic", "over", "operators", right=("#",))
+    times = [region["expected_us"] for region in found if "expected_us" in region]
+    title = f"{len(found)} regions" + (f", {sum(times):.0f} µs expected on the GPU" if times else "")
+    table = plain(title, "#", "tier", "kind", "tactic", "over", "operators", right=("#",))
     for number, region in enumerate(found):
         tier = f"[{_TIER_STYLE.get(region['tier'], '')}]{region['tier']}[/]"
-        cells = (region["kind"], region["tactic"], _shape(region["domain"]), sources(region["source"], all=why))
+        tactic = region["tactic"] + (f": {region['expected_us']:.1f} µs" if "expected_us" in region else "")
+        cells = (region["kind"], tactic, _shape(region["domain"]), sources(region["source"], all=why))
         table.add_row(str(number), tier, *map(escape, cells))
         for note in (*candidates(region), *refusals(region)) if why else ():
             table.add_row("", "", f"[dim]{escape(note)}[/]", "", "", "")

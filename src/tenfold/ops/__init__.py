@@ -136,7 +136,7 @@ from tenfold.ops.sequence import (
     Unstack,
 )
 from tenfold.ops.signal import DFT, STFT, Fourier
-from tenfold.ops.sort import NonMaxSuppression, TopK, Unique
+from tenfold.ops.sort import NonMaxSuppression, Suppression, TopK, Unique
 from tenfold.ops.text import CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit
 from tenfold.ops.winograd import WinogradFilter
 
@@ -158,7 +158,8 @@ __all__ = (
     "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
     "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
     "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split",
-    "SplitToSequence", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Swish", "Tan", "Tanh",
+    "SplitToSequence", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan",
+    "Tanh",
     "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows",
     "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
 )
@@ -179,7 +180,7 @@ ALL: tuple[type[Op], ...] = (
     ShiftLeft, ShiftRight, IsNan, IsInf, Where, Cast, BitCast,
     Reshape, Transpose, Expand, Slice, Concat, Append, Split, Pad, Tile, SpaceToDepth, DepthToSpace,
     Reduce, ArgReduce, Cumulative,
-    TopK, Unique, NonMaxSuppression,
+    TopK, Unique, NonMaxSuppression, Suppression,
     Affine, Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, LogSigmoid, Mish, PRelu, Relu, ScaledTanh,
     Selu, Shrink, Sigmoid, Silu, Softplus, Softsign, Swish, ThresholdedRelu,
     Attention, RotaryEmbedding,

@@ -84,8 +84,8 @@ class Unique(Op):
 class NonMaxSuppression(Op):
     """Boxes chosen greedily by score, leaving out those that overlap a chosen one.
 
-    Inputs: boxes f32[N, B, 4] (corners y1, x1, y2, x2 in any order, or `centred`: x, y, width, height), scores
-    f32[N, C, B], and of rank 0 or 1: most boxes a class i64, overlap threshold f32, score threshold f32.
+    Inputs: boxes [N, B, 4] (corners y1, x1, y2, x2 in any order, or `centred`: x, y, width, height) and scores
+    [N, C, B] in f32 or f64, and of rank 0 or 1: most boxes a class i64, the greatest overlap, the score threshold.
     Output: i64[count, 3], each row (batch, class, box).
     """
 
@@ -93,19 +93,22 @@ class NonMaxSuppression(Op):
 
     def infer(self, boxes: Type, scores: Type, most: Type, overlap: Type, threshold: Type) -> Type:
         """Only the data decide the count."""
-        if boxes.rank != 3 or scores.rank != 3 or {boxes.dtype, scores.dtype} != {dt.f32}:
+        known_type = boxes.dtype == scores.dtype and boxes.dtype in (dt.f32, dt.f64)
+        if boxes.rank != 3 or scores.rank != 3 or not known_type:
             raise ValueError(f"NonMaxSuppression takes boxes and scores of rank 3 in f32, not {boxes} and {scores}")
         pairs = ((boxes.shape[0], scores.shape[0]), (boxes.shape[1], scores.shape[2]), (boxes.shape[2], 4))
         if any(differ(a, b) for a, b in pairs):
             raise ValueError(f"NonMaxSuppression of the boxes {boxes} and the scores {scores}")
         limits = (
             (most, most.dtype.is_integer),
-            (overlap, overlap.dtype is dt.f32),
-            (threshold, threshold.dtype is dt.f32),
+            (overlap, overlap.dtype == boxes.dtype),
+            (threshold, threshold.dtype == boxes.dtype),
         )
         for limit, fits in limits:
             if not fits or differ(limit.size, 1):
-                raise ValueError(f"NonMaxSuppression takes one number of boxes and two thresholds in f32, not {limit}")
+                raise ValueError(
+                    f"NonMaxSuppression takes one number of boxes and two thresholds as its scores, not {limit}"
+                )
         return Type(dt.i64, (unknown_size(), 3))
 
     def evaluate(self, boxes: Array, scores: Array, most: Array, overlap: Array, threshold: Array) -> Array:
@@ -129,10 +132,38 @@ class NonMaxSuppression(Op):
         return shared / union if union > 0 else ZERO
 
     def _corners(self, box: Array) -> tuple[Any, Any, Any, Any]:
-        a, b, c, d = box.astype(np.float32)
+        a, b, c, d = box
         if self.centred:
             return b - d / 2, a - c / 2, b + d / 2, a + c / 2
         return min(a, c), min(b, d), max(a, c), max(b, d)
+
+
+class Suppression(Op):
+    """The boxes that NonMaxSuppression chooses, in a table as long as it can get.
+
+    Inputs: as of NonMaxSuppression, the limits of rank 0 and the first in i64. Outputs: i64[N * C * room, 3], whose
+    first rows are those of NonMaxSuppression and the rest any numbers, and i64[]: how many rows those are. `room` is
+    as many boxes of a class as may be chosen.
+    """
+
+    room: Size
+    centred: bool = False
+
+    def infer(self, boxes: Type, scores: Type, most: Type, overlap: Type, threshold: Type) -> tuple[Type, Type]:
+        """The table, and a number."""
+        NonMaxSuppression(self.centred).infer(boxes, scores, most, overlap, threshold)
+        if most.dtype is not dt.i64 or most.rank or overlap.rank or threshold.rank:
+            raise ValueError(f"Suppression takes limits of rank 0, not {most}, {overlap} and {threshold}")
+        images, classes, _ = scores.shape
+        return Type(dt.i64, (images * classes * self.room, 3)), Type(dt.i64, ())
+
+    def evaluate(self, boxes: Array, scores: Array, *limits: Array) -> tuple[Array, Array]:
+        """Zeros behind the rows."""
+        assert isinstance(self.room, int)
+        rows = NonMaxSuppression(self.centred).evaluate(boxes, scores, *limits)
+        table = np.zeros((scores.shape[0] * scores.shape[1] * self.room, 3), np.int64)
+        table[: len(rows)] = rows
+        return table, np.array(len(rows))
 
 
 def _order(x: Array, largest: bool) -> Array:

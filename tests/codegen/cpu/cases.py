@@ -329,6 +329,9 @@ POINTWISE = (
     Case("transpose-add", lambda: _add((N, M), tensor(_F, (N, M), (1, 0)), tensor(_F, (N, M))), SQUARES),
     Case("transpose-mixed", _crossed, SQUARES),
     Case("transpose-all", _moved((N, 5, M, 3), (3, 2, 1, 0)), SQUARES),
+    Case("transpose-few", _moved((N, M, 4), (0, 2, 1)), SQUARES),
+    Case("transpose-planes", _moved((2, M, 3), (0, 2, 1)), SQUARES),
+    Case("transpose-pairs", _moved((M, 2), (1, 0)), SQUARES),
 )  # fmt: skip
 """Elementwise regions: access, broadcasting, tails, several outputs, indices, loads."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,15 +69,20 @@ class Image:
 
 def check_emulated(strategy: Strategy, case: Case, folder: Path, tolerance: float = 2e-6) -> None:
     """Every tactic's AArch64 code, run by qemu-user, gives what the operation's definition says."""
+    expected = case.op.results(tuple(one.array for one in case.inputs))
+    for found in emulated(strategy, case, folder):
+        for got, wanted in zip(found, expected, strict=True):
+            near(got, wanted, tolerance)
+
+
+def emulated(strategy: Strategy, case: Case, folder: Path) -> Iterator[list[Array]]:
+    """The outputs of every tactic's AArch64 code, run by qemu-user."""
     emulator = shutil.which("qemu-aarch64")
     if emulator is None:
         pytest.skip("needs qemu-aarch64, of Debian's qemu-user")
-    expected = case.op.results(tuple(one.array for one in case.inputs))
     for tactic in tactics(strategy, case, jit.AARCH64):
         kernel = strategy.build(case.region, tactic, Target("cpu", jit.AARCH64.level))
-        found = _run(case, kernel, jit.AARCH64, folder / "program", emulator)
-        for got, wanted in zip(found, expected, strict=True):
-            near(got, wanted, tolerance)
+        yield _run(case, kernel, jit.AARCH64, folder / "program", emulator)
 
 
 def _run(case: Case, kernel: Kernel, isa: Isa, program: Path, emulator: str) -> list[Array]:

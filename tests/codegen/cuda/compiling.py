@@ -52,7 +52,7 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (gemm.STRATEGIES[0], product(1024, 3072, 768), (0, 4)),
         (gemm.STRATEGIES[1], product(16, 4096, 4096), (0, 1, -1)),
         (gemm.STRATEGIES[1], product(1, 4096, 4096), (0,)),
-        (boxes.STRATEGY, product(1024, 3072, 768), (0, 9)),
+        (boxes.STRATEGY, product(1024, 3072, 768), (0, 9, -1)),
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
         (depthwise.STRATEGY, channels(), (0,)),
         (columns.STRATEGY, images(), (0,)),

@@ -118,6 +118,11 @@ def residual(x: Value) -> Value:
     return value
 
 
+def residual_of(x: Value) -> Value:
+    value: Value = ops.Add()(bias(conv(x, 192, k=1)), x)
+    return value
+
+
 WAYS: dict[str, tuple[tuple[int, ...], Callable[[Value], Value]]] = {
     "spanned": ((2, 3, 19, 14), lambda x: ops.Relu()(bias(conv(x, 24, k=7, stride=2, pad=3)))),
     "spanned in even steps": ((2, 3, 21, 16), lambda x: bias(conv(x, 24, k=4, stride=4))),
@@ -127,6 +132,8 @@ WAYS: dict[str, tuple[tuple[int, ...], Callable[[Value], Value]]] = {
     "persistent": ((2, 24, 5, 7), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
     "depthwise": ((2, 40, 9, 11), lambda x: ops.Relu()(bias(conv(x, 40, pad=2, dilation=2, groups=40)))),
     "depthwise strided": ((2, 24, 9, 11), lambda x: bias(conv(x, 24, k=5, stride=2, pad=2, groups=24))),
+    "stream": ((1, 24, 1, 1), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
+    "boxes in parts": ((2, 64, 5, 7), lambda x: residual_of(conv(x, 192, k=1))),
     "boxes": ((2, 24, 5, 7), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
     "boxes of windows": ((2, 32, 5, 7), lambda x: ops.Relu()(bias(conv(x, 40, pad=1)))),
     "boxes of steps": ((2, 32, 6, 10), lambda x: ops.Relu()(bias(conv(x, 24, k=3, pad=1, stride=2)))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import wait
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph
 from tenfold.ir.type import Type
+from tenfold.runtime.plan import Spec
 from tests.runtime.cuda.emulated import FakeDriver, emulate
 
 from tenfold.runtime.cuda import memory  # isort: skip
+from tenfold.runtime.cuda.arrays import on_device  # isort: skip
 
 RNG = np.random.default_rng(8)
 
@@ -100,3 +103,18 @@ def test_refusals_come_with_the_result(engine: tenfold.Engine) -> None:
     context.close()
     wait(last)
     assert {type(one.exception()) for one in last} <= {type(None), EngineError}
+
+
+def test_arrays_on_another_gpu_are_refused() -> None:
+    class Elsewhere:
+        __cuda_array_interface__: ClassVar[dict[str, object]] = {
+            "typestr": "<f4",
+            "shape": (2, 24),
+            "data": (64, False),
+        }
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 1
+
+    with pytest.raises(InputError, match="lies on GPU 1, and engines run on GPU 0"):
+        on_device(Spec("x", dt.f32, (2, 24)), Elsewhere())

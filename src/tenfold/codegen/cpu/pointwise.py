@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tenfold.codegen.cpu import movement
+from tenfold.codegen.cpu import movement, weave
 from tenfold.codegen.cpu.axes import Axes, few
 from tenfold.codegen.cpu.body import expand_body, indices, weight
 from tenfold.codegen.cpu.cells import (
@@ -192,6 +192,21 @@ class _Problem:
         found = counted | self._stream_arguments(form.streams, self.axes, form.outer)
         return Kernel((Stage(source(form), ordered(form.names, found), parts),))
 
+    @property
+    def woven(self) -> bool:
+        """Whether the region copies a few lines into one, in turns."""
+        dtypes = {one.dtype for one in self.operands}
+        wide = len(dtypes) == 1 and self.operands[0].dtype.itemsize >= 4
+        return wide and not self.form.body.code and not self.asked and weave.weaves(self.axes)
+
+    def weaving(self) -> Kernel:
+        """A vector of each line at a time."""
+        sizes, outer = self.axes.sizes, len(self.axes.sizes) - 2
+        form = weave.Form(self.isa, outer, self.operands[0].dtype, int(sizes[-1]))  # type: ignore[arg-type]
+        counted, parts = count_cells(sizes[:outer], sizes[outer], self._elements, True, sizes[-1])
+        found = counted | self._stream_arguments(form.streams, self.axes, outer)
+        return Kernel((Stage(weave.source(form), ordered(form.names, found), parts),))
+
     def blocks(self) -> Kernel:
         """Blocks transposed in registers."""
         assert self.across is not None
@@ -225,7 +240,7 @@ class PointwiseStrategy:
     name = "pointwise"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Nested loops over lines; where inputs lie along another axis than the outputs, blocks first.
+        """Nested loops over lines; where inputs lie along another axis than the outputs, blocks or weaving first.
 
         Refused for element types and operations that have no generated code.
         """
@@ -234,15 +249,18 @@ class PointwiseStrategy:
         reason = refusal(region.body)
         if reason:
             return Refusal(reason)
-        lines, blocks = (Tactic(self.name, (("by", word),)) for word in ("lines", "blocks"))
-        crossed = _Problem(region, isa_of(target)).across is not None
-        return (blocks, lines) if crossed else (lines,)
+        lines, blocks, woven = (Tactic(self.name, (("by", word),)) for word in ("lines", "blocks", "weaving"))
+        problem = _Problem(region, isa_of(target))
+        if problem.across is None:
+            return (lines,)
+        return (woven, blocks, lines) if problem.woven else (blocks, lines)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """One stage."""
         assert isinstance(region, Pointwise)
         problem = _Problem(region, isa_of(target))
-        return problem.blocks() if tactic["by"] == "blocks" else problem.lines()
+        ways = {"lines": problem.lines, "blocks": problem.blocks, "weaving": problem.weaving}
+        return ways[str(tactic["by"])]()
 
 
 STRATEGY = PointwiseStrategy()

@@ -15,12 +15,13 @@ from llvmlite import ir
 
 from tenfold.codegen.cpu.axes import at_least_one, few
 from tenfold.codegen.cpu.entry import Entry, parts_of
-from tenfold.codegen.cpu.flow import choose, define, repeat, step
+from tenfold.codegen.cpu.flow import choose, repeat
+from tenfold.codegen.cpu.heap import ENTRY, define_sift, entry_at, float_key, put
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.cpu.storage import SUPPORTED, register_type, widen
-from tenfold.codegen.cpu.vectors import I64, POINTER, Vector, Vectors, integer, is_float, width
+from tenfold.codegen.cpu.vectors import I64, Vector, Vectors, integer, is_float, width
 from tenfold.codegen.region import THREADS, Anchored, Region
 from tenfold.codegen.strategy import Argument, Kernel, Refusal, Stage, Tactic, Workspace
 from tenfold.ir import dim
@@ -31,8 +32,6 @@ from tenfold.target import Target
 
 _GRAIN = 1 << 12
 """Elements worth a part."""
-_ENTRY = 16
-"""Bytes of an entry of the heap: its key, its place."""
 _NAMES = ("x", "values", "indices")
 
 
@@ -64,14 +63,14 @@ class _Writer(Entry):
     def __init__(self, form: Form) -> None:
         super().__init__(form.isa, "top", form.names)
         self.form = form
-        self.sift = _define_sift(self.module, form.isa)
+        self.sift = define_sift(self.module, form.isa)
 
     def text(self) -> str:
         """A part is a stretch of lines."""
 
         def point(number: Vector) -> None:
             at = self.points(self.form.outer, number)
-            heap = self.step(self.pointer("@heap"), number * self.arg("k") * _ENTRY)
+            heap = self.step(self.pointer("@heap"), number * self.arg("k") * ENTRY)
             x, values, indices = (self.at(name, at) for name in _NAMES)
             self._line(x, heap)
             self._empty(heap, x, values, indices)
@@ -137,27 +136,17 @@ class _Writer(Entry):
         """The keys of elements from `place` on, in the type of keys."""
         dtype = self.form.dtype
         value = widen(dtype, load(code, dtype, self.step(x, place * self.arg("x.line"))))
-        key = _float_key(value) if is_float(value.type) else _integer_key(dtype, value, self.form.key)
+        key = float_key(value) if is_float(value.type) else _integer_key(dtype, value, self.form.key)
         return key if self.form.largest else ~key
 
     def _put(self, heap: ir.Value, at: Vector, key: Vector, place: Vector) -> None:
-        entry = self.step(heap, at * _ENTRY)
-        store(self.scalar, dt.i64, entry, key.to_integer(I64))
-        store(self.scalar, dt.i64, self.step(entry, 8), place)
+        put(self.scalar, heap, at, (key.to_integer(I64), place))
 
     def _entry(self, heap: ir.Value, at: Vector) -> tuple[Vector, Vector]:
-        return _entry_at(self.scalar, heap, at)
+        return entry_at(self.scalar, heap, at)
 
     def _sift(self, heap: ir.Value, at: Vector, size: Vector, key: Vector, place: Vector) -> None:
         self.builder.call(self.sift, [heap, at.value, size.value, key.value, place.value])
-
-
-def _float_key(value: Vector) -> Vector:
-    """The bits, of negative numbers those below the sign inverted; both zeros alike, NaN the greatest."""
-    bits = (value.strict() + 0.0).bits()
-    top = width(bits.type) - 1
-    key = bits ^ ((bits >> top).unsigned_shift(1))
-    return value.is_nan().where((1 << top) - 1, key)
 
 
 def _integer_key(dtype: DType, value: Vector, key: ir.IntType) -> Vector:
@@ -165,56 +154,6 @@ def _integer_key(dtype: DType, value: Vector, key: ir.IntType) -> Vector:
         grown = value.zero_extend(key)
         return grown ^ -(1 << key.width - 1) if dtype.bits == key.width else grown
     return value.to_integer(key)
-
-
-def _entry_at(code: Vectors, heap: ir.Value, at: Vector) -> tuple[Vector, Vector]:
-    entry = step(code.builder, heap, at * _ENTRY)
-    return load(code, dt.i64, entry), load(code, dt.i64, step(code.builder, entry, 8))
-
-
-def _worse(a: tuple[Vector, Vector], b: tuple[Vector, Vector]) -> Vector:
-    return (a[0] < b[0]) | (a[0].equals(b[0]) & (a[1] > b[1]))
-
-
-def _define_sift(module: ir.Module, isa: Isa) -> ir.Function:
-    """`void sift(ptr heap, i64 at, i64 size, i64 key, i64 place)`: an entry that may be better than those below `at`
-    finds its place among them, and worse ones move up.
-    """
-    function = define(module, "sift", ir.VoidType(), [POINTER, I64, I64, I64, I64], internal=True)
-    heap, first, size, key, place = function.args
-    builder = ir.IRBuilder(function.entry_basic_block)
-    code = Vectors(builder, isa, 1)
-    head, inside, below, settled = (
-        function.append_basic_block(name) for name in ("head", "inside", "below", "settled")
-    )
-    builder.branch(head)
-    builder.position_at_end(head)
-    hole = builder.phi(I64)
-    hole.add_incoming(first, function.entry_basic_block)
-    at, new = code.wrap(hole), (code.wrap(key), code.wrap(place))
-    left = at * 2 + 1
-    builder.cbranch((left < code.wrap(size)).value, inside, settled)
-    builder.position_at_end(inside)
-    right = left + 1
-    beside = (right < code.wrap(size)).where(right, left)
-    one, other = _entry_at(code, heap, left), _entry_at(code, heap, beside)
-    chosen = _worse(other, one)
-    child, key_of, place_of = (chosen.where(b, a) for a, b in zip((left, *one), (beside, *other), strict=True))
-    builder.cbranch(_worse((key_of, place_of), new).value, below, settled)
-    builder.position_at_end(below)
-    _store_entry(code, heap, at, (key_of, place_of))
-    hole.add_incoming(child.value, below)
-    builder.branch(head)
-    builder.position_at_end(settled)
-    _store_entry(code, heap, at, new)
-    builder.ret_void()
-    return function
-
-
-def _store_entry(code: Vectors, heap: ir.Value, at: Vector, entry: tuple[Vector, Vector]) -> None:
-    where = step(code.builder, heap, at * _ENTRY)
-    store(code, dt.i64, where, entry[0])
-    store(code, dt.i64, step(code.builder, where, 8), entry[1])
 
 
 @functools.cache
@@ -253,7 +192,7 @@ class SortStrategy:
             values |= {f"@{name}": address(one), f"{name}.line": one.strides[axis] * one.dtype.itemsize}
             values |= {f"{name}.{a}": stride * one.dtype.itemsize for a, stride in enumerate(strides)}
         stage = Stage(source(form), ordered(form.names, values), parts)
-        return Kernel((stage,), workspace=points * k * _ENTRY)
+        return Kernel((stage,), workspace=points * k * ENTRY)
 
 
 STRATEGY = SortStrategy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cpu import fourier, gemm, pointwise, recurrent, reduce, scan, scatter, sort
+from tenfold.codegen.cpu import fourier, gemm, pointwise, recurrent, reduce, scan, scatter, sort, suppress
 from tenfold.codegen.cpu.attention import strategy as attention
 from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, transposed, winograd
 from tenfold.codegen.strategy import Strategy
@@ -15,6 +15,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     recurrent.STRATEGY,
     scan.STRATEGY,
     sort.STRATEGY,
+    suppress.STRATEGY,
     fourier.STRATEGY,
     scatter.STRATEGY,
     narrow.STRATEGY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from tenfold.codegen.cuda import gemm, vector, vendor
+from tenfold.codegen.cuda import gemm, stream, vector, vendor
 from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, spanned
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.region import Region
@@ -52,6 +52,7 @@ class Contraction:
 STRATEGY = Contraction(
     *gemm.STRATEGIES,
     vector.STRATEGY,
+    stream.STRATEGY,
     boxes.STRATEGY,
     depthwise.STRATEGY,
     spanned.STRATEGY,

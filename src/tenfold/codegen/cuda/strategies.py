@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, scan, sweeps, window
+from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, scan, scatter, sort, sweeps, window
 from tenfold.codegen.cuda.conv import transposed
 from tenfold.codegen.strategy import Strategy
 
@@ -16,4 +16,6 @@ STRATEGIES: tuple[Strategy, ...] = (
     transposed.STRATEGY,
     attention.STRATEGY,
     scan.STRATEGY,
+    scatter.STRATEGY,
+    sort.STRATEGY,
 )

@@ -20,8 +20,8 @@ from tenfold.target import Target
 
 _BYTES, _START, _MEETING = 3600.0, 2500.0, 700.0
 """Bytes a nanosecond that the whole chip reads; nanoseconds that a launch takes, and that slices take to meet."""
-_FLIGHT = 24 << 10
-"""Bytes that a multiprocessor must have asked for at any time."""
+_FLIGHT, _NARROW = 24 << 10, 8.0
+"""Bytes that a multiprocessor must have asked for at any time; columns of which a row is read at half the rate."""
 
 
 @triton.jit
@@ -90,7 +90,8 @@ class Vector:
         most = -(-blocks // arch.processors)
         waiting = max(1.0, _FLIGHT / (most * wide * min(deep, -(-k // slices)) * size))
         meeting = _MEETING if slices > 1 else 0.0
-        return _START + n * k * size / _BYTES * (most * arch.processors / blocks) * waiting + meeting
+        narrow = 1.0 + _NARROW / wide
+        return _START + n * k * size / _BYTES * narrow * (most * arch.processors / blocks) * waiting + meeting
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""

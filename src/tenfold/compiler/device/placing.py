@@ -8,6 +8,7 @@ from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.compiler.cost import cost_of, seconds_of
 from tenfold.compiler.items import Item, Piece, kernels, operands
+from tenfold.compiler.tune import Chosen
 from tenfold.compiler.typical import typical
 from tenfold.ir.graph import Graph, Value
 from tenfold.target import Target
@@ -27,10 +28,18 @@ def sooner_beside(graph: Graph, items: Sequence[Item], target: Target) -> bool:
     pieces = list(kernels(items))
     cpu = sum(seconds_of(piece.region, isa_of(target.cpu), typical) for piece in pieces)
     ends = [value for value in (*graph.inputs, *graph.outputs) if not value.type.dtype.is_object]
-    return cpu < _CALL + sum(map(_kernel, pieces)) + sum(map(_crossing, ends))
+    return cpu < _CALL + sum(map(estimated, pieces)) + sum(map(_crossing, ends))
 
 
-def _kernel(piece: Piece) -> float:
+def expected(piece: Piece) -> float:
+    """Seconds that a piece takes on a GPU at typical sizes: as its kernel was timed once, else by estimate."""
+    entry = piece.entry if isinstance(piece, Chosen) else None
+    timed = entry.times.get(piece.tactic) if entry else None
+    return timed if isinstance(timed, float) else estimated(piece)
+
+
+def estimated(piece: Piece) -> float:
+    """Seconds that a piece may take on a GPU, by its work alone."""
     launches = len(piece.kernel.launches) if isinstance(piece.kernel, CudaKernel) else 2
     cost = cost_of(piece.region, *operands(piece.region))
     return _LAUNCH * launches + max(typical(cost.flops) / _WORK, typical(cost.bytes) / _MEMORY)

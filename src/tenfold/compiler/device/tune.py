@@ -53,23 +53,26 @@ def tune_device(
         return "by the cost model"
     contests = _contests(items, target, options.effort)
     unknown: dict[str, list[Chosen]] = {}
+    times_here = target.runs_here()
     for problem, pieces in contests.items():
-        entry = timings.find(problem, options.effort) or _shipped(problem, pieces, options.effort)
+        shipped = options.effort <= choices.EFFORT or not times_here
+        entry = timings.find(problem, options.effort) or (_shipped(problem, pieces) if shipped else None)
         if entry is None:
             unknown[problem] = pieces
         else:
             settle(pieces, entry, target)
-    if unknown and target.runs_here():
+    if unknown and times_here:
         for entry in _measured(unknown, target, options, pool, tell):
             timings.keep(entry)
             settle(unknown.pop(entry.problem), entry, target)
+    for problem, pieces in tuple(unknown.items()):
+        if entry := _shipped(problem, pieces):
+            settle(unknown.pop(problem), entry, target)
     return f"{len(contests) - len(unknown)} of {len(contests)} problems settled by the clock"
 
 
-def _shipped(problem: str, pieces: Sequence[Chosen], effort: int) -> Entry | None:
-    """What came with Tenfold for a problem, where no more effort is asked for."""
-    if effort > choices.EFFORT:
-        return None
+def _shipped(problem: str, pieces: Sequence[Chosen]) -> Entry | None:
+    """What came with Tenfold for a problem: where no more effort is asked for, or there is no clock or no time."""
     return choices.find(problem, {str(tactic) for _, tactic in pieces[0].candidates})
 
 

@@ -17,7 +17,6 @@ from tenfold.compiler.fuse import (
     quantize,
     resample,
     revealed,
-    suppress,
     transposed,
     windows,
 )
@@ -38,7 +37,7 @@ from tenfold.ops.movement import Append, Concat, Pad, Reshape, Slice
 from tenfold.ops.normalize import LRN, GroupNorm, LayerNorm, LogSoftmax, LpNormalize, RMSNorm, Softmax
 from tenfold.ops.pool import Pool
 from tenfold.ops.reduce import ArgReduce, Reduce, ReduceKind
-from tenfold.ops.sort import NonMaxSuppression, Unique
+from tenfold.ops.sort import Unique
 from tenfold.rewrite.rule import check_replacement, specialise
 
 
@@ -248,7 +247,6 @@ RULES: dict[type, Callable[[Any, Node], Value | tuple[Value, ...] | None]] = {
     **fourier.RULES,
     **linear.RULES,
     **revealed.RULES,
-    NonMaxSuppression: suppress.suppressed,
     Unique: distinct.distinct,
     Pool: windows.pool,
     Attention: attention,

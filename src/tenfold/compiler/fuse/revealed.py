@@ -11,7 +11,7 @@ import numpy as np
 
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
-from tenfold.ir.dim import Size
+from tenfold.ir.dim import Dim, Size
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Node, Value, inline
 from tenfold.ir.interpret import bind
@@ -23,6 +23,7 @@ from tenfold.ops.index import Compress, Gather, NonZero, ScatterElements
 from tenfold.ops.logic import Cast, NotEqual, Where
 from tenfold.ops.movement import Concat, Reshape, Slice
 from tenfold.ops.reduce import Cumulative, Reduce
+from tenfold.ops.sort import NonMaxSuppression, Suppression
 
 PLAIN = (dt.boolean, dt.i8, dt.u8, dt.i16, dt.u16, dt.i32, dt.u32, dt.i64, dt.f16, dt.bf16, dt.f32, dt.f64)
 """Element types that compare with zero."""
@@ -108,8 +109,21 @@ def deferred(op: Deferred, node: Node) -> tuple[Value, ...] | None:
     return tuple(results)
 
 
+def suppressed(op: NonMaxSuppression, node: Node) -> Value:
+    """The rows of a table as long as it can get that are filled"""
+    boxes, scores, *limits = node.inputs
+    most, overlap, threshold = (Reshape(())(one) for one in limits)
+    count = scores.type.shape[2]
+    (stated,) = limits[0].type.entries or (count,)
+    wanted = count if isinstance(stated, Dim) and stated.data_dependent else stated
+    room = dim.minimum(dim.maximum(wanted, 0), count)
+    result: Value = Head()(*Suppression(room, op.centred)(boxes, scores, Cast(dt.i64)(most), overlap, threshold))
+    return result
+
+
 RULES: dict[type, Callable[[Any, Node], Value | tuple[Value, ...] | None]] = {
     NonZero: nonzero,
     Compress: compress,
     Deferred: deferred,
+    NonMaxSuppression: suppressed,
 }

@@ -22,6 +22,7 @@ PAGE = mmap.PAGESIZE
 _NORESERVE = 0x4000
 _MAY_MOVE = 1
 _FAILED = ctypes.c_void_p(-1).value
+_HUGE_PAGE = 1 << 21
 
 system = ctypes.CDLL(None, use_errno=True)
 system.mmap.restype = ctypes.c_void_p
@@ -30,6 +31,7 @@ system.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 system.mremap.restype = ctypes.c_void_p
 system.mremap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2, ctypes.c_int]
 system.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+system.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def map_pages(size: int, protection: int, flags: int, file: int = -1, offset: int = 0) -> int:
@@ -98,6 +100,8 @@ class Arena:
             )
 
     def _own(self, address: int, size: int) -> None:
+        if size >= _HUGE_PAGE:
+            system.madvise(address, size, mmap.MADV_HUGEPAGE)
         self.address, self.size = address, size
         self._free = weakref.finalize(self, system.munmap, address, size)
         self._free.atexit = False

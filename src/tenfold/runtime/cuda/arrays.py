@@ -74,6 +74,8 @@ def on_device(spec: Spec, given: Any) -> DeviceArray | None:
     if isinstance(given, DeviceArray):
         _require(spec, given.spec.dtype.numpy == spec.dtype.numpy, str(given.spec.dtype))
         return DeviceArray(spec, given.address, given.shape, given.stream, given)
+    if hasattr(given, "__dlpack_device__"):
+        _require_first(spec, given.__dlpack_device__()[1])
     found = np.dtype(described["typestr"])
     _require(spec, found == spec.dtype.numpy or found.kind == "V", str(found))
     shape, strides = tuple(described["shape"]), described.get("strides")
@@ -86,15 +88,19 @@ def _of_torch(spec: Spec, given: Any, torch: Any) -> DeviceArray:
     name = str(given.dtype).removeprefix("torch.")
     wanted = spec.dtype.numpy.name
     _require(spec, name == wanted, name)
-    if given.get_device() != 0:
-        raise InputError(
-            f"input {spec.name!r} lies on GPU {given.get_device()}, and engines run on GPU 0",
-            argument=spec.name,
-            remedy="move it to cuda:0, or let CUDA_VISIBLE_DEVICES name its GPU alone",
-        )
+    _require_first(spec, given.get_device())
     tensor = given.detach().contiguous()
     stream = torch.cuda.current_stream(tensor.device).cuda_stream
     return DeviceArray(spec, tensor.data_ptr(), tuple(tensor.shape), stream, tensor)
+
+
+def _require_first(spec: Spec, number: int) -> None:
+    if number != 0:
+        raise InputError(
+            f"input {spec.name!r} lies on GPU {number}, and engines run on GPU 0",
+            argument=spec.name,
+            remedy="move it to GPU 0, or let CUDA_VISIBLE_DEVICES name its GPU alone",
+        )
 
 
 def _require(spec: Spec, same: bool, came: str) -> None:
@@ -118,12 +124,11 @@ def _require_row_major(spec: Spec, shape: Sequence[int], strides: Sequence[int] 
 
 
 def like(given: Iterable[Any], results: Sequence[Any]) -> Sequence[Any]:
-    """Results as arrays of the kind of the first input."""
+    """Results as arrays of the kind of the first input, if its library takes them by DLPack; else as they are."""
     first = next(iter(given), None)
     home = sys.modules.get(type(first).__module__.partition(".")[0])
-    if home is None or isinstance(first, DeviceArray):
-        return results
-    return [home.from_dlpack(one) if isinstance(one, DeviceArray) else one for one in results]
+    taken = None if isinstance(first, DeviceArray) else getattr(home, "from_dlpack", None)
+    return [taken(one) if taken and isinstance(one, DeviceArray) else one for one in results]
 
 
 class Recycled:

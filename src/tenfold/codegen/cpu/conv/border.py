@@ -14,6 +14,7 @@ from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.stage import StageWriter, address, divided, ordered
 from tenfold.codegen.cpu.storage import stored_type
 from tenfold.codegen.cpu.vectors import I1, Vector, Vectors
+from tenfold.codegen.cpu.weave import interleaved
 from tenfold.codegen.region import THREADS, Operand
 from tenfold.codegen.strategy import Argument, Stage, Workspace
 from tenfold.ir import dim
@@ -77,24 +78,6 @@ def border_stage(
 def border_source(form: Border) -> str:
     """The module of a copying stage; a part is an even share of the lines."""
     return _Writer(form).text()
-
-
-def interleaved(lines: Sequence[Vector]) -> list[Vector]:
-    """The first elements of all vectors, then the second ones, and so on, as vectors of the same width."""
-    code, count = lines[0].code, len(lines)
-    if code.lanes == 1:
-        return list(lines)
-    found = []
-    for number in range(count):
-        places = [divmod(number * code.lanes + lane, count) for lane in range(code.lanes)]
-        merged = lines[0]
-        for line in range(1, count):
-            order = [code.lanes + at if of == line else lane for lane, (at, of) in enumerate(places)]
-            if line == 1:
-                order = [at if of == 0 else code.lanes + at for at, of in places]
-            merged = code.wrap(merged.shuffle(order, lines[line]))
-        found.append(merged)
-    return found
 
 
 class _Writer(StageWriter):

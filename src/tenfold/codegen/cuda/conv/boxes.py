@@ -272,8 +272,16 @@ def tactics_of(name: str, plan: Plan | Refusal, target: Target) -> list[Tactic] 
         return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
     if isinstance(plan, Refusal):
         return plan
-    names = ("m", "n", "slices", "teams", "warps", "slots", "blocks", "k")
-    return [Tactic(name, tuple(zip(names, one, strict=False))) for one in _tiles(plan, arch)]
+    return [Tactic(name, tuple(one.items())) for one in (*_tiles(plan, arch), *_parted(plan, arch))]
+
+
+def _parts(tactic: Tactic) -> tuple[int, ...]:
+    """The parts that a tile's columns come in: all at once; or two, of which the first is a power of two."""
+    n = int(tactic["n"])
+    if "parts" not in dict(tactic.parameters):
+        return (n,)
+    first = grid.power_of_two(n) // 2
+    return (first, n - first)
 
 
 def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
@@ -298,17 +306,20 @@ def launch_of(
     """
     m, N, slices, teams, slots = (int(tactic[name]) for name in ("m", "n", "slices", "teams", "slots"))
     blocks = int(dict(tactic.parameters).get("blocks", 1))
-    box, K = _box(plan.sizes, m), _deep(plan, tactic)
+    box, K, size = _box(plan.sizes, m), _deep(plan, tactic), plan.x.operand.dtype.itemsize
     counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
     across = dim.ceildiv(plan.n, N)
-    full = [boxed(one.operand, (*box, N), one.shape, one.strides) for one in plan.full]
+    parts = _parts(tactic)
+    full = [tuple(boxed(one.operand, (*box, n), one.shape, one.strides) for n in parts) for one in plan.full]
     tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
     sums, room, zeroed = slices_of(tiles, m, N, slices, behind)
     fillings: dict[str, Filling] = {
         "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides, image),
-        "w": boxed(plan.w.operand, (N, K) if plan.turned else (K, N), plan.w.shape, plan.w.strides),
+        "w": tuple(
+            boxed(plan.w.operand, (n, K) if plan.turned else (K, n), plan.w.shape, plan.w.strides) for n in parts
+        ),
         "output": full[0],
-        "beside": tuple(full[1:]),
+        "beside": full[1] if full[1:] else (),
         "extra": tuple(0 if kind == 3 else place(one) for kind, one in zip(plan.kinds, plan.extra, strict=True)),
         "uniforms": uniforms(plan.region.uniforms),
         **sums,
@@ -319,7 +330,9 @@ def launch_of(
         "kinds": plan.kinds,
         **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
         **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},
-        **{"N": N, "K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
+        "PARTS": parts,
+        "BYTES": ((m + N) * K * size, m * N * size),
+        **{"K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
         "TURNED": int(plan.turned),
         "AHEAD": int(isinstance(plan.w.operand.value.op, Constant) and slices == 1),
         "EARLY": int(arch_of(target).early),
@@ -328,13 +341,16 @@ def launch_of(
     return launch(_KERNEL, most, fillings, warps, registers=_SHARED_REGISTERS if blocks > 1 else 0), room, zeroed
 
 
-def _tiles(plan: Plan, arch: Arch) -> Iterator[tuple[int, ...]]:
-    """(m, n, slices, teams, warps, slots), and 2 where that many blocks share a multiprocessor, so that one starts
-    while another ends: as many slots as there is room for; slices where tiles are too few.
+def _tiles(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
+    """Tiles, teams and slots: as many slots as there is room for, slices where tiles are too few, and `blocks` of 2
+    where so many share a multiprocessor, so that one starts while another ends.
     """
-    size, K, widest = plan.x.operand.dtype.itemsize, _depth(plan.k), max(32, grid.power_of_two(plan.n))
-    steps = math.prod(plan.taps) * -(-plan.k // K)
-    for m, n, teams, warps in _SHAPES:
+    size, widest = plan.x.operand.dtype.itemsize, max(32, grid.power_of_two(plan.n))
+    usual = _depth(plan.k)
+    steps = math.prod(plan.taps) * -(-plan.k // usual)
+    wider = (64,) if usual == 32 and plan.taps == (1, 1) and plan.k > 32 else ()
+    for (m, n, teams, warps), K in product(_SHAPES, (usual, *wider)):
+        deeper = {} if usual == K else {"k": K}
         room = arch.shared - 1024 - teams * m * n * size
         slots = min(8, room // ((m + n) * K * size))
         tiles = -(-_rows(plan, m) // m) * -(-plan.n // n)
@@ -344,15 +360,36 @@ def _tiles(plan: Plan, arch: Arch) -> Iterator[tuple[int, ...]]:
                 each >= 4 and each * (slices - 1) < steps and tiles * slices <= 2 * arch.processors
             )
             useful = useful and (slices == 1 or slices * m * n * 4 <= _SUMS)
-            if n > widest or not useful:
-                continue
-            if slots >= 2:
-                yield m, n, slices, teams, warps, slots
-            for deep in (K, *((2 * K,) if K == 64 and plan.k % (2 * K) == 0 else ())):
-                half = min(8, (arch.shared // 2 - 2048 - m * n * size) // ((m + n) * deep * size))
-                if half >= 2 and warps == 4 and m * n <= _BESIDE and slices == 1:
-                    yield m, n, slices, 1, warps, half, 2, deep
+            if n <= widest and useful and slots >= 2:
+                whole = {"m": m, "n": n, "slices": slices, "teams": teams, "warps": warps, "slots": slots}
+                yield whole | deeper
+        if n <= widest and warps == 4 and m * n <= _BESIDE:
+            yield from _halves(plan, arch, m, n, K)
 
+
+def _halves(plan: Plan, arch: Arch, m: int, n: int, K: int) -> Iterator[dict[str, int]]:
+    """Tiles of blocks that take half of a multiprocessor."""
+    size = plan.x.operand.dtype.itemsize
+    for deep in (K, *((2 * K,) if K == 64 and plan.k % (2 * K) == 0 else ())):
+        slots = min(8, (arch.shared // 2 - 2048 - m * n * size) // ((m + n) * deep * size))
+        if slots >= 2:
+            yield {"m": m, "n": n, "slices": 1, "teams": 1, "warps": 4, "slots": slots, "blocks": 2, "k": deep}
+
+
+def _parted(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
+    """Tiles whose columns come in two parts: as wide as no power of two, or so wide that the results leave one after
+    the other and make room for a slot.
+    """
+    size, K = plan.x.operand.dtype.itemsize, _depth(plan.k)
+    for m, n, teams, warps in _PARTED:
+        kept = n if len(plan.full) > 1 or n & (n - 1) else n // 2
+        slots = min(8, (arch.shared - 1024 - teams * m * kept * size) // ((m + n) * K * size))
+        if slots >= 3 and plan.n > n // 2 and (plan.n % n == 0 or n >= 192):
+            yield {"m": m, "n": n, "slices": 1, "teams": teams, "warps": warps, "slots": slots, "parts": 2}
+
+
+_PARTED = ((128, 256, 1, 8), (128, 192, 1, 8), (128, 96, 2, 4), (64, 192, 2, 4))
+"""Rows and columns of a tile in parts, teams, warps of one."""
 
 _SHAPES = (
     (128, 128, 2, 4),

@@ -56,26 +56,28 @@ def length_of(tile, steps, SLICES: tl.constexpr):
 
 
 @gluon.jit
-def weights(w, left, term, filled, slot, TURNED: gl.constexpr):
+def weights(w, left, term, filled, slots, slot, PARTS: gl.constexpr, TURNED: gl.constexpr):
     """Ask for the weights of a step."""
-    if TURNED:
-        copy_in(w, [left, term], filled, slot)
-    else:
-        copy_in(w, [term, left], filled, slot)
+    for part in gl.static_range(len(PARTS)):
+        if TURNED:
+            copy_in(w[part], [left + part * PARTS[0], term], filled, slots[part].index(slot))
+        else:
+            copy_in(w[part], [term, left + part * PARTS[0]], filled, slots[part].index(slot))
 
 
 @gluon.jit
 def load(
     x, w, beside, ring, own, tiles, counts, k, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr,
-    dilations: gl.constexpr, pads: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr,
-    SLOTS: gl.constexpr, TEAMS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr,
-    EARLY: gl.constexpr,
+    dilations: gl.constexpr, pads: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, BYTES: gl.constexpr,
+    K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
+    AHEAD: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """All that the teams read, in the order in which they read it. AHEAD: weights are constant, so that the first of
     them come while the kernel ahead ends.
     """
     slots_x, slots_w, full, empty = ring
     kept, kept_full, kept_empty, _ = own
+    N: gl.constexpr = width_of(PARTS)
     count = 0
     turn = 0
     depth = gl.cdiv(k, K)
@@ -84,8 +86,9 @@ def load(
         begin, end = share(gl.program_id(0) % SLICES, depth * TAPS, SLICES)
         left = corner(gl.program_id(0) // SLICES, counts, box, N)[3]
         for step in range(begin, gl.minimum(end, begin + SLOTS)):
-            mbarrier.expect(full.index(ready), x.block_type.nbytes + w.block_type.nbytes)
-            weights(w, left, step // depth * k + step % depth * K, full.index(ready), slots_w.index(ready), TURNED)
+            mbarrier.expect(full.index(ready), BYTES[0])
+            term = step // depth * k + step % depth * K
+            weights(w, left, term, full.index(ready), slots_w, ready, PARTS, TURNED)
             ready += 1
     grid.wait(EARLY)
     for tile in range(gl.program_id(0), tiles * SLICES, gl.num_programs(0)):
@@ -98,16 +101,18 @@ def load(
             slot, filled = count % SLOTS, full.index(count % SLOTS)
             mbarrier.wait(empty.index(slot), (count // SLOTS + 1) & 1)
             if count >= ready:
-                mbarrier.expect(filled, x.block_type.nbytes + w.block_type.nbytes)
-                weights(w, left, tap * k + channel, filled, slots_w.index(slot), TURNED)
+                mbarrier.expect(filled, BYTES[0])
+                weights(w, left, tap * k + channel, filled, slots_w, slot, PARTS, TURNED)
             at = [image, row + line, odd_line, pixel + place, odd_place * k + channel]
             copy_in(x, at, filled, slots_x.index(slot))
             count += 1
         if len(beside) > 0:
             team = turn % TEAMS
             mbarrier.wait(kept_empty.index(team), (turn // TEAMS + 1) & 1)
-            mbarrier.expect(kept_full.index(team), beside[0].block_type.nbytes)
-            copy_in(beside[0], [image, row, pixel, left], kept_full.index(team), kept.index(team))
+            mbarrier.expect(kept_full.index(team), BYTES[1])
+            for part in gl.static_range(len(PARTS)):
+                at = [image, row, pixel, left + part * PARTS[0]]
+                copy_in(beside[part], at, kept_full.index(team), kept[part].index(team))
         turn = turn + 1
     grid.release(EARLY)
 
@@ -130,30 +135,61 @@ def gathered(acc, tile, part, partial, counters, M: gl.constexpr, N: gl.constexp
     return acc, last
 
 
+@triton.constexpr_function
+def width_of(parts):
+    """Columns of a tile."""
+    return sum(parts)
+
+
+@triton.constexpr_function
+def layout_of(columns, warps):
+    """The layout of sums."""
+    return gl.NVMMADistributedLayout([3, 0], [warps, 1], [16, columns, 16])
+
+
+@gluon.jit
+def matrix(slots, slot, TURNED: gl.constexpr):
+    """The weights of a step, as terms by columns."""
+    if TURNED:
+        return slots.index(slot).permute((1, 0))
+    else:
+        return slots.index(slot)
+
+
 @gluon.jit
 def summed(
-    ring, turns, team, turn, count, length, layout: gl.constexpr, M: gl.constexpr, N: gl.constexpr, K: gl.constexpr,
-    SLOTS: gl.constexpr, TEAMS: gl.constexpr, TURNED: gl.constexpr,
+    ring, turns, team, turn, count, length, M: gl.constexpr, PARTS: gl.constexpr, WARPS: gl.constexpr,
+    K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr, TURNED: gl.constexpr,
 ):  # fmt: skip
-    """The products of `length` slots from the `count`-th on; the other team goes on once all of them were filled."""
+    """The products of `length` slots from the `count`-th on, of one part of the columns or of two; the other team goes
+    on once all of them were filled.
+    """
     slots_x, slots_w, full, empty = ring
-    acc = gl.zeros((M, N), gl.float32, layout)
+    acc = gl.zeros((M, PARTS[0]), gl.float32, layout_of(PARTS[0], WARPS))
+    other = acc
+    if len(PARTS) == 2:
+        other = gl.zeros((M, PARTS[1]), gl.float32, layout_of(PARTS[1], WARPS))
     if TEAMS == 2:
         mbarrier.wait(turns.index(team), (turn // 2 + 1 - team) & 1)
     for step in range(count, count + length):
         slot = step % SLOTS
         mbarrier.wait(full.index(slot), step // SLOTS & 1)
-        y = slots_w.index(slot)
-        if TURNED:
-            y = y.permute((1, 0))
-        acc = warpgroup_mma(slots_x.index(slot).reshape((M, K)), y, acc, is_async=True)
-        acc = warpgroup_mma_wait(1, deps=(acc,))
+        rows = slots_x.index(slot).reshape((M, K))
+        acc = warpgroup_mma(rows, matrix(slots_w[0], slot, TURNED), acc, is_async=True)
+        if len(PARTS) == 2:
+            other = warpgroup_mma(rows, matrix(slots_w[1], slot, TURNED), other, is_async=True)
+            acc, other = warpgroup_mma_wait(2, deps=(acc, other))
+        else:
+            acc = warpgroup_mma_wait(1, deps=(acc,))
         mbarrier.arrive(empty.index((step + SLOTS - 1) % SLOTS), pred=step > count)
     if TEAMS == 2:
         mbarrier.arrive(turns.index(1 - team))
-    acc = warpgroup_mma_wait(0, deps=(acc,))
+    if len(PARTS) == 2:
+        acc, other = warpgroup_mma_wait(0, deps=(acc, other))
+    else:
+        acc = warpgroup_mma_wait(0, deps=(acc,))
     mbarrier.arrive(empty.index((count + length + SLOTS - 1) % SLOTS))
-    return acc
+    return acc, other
 
 
 @gluon.jit
@@ -186,20 +222,43 @@ def concluded(acc, kept, numbers, uniforms, left, n, body: gl.constexpr, kinds: 
 
 
 @gluon.jit
+def stored(
+    accs, output, beside: gl.constexpr, extra, uniforms, numbers, kept, team, image, row, pixel, left, n,
+    body: gl.constexpr, kinds: gl.constexpr, M: gl.constexpr, PARTS: gl.constexpr, WARPS: gl.constexpr,
+):  # fmt: skip
+    """What the body makes of a tile, part by part on its way out, in shared memory that parts alike share where nothing
+    lies beside. `numbers` are there already, or are loaded now.
+    """
+    for part in gl.static_range(len(PARTS)):
+        begin = left + part * PARTS[0]
+        these = numbers
+        if len(kinds) > 0 and len(numbers) == 0:
+            these = numbers_of(extra, begin, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part])
+        room = kept[part % len(kept)].index(team)
+        results = room.reshape((M, PARTS[part]))
+        if beside == 0 and (part == 0 or len(kept) < len(PARTS)):
+            tma.store_wait(0)
+        found = concluded(accs[part], results, these, uniforms, begin, n, body, kinds)
+        results.store(found.to(output[part].dtype))
+        fence_async_shared()
+        copy_out(output[part], [image, row, pixel, begin], room)
+
+
+@gluon.jit
 def multiply(
     team, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k, body: gl.constexpr,
-    kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr,
-    TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
+    kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, K: gl.constexpr,
+    SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
+    EARLY: gl.constexpr,
 ):  # fmt: skip
     """Every TEAMS-th tile of the block: its products, the body on them and on what lies beside them, stored. Where the
     sums leave room for them, the numbers beside a tile are loaded before its sums are made.
     """
     M: gl.constexpr = box[0] * box[1] * box[2]
-    ROOM: gl.constexpr = M * N <= WARPS * 64 * 32
+    N: gl.constexpr = width_of(PARTS)
+    ROOM: gl.constexpr = M * N <= WARPS * 64 * 32 and len(PARTS) == 1
     grid.wait(EARLY)
-    layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WARPS, 1], [16, N, 16])
     kept, kept_full, kept_empty, turns = own
-    results = kept.index(team).reshape((M, N))
     steps = gl.cdiv(k, K) * TAPS
     turn = team + 0
     count = 0
@@ -210,23 +269,21 @@ def multiply(
         length = length_of(tile, steps, SLICES)
         numbers = ()
         if ROOM:
-            numbers = numbers_of(extra, left, n, kinds, layout, N)
-        acc = summed(ring, turns, team, turn, count, length, layout, M, N, K, SLOTS, TEAMS, TURNED)
-        if not ROOM:
-            numbers = numbers_of(extra, left, n, kinds, layout, N)
+            numbers = numbers_of(extra, left, n, kinds, layout_of(N, WARPS), N)
+        accs = summed(ring, turns, team, turn, count, length, M, PARTS, WARPS, K, SLOTS, TEAMS, TURNED)
         for ahead in range(TEAMS):
             count += length_of(tile + ahead * gl.num_programs(0), steps, SLICES)
         last = True
         if SLICES > 1:
-            acc, last = gathered(acc, tile // SLICES, tile % SLICES, partial, counters, M, N, SLICES)
+            acc, last = gathered(accs[0], tile // SLICES, tile % SLICES, partial, counters, M, N, SLICES)
+            accs = (acc, acc)
         if len(beside) > 0:
             mbarrier.wait(kept_full.index(team), turn // TEAMS & 1)
-        else:
-            tma.store_wait(0)
         if last:
-            results.store(concluded(acc, results, numbers, uniforms, left, n, body, kinds).to(output.dtype))
-            fence_async_shared()
-            copy_out(output, [image, row, pixel, left], kept.index(team))
+            stored(
+                accs, output, len(beside), extra, uniforms, numbers, kept, team, image, row, pixel, left, n, body,
+                kinds, M, PARTS, WARPS,
+            )  # fmt: skip
         if len(beside) > 0:
             tma.store_wait(0)
             mbarrier.arrive(kept_empty.index(team))
@@ -238,16 +295,26 @@ def multiply(
 def boxes(
     x, w, output, beside, extra, uniforms, partial, counters, tiles, counts, n, k, body: gl.constexpr,
     kinds: gl.constexpr, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr, dilations: gl.constexpr,
-    pads: gl.constexpr, box: gl.constexpr, N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr,
-    WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr, EARLY: gl.constexpr,
+    pads: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, BYTES: gl.constexpr, K: gl.constexpr,
+    SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
+    AHEAD: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is a descriptor of boxes of [images, lines, places of a line, places, channels], `w` of columns by terms (of
-    terms by columns, if not TURNED), `output` and `beside`, which may be empty, of boxes of [images, rows, pixels,
-    columns]. `extra` are addresses of one number (`kinds` 0) or one a column (2); 3 says that it is what lies beside.
+    terms by columns, if not TURNED), one for each of the PARTS that a tile's columns come in; so are `output` and
+    `beside`, which may be empty, of boxes of [images, rows, pixels, columns]. BYTES are those of a step, and of what
+    lies beside a tile. `extra` are addresses of one number (`kinds` 0) or one a column (2); 3 says that it is what
+    lies beside.
     """
     slots_x = gl.allocate_shared_memory(x.dtype, [SLOTS] + x.block_type.shape, x.layout)
-    slots_w = gl.allocate_shared_memory(w.dtype, [SLOTS] + w.block_type.shape, w.layout)
-    kept = gl.allocate_shared_memory(output.dtype, [TEAMS] + output.block_type.shape, output.layout)
+    slots_w = ()
+    kept = ()
+    for part in gl.static_range(len(PARTS)):
+        slots_w = slots_w + (
+            gl.allocate_shared_memory(w[part].dtype, [SLOTS] + w[part].block_type.shape, w[part].layout),
+        )
+        one = output[part]
+        if part == 0 or len(beside) > 0 or PARTS[part] != PARTS[0]:
+            kept = kept + (gl.allocate_shared_memory(one.dtype, [TEAMS] + one.block_type.shape, one.layout),)
     full = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
     kept_full = gl.allocate_shared_memory(gl.int64, [TEAMS, 1], mbarrier.MBarrierLayout())
@@ -266,10 +333,11 @@ def boxes(
         gl.warp_specialize(
             [
                 (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
+                            body, kinds, TAPS, box, PARTS, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (multiply, (1, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
-                (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, N, K,
+                            body, kinds, TAPS, box, PARTS, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
+                (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
+                        BYTES, K,
                         SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
             [WARPS, 1], [232, 24],
@@ -278,8 +346,9 @@ def boxes(
         gl.warp_specialize(
             [
                 (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, N, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
-                (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, N, K,
+                            body, kinds, TAPS, box, PARTS, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
+                (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
+                        BYTES, K,
                         SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
             [1], [24],

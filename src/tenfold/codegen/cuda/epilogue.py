@@ -1,0 +1,89 @@
+"""Anchors that write whole results, and bodies applied after them by a launch of their own; copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tenfold.codegen.cuda import pointwise
+from tenfold.codegen.cuda.launch import CudaKernel, GpuArgument, Launch
+from tenfold.codegen.region import Anchored, Operand, Pointwise, identity
+from tenfold.codegen.strategy import Address, Refusal, Workspace
+from tenfold.ir import dim
+from tenfold.ir.dim import Size
+from tenfold.ir.dtype import DType
+from tenfold.ir.graph import Value
+from tenfold.ir.type import Type
+from tenfold.target import Target
+
+LINE = 256
+"""Bytes to whose multiples parts of a workspace are aligned."""
+
+
+def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], CudaKernel]) -> CudaKernel:
+    """The kernel of a region with one result: what `make` gives for the operand to write, then the body.
+
+    A body that does nothing costs nothing: the result goes where it belongs. Else it goes through the workspace.
+    """
+    dtype = region.body.inputs[0]
+    if region.body == identity(dtype) and region.outputs[0].dtype is dtype:
+        return make(region.outputs[0])
+    result = dense(dtype, region.domain)
+    first = make(result)
+    after = Pointwise(
+        region.domain,
+        region.outputs,
+        (result, *region.extra),
+        region.body,
+        gathered=region.gathered,
+        uniforms=region.uniforms,
+    )
+    start = room(first.workspace)
+    launches = placed((*first.launches, *elementwise(after, target)), {result.value: start})
+    size = dim.product(region.domain) * dtype.itemsize
+    return CudaKernel(launches=launches, workspace=start + size, zeroed=first.zeroed)
+
+
+def copied(source: Operand, to: Operand, target: Target) -> tuple[Launch, ...]:
+    """The launch that copies an operand to another of the same sizes."""
+    order = sorted(range(len(to.shape)), key=lambda axis: to.strides[axis] == 1 and to.shape[axis] != 1)
+    turned = [
+        Operand(
+            one.value, one.dtype, tuple(one.shape[a] for a in order), tuple(one.strides[a] for a in order), one.offset
+        )
+        for one in (to, source)
+    ]
+    return elementwise(Pointwise(turned[0].shape, (turned[0],), (turned[1],), identity(source.dtype)), target)
+
+
+def elementwise(region: Pointwise, target: Target) -> tuple[Launch, ...]:
+    """The launches of an elementwise region."""
+    tactics = pointwise.STRATEGY.tactics(region, target)
+    assert not isinstance(tactics, Refusal), tactics
+    return pointwise.STRATEGY.build(region, tactics[0], target).launches
+
+
+def dense(dtype: DType, shape: tuple[Size, ...]) -> Operand:
+    """A row-major tensor with a buffer of its own."""
+    strides: list[Size] = []
+    step: Size = 1
+    for size in reversed(shape):
+        strides.insert(0, step)
+        step = step * size
+    return Operand(Value(Type(dtype, shape)), dtype, shape, tuple(strides))
+
+
+def room(size: Size) -> Size:
+    """So many bytes, and what is missing to the next part's beginning."""
+    return dim.ceildiv(size, LINE) * LINE
+
+
+def placed(launches: Sequence[Launch], starts: dict[Value, Size]) -> tuple[Launch, ...]:
+    """The launches with the buffers of some values in the workspace."""
+
+    def place(argument: GpuArgument) -> GpuArgument:
+        if isinstance(argument, Address) and argument.value in starts:
+            return Workspace(starts[argument.value] + argument.offset)
+        return argument
+
+    return tuple(replace(one, arguments=tuple(map(place, one.arguments))) for one in launches)

@@ -1,0 +1,186 @@
+"""The cases that kernels are held to on a GPU: of each family the sizes that networks have, and awkward ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tenfold.codegen.cuda import scan, scatter, sort, sweeps
+from tenfold.codegen.cuda.conv import transposed
+from tenfold.codegen.region import Body, Instruction, Region
+from tenfold.codegen.strategy import Tactic
+from tenfold.ir import dtype as dt
+from tenfold.ir.dtype import DType
+from tenfold.ir.graph import Value
+from tenfold.ops.activation import Relu
+from tenfold.ops.conv import ConvTranspose
+from tenfold.ops.index import ScatterElements, ScatterND
+from tenfold.ops.reduce import Cumulative
+from tenfold.ops.sort import TopK
+from tests.codegen.cpu import cases
+from tests.codegen.cpu.anchored import Case, Given
+from tests.codegen.cpu.checking import fill
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A region, who builds it, what lies in its inputs (`arrays`, else random elements); the first `most` tactics and
+    `more` are run.
+    """
+
+    name: str
+    strategy: Any
+    region: Region
+    tolerance: float
+    arrays: Mapping[Value, np.ndarray] = field(default_factory=dict)
+    most: int = 0
+    more: tuple[Tactic, ...] = ()
+    special: bool = False
+
+    def fill(self, dtype: DType, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Random elements."""
+        case = cases.Case(self.name, lambda: self.region, low=-1.2, high=1.2, special=self.special)
+        return fill(dtype, size, case, rng)
+
+
+def of_case(name: str, strategy: Any, case: Case, tolerance: float, **more: Any) -> Entry:
+    """An entry of a case of one operation."""
+    return Entry(name, strategy, case.region, tolerance, case.arrays, **more)
+
+
+def random(dtype: DType, *shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
+    """Normal numbers, or small integers."""
+    rng = np.random.default_rng([seed, *shape])
+    if dtype.is_float:
+        return (scale * rng.standard_normal(shape)).astype(np.float32).astype(dtype.numpy)
+    low = 0 if dtype.kind is dt.Kind.UINT else -9
+    return rng.integers(low, 10, shape).astype(dtype.numpy) if dtype is not dt.boolean else rng.random(shape) < 0.5
+
+
+def rows() -> Iterator[Entry]:
+    """Long rows."""
+    strategy = sweeps.STRATEGY
+    made: tuple[tuple[str, Callable[[], Region], float, bool], ...] = (
+        ("softmax 8x50257", lambda: cases._softmax((8, 50257)), 1e-5, False),
+        ("softmax 4096x500", lambda: cases._softmax((4096, 500), dtype=dt.f16), 2e-3, False),
+        ("layer norm 64x40961", lambda: cases._layer_norm((64, 40961)), 1e-4, False),
+        ("sum 1x9999999", cases._reduce("sum", dt.f32, (1, 9999999), 1), 1e-4, False),
+        ("max 4x300001", cases._reduce("max", dt.f32, (4, 300001), 1), 0, True),
+        ("prod 3x70000", cases._reduce("prod", dt.i64, (3, 70000), 1), 0, False),
+        ("argmax 8x50257", cases._reduce("argmax", dt.f32, (8, 50257), 1), 0, False),
+        ("argmin last 8x20000", cases._reduce("argmin_last", dt.i32, (8, 20000), 1), 0, False),
+        ("argmax special 8x20000", cases._reduce("argmax", dt.f16, (8, 20000), 1), 0, True),
+        ("any 5x40000", cases._reduce("any", dt.boolean, (5, 40000), 1), 0, False),
+        ("sum i8 5x40000", cases._reduce("sum", dt.i8, (5, 40000), 1), 0, False),
+        ("sum columns 33x30000", cases._reduce("sum", dt.f32, (33, 30000), 1, (1, 0)), 1e-4, False),
+    )
+    for name, region, tolerance, special in made:
+        yield Entry(f"row {name}", strategy, region(), tolerance, special=special, most=5)
+
+
+def scans() -> Iterator[Entry]:
+    """Running sums and extremes."""
+    made: tuple[tuple[Cumulative, DType, tuple[int, ...], float], ...] = (
+        (Cumulative("sum", 1), dt.f32, (64, 4099), 1e-5),
+        (Cumulative("sum", 0), dt.i64, (1000003,), 0),
+        (Cumulative("sum", 0, True, True), dt.f32, (300001,), 1e-4),
+        (Cumulative("prod", 1, True), dt.f64, (3, 5000), 1e-12),
+        (Cumulative("max", 1, False, True), dt.f16, (8, 20000), 0),
+        (Cumulative("min", 0), dt.i8, (4000, 300), 0),
+        (Cumulative("sum", 1), dt.f32, (4, 3000, 96), 1e-5),
+    )
+    for op, dtype, shape, tolerance in made:
+        yield of_case(f"scan {op} {dtype} {shape}", scan.STRATEGY, Case(op, [Given(random(dtype, *shape))]), tolerance,
+                      most=9)  # fmt: skip
+
+
+def scattered() -> Iterator[Entry]:
+    """Scattering: a cache's rows, embeddings' sums, lines."""
+
+    def nd(reduction: Any, dtype: DType, shape: tuple[int, ...], count: int, depth: int) -> Case:
+        rng = np.random.default_rng(count)
+        at = np.stack([rng.integers(-size, size, count) for size in shape[:depth]], axis=-1)
+        updates = random(dtype, count, *shape[depth:], seed=1)
+        return Case(ScatterND(reduction), [Given(random(dtype, *shape)), Given(at), Given(updates)])
+
+    def along(reduction: Any, dtype: DType, shape: tuple[int, ...], inner: tuple[int, ...], axis: int) -> Case:
+        at = np.random.default_rng(3).integers(-shape[axis], shape[axis], inner)
+        given = [random(dtype, *shape), at, random(dtype, *inner, seed=1)]
+        return Case(ScatterElements(axis, reduction), [Given(one) for one in given])
+
+    made = (
+        ("ND none f32 4096x768 by 8", nd("none", dt.f32, (4096, 768), 8, 1), 0),
+        ("ND none f16 4096x768 by 5000", nd("none", dt.f16, (4096, 768), 5000, 1), 0),
+        ("ND none bool 1000000 by 300000", nd("none", dt.boolean, (1000000,), 300000, 1), 0),
+        ("ND add f32 2000x64 by 20000", nd("add", dt.f32, (2000, 64), 20000, 1), 1e-6),
+        ("ND add bf16 50x60x7 by 3000", nd("add", dt.bf16, (50, 60, 7), 3000, 2), 0),
+        ("ND max f32 5000 by 30000", nd("max", dt.f32, (5000,), 30000, 1), 0),
+        ("ND add i64 5000 by 30000", nd("add", dt.i64, (5000,), 30000, 1), 0),
+        ("ND min i32 100x100 by 9000", nd("min", dt.i32, (100, 100), 9000, 2), 0),
+        ("elements none f32 64x1000", along("none", dt.f32, (64, 1000), (64, 1500), 1), 0),
+        ("elements add f32 64x1000", along("add", dt.f32, (64, 1000), (64, 1500), 1), 1e-6),
+        ("elements mul f64 300x4096", along("mul", dt.f64, (300, 4096), (40, 4096), 0), 1e-14),
+        ("elements add u32 20x3000", along("add", dt.u32, (20, 3000), (20, 3000), 1), 0),
+    )
+    for name, case, tolerance in made:
+        yield of_case(f"scatter {name}", scatter.STRATEGY, case, tolerance)
+    relu = Body((dt.f32,), (Instruction(Relu(), (0,), dt.f32),), (1,))
+    case = nd("none", dt.f32, (300, 40), 100, 1)
+    region = replace(case.region, body=relu)
+    yield Entry("scatter ND with a body", scatter.STRATEGY, region, 0, case.arrays)
+
+
+def sorted_() -> Iterator[Entry]:
+    """Orders."""
+    made: tuple[tuple[DType, tuple[int, ...], int, int, bool], ...] = (
+        (dt.f32, (8, 50257), 50, 1, True),
+        (dt.f16, (1, 25200), 300, 1, True),
+        (dt.f32, (64, 1000), 5, 1, True),
+        (dt.f32, (3, 2000), 2000, 1, False),
+        (dt.i32, (5, 777, 3), 20, 1, False),
+        (dt.u32, (4, 3000), 9, 1, True),
+        (dt.i64, (2, 9000), 9000, 1, False),
+        (dt.f64, (3, 1000), 1000, 1, True),
+        (dt.u8, (300, 130), 130, 1, True),
+        (dt.boolean, (7, 64), 10, 1, True),
+    )
+    for dtype, shape, k, axis, largest in made:
+        x = random(dtype, *shape)
+        if dtype.is_float:
+            x.reshape(-1)[::97] = np.nan
+            x.reshape(-1)[::89] = -0.0
+        case = Case(TopK(k, axis, largest), [Given(x)])
+        yield of_case(f"sort {dtype} {shape} {k} {largest}", sort.STRATEGY, case, 0)
+
+
+def transposes() -> Iterator[Entry]:
+    """Transposed convolutions."""
+
+    def made(op: ConvTranspose, dtype: DType, x: Sequence[int], w: Sequence[int], layout: str = "last") -> Case:
+        weights = Given(random(dtype, *w, seed=2, scale=0.1), constant=True)
+        return Case(op, [Given(random(dtype, *x), layout), weights], [layout])
+
+    two = ConvTranspose((2, 2), (1, 1), (1, 1), (1, 1), (0, 0))
+    for dtype, tolerance in ((dt.f16, 3e-3), (dt.bf16, 2e-2), (dt.f32, 1e-5)):
+        name = f"transposed 256 to 128, 28x28 {dtype}"
+        case = made(two, dtype, (4, 256, 28, 28), (256, 128, 4, 4))
+        yield of_case(name, transposed.STRATEGY, case, tolerance, most=6)
+    two_by_two = ConvTranspose((2, 2), (1, 1), (0, 0), (0, 0), (0, 0))
+    yield of_case("transposed 64 to 32, 2x2", transposed.STRATEGY,
+                  made(two_by_two, dt.f16, (2, 64, 60, 61), (64, 32, 2, 2), "dense"), 3e-3)  # fmt: skip
+    deep = ConvTranspose((2, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1))
+    yield of_case("transposed 3-D", transposed.STRATEGY,
+                  made(deep, dt.f16, (1, 32, 8, 9, 10), (32, 16, 3, 3, 3)), 3e-3)  # fmt: skip
+    grouped = ConvTranspose((2, 1), (1, 2), (0, 1), (1, 0), (0, 0), 4)
+    yield of_case("transposed in groups", transposed.STRATEGY,
+                  made(grouped, dt.f32, (2, 32, 20, 20), (32, 8, 3, 3)), 1e-5)  # fmt: skip
+    along = ConvTranspose((8,), (1,), (4,), (4,), (0,))
+    yield of_case("transposed 1-D by 8", transposed.STRATEGY, made(along, dt.f32, (1, 128, 500), (128, 64, 16)), 1e-5)
+
+
+def TABLE() -> list[Entry]:
+    """All cases."""
+    return [*rows(), *scans(), *scattered(), *sorted_(), *transposes()]
