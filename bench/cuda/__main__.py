@@ -188,11 +188,12 @@ def add_gelu(rows: int, columns: int, bias: bool) -> Work:
 
 
 LARGE = ((8192, 8192, 8192), (4096, 4096, 4096), (8192, 8192, 512), (1024, 3072, 768), (1024, 768, 3072))
-TRIED = 24
+TRIED = 16
 """How many tactics are tried at a product."""
 GROUPS: dict[str, Callable[[], list[Work]]] = {
     "gemm": lambda: [product(*size, plain) for size in LARGE],
     "few": lambda: [product(m, 4096, 4096, plain) for m in (1, 16, 64)],
+    "products": lambda: [*GROUPS["gemm"](), *GROUPS["few"]()],
     "rows": lambda: [
         *(softmax(*size) for size in ((8192, 1024), (65536, 512), (4096, 8192))),
         *(layer_norm(*size) for size in ((16384, 768), (8192, 4096), (512, 768))),

@@ -63,21 +63,7 @@ def _unused(made: int) -> None:
         _alive.pop(_pointer(made, _NAME), None)
 
 
-_DESTRUCTOR, _NO_DESTRUCTOR = _Destructor(_unused), _Destructor()
-
-
-class Handout:
-    """A row-major array on the first GPU that is given out again and again, once at a time."""
-
-    def __init__(self, address: int, shape: tuple[int, ...], dtype: DType) -> None:
-        self._sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
-        self._managed = _Managed(_described(address, self._sizes, len(shape), dtype), None, _DELETER)
-        self._address = ctypes.addressof(self._managed)
-
-    def capsule(self, lease: Any) -> Any:
-        """A capsule, to be taken at once, which keeps `lease` alive until its receiver lets go."""
-        _alive[self._address] = (self, lease)
-        return _new(self._address, _NAME, _NO_DESTRUCTOR)
+_DESTRUCTOR = _Destructor(_unused)
 
 
 def _described(address: int, sizes: Any, rank: int, dtype: DType) -> _Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tenfold.runtime.cuda.arrays import ALIGNMENT, DeviceArray
-from tenfold.runtime.cuda.dlpack import Handout
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches
 
@@ -23,26 +22,29 @@ def _usable(tensor: Any, torch: Any) -> bool:
 
 
 class _Set:
-    """Results that are given out together, and the graph that writes them; `home` takes it back."""
+    """Results that are given out together, and the graph that writes them. What the caller gets shares the memory of a
+    tensor that is kept; nobody else refers to that memory as long as its users are as many as at first.
+    """
 
-    def __init__(self, launches: Launches, results: Sequence[DeviceArray], home: list[_Set]) -> None:
-        self.launches, self.memory, self.home = launches, [one.owner for one in results], home
-        self.handouts = [Handout(one.address, one.shape, one.spec.dtype) for one in results]
+    def __init__(self, launches: Launches, results: Sequence[DeviceArray], torch: Any) -> None:
+        self.launches, self._users = launches, torch._C._storage_Use_Count
+        self._kept = [torch.from_dlpack(one.__dlpack__()) for one in results]
+        self._memory = [one.untyped_storage() for one in self._kept]
+        self._keys = [one._cdata for one in self._memory]
+        self._alone = [self._users(key) for key in self._keys]
 
+    def free(self) -> bool:
+        """Whether the caller has let go of all."""
+        return [*map(self._users, self._keys)] == self._alone
 
-class _Lease:
-    """Held by every result of a set that is out."""
-
-    def __init__(self, lent: _Set) -> None:
-        self._lent = lent
-
-    def __del__(self) -> None:
-        self._lent.home.append(self._lent)
+    def tensors(self) -> list[Any]:
+        """The results, for the caller."""
+        return [one.detach() for one in self._kept]
 
 
 class Repeat:
     """Made after a call whose inputs were all tensors on the GPU. `fresh` takes memory for results and gives it beside
-    launches that write there.
+    launches that write there. `number` is that of its stream: it holds for calls behind others on that stream.
     """
 
     def __init__(
@@ -54,22 +56,21 @@ class Repeat:
         fresh: Callable[[], tuple[Launches, Sequence[DeviceArray]]],
     ) -> None:
         self._driver, self._stream, self._home, self._fresh = driver, stream, home, fresh
-        torch: Any = sys.modules["torch"]
-        self._tensor, self._from_dlpack = torch.Tensor, torch.from_dlpack
-        raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)
-        self._current = raw or (lambda device: torch.cuda.current_stream(device).cuda_stream)
-        self._device = torch.cuda.current_device()
+        self._torch: Any = sys.modules["torch"]
+        self._tensor = self._torch.Tensor
+        self._current = self._torch._C._cuda_getCurrentRawStream
+        self._device = self._torch.cuda.current_device()
         self._names = tuple(tensors)
         self._seen = [_look(tensor) for tensor in tensors.values()]
         self.number = int(stream)
-        self._free: list[_Set] = []
-        self._all: list[_Set] = []
+        self._sets: list[_Set] = []
 
     @staticmethod
     def of_tensors(given: Sequence[Any]) -> bool:
-        """Whether all these are PyTorch's tensors on the GPU."""
+        """Whether all these are PyTorch's tensors on the GPU, of a PyTorch that can count the users of memory."""
         torch = sys.modules.get("torch")
-        return torch is not None and bool(given) and all(_usable(one, torch) for one in given)
+        counts = all(hasattr(torch, "_C") and hasattr(torch._C, one) for one in _NEEDED) if torch else False
+        return counts and bool(given) and all(_usable(one, torch) for one in given)
 
     def run(self, inputs: Any) -> list[Any] | None:
         """The results, if the call is such a one; else None, and nothing was done."""
@@ -82,30 +83,26 @@ class Repeat:
         if self._current(self._device) != self.number:
             return None
         self._driver.enter()
-        found = self._taken()
+        found = next((one for one in self._sets if one.free()), None) or self._added()
         if found is None:
             return None
-        lease = _Lease(found)
-        results = [self._from_dlpack(one.capsule(lease)) for one in found.handouts]
         found.launches.run(self._stream, self._home)
-        return results
+        return found.tensors()
 
-    def _taken(self) -> _Set | None:
-        if self._free:
-            return self._free.pop()
-        if len(self._all) == MOST:
+    def _added(self) -> _Set | None:
+        if len(self._sets) == MOST:
             return None
-        found = _Set(*self._fresh(), self._free)
-        self._all.append(found)
-        return found
+        self._sets.append(_Set(*self._fresh(), self._torch))
+        return self._sets[-1]
 
     def close(self) -> None:
         """Give the graphs back; memory that is out goes back when it is let go."""
-        for one in self._all:
+        for one in self._sets:
             one.launches.close()
-            one.home = []
-        self._all.clear()
-        self._free.clear()
+        self._sets.clear()
+
+
+_NEEDED = ("_storage_Use_Count", "_cuda_getCurrentRawStream")
 
 
 def _look(tensor: Any) -> tuple[Any, ...]:
