@@ -9,19 +9,9 @@ from collections.abc import Sequence
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cuda import emit, grid, window
+from tenfold.codegen.cuda import apart, emit, grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.launch import (
-    CudaKernel,
-    Filling,
-    counters,
-    gathered,
-    launch,
-    number,
-    numbers,
-    uniforms,
-    workspace,
-)
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, counters, launch, number, numbers, workspace
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Operand, Region, Row
 from tenfold.codegen.strategy import Refusal, Tactic
@@ -37,9 +27,9 @@ FEWEST = 16
 
 @triton.jit
 def columns(
-    inputs, steps, partial, counters, finish_inputs, finish_outputs, gathered, uniforms, row_sizes, column_sizes,
-    tap_sizes, width, taps, element: tl.constexpr, kept: tl.constexpr, combine: tl.constexpr, reduced: tl.constexpr,
-    finish: tl.constexpr, kinds: tl.constexpr, finish_input_kinds: tl.constexpr, finish_output_kinds: tl.constexpr,
+    inputs, finish_inputs, finish_outputs, gathered, uniforms, row_sizes, column_sizes, steps, tap_sizes, partial,
+    counters, width, taps, element: tl.constexpr, combine: tl.constexpr, finish: tl.constexpr, kinds: tl.constexpr,
+    finish_input_kinds: tl.constexpr, finish_output_kinds: tl.constexpr, kept: tl.constexpr, reduced: tl.constexpr,
     TAPS: tl.constexpr, COLUMNS: tl.constexpr, SLICES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """`steps` are the strides of each input along a row's elements, `width` results lie side by side."""
@@ -87,12 +77,11 @@ class Columns:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Elements and results of a tile, slices: the fewest that fill the machine first."""
-        if not isinstance(region, Row):
-            return Refusal("no reduction of rows")
-        reason = emit.refusal(*(phase.body for phase in region.phases), region.finish) or _refusal(region)
+        reason = _refusal(region)
         if reason:
             return Refusal(reason)
-        cut = len(region.domain) - region.reduced
+        assert isinstance(region, Row)
+        cut = apart.first_of_row(region)
         results = dim.bounds(dim.product(region.domain[:cut]))[1] or _USUAL
         taps = dim.bounds(dim.product(region.domain[cut:]))[1] or _USUAL
         wide = dim.bounds(region.domain[cut - 1])[1] or _USUAL
@@ -112,49 +101,25 @@ class Columns:
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
-        assert isinstance(region, Row) and region.finish is not None
-        cut = len(region.domain) - region.reduced
-        groups = (region.inputs, region.finish_inputs, region.finish_outputs)
-        operands = [_front(one, cut) for group in groups for one in group]
-        (phase,) = region.phases
-        asked = grid.asked(phase.body, region.finish)
-        outer, inner = grid.merged(region.domain[:cut], operands, [axis for axis in asked if axis < cut])
-        walked = [_front(one, 0, cut) for one in region.inputs]
-        whole = [axis - cut for axis in asked if axis >= cut]
-        above, below = grid.merged(region.domain[cut:], walked, whole)
-        streams, every = grid.streams(operands, outer, inner), grid.kinds(outer, inner)
-        ends = [sum(map(len, groups[: count + 1])) for count in range(3)]
-        cuts = [slice(end - len(group), end) for end, group in zip(ends, groups, strict=True)]
-        first = len(outer.sizes) + len(inner.sizes)
-        places = (*inner.places, *(None if one is None else first + one for one in below.places))
+        assert isinstance(region, Row)
+        walk = apart.Walk(region)
+        cut, phase, inner = walk.cut, walk.phase, walk.inner
+        behind = [_back(one, cut) for one in region.inputs]
+        above, below = grid.merged(region.domain[cut:], behind, [axis - cut for axis in walk.asked if axis >= cut])
         taps, columns, slices = (int(tactic[name]) for name in ("taps", "columns", "slices"))
         dtype = phase.body.dtype(phase.body.outputs[0])
         start = emit.literal(emit.IDENTITIES[phase.combine](dtype), dtype)
-        tiles = dim.product(outer.sizes) * dim.ceildiv(inner.sizes[0], columns)
+        tiles = dim.product(walk.outer.sizes) * dim.ceildiv(inner.sizes[0], columns)
         sliced = slices > 1
+        steps = tuple(numbers((*a, *b)) for a, b in zip(above.strides, below.strides, strict=True))
         fillings: dict[str, Filling] = {
-            "inputs": streams[cuts[0]],
-            "steps": tuple(numbers((*a, *b)) for a, b in zip(above.strides, below.strides, strict=True)),
+            **walk.memory(steps, (*above.sizes, *below.sizes)),
             "partial": workspace(_partial(dtype)) if sliced else 0,
             "counters": counters() if sliced else 0,
-            "finish_inputs": streams[cuts[1]],
-            "finish_outputs": streams[cuts[2]],
-            "gathered": gathered(region.gathered),
-            "uniforms": uniforms(region.uniforms),
-            "row_sizes": numbers(outer.sizes),
-            "column_sizes": numbers(inner.sizes),
-            "tap_sizes": numbers((*above.sizes, *below.sizes)),
             **{"width": number(inner.sizes[0]), "taps": number(dim.product(region.domain[cut:]))},
-            "element": Hole(emit.hole_text(phase.body, places)),
+            **walk.bodies([None if one is None else walk.axes + one for one in below.places]),
             "kept": Hole(f"def hole(value, inside):\n    return tl.where(inside, value, {start})\n"),
-            "combine": Hole(f"def hole(x, y):\n    return {window.COMBINED[phase.combine]}\n"),
-            "reduced": Hole(
-                f"def hole(x):\n    return {emit.COMBINED[phase.combine].format('x').replace(', 1,', ', 0,')}\n"
-            ),
-            "finish": Hole(emit.hole_text(region.finish, places)),
-            "kinds": every[cuts[0]],
-            "finish_input_kinds": every[cuts[1]],
-            "finish_output_kinds": every[cuts[2]],
+            "reduced": Hole(f"def hole(x):\n    return {_reduced(phase.combine)}\n"),
             **{"TAPS": taps, "COLUMNS": columns, "SLICES": slices},
             "EARLY": int(arch_of(target).early),
         }
@@ -164,6 +129,7 @@ class Columns:
 
 
 def _reduced(how: str) -> str:
+    """All rows of a tile combined, column by column."""
     return emit.COMBINED[how].format("x").replace(", 1,", ", 0,")
 
 
@@ -171,18 +137,18 @@ def _partial(dtype: dt.DType) -> str:
     return emit.pointer(dt.f32 if dtype.is_float and dtype.bits < 32 else dtype)
 
 
-def _front(one: Operand, begin: int, end: int | None = None) -> Operand:
-    part = slice(0, begin) if end is None else slice(end, None)
-    return Operand(one.value, one.dtype, one.shape[part], one.strides[part], one.offset)
+def _back(one: Operand, cut: int) -> Operand:
+    return Operand(one.value, one.dtype, one.shape[cut:], one.strides[cut:], one.offset)
 
 
-def _refusal(region: Row) -> str | None:
-    if len(region.phases) != 1 or region.body is not None or region.finish is None:
-        return "more is made of its rows than one number each"
-    phase, cut = region.phases[0], len(region.domain) - region.reduced
-    dtype = phase.body.dtype(phase.body.outputs[0])
-    if phase.combine not in window.COMBINED or dtype not in (dt.f32, dt.f16, dt.bf16):
-        return f"rows combined by {phase.combine}, or numbers that are no floats"
+def _refusal(region: Region) -> str | None:
+    reason = apart.refusal(region)
+    if reason:
+        return reason
+    assert isinstance(region, Row)
+    phase, cut = region.phases[0], apart.first_of_row(region)
+    if phase.body.dtype(phase.body.outputs[0]) not in (dt.f32, dt.f16, dt.bf16):
+        return "numbers that are no floats"
     high: Size | None = dim.bounds(dim.product(region.domain[cut:]))[1]
     if high is not None and isinstance(high, int) and high < FEWEST:
         return "rows of few elements"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda import apart, grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, gathered, launch, number, numbers, uniforms
-from tenfold.codegen.cuda.program import Hole
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers
 from tenfold.codegen.region import Operand, Region, Row
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
@@ -19,13 +18,6 @@ from tenfold.target import Target
 
 MOST = 64
 """Elements of the longest row that one lane walks."""
-
-COMBINED: Mapping[str, str] = {
-    "sum": "x + y",
-    "prod": "x * y",
-    "max": "tl.maximum(x, y, propagate_nan=tl.PropagateNan.ALL)",
-    "min": "tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)",
-}
 
 
 @triton.jit
@@ -40,7 +32,7 @@ def taken(inputs, steps, down, along, row_inside, column_inside, at, kinds: tl.c
 
 @triton.jit
 def windows(
-    inputs, steps, finish_inputs, finish_outputs, gathered, uniforms, row_sizes, column_sizes, tap_sizes, rows, columns,
+    inputs, finish_inputs, finish_outputs, gathered, uniforms, row_sizes, column_sizes, steps, tap_sizes, rows, columns,
     element: tl.constexpr, combine: tl.constexpr, finish: tl.constexpr, kinds: tl.constexpr,
     finish_input_kinds: tl.constexpr, finish_output_kinds: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr, EARLY: tl.constexpr,
@@ -73,9 +65,7 @@ class Windows:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Tiles of several widths; a Refusal where rows are long or their elements lie side by side."""
-        if not isinstance(region, Row):
-            return Refusal("no reduction of rows")
-        reason = emit.refusal(*(phase.body for phase in region.phases), region.finish) or _refusal(region)
+        reason = _refusal(region)
         if reason:
             return Refusal(reason)
         shapes = ((2048, 4), (1024, 4), (4096, 4), (512, 4), (4096, 8), (256, 2))
@@ -83,39 +73,16 @@ class Windows:
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
-        assert isinstance(region, Row) and region.finish is not None
-        cut = len(region.domain) - region.reduced
-        groups = (region.inputs, region.finish_inputs, region.finish_outputs)
-        operands = [_front(one, cut) for group in groups for one in group]
-        (phase,) = region.phases
-        kept = grid.asked(phase.body, region.finish)
-        outer, inner = grid.merged(region.domain[:cut], operands, [axis for axis in kept if axis < cut])
-        streams, every = grid.streams(operands, outer, inner), grid.kinds(outer, inner)
-        ends = [sum(map(len, groups[: count + 1])) for count in range(3)]
-        cuts = [slice(end - len(group), end) for end, group in zip(ends, groups, strict=True)]
-        elements, columns = int(tactic["elements"]), inner.sizes[0]
+        assert isinstance(region, Row)
+        walk = apart.Walk(region)
+        elements, columns = int(tactic["elements"]), walk.inner.sizes[0]
         high = dim.bounds(columns)[1]
         wide = min(elements, grid.power_of_two(high) if high is not None else elements, 512)
-        rows, first = dim.product(outer.sizes), len(outer.sizes) + len(inner.sizes)
-        places = (*inner.places, *range(first, first + region.reduced))
-        taps = region.domain[cut:]
+        rows, taps = dim.product(walk.outer.sizes), region.domain[walk.cut :]
         fillings: dict[str, Filling] = {
-            "inputs": streams[cuts[0]],
-            "steps": tuple(numbers(one.strides[cut:]) for one in region.inputs),
-            "finish_inputs": streams[cuts[1]],
-            "finish_outputs": streams[cuts[2]],
-            "gathered": gathered(region.gathered),
-            "uniforms": uniforms(region.uniforms),
-            "row_sizes": numbers(outer.sizes),
-            "column_sizes": numbers(inner.sizes),
-            "tap_sizes": numbers(taps),
+            **walk.memory(tuple(numbers(one.strides[walk.cut :]) for one in region.inputs), taps),
             **{"rows": number(rows), "columns": number(columns)},
-            "element": Hole(emit.hole_text(phase.body, places)),
-            "combine": Hole(f"def hole(x, y):\n    return {COMBINED[phase.combine]}\n"),
-            "finish": Hole(emit.hole_text(region.finish, places)),
-            "kinds": every[cuts[0]],
-            "finish_input_kinds": every[cuts[1]],
-            "finish_output_kinds": every[cuts[2]],
+            **walk.bodies(range(walk.axes, walk.axes + region.reduced)),
             **{"TAPS": _count(taps), "ROWS": max(1, elements // wide), "COLUMNS": wide},
             "EARLY": int(arch_of(target).early),
         }
@@ -123,21 +90,17 @@ class Windows:
         return CudaKernel(launches=(launch(f"{__name__}:windows", blocks, fillings, int(tactic["warps"])),))
 
 
-def _front(one: Operand, cut: int) -> Operand:
-    return Operand(one.value, one.dtype, one.shape[:cut], one.strides[:cut], one.offset)
-
-
 def _count(taps: Sequence[Size]) -> int:
     product = dim.product(taps)
     return product if isinstance(product, int) else 0
 
 
-def _refusal(region: Row) -> str | None:
-    if len(region.phases) != 1 or region.body is not None or region.finish is None:
-        return "more is made of its rows than one number each"
-    if region.phases[0].combine not in COMBINED:
-        return f"rows combined by {region.phases[0].combine}"
-    cut = len(region.domain) - region.reduced
+def _refusal(region: Region) -> str | None:
+    reason = apart.refusal(region)
+    if reason:
+        return reason
+    assert isinstance(region, Row)
+    cut = apart.first_of_row(region)
     if not 0 < _count(region.domain[cut:]) <= MOST:
         return f"rows of more than {MOST} elements, or of an unknown number"
     if any(one.strides[-1] == 1 and region.domain[-1] != 1 and _joined(one, cut) for one in region.inputs):
