@@ -93,8 +93,9 @@ def scans() -> Iterator[Entry]:
         (Cumulative("sum", 1), dt.f32, (4, 3000, 96), 1e-5),
     )
     for op, dtype, shape, tolerance in made:
-        yield of_case(f"scan {op} {dtype} {shape}", scan.STRATEGY, Case(op, [Given(random(dtype, *shape))]), tolerance,
-                      most=9)  # fmt: skip
+        word = f"{op.kind} {op.axis}{' exclusive' * op.exclusive}{' reverse' * op.reverse}"
+        name = f"scan {word} {dtype} {'x'.join(map(str, shape))}"
+        yield of_case(name, scan.STRATEGY, Case(op, [Given(random(dtype, *shape))]), tolerance, most=5)
 
 
 def scattered() -> Iterator[Entry]:

@@ -16,7 +16,7 @@ from tests.codegen.cuda.anchored import check
 from tenfold.codegen.cuda import scan  # isort: skip
 
 LINES = (("by", "lines"), ("rows", 2), ("elements", 4), ("warps", 1))
-BLOCKS = (("by", "blocks"), ("rows", 1), ("elements", 4), ("warps", 1))
+BLOCKS = (("by", "blocks"), ("rows", 4), ("elements", 4), ("warps", 1))
 
 
 def case_of(

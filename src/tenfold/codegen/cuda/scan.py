@@ -34,12 +34,16 @@ from tenfold.ir.dtype import DType
 from tenfold.ops.reduce import Cumulative
 from tenfold.target import Target
 
-_SHAPES = ((1, 1024, 4), (1, 2048, 4), (1, 4096, 8), (4, 256, 4), (32, 32, 4), (64, 16, 4))
+_SHAPES = ((1, 2048, 4), (1, 1024, 4), (1, 4096, 8), (4, 256, 4), (32, 32, 4))
 """(lines, elements of them at a time, warps)."""
+_BLOCKS = ((1, 1024, 4), (1, 2048, 4), (1, 4096, 8))
+"""The same of blocks that are scanned at once."""
 _LONG = 1 << 13
 """Elements that a line has at least where its blocks are scanned at once."""
 _MANY = 256
-"""Lines above which blocks one after another keep all multiprocessors busy."""
+"""Lines from which blocks one after another keep all multiprocessors busy."""
+_APART = (1 << 12, 1 << 9, ((4, 256, 4), (1, 1024, 4), (32, 32, 4)), ((32, 64, 4), (16, 128, 4), (8, 128, 4)))
+"""All four where the elements of a line do not lie side by side: several lines a block."""
 _JOINED: Mapping[str, str] = {
     "sum": "vmath.plus",
     "prod": "vmath.multiply",
@@ -81,10 +85,10 @@ def scanned(
 
 @triton.jit
 def lines(
-    x, beside, outputs, gathered, uniforms, row_sizes, rows, size, neutral: tl.constexpr, join: tl.constexpr, along:
-    tl.constexpr, close: tl.constexpr, shown: tl.constexpr, body: tl.constexpr, x_kinds: tl.constexpr, kinds:
-    tl.constexpr, output_kinds: tl.constexpr, EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr, ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr, EARLY: tl.constexpr,
+    x, beside, outputs, gathered, uniforms, row_sizes, rows, size, neutral: tl.constexpr, join: tl.constexpr,
+    along: tl.constexpr, close: tl.constexpr, shown: tl.constexpr, body: tl.constexpr, x_kinds: tl.constexpr,
+    kinds: tl.constexpr, output_kinds: tl.constexpr, EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Some lines a block, from their beginning to their end."""
     grid.wait(EARLY)
@@ -104,34 +108,36 @@ def lines(
 @triton.jit
 def combined(
     x, partial, row_sizes, rows, size, blocks, neutral: tl.constexpr, close: tl.constexpr, x_kinds: tl.constexpr,
-    EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr, COLUMNS: tl.constexpr, EARLY: tl.constexpr,
+    EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """What a block of a line comes to."""
+    """What a block of some lines comes to."""
     grid.wait(EARLY)
-    row = (tl.program_id(0) // blocks).to(tl.int64) + tl.zeros((1, 1), tl.int64)
-    place = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    row = (tl.program_id(0) // blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    block = tl.program_id(0) % blocks
+    place = block * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     down = grid.positions(row, row_sizes)
     value = taken(x, x_kinds, down, place, row < rows, size, neutral(), EXCLUSIVE, REVERSE)
     grid.release(EARLY)
-    tl.store(partial + tl.program_id(0) + tl.zeros((1, 1), tl.int32), close(value))
+    tl.store(partial + row * blocks + block, close(value), mask=row < rows)
 
 
 @triton.jit
 def blocks(
-    x, beside, outputs, gathered, uniforms, partial, row_sizes, rows, size, blocks, neutral: tl.constexpr, join:
-    tl.constexpr, along: tl.constexpr, close: tl.constexpr, shown: tl.constexpr, body: tl.constexpr, x_kinds:
-    tl.constexpr, kinds: tl.constexpr, output_kinds: tl.constexpr, EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr,
-    COLUMNS: tl.constexpr, BEFORE: tl.constexpr, EARLY: tl.constexpr,
+    x, beside, outputs, gathered, uniforms, partial, row_sizes, rows, size, blocks, neutral: tl.constexpr,
+    join: tl.constexpr, along: tl.constexpr, close: tl.constexpr, shown: tl.constexpr, body: tl.constexpr,
+    x_kinds: tl.constexpr, kinds: tl.constexpr, output_kinds: tl.constexpr, EXCLUSIVE: tl.constexpr,
+    REVERSE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BEFORE: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """A block of a line, from what the blocks before it come to, BEFORE of them at a time."""
+    """A block of some lines, from what the blocks before it come to, BEFORE of them at a time."""
     grid.wait(EARLY)
-    line, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
-    row = line.to(tl.int64) + tl.zeros((1, 1), tl.int64)
-    carry = tl.broadcast_to(neutral(), (1, 1))
+    row = (tl.program_id(0) // blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    block = tl.program_id(0) % blocks
+    carry = tl.broadcast_to(neutral(), (ROWS, 1))
     for begin in range(0, block, BEFORE):
         other = begin + tl.arange(0, BEFORE)[None, :]
-        found = tl.load(partial + row * blocks + other, mask=other < block, other=0)
-        carry = join(carry, close(tl.where(other < block, found, neutral())))
+        inside = (row < rows) & (other < block)
+        found = tl.load(partial + row * blocks + other, mask=inside, other=0)
+        carry = join(carry, close(tl.where(inside, found, neutral())))
     place = block * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     scanned(
         x, beside, outputs, grid.positions(row, row_sizes), place, row < rows, size, carry, gathered, uniforms,
@@ -157,12 +163,11 @@ class Scan:
             return Refusal(reason)
         rest = [size for at, size in enumerate(region.domain) if at != axis]
         longest, count = dim.bounds(region.domain[axis])[1], dim.bounds(dim.product(rest))[1]
-        long = (longest is None or longest >= _LONG) and (count is None or count < _MANY)
-        apart = region.inputs[0].strides[axis] != 1
-        shapes = sorted(_SHAPES, key=lambda one: one[0] < 32) if apart else _SHAPES
+        apart = region.inputs[0].strides[axis] != 1 and count != 1
+        most, least, shapes, several = (_MANY, _LONG, _SHAPES, _BLOCKS) if not apart else _APART
+        long = (longest is None or longest >= least) and (count is None or count < most)
         made = [("lines", *one) for one in shapes]
-        several = [("blocks", 1, elements, warps) for elements, warps in ((2048, 4), (4096, 8), (1024, 4))]
-        every = [*several, *made] if long else made
+        every = [*(("blocks", *one) for one in several), *made] if long else made
         names = ("by", "rows", "elements", "warps")
         return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in every]
 
@@ -206,8 +211,10 @@ class Scan:
             return CudaKernel(launches=(_launch(lines, dim.ceildiv(rows, high), fillings, warps),))
         count = dim.ceildiv(size, wide)
         partial: dict[str, Filling] = {"partial": workspace(emit.pointer(dtype)), "blocks": number(count)}
-        first = _launch(combined, rows * count, scan | partial | {"COLUMNS": wide}, warps)
-        second = _launch(blocks, rows * count, whole | partial | {"BEFORE": 256}, warps)
+        partial["ROWS"] = high
+        parts = dim.ceildiv(rows, high) * count
+        first = _launch(combined, parts, scan | partial | {"COLUMNS": wide}, warps)
+        second = _launch(blocks, parts, whole | partial | {"BEFORE": max(16, 256 // high)}, warps)
         return CudaKernel(launches=(first, second), workspace=rows * count * dtype.itemsize)
 
 

@@ -44,8 +44,8 @@ _ATOMIC: Mapping[str, str] = {
 }
 _FEW = 16
 """Updates that lanes serve one after another as fast as all at once."""
-_WIDE = 1 << 13
-"""Lanes that keep all multiprocessors busy."""
+_WIDE = {True: 1 << 13, False: 1 << 8}
+"""Lanes from which on each walks all updates: where positions are the same for all of them, where they are not."""
 
 
 @triton.jit
@@ -178,11 +178,11 @@ class Scatter:
             return Refusal(reason)
         form = _form(region, region.outputs[0])
         few_updates = (dim.bounds(form.count)[1] or _FEW + 1) <= _FEW
-        wide = dim.bounds(form.lanes)[0] or 0
+        wide = (dim.bounds(form.lanes)[0] or 0) >= _WIDE[form.alike]
         if reduction == "none":
             ways = ["apart"] if form.apart else ["serial", "marked"] if few_updates else ["marked", "serial"]
         else:
-            ways = ["serial", "ranges"] if few_updates or wide >= _WIDE else ["ranges", "serial"]
+            ways = ["serial", "ranges"] if few_updates or wide else ["ranges", "serial"]
             if dtype in (dt.i32, dt.i64, dt.u32, dt.u64) and reduction in _ATOMIC:
                 ways = ["serial", "atomic"] if few_updates else ["atomic", *ways]
         return tuple(Tactic(self.name, (("by", way),)) for way in ways)

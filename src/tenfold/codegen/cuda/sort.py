@@ -171,7 +171,8 @@ def _packed(form: Form) -> CudaKernel:
     most = min(dim.bounds(form.k)[1] or longest or 1, longest or 1)
     assert longest is not None
     launches: list[Launch] = []
-    size, start, before = form.size, dim.product(()), None
+    size, before = form.size, None
+    start: Size = 0
     while True:
         columns = min(_LONGEST, max(2, grid.power_of_two(longest)))
         last, top = longest <= columns, min(columns, grid.power_of_two(most))

@@ -32,9 +32,9 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.target import Target
 
-_SHAPES = ((1, 4096, 8), (1, 1024, 4), (1, 8192, 16), (4, 512, 4), (4, 1024, 8))
+_SHAPES = ((1, 4096, 8), (1, 8192, 16), (4, 512, 4), (1, 1024, 4), (4, 1024, 8))
 """(rows, elements of them at a time, warps)."""
-_SLICES = (64, 16, 256)
+_SLICES = (256, 64, 16)
 _SLICED = 1 << 15
 """Elements that a row has at least where it is cut into slices."""
 
