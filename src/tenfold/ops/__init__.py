@@ -74,7 +74,7 @@ from tenfold.ops.dynamic import (
 )
 from tenfold.ops.image import GridSample, ImageDecoder, Resample, Resize
 from tenfold.ops.index import Compress, Gather, GatherElements, GatherND, NonZero, ScatterElements, ScatterND
-from tenfold.ops.linear import Det
+from tenfold.ops.linear import QR, SVD, Cholesky, Det, Eigh, Inverse, Solve
 from tenfold.ops.logic import (
     And,
     BitAnd,
@@ -142,26 +142,24 @@ from tenfold.ops.winograd import WinogradFilter
 
 # fmt: off
 __all__ = (
-    "ALL", "DFT", "GRU", "LRN", "LSTM", "RNN", "STFT", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "Append",
-    "ArgReduce",
-    "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "CastMap",
-    "Ceil", "Celu", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy",
-    "Cos", "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det",
-    "DictVectorizer", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Fourier", "Gather",
-    "GatherElements", "GatherND", "Gelu", "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm",
-    "HardSigmoid", "HardSwish", "HasElement", "Head", "If", "ImageDecoder", "Iota", "IsInf", "IsNan", "Known",
-    "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop",
-    "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Mul", "Neg",
-    "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "Pick", "Pool", "Pow",
-    "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Resample", "Reshape", "Resize",
-    "RoiAlign",
-    "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
-    "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
-    "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split",
-    "SplitToSequence", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan",
-    "Tanh",
-    "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows",
-    "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
+    "ALL", "DFT", "GRU", "LRN", "LSTM", "QR", "RNN", "STFT", "SVD", "Abs", "Acos", "Acosh", "Add", "Affine", "And",
+    "Append", "ArgReduce", "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr",
+    "BitXor", "Cast", "CastMap", "Ceil", "Celu", "Cholesky", "Clip", "Compress", "Concat", "ConcatFromSequence",
+    "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv",
+    "DepthToSpace", "Dequantize", "Det", "DictVectorizer", "Div", "Eigh", "Elu", "Equal", "Erf", "Exp", "Expand",
+    "Expm1", "Fill", "Floor", "Fourier", "Gather", "GatherElements", "GatherND", "Gelu", "GetElement", "Greater",
+    "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "HasElement", "Head", "If", "ImageDecoder",
+    "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p",
+    "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum",
+    "Minimum", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or",
+    "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu",
+    "Require", "Resample", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan",
+    "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength",
+    "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice",
+    "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "StringConcat",
+    "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
+    "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor",
+    "ZipMap", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
@@ -186,7 +184,7 @@ ALL: tuple[type[Op], ...] = (
     Attention, RotaryEmbedding,
     Conv, ConvTranspose, WinogradFilter,
     GridSample, ImageDecoder, Resample, Resize,
-    MatMul, Det,
+    MatMul, Det, Inverse, Solve, Cholesky, Eigh, SVD, QR,
     Uniform,
     RoiAlign, DeformConv,
     GroupNorm, LayerNorm, LogSoftmax, LpNormalize, LRN, RMSNorm, Softmax,

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.attention.flex_attention
 import torch.nn.functional as F
 from torch import nn
+from torch._higher_order_ops.scan import scan
 
 import tenfold
 from tenfold.errors import InputError, ModelError, OptionError, UnsupportedError
@@ -240,3 +244,72 @@ def test_a_size_that_the_module_fixes_is_named() -> None:
 
     with pytest.raises(UnsupportedError, match="batch"):
         import_module(Wrapped(forward), (torch.randn(4, 3),), shapes={"given.0": ("batch", 3)})
+
+
+@dataclass
+class Unregistered:
+    y: torch.Tensor
+
+
+def test_what_the_exporter_cannot_follow_is_not_called_the_modules_fault() -> None:
+    with pytest.raises(UnsupportedError, match=r"torch\.export refuses the module") as caught:
+        tenfold.build(Wrapped(lambda self, x: Unregistered(x + 1)), example_inputs=(torch.ones(2),))
+    assert "register_dataclass" in str(caught.value.remedy)
+
+
+def test_modules_that_are_not_ready_are_refused_with_what_is_missing(caplog: pytest.LogCaptureFixture) -> None:
+    x = torch.ones(2, 3)
+    with torch.device("meta"):
+        empty = nn.Linear(3, 4)
+    with pytest.raises(ModelError, match=r"2 weights of the module are on the meta device.*weight, bias"):
+        tenfold.build(empty, example_inputs=(x,))
+    with pytest.raises(ModelError, match="the module is on cpu, its example inputs on meta"):
+        tenfold.build(nn.Linear(3, 4), example_inputs=(x.to("meta"),))
+    with pytest.raises(UnsupportedError, match=r"dropout in training mode: call module.eval\(\) first"):
+        tenfold.build(nn.Dropout(), example_inputs=(x,))
+    with caplog.at_level("WARNING", "tenfold"):
+        open_model(nn.BatchNorm1d(3), example_inputs=(x,))
+    assert "training mode" in caplog.text
+
+
+@pytest.mark.parametrize("function", [lambda self, x: torch.fft.fft(x), lambda self, x: x], ids=["returned", "given"])
+def test_complex_numbers_at_the_border_are_refused_by_name(function: Callable[..., Any]) -> None:
+    x = torch.ones(2, dtype=torch.float32 if function(None, torch.ones(2)).is_complex() else torch.complex64)
+    with pytest.raises(UnsupportedError, match="complex") as caught:
+        tenfold.build(Wrapped(function), example_inputs=(x,))
+    assert "view_as_" in str(caught.value.remedy)
+
+
+def test_flexible_attention() -> None:
+    flex = torch.nn.attention.flex_attention
+    window = flex.create_block_mask(lambda b, h, i, j: (i >= j) & (i - j < 5), None, None, 12, 12, device="cpu")
+    q, k, slope = torch.randn(2, 4, 12, 8), torch.randn(2, 2, 12, 8), torch.rand(4)
+    masked = Wrapped(lambda self, q, k: flex.flex_attention(q, k, k, block_mask=window, enable_gqa=True))
+    graph = check(masked, (q, k))
+    assert sum(isinstance(node.op, Attention) for node in graph.nodes) == 1
+
+    def leaning(score: torch.Tensor, b: Any, h: Any, i: Any, j: Any) -> torch.Tensor:
+        return torch.where(i >= j, score + slope[h] * (j - i), -float("inf"))
+
+    check(Wrapped(lambda self, q, k: flex.flex_attention(q, k, k, score_mod=leaning, enable_gqa=True)), (q, k))
+
+
+def test_scan_and_a_softmax_of_nothing() -> None:
+    x = torch.randn(5, 3)
+    check(Wrapped(lambda self, x: scan(lambda c, a: (c + a, c * a), torch.zeros(3), x)), (x,))
+    hidden = torch.tensor([[1.0, -math.inf], [-math.inf, -math.inf]])
+    check(Wrapped(lambda self, x: torch.ops.aten._safe_softmax(x, -1)), (hidden,))
+
+
+def test_linear_algebra() -> None:
+    x = torch.eye(4) * 3 + torch.rand(2, 4, 4)
+    square = x @ x.mT
+
+    def several(self: Any, x: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        solved = torch.linalg.solve(x, b), torch.linalg.solve(x, b[..., 0]), torch.linalg.inv(x)
+        triangle = torch.linalg.solve_triangular(x.triu(), b, upper=True)
+        factors = torch.linalg.cholesky(x), torch.linalg.eigvalsh(x), torch.linalg.svdvals(x)
+        return *solved, triangle, *factors, torch.linalg.qr(x)[1].abs(), torch.linalg.slogdet(x)[1]
+
+    check(Wrapped(several), (square, torch.randn(2, 4, 2)))
+    check(Wrapped(lambda self, x, v: torch.searchsorted(x, v)), (square.sort(-1)[0], torch.randn(2, 4, 3)))

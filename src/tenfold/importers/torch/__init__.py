@@ -20,6 +20,7 @@ from tenfold.importers.torch.inputs import Leaf, inputs_of
 from tenfold.importers.torch.program import Walk, as_output, changed, new_states
 from tenfold.importers.torch.results import set_outputs
 from tenfold.importers.torch.scripted import import_script, load_script
+from tenfold.importers.torch.signal import Complex
 from tenfold.importers.torch.structure import described
 from tenfold.importers.torch.tables import Converters, with_foreign
 from tenfold.importers.torch.weights import Weights
@@ -104,7 +105,7 @@ def _results(program: ExportedProgram, returned: Sequence[Any]) -> tuple[dict[st
 
     def node_of(path: str, leaf: Leaf) -> Node:
         found = returned[leaf.at]
-        if not isinstance(found, Value | Dim):
+        if not isinstance(found, Value | Dim | Complex):
             return {"constant": found}
         collected[path] = as_output(found)
         at = len(collected) - 1

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tenfold.errors import UnsupportedError
-from tenfold.importers.shorthand import cast, reshaped
+from tenfold.importers.shorthand import apply, cast, number, reshaped, transposed
 from tenfold.importers.torch.tensor import expand
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
+from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
+from tenfold.ir.type import Type
+from tenfold.ops.arithmetic import Mul
 from tenfold.ops.attention import Attention
+from tenfold.ops.constant import Iota
 from tenfold.ops.elementwise import broadcast_shapes
+from tenfold.ops.logic import Equal, Where
+from tenfold.ops.matmul import MatMul
+from tenfold.ops.normalize import Softmax
+from tenfold.ops.reduce import Reduce
+
+Run = Callable[[Any, Sequence[Any]], list[Any]]
+"""What converts a graph of PyTorch's on given values, among the operations where it stands."""
 
 
 def attention(
@@ -74,7 +85,59 @@ def flash(
     return attention(q, k, v, attn_mask, dropout, causal, scale=scale), None
 
 
+def flex(
+    run: Run,
+    q: Value,
+    k: Value,
+    v: Value,
+    score: Any,
+    block_mask: Sequence[Any],
+    scale: float,
+    options: Any = None,
+    score_more: Sequence[Any] = (),
+    mask_more: Sequence[Any] = (),
+) -> tuple[Value, None, None]:
+    """flex_attention on [batch, heads, rows, size]: what `score` makes of each score, hidden where the mask says so.
+
+    Both are followed once, on all places at a time.
+    """
+    sizes = (*q.type.shape[:3], k.type.shape[2])
+    counted = enumerate(Iota(0, 1, size)() for size in sizes)
+    places = [reshaped(one, [sizes[at] if at == axis else 1 for at in range(4)]) for axis, one in counted]
+    (seen,) = run(block_mask[-1], [*places, *mask_more])
+    mask = expand(seen, (*seen.type.shape[:2], *sizes[2:])) if isinstance(seen, Value) and seen.type.rank == 4 else None
+    wide = dt.f64 if q.type.dtype is dt.f64 else dt.f32
+    untouched = Value(Type(wide, sizes))
+    if run(score, [untouched, *places, *score_more])[0] is untouched:
+        return attention(q, k, v, mask, scale=scale, enable_gqa=True), None, None
+    keys, values = (_repeated(one, q) for one in (k, v))
+    product: Value = MatMul()(cast(q, wide), transposed(cast(keys, wide), (0, 1, 3, 2)))
+    (changed,) = run(score, [apply(Mul(), product, scale), *places, *score_more])
+    scores: Value = changed if mask is None else Where()(mask, changed, number(-math.inf, changed))
+    y: Value = MatMul()(cast(safe_softmax(scores, -1), q.type.dtype), values)
+    return y, None, None
+
+
+def _repeated(x: Value, q: Value) -> Value:
+    """Keys or values [batch, shared heads, rows, size] for each of q's heads."""
+    batch, heads, rows, size = x.type.shape
+    if dim.known_equal(heads, q.type.shape[1]):
+        return x
+    times = q.type.shape[1] // heads
+    wide = expand(reshaped(x, (batch, heads, 1, rows, size)), (batch, heads, times, rows, size))
+    return reshaped(wide, (batch, q.type.shape[1], rows, size))
+
+
+def safe_softmax(x: Value, axis: int, dtype: DType | None = None) -> Value:
+    """Softmax; zeros where every score is negative infinity."""
+    scores, along = x if dtype is None else cast(x, dtype), axis % x.type.rank
+    hidden = apply(Equal(), Reduce("max", (along,))(scores), -math.inf)
+    found: Value = Where()(hidden, number(0, scores), Softmax(along)(scores))
+    return found
+
+
 TABLE: Mapping[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": attention,
+    "_safe_softmax": safe_softmax,
     "_scaled_dot_product_flash_attention_for_cpu": flash,
 }

@@ -7,16 +7,14 @@ from typing import Any
 
 from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import reshaped
+from tenfold.importers.torch.attention import Run, flex
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.type import Type
 from tenfold.ops.constant import Sizes, scalar
-from tenfold.ops.control import If, Loop
-
-Run = Callable[[Any, Sequence[Any]], list[Any]]
-"""What converts a graph of PyTorch's on given values, among the operations where it stands."""
+from tenfold.ops.control import If, Loop, Scan
 
 
 def branch(run: Run, condition: Any, yes: Any, no: Any, operands: Sequence[Any]) -> tuple[Any, ...]:
@@ -74,6 +72,26 @@ def loop(run: Run, test: Any, body: Any, state: Sequence[Any], more: Sequence[An
     return _listed(Loop(graph, len(carried))(endless, first, *carried, *captured))
 
 
+def scan(run: Run, body: Any, first: Sequence[Any], sequences: Sequence[Any], more: Sequence[Any] = ()) -> Any:
+    """torch's scan: the body over the elements of sequences along their first axis; the last states, then results."""
+    carried, running = _tensors(first), _tensors(sequences)
+    captured = [one for one in more if isinstance(one, Value)]
+    graph = Graph()
+    states = [graph.input(f"s{at}", Type(one.type.dtype, one.type.shape)) for at, one in enumerate(carried)]
+    elements = [graph.input(f"x{at}", Type(one.type.dtype, one.type.shape[1:])) for at, one in enumerate(running)]
+    formal = iter([graph.input(f"c{at}", one.type) for at, one in enumerate(captured)])
+    found = _tensors(run(body, [*states, *elements, *(next(formal) if isinstance(x, Value) else x for x in more)]))
+    graph.set_outputs(found, [f"y{at}" for at in range(len(found))])
+    return _listed(Scan(graph, len(carried), len(running))(*carried, *running, *captured))
+
+
+def effect(run: Run, token: Any, operator: Any, *given: Any, **named: Any) -> tuple[Any, None]:
+    """What only checks how a factorisation went, which a call does by itself."""
+    if "_linalg_check_errors" not in str(operator):
+        raise UnsupportedError(f"{operator} has effects beside its results")
+    return token, None
+
+
 def _truth(found: Sequence[Any]) -> Value:
     (one,) = found
     if isinstance(one, Value):
@@ -88,4 +106,10 @@ def _listed(found: Value | tuple[Value, ...]) -> tuple[Value, ...]:
     return (found,) if isinstance(found, Value) else found
 
 
-TABLE: Mapping[str, Callable[..., Any]] = {"cond": branch, "while_loop": loop}
+TABLE: Mapping[str, Callable[..., Any]] = {
+    "cond": branch,
+    "while_loop": loop,
+    "scan": scan,
+    "flex_attention": flex,
+    "with_effects": effect,
+}

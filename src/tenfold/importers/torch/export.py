@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.export import ExportedProgram
 from torch.export.dynamic_shapes import ShapesCollection
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import UninitializedParameter
+from torch.utils._pytree import tree_leaves
 
 from tenfold.errors import ModelError, OptionError, UnsupportedError
 from tenfold.importers.torch.declared import Declared
@@ -28,6 +32,7 @@ class Arguments(NamedTuple):
     kwargs: dict[str, Any]
 
 
+_log = logging.getLogger("tenfold")
 _REMEDIES = (
     (
         r"register_fake",
@@ -40,6 +45,14 @@ _REMEDIES = (
     (
         r"Constraints? violated|specialized|not a valid|is not divisible",
         "fix the size by dims={name: value}, or widen its range",
+    ),
+    (
+        r"need to register a pytree",
+        "torch.export.register_dataclass(the class), or return a tuple or dict",
+    ),
+    (
+        r"quantized|PackedParams",
+        "build the module as it was before it was quantised",
     ),
     (r"", "rewrite the line, or save the module by torch.jit.trace or torch.onnx.export and build from that file"),
 )
@@ -87,6 +100,7 @@ def named_arguments(module: Any, given: Arguments) -> list[tuple[str, Any]]:
 
 def exported(module: Any, given: Arguments, declared: Declared, added: Converters) -> ExportedProgram:
     """The whole module as a program of aten's operators, those without a converter taken apart by PyTorch."""
+    _require_ready(module, given)
     args, kwargs = declared.stretched(given, named_arguments(module, given))
     leaves = [
         leaf for name, value in named_arguments(module, Arguments(args, kwargs)) for leaf in leaf_paths(name, value)
@@ -97,7 +111,47 @@ def exported(module: Any, given: Arguments, declared: Declared, added: Converter
             shapes[leaf] = dims
     with quiet(), refusals(declared), torch.no_grad(), shapes_only():
         collected = shapes.dynamic_shapes(module, args, kwargs) if len(shapes) else None
-        return decomposed(torch.export.export(module, args, kwargs, dynamic_shapes=collected), added)
+        try:
+            return decomposed(torch.export.export(module, args, kwargs, dynamic_shapes=collected), added)
+        except Exception as error:
+            if type(error).__module__.startswith("torch") or not _runs(module, args, kwargs):
+                raise
+            raise _Untraceable(str(error)).with_traceback(error.__traceback__) from error
+
+
+class _Untraceable(Exception):
+    """What stops torch.export in a module that runs."""
+
+
+def _runs(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    try:
+        module(*args, **kwargs)
+    except Exception:
+        return False
+    return True
+
+
+def _require_ready(module: Any, given: Arguments) -> None:
+    """ModelError for weights without values or on another device than the example inputs; says if training is on."""
+    if not isinstance(module, torch.nn.Module):
+        return
+    held = [*module.named_parameters(), *module.named_buffers()]
+    empty = [name for name, one in held if one.device.type == "meta"]
+    if empty:
+        raise ModelError(
+            f"{len(empty)} weights of the module are on the meta device and have no values: {', '.join(empty[:4])}",
+            remedy="load them: module.load_state_dict(weights, assign=True)",
+        )
+    devices = {str(one.device) for _, one in held if not isinstance(one, UninitializedParameter)}
+    elsewhere = {str(one.device) for one in tree_leaves(tuple(given)) if isinstance(one, torch.Tensor)} - devices
+    if devices and elsewhere:
+        raise ModelError(
+            f"the module is on {', '.join(sorted(devices))}, its example inputs on {', '.join(sorted(elsewhere))}",
+            argument="example_inputs",
+            remedy="give both the same device; an engine for any target can be built from either",
+        )
+    if any(one.training for one in module.modules() if isinstance(one, _BatchNorm)):
+        _log.warning("the module is in training mode: it normalises by each batch; module.eval() ends that")
 
 
 def decomposed(program: ExportedProgram, added: Converters) -> ExportedProgram:
@@ -140,7 +194,7 @@ def _refusal(error: Exception, declared: Declared) -> UnsupportedError | ModelEr
     reason = declared.renamed(_first_lines(str(error)))
     where = raised_at(error.__traceback__) or _site_in(str(error))
     place = f" at {where}" if where else ""
-    if home.startswith("torch") or "register_fake" in reason:
+    if home.startswith("torch") or "register_fake" in reason or isinstance(error, _Untraceable):
         remedy = next(text for pattern, text in _REMEDIES if re.search(pattern, str(error)))
         return UnsupportedError(f"torch.export refuses the module{place}: {reason}", remedy=remedy)
     return ModelError(

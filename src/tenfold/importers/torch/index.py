@@ -339,6 +339,22 @@ def bucketize(x: Value, edges: Value, *, out_int32: bool = False, right: bool = 
     return cast(counted, dt.i32) if out_int32 else counted
 
 
+def searched(
+    edges: Value,
+    x: Value,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Value | None = None,
+) -> Value:
+    """`bucketize`, where each line of x may have edges of its own."""
+    if sorter is not None:
+        edges = apply(index.GatherElements(edges.type.rank - 1), edges, sorter)
+    own = edges if edges.type.rank == 1 else reshaped(edges, (*edges.type.shape[:-1], 1, edges.type.shape[-1]))
+    return bucketize(x, own, out_int32=out_int32, right=right or side == "right")
+
+
 def is_in(elements: Value, wanted: Value, *, assume_unique: bool = False, invert: bool = False) -> Value:
     """Whether each element is one of those wanted."""
     flat = reshaped(wanted, (wanted.type.size,))
@@ -444,6 +460,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "repeat_interleave.Tensor": repeated_places,
     "repeat_interleave.self_Tensor": repeat_interleave,
     "bucketize.Tensor": bucketize,
+    "searchsorted.Tensor": searched,
     "isin.Tensor_Tensor": is_in,
     "histc": histogram,
 }

@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils import _pytree as pytree
 
+from tenfold.errors import UnsupportedError
 from tenfold.importers.torch.declared import Declared
 from tenfold.importers.torch.promote import dtype_of
 from tenfold.importers.torch.structure import described
@@ -83,6 +84,12 @@ def _set_types(program: ExportedProgram, found: Inputs, declared: Declared, valu
         if not hasattr(value, "shape"):
             found.types[placeholder] = with_entries(Type(dt.i64, ()), name, found.contents)
             continue
+        if value.dtype.is_complex:
+            raise UnsupportedError(
+                f"input {name!r} is {value.dtype}",
+                argument=name,
+                remedy="take torch.view_as_real of it, and torch.view_as_complex inside the module",
+            )
         sizes = tuple(known.size(name, axis, one) for axis, one in enumerate(value.shape))
         found.types[placeholder] = with_entries(Type(dtype_of(value.dtype), sizes), name, found.contents)
 

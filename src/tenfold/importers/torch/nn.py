@@ -430,7 +430,6 @@ TABLE: Mapping[str, Converter] = {
     "native_dropout": native_dropout,
     "softmax.int": softmax(Softmax),
     "_softmax": softmax(Softmax),
-    "_safe_softmax": softmax(Softmax),
     "log_softmax.int": softmax(LogSoftmax),
     "_log_softmax": softmax(LogSoftmax),
     "linear": linear,

@@ -135,7 +135,7 @@ class Walk:
         try:
             return self._converted(node, given, named)
         except UnsupportedError as error:
-            self._miss(node, str(error.message))
+            self._miss(node, f"{error.message}: {error.remedy}" if error.remedy else str(error.message))
         except TenfoldError as error:
             error.operator = error.operator or label(node)
             raise

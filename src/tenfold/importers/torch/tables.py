@@ -12,6 +12,7 @@ from tenfold.importers.torch import (
     detection,
     image,
     index,
+    linear,
     math,
     nn,
     random,
@@ -21,7 +22,7 @@ from tenfold.importers.torch import (
     tensor,
 )
 
-MODULES = (math, tensor, create, reduce, index, nn, conv, attention, recurrent, image, signal)
+MODULES = (math, tensor, create, reduce, index, linear, nn, conv, attention, recurrent, image, signal)
 
 TABLE: Mapping[str, Callable[..., Any]] = {name: one for module in MODULES for name, one in module.TABLE.items()}
 
