@@ -18,8 +18,7 @@ from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.layout import Assumption, Layout
 from tenfold.compiler.portions import in_portions
 from tenfold.compiler.schedule import Scheduler
-from tenfold.compiler.timings import Timings
-from tenfold.compiler.tune import Tell, tune
+from tenfold.compiler.tune import tune
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim
@@ -27,7 +26,6 @@ from tenfold.ir.graph import Carry, Graph, Node, Value, unmet
 from tenfold.ops.attention import Attention
 from tenfold.ops.movement import Append
 from tenfold.ops.signal import Fourier
-from tenfold.options import Options
 from tenfold.runtime.cpu.block import ABI_VERSION
 from tenfold.runtime.plan import Carried, Check, Label, Plan, Spec, Symbol
 from tenfold.target import Target
@@ -40,6 +38,7 @@ class CpuBackend:
     """CPUs."""
 
     scheduler = Scheduler
+    tune = staticmethod(tune)
 
     def prepare(self, graph: Graph, target: Target) -> None:
         """Large batches go in portions."""
@@ -50,19 +49,6 @@ class CpuBackend:
         if isinstance(node.op, Attention):
             return attention.takes(value.type for value in node.inputs)
         return isinstance(node.op, Fourier) and fourier.takes(node.op, node.inputs[0].type)
-
-    def tune(
-        self,
-        items: Sequence[Item],
-        inputs: Sequence[Value],
-        target: Target,
-        options: Options,
-        pool: CompilePool,
-        timings: Timings,
-        tell: Tell,
-    ) -> str:
-        """By the cost model, then by this machine's clock if it runs the target's code."""
-        return tune(items, inputs, target, options, pool, timings, tell)
 
     def machine_code(
         self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None

@@ -9,10 +9,8 @@ from typing import Any, Protocol
 from tenfold.codegen.cpu.pool import CompilePool, Told
 from tenfold.compiler.items import Item
 from tenfold.compiler.schedule import Entries, Scheduler
-from tenfold.compiler.timings import Timings
-from tenfold.compiler.tune import Tell
-from tenfold.ir.graph import Graph, Node, Value
-from tenfold.options import Options
+from tenfold.compiler.tune import Tuning
+from tenfold.ir.graph import Graph, Node
 from tenfold.target import Target
 
 
@@ -41,16 +39,7 @@ class Backend(Protocol):
     def keeps(self, node: Node) -> bool:
         """Whether its strategies take a composite whole."""
 
-    def tune(
-        self,
-        items: Sequence[Item],
-        inputs: Sequence[Value],
-        target: Target,
-        options: Options,
-        pool: CompilePool,
-        timings: Timings,
-        tell: Tell,
-    ) -> str:
+    def tune(self, items: Sequence[Item], tuning: Tuning) -> str:
         """Choose by the timing cache and the clock, where the options ask for it; a few words on what came of it."""
 
     def machine_code(

@@ -29,6 +29,7 @@ from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
 from tenfold.compiler.taps import taps_section
 from tenfold.compiler.timings import Timings
+from tenfold.compiler.tune import Tuning
 from tenfold.compiler.weights import WeightStore
 from tenfold.importers import open_model
 from tenfold.ir.graph import Graph, copy, reserve_names
@@ -140,7 +141,8 @@ def compile_for(
             items = cover(graph, layout, machine.beside, refusals)
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("tune") as said:
-        said.append(backend.tune(items, graph.inputs, target, options, pool, timings, phase.tell))
+        tuning = Tuning(graph.inputs, target, options, pool, timings, phase.tell)
+        said.append(backend.tune(items, tuning))
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, weights)
         made = backend.machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))

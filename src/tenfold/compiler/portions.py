@@ -68,17 +68,23 @@ def _runs(graph: Graph, isa: Isa) -> Iterator[_Run]:
 def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
     """The longest run at the start of these nodes that ends in a large result."""
     found: _Run | None = None
-    inside: list[Node] = []
-    seen: set[Node] = set()
-    for node in nodes:
-        if not _by_image(node, isa) or (inside and _batch(node.output) != _batch(inside[0].output)):
+    waiting: dict[Value, int] = {}
+    layers = 0
+    for count, node in enumerate(nodes, 1):
+        result = node.output if _by_image(node, isa) else None
+        if result is None or _batch(result) != _batch(nodes[0].output):
             break
-        inside.append(node)
-        seen.add(node)
-        exits = [one for one in inside if one.output in graph.outputs or not seen.issuperset(one.output.uses)]
-        layers = sum(isinstance(one.op, _LAYERS) for one in inside)
-        if exits == [node] and layers > 1 and _bytes(node.output) >= isa.l3 // 4:
-            found = _Run(tuple(inside))
+        for value in dict.fromkeys(node.inputs):
+            if value in waiting:
+                waiting[value] -= 1
+                if not waiting[value]:
+                    del waiting[value]
+        layers += isinstance(node.op, _LAYERS)
+        if not waiting and layers > 1 and _bytes(result) >= isa.l3 // 4:
+            found = _Run(tuple(nodes[:count]))
+        if result in graph.outputs:
+            break
+        waiting[result] = len(result.uses)
     return found
 
 

@@ -133,34 +133,38 @@ class Contest:
                 piece.label = replace(piece.label, tactic=entry.choice)
 
 
-def tune(
-    items: Sequence[Item],
-    inputs: Sequence[Value],
-    target: Target,
-    options: Options,
-    pool: CompilePool,
-    timings: Timings,
-    tell: Tell,
-) -> str:
-    """Choose by the timing cache and the clock where the options ask for it and this machine can run the target's code;
-    a few words on what came of it. `inputs` are the model's, which say what sizes are usual; `tell(phase, done, total)`
-    hears of problems as they are settled.
+@dataclass(frozen=True)
+class Tuning:
+    """What one target's choices by the clock work with. `inputs` are the model's, which say what sizes are usual;
+    `tell(phase, done, total)` hears of problems as they are settled.
     """
-    if options.effort == 0 or target.kind != "cpu" or not target.runs_here():
+
+    inputs: Sequence[Value]
+    target: Target
+    options: Options
+    pool: CompilePool
+    timings: Timings
+    tell: Tell
+
+
+def tune(items: Sequence[Item], tuning: Tuning) -> str:
+    """Choose by the timing cache and the clock where the options ask for it and this machine can run the target's code;
+    a few words on what came of it.
+    """
+    if tuning.options.effort == 0 or not tuning.target.runs_here():
         return "by the cost model"
-    threads = options.threads or machine_share().threads
-    return Tuner(target, options.effort, Point(threads, inputs), pool, timings, tell).run(items)
+    return Tuner(tuning).run(items)
 
 
 class Tuner:
     """One target's tuning."""
 
-    def __init__(
-        self, target: Target, effort: int, point: Point, pool: CompilePool, timings: Timings, tell: Tell
-    ) -> None:
-        self._target, self._pool, self._timings, self._tell = target, pool, timings, tell
-        self._level, self._effort, self._point = effort, EFFORTS[effort], point
-        self._isa: Isa = isa_of(target)
+    def __init__(self, tuning: Tuning) -> None:
+        self._target, self._pool, self._timings = tuning.target, tuning.pool, tuning.timings
+        self._tell, self._level = tuning.tell, tuning.options.effort
+        self._effort = EFFORTS[self._level]
+        self._point = Point(tuning.options.threads or machine_share().threads, tuning.inputs)
+        self._isa: Isa = isa_of(tuning.target)
         self._start = time.perf_counter()
         self._saved = self._spent = 0.0
         self._timed = self._known = 0

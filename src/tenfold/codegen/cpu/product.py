@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tenfold.codegen.cpu.body import expand_body, indices
@@ -24,6 +24,8 @@ _GRAIN, _BYTES = 1 << 20, 1 << 18
 """Floating-point operations, and bytes of B, that take about 10 µs: less is not worth a part of its own."""
 _PARTS = 16
 """The most parts for each thread: a stage's last part keeps the other threads waiting."""
+_FEW = 4
+"""Parts for each thread below which one more or less is felt."""
 _SHORT = 288
 """The most terms of sums that are worth a body in registers."""
 _TALL = 8
@@ -395,6 +397,7 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
         found[name] = dim.maximum(1, dim.minimum(count, rest))
         rest = dim.ceildiv(rest, found[name])
     found["column_parts"] = _even(found["column_parts"], found["batch_parts"] * found["row_parts"], panels)
+    found["row_parts"] = _shared(found, wanted, dim.ceildiv(rows, block.rows))
     return found
 
 
@@ -403,3 +406,12 @@ def _even(parts: Size, others: Size, most: Size) -> Size:
     uneven = dim.less(0, parts * others % THREADS)
     more = dim.minimum(most, dim.ceildiv(parts, THREADS) * THREADS)
     return dim.select(dim.logical_and(uneven, dim.less(1, parts * others)), more, parts)
+
+
+def _shared(found: Mapping[str, Size], wanted: Size, most: Size) -> Size:
+    """Into how many parts rows are cut: where every thread has few parts, as many as all get equally many."""
+    rows, others = found["row_parts"], found["batch_parts"] * found["column_parts"]
+    whole = dim.select(dim.less(THREADS, 2 * wanted), dim.ceildiv(wanted, THREADS) * THREADS, wanted)
+    few = dim.less(rows * others, dim.minimum(whole, _FEW * THREADS))
+    even = dim.ceildiv(dim.ceildiv(rows * others, THREADS) * THREADS, others)
+    return dim.select(few, dim.maximum(rows, dim.minimum(most, even)), rows)

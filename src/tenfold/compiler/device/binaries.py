@@ -20,12 +20,10 @@ from tenfold.compiler.device.schedule import DeviceScheduler
 from tenfold.compiler.device.shared import place_of
 from tenfold.compiler.device.tune import tune_device
 from tenfold.compiler.items import Item, Piece, kernels
-from tenfold.compiler.timings import Timings
-from tenfold.compiler.tune import Chosen, Tell
+from tenfold.compiler.tune import Chosen
 from tenfold.errors import UnsupportedError
-from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.graph import Graph, Node
 from tenfold.ops.attention import Attention
-from tenfold.options import Options
 from tenfold.target import Target
 
 
@@ -33,6 +31,7 @@ class GpuBackend:
     """NVIDIA GPUs."""
 
     scheduler = DeviceScheduler
+    tune = staticmethod(tune_device)
 
     def prepare(self, graph: Graph, target: Target) -> None:
         """Nothing: a GPU takes the whole batch at once."""
@@ -43,19 +42,6 @@ class GpuBackend:
             return False
         q, k, v = (value.type for value in node.inputs[:3])
         return heads.refusal([q.dtype, k.dtype, v.dtype], [q.shape[3], v.shape[3]]) is None
-
-    def tune(
-        self,
-        items: Sequence[Item],
-        inputs: Sequence[Value],
-        target: Target,
-        options: Options,
-        pool: CompilePool,
-        timings: Timings,
-        tell: Tell,
-    ) -> str:
-        """By the cost model, then by the clock of this machine's GPU if it runs the target's code."""
-        return tune_device(items, target, options, pool, timings, tell)
 
     def machine_code(
         self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import zip_longest
 
-from tenfold.codegen.cpu.pool import CompilePool
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.pool import GpuPool
@@ -21,10 +20,9 @@ from tenfold.compiler.device.functions import refusal
 from tenfold.compiler.device.measure import Stopwatch
 from tenfold.compiler.items import Item, kernels, operands
 from tenfold.compiler.problem import problem_of
-from tenfold.compiler.timings import Entry, Timings, generators
-from tenfold.compiler.tune import Candidate, Chosen, Tell
+from tenfold.compiler.timings import Entry, generators
+from tenfold.compiler.tune import Candidate, Chosen, Tuning
 from tenfold.compiler.typical import typical
-from tenfold.options import Options
 from tenfold.runtime import open_device
 from tenfold.runtime.cuda.product import VENDOR
 from tenfold.target import Target, machine_gpu
@@ -45,10 +43,9 @@ TRUST = 0.01
 """The cost model's choice stands unless another is faster by this share."""
 
 
-def tune_device(
-    items: Sequence[Item], target: Target, options: Options, pool: CompilePool, timings: Timings, tell: Tell
-) -> str:
+def tune_device(items: Sequence[Item], tuning: Tuning) -> str:
     """Choose by the timing cache, and by the clock if this machine runs the target's code; a few words on it."""
+    target, options, timings = tuning.target, tuning.options, tuning.timings
     if options.effort == 0:
         return "by the cost model"
     contests = _contests(items, target, options.effort)
@@ -62,7 +59,7 @@ def tune_device(
         else:
             settle(pieces, entry, target)
     if unknown and times_here:
-        for entry in _measured(unknown, target, options, pool, tell):
+        for entry in _measured(unknown, tuning):
             timings.keep(entry)
             settle(unknown.pop(entry.problem), entry, target)
     for problem, pieces in tuple(unknown.items()):
@@ -120,16 +117,15 @@ def vendor_here() -> bool:
     return machine_gpu() is not None and open_device().driver.cublas is not None
 
 
-def _measured(
-    contests: Mapping[str, list[Chosen]], target: Target, options: Options, pool: CompilePool, tell: Tell
-) -> list[Entry]:
+def _measured(contests: Mapping[str, list[Chosen]], tuning: Tuning) -> list[Entry]:
     """An entry for each contest that there was time for: while some are timed, the next are compiled."""
+    target, options = tuning.target, tuning.options
     until, effort, found = time.monotonic() + SECONDS[options.effort], options.effort, list[Entry]()
     heaviest = sorted(contests, key=lambda problem: -_weight(contests[problem]))
     chunks = [heaviest[start : start + _TOGETHER] for start in range(0, len(heaviest), _TOGETHER)]
     with (
         Stopwatch(open_device().processors) as clock,
-        GpuPool(len(os.sched_getaffinity(0)), arch_of(target).sm, pool.cache) as compiler,
+        GpuPool(len(os.sched_getaffinity(0)), arch_of(target).sm, tuning.pool.cache) as compiler,
         ThreadPoolExecutor(1) as ahead,
     ):
         clock.start()
@@ -143,7 +139,7 @@ def _measured(
                 some, made = waiting.pop(0)
                 entries = [_entry(contest, made.result(), clock, effort, until) for contest in some]
                 found += [one for one in entries if any(time is not None for time in one.times.values())]
-                tell("tune", len(found), len(heaviest))
+                tuning.tell("tune", len(found), len(heaviest))
     return found
 
 

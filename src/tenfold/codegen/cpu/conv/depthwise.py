@@ -23,8 +23,8 @@ from tenfold.ops.conv import Conv
 from tenfold.ops.movement import Reshape
 from tenfold.target import Target
 
-_GRAIN = 1 << 17
-"""Products of about 3 µs: less is not worth a part of its own."""
+_GRAIN = 1 << 15
+"""Products of about 1 µs: less is not worth a part of its own."""
 _MOST = 12
 """The most pixels of a block."""
 _SPARE = 3

@@ -33,6 +33,8 @@ from tenfold.target import Target
 _SIZE = f32.itemsize
 _GRAIN = 1 << 18
 """Multiplications of about 5 µs: less is not worth a part of its own."""
+_GATHERING = 1 << 16
+"""The same for gathered tiles, which come from where other threads left them."""
 _MOST = 64
 """The most tiles in a stretch."""
 _FEW = 8
@@ -260,7 +262,7 @@ class _Problem:
     def _gatherers(self, tiles: Size) -> dict[str, Argument]:
         """How many parts gather all tiles."""
         work = tiles * (self.channels * self.side**2 * 8)
-        wanted = dim.maximum(1, dim.minimum(dim.minimum(tiles, 4 * THREADS), work // _GRAIN))
+        wanted = dim.maximum(1, dim.minimum(dim.minimum(tiles, 4 * THREADS), work // _GATHERING))
         return {"row_parts": wanted, "column_parts": 1}
 
     def _parts(self, tiles: Size, columns: bool) -> dict[str, Argument]:
