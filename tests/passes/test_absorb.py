@@ -92,3 +92,12 @@ def test_what_others_use_keeps_its_scale() -> None:
     product = ops.MatMul()(x, constant(weights((4, 2)), "w"))
     graph.set_outputs([ops.Mul()(product, constant(np.float32(2), "c")), product], ["y", "z"])
     assert not rewrite(graph, ABSORB).counts
+
+
+def test_a_shift_before_a_large_weight_is_a_constant() -> None:
+    graph = Graph()
+    x, w = graph.input("x", Type(dt.f32, (1, 500, 2, 2))), weights((600, 500, 1, 1))
+    shifted = ops.Add()(x, constant(weights((500, 1, 1)), "b"))
+    graph.set_outputs([ops.Conv((1, 1), (1, 1), (0, 0), (0, 0))(shifted, constant(w, "w"))], ["y"])
+    rewrite(graph, SIMPLIFY + ABSORB)
+    assert [node.op.name for node in graph.nodes if node.op.name != "Constant"] == ["Conv", "Add"]

@@ -55,12 +55,14 @@ def _channels(value: Value, c: Value) -> Value | None:
 
 
 def _spread(vector: Value, groups: int, repeats: int, rank: int) -> Value:
-    """[groups * n] to [groups * repeats, n, 1, …]: each group's vector, once for each channel on the other side."""
+    """[groups * n] to [groups * repeats, n, 1, …]: each group's vector, once for each channel on the other side; of one
+    group to [1, n, 1, …].
+    """
     (size,) = vector.type.shape
     if size == 1:
         return vector
     assert isinstance(size, int)
-    inner = size // groups
+    inner, repeats = size // groups, repeats if groups > 1 else 1
     rows = Expand((groups, repeats, inner))(Reshape((groups, 1, inner))(vector))
     spread: Value = Reshape((groups * repeats, inner, *(1,) * (rank - 2)))(rows)
     return spread

@@ -20,8 +20,10 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType, boolean, u8
 
-_GRAIN, _BYTES = 1 << 20, 1 << 18
-"""Floating-point operations, and bytes of B, that take about 10 µs: less is not worth a part of its own."""
+_GRAIN, _BYTES = 1 << 20, 1 << 17
+"""Floating-point operations that take about 10 µs, bytes of B that take 2 from the second cache: less is not worth a
+part of its own.
+"""
 _PARTS = 16
 """The most parts for each thread: a stage's last part keeps the other threads waiting."""
 _FEW = 4

@@ -18,6 +18,7 @@ from tenfold.codegen.cpu.isa import Isa
 from tenfold.runtime.cpu.block import (
     JOB_SIZE,
     LANE_SIZE,
+    LATER,
     MASK_BYTES,
     RESERVED,
     WORKER_SIZE,
@@ -145,17 +146,17 @@ def _take(isa: Isa) -> Code:
             with code.when(code.replace(inbox, 0, lane)):
                 taken.set(code.add(taken.get(), 1))
     code.put(taken.get(), call, Call, "taken")
-    with code.when(code.compare("ne", taken.get(), 0)):
-        code.call("hold", call, here)
+    code.put(code.ticks(), call, Call, "since")
     code.give(0)
     return code
 
 
 def _hold(isa: Isa) -> Code:
-    """`hold(call, cpu)`: keep the calling thread on its CPU, where no worker of its own runs."""
-    code = Code(isa, "hold", 2)
-    call, cpu = code.parameters
-    before = code.get(call, Call, "masks")
+    """`hold(call)`: keep the calling thread on its CPU, where no worker of its own runs, from now to the call's end."""
+    code = Code(isa, "hold", 1, attributes="noinline ")
+    (call,) = code.parameters
+    code.put(LATER, call, Call, "since")
+    before, cpu = code.get(call, Call, "masks"), code.sub(code.get(call, Call, "home"), 1)
     with code.when(code.compare("eq", before, 0)):
         code.give(0)
     system, only = code.get(code.get(call, Call, "team"), Team, "system"), code.add(before, MASK_BYTES)
@@ -197,9 +198,15 @@ def _release(isa: Isa) -> Code:
 
 
 def _share(isa: Isa) -> Code:
-    """`share(call, entry, parts)`: post a stage, work on it, wait for its last part; the greatest status."""
+    """`share(call, entry, parts)`: post a stage, work on it, wait for its last part; the greatest status.
+
+    A call that lasts longer than workers spin after it is held on its CPU: that costs more than a short one takes.
+    """
     code = Code(isa, "share", 3, attributes="noinline ")
     call, entry, parts = code.parameters
+    lasting = code.sub(code.ticks(), code.get(call, Call, "since"))
+    with code.when(code.compare("sgt", lasting, code.get(code.get(call, Call, "team"), Team, "spin_after"))):
+        code.call("hold", call)
     job = code.get(call, Call, "job")
     lanes = _least(code, code.add(code.get(call, Call, "taken"), 1), parts)
     each = code.quotient(parts, lanes)

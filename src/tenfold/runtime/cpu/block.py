@@ -8,8 +8,9 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 RESERVED = 1
+LATER = 1 << 62
 KERNEL_ERROR = 16
 
 
@@ -40,12 +41,13 @@ class Call(ctypes.Structure):
     held while workers help; 0: it is not held). Numbers:
     version, bind_count, stride (bytes of scratch a thread), threads (the most to use, caller included), denormals,
     yield_ticks. State: step (where it stopped), error_step, taken (workers held), home (the CPU whose own worker is
-    held back, plus 1), held (bytes of the mask to give the calling thread back, or 0).
+    held back, plus 1), since (the clock's ticks when it took workers, LATER once it has tried to be held), held (bytes
+    of the mask to give the calling thread back, or 0).
     """
 
     _fields_ = _words(
         "version frame steps argmap code binds bind_count bases args scratch stride job team threads"
-        " cancel profile denormals yield_ticks step error_step taken home masks held"
+        " cancel profile denormals yield_ticks step error_step taken home since masks held"
     )
 
 
