@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.cuda import scan, scatter, sort, sweeps
+from tenfold.codegen.cuda import recurrent, scan, scatter, sort, sweeps
 from tenfold.codegen.cuda.conv import transposed
 from tenfold.codegen.region import Body, Instruction, Region
 from tenfold.codegen.strategy import Tactic
@@ -18,6 +18,7 @@ from tenfold.ir.graph import Value
 from tenfold.ops.activation import Relu
 from tenfold.ops.conv import ConvTranspose
 from tenfold.ops.index import ScatterElements, ScatterND
+from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
 from tenfold.ops.reduce import Cumulative
 from tenfold.ops.sort import TopK
 from tests.codegen.cpu import cases
@@ -182,6 +183,30 @@ def transposes() -> Iterator[Entry]:
     yield of_case("transposed 1-D by 8", transposed.STRATEGY, made(along, dt.f32, (1, 128, 500), (128, 64, 16)), 1e-5)
 
 
+def cells() -> Iterator[Entry]:
+    """Recurrent cells."""
+    made: tuple[tuple[Recurrent, DType, int, int, int, float], ...] = (
+        (LSTM(128), dt.f32, 32, 1, 64, 1e-5),
+        (LSTM(256, reverse=True), dt.f16, 80, 8, 512, 3e-3),
+        (LSTM(512, peepholes=True, clip=3.0), dt.f32, 40, 4, 256, 1e-5),
+        (LSTM(100, lengths=True), dt.bf16, 30, 33, 40, 3e-2),
+        (GRU(256), dt.f16, 64, 2, 256, 3e-3),
+        (GRU(96, linear_before_reset=True, reverse=True), dt.f32, 50, 40, 80, 1e-5),
+        (RNN(64), dt.f32, 100, 3, 20, 1e-5),
+    )
+    for op, dtype, t, n, terms, tolerance in made:
+        h, gates = op.hidden, op.gates
+        shapes = [(gates * h, terms), (gates * h, h), *[(gates * h,)] * op.biases]
+        weights = [Given(random(dtype, *one, seed=k, scale=0.1), constant=True) for k, one in enumerate(shapes)]
+        states = [Given(random(dtype, n, h, seed=9 + k)) for k in range(op.states)]
+        more = [Given(random(dtype, *map(int, one), seed=20)) for one in op.extra()]
+        lengths = [Given(np.random.default_rng(3).integers(0, t + 1, n).astype(np.int32))] if op.lengths else []
+        case = Case(op, [Given(random(dtype, t, n, terms)), *weights, *states, *more, *lengths])
+        word = f"{op.name} {op.hidden}{' reverse' * op.reverse}{' lengths' * op.lengths}"
+        name = f"cell {word} {dtype} {t}x{n}x{terms}"
+        yield of_case(name, recurrent.STRATEGY, case, tolerance)
+
+
 def TABLE() -> list[Entry]:
     """All cases."""
-    return [*rows(), *scans(), *scattered(), *sorted_(), *transposes()]
+    return [*rows(), *scans(), *scattered(), *sorted_(), *transposes(), *cells()]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tenfold.codegen.cuda import pointwise
-from tenfold.codegen.cuda.launch import CudaKernel, GpuArgument, Launch
+from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, GpuArgument, Launch
 from tenfold.codegen.region import Anchored, Operand, Pointwise, identity
 from tenfold.codegen.strategy import Address, Refusal, Workspace
 from tenfold.ir import dim
@@ -82,8 +82,11 @@ def placed(launches: Sequence[Launch], starts: dict[Value, Size]) -> tuple[Launc
     """The launches with the buffers of some values in the workspace."""
 
     def place(argument: GpuArgument) -> GpuArgument:
-        if isinstance(argument, Address) and argument.value in starts:
-            return Workspace(starts[argument.value] + argument.offset)
-        return argument
+        if isinstance(argument, Descriptor) and isinstance(argument.address, Address):
+            return replace(argument, address=placed_address(argument.address))
+        return placed_address(argument) if isinstance(argument, Address) else argument
+
+    def placed_address(address: Address) -> Address | Workspace:
+        return Workspace(starts[address.value] + address.offset) if address.value in starts else address
 
     return tuple(replace(one, arguments=tuple(map(place, one.arguments))) for one in launches)

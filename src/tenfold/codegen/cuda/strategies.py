@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cuda import attention, columns, contraction, pointwise, reduce, scan, scatter, sort, sweeps, window
+from tenfold.codegen.cuda import (
+    attention,
+    columns,
+    contraction,
+    pointwise,
+    recurrent,
+    reduce,
+    scan,
+    scatter,
+    sort,
+    sweeps,
+    window,
+)
 from tenfold.codegen.cuda.conv import transposed
 from tenfold.codegen.strategy import Strategy
 
@@ -15,6 +27,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     contraction.STRATEGY,
     transposed.STRATEGY,
     attention.STRATEGY,
+    recurrent.STRATEGY,
     scan.STRATEGY,
     scatter.STRATEGY,
     sort.STRATEGY,
