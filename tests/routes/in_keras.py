@@ -1,4 +1,4 @@
-"""The convolutional network once more, written in Keras, with the weights of the PyTorch module."""
+"""The networks once more, written in Keras, with the weights of the PyTorch modules."""
 
 from __future__ import annotations
 
@@ -29,6 +29,44 @@ def convolutional(module: Any) -> keras.Model:
     x = head(x)
     head.set_weights([_array(module.head.weight).T, _array(module.head.bias)])
     return keras.Model(image, x)
+
+
+def encoder(module: Any) -> keras.Model:
+    """A functional model that computes what `networks.Encoder` computes."""
+    ids = keras.Input((32,), batch_size=1, dtype="int64", name="ids")
+    words = keras.layers.Embedding(*module.words.weight.shape)
+    x = words(ids) + _array(module.places)
+    words.set_weights([_array(module.words.weight)])
+    for block in module.layers:
+        x = keras.layers.Add()([x, _mixed(block, _normed(block.first, x))])
+        inner = _dense(block.mlp[0], _normed(block.second, x), activation="gelu")
+        x = keras.layers.Add()([x, _dense(block.mlp[2], inner)])
+    return keras.Model(ids, keras.layers.GlobalAveragePooling1D()(_normed(module.last, x)))
+
+
+def _mixed(block: Any, x: Any) -> Any:
+    width, heads = block.out.in_features, block.heads
+    layer = keras.layers.MultiHeadAttention(heads, width // heads)
+    y = layer(x, x)
+    weights = []
+    for one in (block.q, block.k, block.v):
+        weights += [_array(one.weight).T.reshape(width, heads, -1), _array(one.bias).reshape(heads, -1)]
+    layer.set_weights([*weights, _array(block.out.weight).T.reshape(heads, -1, width), _array(block.out.bias)])
+    return y
+
+
+def _normed(norm: nn.LayerNorm, x: Any) -> Any:
+    layer = keras.layers.LayerNormalization(epsilon=norm.eps)
+    y = layer(x)
+    layer.set_weights([_array(norm.weight), _array(norm.bias)])
+    return y
+
+
+def _dense(linear: nn.Linear, x: Any, **settings: Any) -> Any:
+    layer = keras.layers.Dense(linear.out_features, **settings)
+    y = layer(x)
+    layer.set_weights([_array(linear.weight).T, _array(linear.bias)])
+    return y
 
 
 def _array(tensor: Any) -> Any:

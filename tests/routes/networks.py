@@ -14,7 +14,7 @@ from torch import nn
 import tenfold
 from tenfold.importers import open_model
 from tenfold.ir.graph import Graph
-from tests.routes.in_keras import convolutional
+from tests.routes import in_keras
 
 
 def _conv(a: int, b: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
@@ -55,13 +55,14 @@ class Layer(nn.Module):
         super().__init__()
         self.heads = heads
         self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, length, width = x.shape
-        parts = self.qkv(self.first(x)).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
+        seen, shape = self.first(x), (batch, length, self.heads, width // self.heads)
+        parts = [one(seen).view(shape).transpose(1, 2) for one in (self.q, self.k, self.v)]
+        mixed = nn.functional.scaled_dot_product_attention(*parts)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
         return x + self.mlp(self.second(x))
 
@@ -85,7 +86,7 @@ class Network:
 
     module: nn.Module
     example: torch.Tensor
-    in_keras: Callable[[Any], Any] | None = None
+    in_keras: Callable[[Any], Any]
 
 
 def networks() -> Mapping[str, Network]:
@@ -99,8 +100,8 @@ def networks() -> Mapping[str, Network]:
                 one.running_mean.normal_(0, 0.1)
                 one.running_var.uniform_(0.5, 1.5)
     return {
-        "cnn": Network(cnn, torch.randn(1, 3, 96, 96), convolutional),
-        "encoder": Network(encoder, torch.randint(0, 100, (1, 32))),
+        "cnn": Network(cnn, torch.randn(1, 3, 96, 96), in_keras.convolutional),
+        "encoder": Network(encoder, torch.randint(0, 100, (1, 32)), in_keras.encoder),
     }
 
 
@@ -128,7 +129,6 @@ def _onnx(opset: int) -> Callable[[Network], Graph]:
 
 
 def _keras(network: Network) -> Graph:
-    assert network.in_keras is not None
     return open_model(network.in_keras(network.module))
 
 
@@ -142,6 +142,5 @@ ROUTES: Mapping[str, Callable[[Network], Graph]] = {
 
 
 def engines(network: Network, effort: int = 0) -> dict[str, tenfold.Engine]:
-    """One by each route that the network can take."""
-    able = {name: make for name, make in ROUTES.items() if name != "Keras" or network.in_keras}
-    return {name: tenfold.build(make(network), effort=effort, threads=1) for name, make in able.items()}
+    """One by each route."""
+    return {name: tenfold.build(make(network), effort=effort, threads=1) for name, make in ROUTES.items()}

@@ -10,6 +10,7 @@ from tenfold.importers.einsum import einsum
 from tenfold.importers.keras.activation import activated, where
 from tenfold.importers.keras.layer import Layer, Table
 from tenfold.importers.shorthand import apply, cast, constant, number, reshaped, transposed
+from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
@@ -41,11 +42,33 @@ def einsum_dense(layer: Layer, x: Value) -> Value:
     _, comma, kernel = inner.partition(",")
     if not arrow or not comma:
         raise layer.invalid(f"the equation is {equation!r}")
-    y = einsum(equation.replace("…", "..."), x, layer.weight("kernel", [None] * len(kernel)))
-    axes = layer.config.get("bias_axes")
+    left, weights = inner.partition(",")[0], layer.weight("kernel", [None] * len(kernel))
+    axes = str(layer.config.get("bias_axes") or "")
+    count = _contracted(left, kernel, right)
+    if count and axes in ("", right[len(left) - count :]):
+        return activated(layer, _dense(layer, x, weights, count, bool(axes)))
+    y = einsum(equation.replace("…", "..."), x, weights)
     if axes:
-        y = apply(Add(), y, layer.weight("bias", _bias_shape(right, str(axes), y)))
+        y = apply(Add(), y, layer.weight("bias", _bias_shape(right, axes, y)))
     return activated(layer, y)
+
+
+def _contracted(left: str, kernel: str, right: str) -> int:
+    """How many last axes of x are summed with as many first ones of the kernel; 0 for any other equation."""
+    counts = (count for count in range(1, len(left) + 1) if left.endswith(kernel[:count]))
+    count = next((one for one in counts if right == left[: len(left) - one] + kernel[one:]), 0)
+    return count if len(set(left + kernel[count:])) == len(left) + len(kernel) - count else 0
+
+
+def _dense(layer: Layer, x: Value, weights: Value, count: int, biased: bool) -> Value:
+    """x times the kernel as one matrix, plus the bias, with the kernel's last axes."""
+    inner, outer = weights.type.shape[:count], weights.type.shape[count:]
+    front = x.type.shape[: x.type.rank - count]
+    flat = reshaped(x, (*front, dim.product(inner)))
+    y = apply(MatMul(), flat, reshaped(weights, (dim.product(inner), dim.product(outer))))
+    if biased:
+        y = apply(Add(), y, reshaped(layer.weight("bias", outer), (dim.product(outer),)))
+    return reshaped(y, (*front, *outer))
 
 
 def _bias_shape(right: str, axes: str, y: Value) -> list[Size]:
