@@ -33,7 +33,7 @@ def columns(
     TAPS: tl.constexpr, COLUMNS: tl.constexpr, SLICES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """`steps` are the strides of each input along a row's elements, `width` results lie side by side."""
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
     across = tl.cdiv(width, COLUMNS)
     row = tl.full((1, 1), tile // across, tl.int64)
@@ -51,7 +51,6 @@ def columns(
             place = grid.addresses(inputs[one], down, along, kinds[one]) + grid.distance(at, steps[one], True)
             values = values + (tl.load(tl.broadcast_to(place, inside.shape), mask=inside),)
         total = combine(total, kept(element(values, down + along + at, uniforms, gathered, inside)[0], inside))
-    grid.release(EARLY)
     sums = reduced(total)
     arrived = SLICES - 1
     if SLICES > 1:

@@ -36,7 +36,7 @@ def persistent(
     """Each block takes every so-manieth tile. `a` and `b` are descriptors, b's of [N, K] tiles if `turned`; `target` is
     the only output's, for tiles of N / HALVES columns, or nothing: then results are stored element by element.
     """
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     tiles = tl.cdiv(m, M) * tl.cdiv(n, N)
     for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
         high, wide = site.tile_of(tile, tl.cdiv(m, M), tl.cdiv(n, N), GROUP)
@@ -64,7 +64,6 @@ def persistent(
                     parts[half], row, column, m, n, extra, gathered, uniforms, row_sizes, body, extra_kinds
                 )
                 target[0].store([first, begin], results[0].to(target[0].dtype))
-    grid.release(EARLY)
 
 
 @triton.jit
@@ -77,7 +76,7 @@ def sliced(
     """A block sums one slice of the terms of one tile of one matrix of a stack. `a` and `b` are descriptors if COPIED
     (3: of [N, K] tiles of b), else addresses with strides along the stack's axes and the matrix's.
     """
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     number, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
     across, down = tl.cdiv(n, N), tl.cdiv(m, M)
     batch, tile = number // (across * down), number % (across * down)
@@ -103,7 +102,6 @@ def sliced(
             y_inside = (term < k)[:, None] & (column < n)[None, :]
             y = tl.load(b_columns + term.to(tl.int64)[:, None] * b[2][0], mask=y_inside, other=0)
         acc = grid.dot(x, y, acc, TF32)
-    grid.release(EARLY)
     begin = batch * m
     site.conclude(
         acc, number, part, partial, counters, begin + row, column, begin + m, n, outputs, extra, gathered, uniforms,

@@ -111,6 +111,14 @@ def wait(EARLY: tl.constexpr):
 
 
 @triton.jit
+def begin(EARLY: tl.constexpr):
+    """As `wait`, and the next kernel may start at once: it takes room that is free, and waits for this one to end."""
+    if EARLY:
+        gdc.gdc_launch_dependents()
+        gdc.gdc_wait()
+
+
+@triton.jit
 def release(EARLY: tl.constexpr):
     """The next kernel may start from here on: it takes room that this one no longer needs."""
     if EARLY:

@@ -46,14 +46,13 @@ def rows_in_registers(
     EARLY: tl.constexpr,
 ):
     """Load whole rows, run the phases, store what follows."""
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
     row_inside, column_inside = row < rows, column < columns
     down, along = grid.positions(row, row_sizes), grid.positions(column, column_sizes)
     values = grid.load(inputs, down, along, row_inside, column_inside, input_kinds)
     inside = row_inside & column_inside
-    grid.release(EARLY)
     found = scalars(values, down + along, uniforms, gathered, inside)
     if len(finish_outputs) > 0:
         single = grid.load(finish_inputs, down, along, row_inside, column_inside, finish_input_kinds)

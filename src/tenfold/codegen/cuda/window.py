@@ -38,7 +38,7 @@ def windows(
     COLUMNS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """`steps` are the strides of each input from element to element of a row."""
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     across = tl.cdiv(columns, COLUMNS)
     row = (tl.program_id(0) // across).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = (tl.program_id(0) % across) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -52,7 +52,6 @@ def windows(
         at = grid.positions(tl.full((), tap, tl.int64), tap_sizes)
         values = taken(inputs, steps, down, along, row_inside, column_inside, at, kinds)
         total = combine(total, element(values, down + along + at, uniforms, gathered, inside)[0])
-    grid.release(EARLY)
     single = grid.load(finish_inputs, down, along, row_inside, column_inside, finish_input_kinds)
     results = finish(single + (total,), down + along, uniforms, gathered, inside)
     grid.store(finish_outputs, results, down, along, inside, finish_output_kinds)

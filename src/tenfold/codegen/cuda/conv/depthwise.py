@@ -73,7 +73,7 @@ def depthwise(
     needs is loaded while the line before it is added.
     """
     REACH: tl.constexpr = (LENGTH - 1) * strides[2] + (T2 - 1) * dilations[2] + 1
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     across = tl.cdiv(n, COLUMNS)
     strip = tl.program_id(0) // across * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(0) % across * COLUMNS + tl.arange(0, COLUMNS)
@@ -107,7 +107,6 @@ def depthwise(
             sums = added
         factors = next_factors
         values = next_values
-    grid.release(EARLY)
     for each in tl.static_range(LENGTH):
         row = tl.where(known & (begin + each < out_sizes[3]), line * out_sizes[3] + begin + each, m)
         site.finish(

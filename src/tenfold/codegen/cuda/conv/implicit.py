@@ -55,7 +55,7 @@ def implicit(
     image, channel and three axes), `w` (address, strides of column, tap and channel); T1 and T2 taps along the last two
     axes. INSIDE: no window leaves the image.
     """
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
     across = tl.cdiv(n, N)
     high, wide = site.tile_of(tile, tl.cdiv(m, M), across * GROUPS, 8)
@@ -91,7 +91,6 @@ def implicit(
                 inside = inside & reached[:, None]
         values = tl.load(x_rows + terms[None, :], mask=inside, other=0)
         acc = grid.dot(values, y, acc, TF32)
-    grid.release(EARLY)
     begin = group * n
     site.conclude(
         acc, tile, part, partial, counters, row, begin + column, m, begin + n, outputs, extra, gathered, uniforms,

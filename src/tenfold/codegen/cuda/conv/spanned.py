@@ -36,7 +36,7 @@ def pack(
     CHANNELS: tl.constexpr, ROOM: tl.constexpr, PIXELS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """The image as [images, height, width, ROOM], zeros round it and in the channels that it lacks."""
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     pixel = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)[:, None]
     channel = tl.arange(0, ROOM)[None, :]
     at = grid.positions(pixel, out_sizes)
@@ -44,7 +44,6 @@ def pack(
     inside = (h >= 0) & (h < in_sizes[0]) & (v >= 0) & (v < in_sizes[1]) & (channel < CHANNELS) & (pixel < pixels)
     place = x + at[0] * strides[0] + channel * strides[1] + h * strides[2] + v * strides[3]
     value = tl.load(place, mask=inside, other=0)
-    grid.release(EARLY)
     tl.store(out + pixel * ROOM + channel, value, mask=pixel < pixels)
 
 

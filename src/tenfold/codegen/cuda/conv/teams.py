@@ -114,7 +114,6 @@ def load(
                 at = [image, row, pixel, left + part * PARTS[0]]
                 copy_in(beside[part], at, kept_full.index(team), kept[part].index(team))
         turn = turn + 1
-    grid.release(EARLY)
 
 
 @gluon.jit
@@ -257,7 +256,7 @@ def multiply(
     M: gl.constexpr = box[0] * box[1] * box[2]
     N: gl.constexpr = width_of(PARTS)
     ROOM: gl.constexpr = M * N <= WARPS * 64 * 32 and len(PARTS) == 1
-    grid.wait(EARLY)
+    grid.begin(EARLY)
     kept, kept_full, kept_empty, turns = own
     steps = gl.cdiv(k, K) * TAPS
     turn = team + 0
