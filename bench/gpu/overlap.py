@@ -24,6 +24,8 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 
 CALLS = 8
+ROWS = ("HtoD", "kernels", "DtoH")
+"""The rows of a trace: copies to the GPU, kernels, copies from it."""
 
 
 def wide(products: int) -> tenfold.Engine:
@@ -65,20 +67,29 @@ def trace(context: Any, array: Any) -> list[dict[str, Any]]:
     found = [one for one in profiler.events() if str(one.device_type).endswith("CUDA")]
     origin = min(one.time_range.start for one in found)
     return [
-        {"name": one.name[:60], "ph": "X", "pid": "GPU", "tid": _row(one.name), "ts": one.time_range.start - origin,
-         "dur": one.time_range.end - one.time_range.start}
+        {"name": one.name[:60], "ph": "X", "pid": 1, "tid": _row(one.name),
+         "ts": one.time_range.start - origin, "dur": one.time_range.end - one.time_range.start}
         for one in sorted(found, key=lambda one: one.time_range.start)
     ]  # fmt: skip
 
 
-def _row(name: str) -> str:
-    return next((row for row in ("HtoD", "DtoH") if row in name), "kernels")
+def _row(name: str) -> int:
+    return next((number for number, row in enumerate(ROWS) if row in name), ROWS.index("kernels"))
+
+
+def chrome(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The events with the names of their rows."""
+    named = [
+        {"name": "thread_name", "ph": "M", "pid": 1, "tid": number, "args": {"name": row}}
+        for number, row in enumerate(ROWS)
+    ]
+    return {"traceEvents": [*named, *events]}
 
 
 def beside(events: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Milliseconds of each row, and of those in which a copy and a kernel run at once."""
-    spans = {row: _union(one for one in events if one["tid"] == row) for row in ("HtoD", "kernels", "DtoH")}
-    copies = _union(one for one in events if one["tid"] != "kernels")
+    spans = {row: _union(one for one in events if one["tid"] == number) for number, row in enumerate(ROWS)}
+    copies = _union(one for one in events if one["tid"] != ROWS.index("kernels"))
     both = sum(max(0.0, min(b, d) - max(a, c)) for a, b in copies for c, d in spans["kernels"])
     return {row: sum(b - a for a, b in found) / 1e3 for row, found in spans.items()} | {"both": both / 1e3}
 
@@ -115,7 +126,7 @@ def main() -> None:
         for name, seconds in found.items():
             print(f"  {name:24} {seconds * 1e3:6.2f} ms a call")
         print("  ms in the trace:", {name: round(ms, 2) for name, ms in beside(events).items()}, flush=True)
-        (given.out / f"overlap-{products}.json").write_text(json.dumps({"traceEvents": events}) + "\n")
+        (given.out / f"overlap-{products}.json").write_text(json.dumps(chrome(events)) + "\n")
 
 
 if __name__ == "__main__":
