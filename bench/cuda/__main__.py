@@ -193,6 +193,7 @@ TRIED = 16
 GROUPS: dict[str, Callable[[], list[Work]]] = {
     "gemm": lambda: [product(*size, plain) for size in LARGE],
     "few": lambda: [product(m, 4096, 4096, plain) for m in (1, 16, 64)],
+    "deep": lambda: [product(1024, 768, 3072, plain), *GROUPS["few"]()],
     "products": lambda: [*GROUPS["gemm"](), *GROUPS["few"]()],
     "rows": lambda: [
         *(softmax(*size) for size in ((8192, 1024), (65536, 512), (4096, 8192))),
@@ -323,13 +324,13 @@ def prepared(device: Device, work: Work, kernel: CudaKernel, functions: dict, se
     operands = (*work.inputs, *work.region.outputs)
     size = kernel.workspace if isinstance(kernel.workspace, int) else 0
     workspace = torch.zeros(size + 256, dtype=torch.uint8, device="cuda")
-    scratch = torch.zeros(8 << 20, dtype=torch.uint8, device="cuda")
+    scratch, counters = (torch.zeros(8 << 20, dtype=torch.uint8, device="cuda") for _ in range(2))
     calls = [
         Call(kernel, functions, {one.value: x.data_ptr() for one, x in zip(operands, buffers, strict=True)},
-             workspace.data_ptr(), scratch.data_ptr(), device.processors)
+             workspace.data_ptr(), scratch.data_ptr(), counters.data_ptr(), device.processors)
         for buffers in sets
     ]  # fmt: skip
-    kept = (workspace, scratch)
+    kept = (workspace, scratch, counters)
 
     def run(place: int, early: bool = False, kept: Any = kept) -> None:
         calls[place].run(torch.cuda.current_stream().cuda_stream, early)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Mapping
 
-from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, Launch
+from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, Launch
 from tenfold.codegen.cuda.program import Binary, Program, TensorMap, words
 from tenfold.codegen.strategy import Address, Workspace
 from tenfold.ir import dim
@@ -85,10 +85,11 @@ class Call:
         addresses: Mapping[Value, int],
         workspace: int,
         scratch: int,
+        counters: int,
         processors: int,
     ) -> None:
         self._sizes = {"multiprocessors": processors}
-        self._addresses, self._workspace = addresses, workspace
+        self._addresses, self._workspace, self._counters = addresses, workspace, counters
         self._launches = [(functions[one.program], self._number(one.grid), self._pack(one, functions, scratch))
                           for one in kernel.launches]  # fmt: skip
 
@@ -117,6 +118,8 @@ class Call:
                 yield encoded(next(maps), self._address(argument.address), shape, strides)
                 yield from (ctypes.c_int32(size) for size in shape)
                 yield from (ctypes.c_int64(stride) for stride in strides)
+            elif isinstance(argument, Counters):
+                yield ctypes.c_uint64(self._counters)
             elif isinstance(argument, Address | Workspace):
                 yield ctypes.c_uint64(self._address(argument))
             else:

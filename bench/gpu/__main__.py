@@ -28,9 +28,9 @@ ROWS = (
 
 
 def measured(path: Path) -> list[str]:
-    """The rows that stand in a file."""
+    """The rows that stand in a file, with all peers that were asked for."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return [f"{row['network']}:{row['batch']}" for row in map(json.loads, lines)]
+    return [f"{row['network']}:{row['batch']}" for row in map(json.loads, lines) if row.get("complete", True)]
 
 
 def run(rows: Sequence[str], path: Path, options: Sequence[str], seconds: float) -> list[str]:
@@ -71,7 +71,7 @@ def main() -> None:
     options = ["--effort", given.effort, "--peers", given.peers, "--top", given.top, *(["--own"] if given.own else [])]
     left = list(dict.fromkeys(rows))
     while left and (left := run(left, path, options, given.seconds)):
-        print(f"{left.pop(0)}: failed", flush=True)
+        print(f"{left.pop(0)}: not completed", flush=True)
     if given.merge:
         results.merge([path])
 

@@ -1,4 +1,5 @@
-"""`python -m bench.gpu.row --rows NAME:BATCH,… --out FILE`: measures rows in this process, a line of JSON for each.
+"""`python -m bench.gpu.row --rows NAME:BATCH,… --out FILE`: measures rows in this process, a line of JSON for each, again
+with each peer.
 
 A row's peers run in the same process, after ours, on the same GPU; each is held against float64 before it is timed.
 """
@@ -183,24 +184,28 @@ def vendor_share(parts: Sequence[Mapping[str, Any]]) -> float:
     return float(vendor / max(sum(part["us"] for part in parts), 1e-9))
 
 
-def beside(name: str, batch: int, wanted: Sequence[str]) -> dict[str, Any]:
+def beside(name: str, batch: int, peer: str) -> dict[str, Any]:
     """Milliseconds of the same network in PyTorch, and how far it is from float64; or why there are none."""
-    found: dict[str, Any] = {}
-    for peer in wanted:
-        begin = time.perf_counter()
-        try:
-            run, error = peers.PEERS[peer](name, batch)
-            found[peer] = {"ms": timed(run), "error": error, "ready_s": time.perf_counter() - begin}
-        except Exception as failure:
-            found[peer] = {"failure": f"{type(failure).__name__}: {failure}"[:300]}
+    begin = time.perf_counter()
+    try:
+        run, error = peers.PEERS[peer](name, batch)
+        return {"ms": timed(run), "error": error, "ready_s": time.perf_counter() - begin}
+    except Exception as failure:
+        return {"failure": f"{type(failure).__name__}: {failure}"[:300]}
+    finally:
         torch._dynamo.reset()
         torch.cuda.empty_cache()
-    return found
+
+
+def keep(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a line to a file."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def said(row: Mapping[str, Any], top: int) -> str:
     """A row in a few lines, with its longest kernels."""
-    ms, peers_said = row["ms"], (f"{name} {one.get('ms', one.get('failure'))}" for name, one in row["peers"].items())
+    ms = row["ms"]
     words = (
         f"{row['network']}:{row['batch']:<4} {ms:8.3f} ms",
         f"{row.get('flops', 0.0) / ms / 1e9:4.0f} TFLOP/s {row.get('bytes', 0.0) / ms / 1e6:5.0f} GB/s",
@@ -208,7 +213,7 @@ def said(row: Mapping[str, Any], top: int) -> str:
         f"call {row['call_us']:.1f} / {row['call_alone_us']:.1f} us  {row['kernels']} kernels",
         f"vendor {row['vendor_share']:.0%}  own {row.get('own_ms', 0):.3f}",
     )
-    lines = ["  ".join((*words, *peers_said))]
+    lines = ["  ".join(words)]
     longest = sorted(row["parts"], key=lambda part: -part["us"])[:top]
     return "\n".join([*lines, *(f"    {one['us']:8.1f} us  {one['kind'][:40]:40} {one['tactic']}" for one in longest)])
 
@@ -229,10 +234,13 @@ def main() -> None:
         name, batch = row.split(":")
         found = measure(name, int(batch), options.effort, options.own, top)
         found |= {"about": about, "ceilings": {"tflops": top.flops / 1e12, "gb_s": top.bandwidth / 1e9}}
-        found["peers"] = beside(name, int(batch), [one for one in options.peers.split(",") if one])
-        with options.out.open("a") as file:
-            file.write(json.dumps(found) + "\n")
-        print(said(found, options.top), flush=True)
+        wanted = [one for one in options.peers.split(",") if one]
+        keep(options.out, found | {"peers": {}, "complete": not wanted})
+        print(said(found | {"peers": {}}, options.top), flush=True)
+        for peer in wanted:
+            found.setdefault("peers", {})[peer] = beside(name, int(batch), peer)
+            keep(options.out, found | {"complete": peer == wanted[-1]})
+            print(f"    {peer} {found['peers'][peer]}", flush=True)
 
 
 if __name__ == "__main__":
