@@ -1,5 +1,5 @@
-"""`python -m bench.gpu.row --rows NAME:BATCH,… --out FILE`: measures rows in this process, a line of JSON for each, again
-with each peer.
+"""`python -m bench.gpu.row --rows NAME:BATCH,… --out FILE`: measures rows in this process, a line of JSON for each, and
+another with each peer.
 
 A row's peers run in the same process, after ours, on the same GPU; each is held against float64 before it is timed.
 """
