@@ -18,9 +18,9 @@ HEAD = """# Generated kernels on one H200, f16
 {versions}; `PYTHONPATH=src:. python -m bench cuda`.
 Medians of 11 turns in which our best four variants and all peers replay their graphs one after the other; inputs rotate
 through 256 MB at least (cold weights); every variant within 3.3e-4 of float64, outputs poisoned. "early": launched with
-programmatic dependent launch. Ratio: best peer over ours; products by generated kernels alone, beside cuBLAS and cuBLASLt
-with the second matrix as it is and turned (nt). A copying kernel reached {copy}. All variants, swept
-ones too, stand in cuda-h200.json.
+programmatic dependent launch. Ratio: best peer over ours; products by generated kernels alone, beside cuBLAS and
+cuBLASLt with the second matrix as it is and turned (nt). A copying kernel reached {copy}. All
+variants, swept ones too, stand in cuda-h200.json.
 
 | work | ours µs | early µs | best peer µs | peer | ratio | ratio, early | ours reaches | ours |
 |---|---|---|---|---|---|---|---|---|

@@ -1,0 +1,74 @@
+"""The GPU's benchmark where there is no GPU: rows that are resumed, processes that fail, tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cuda import results as products
+from bench.gpu import __main__ as runner
+from bench.gpu import results
+
+CHILD = """
+import json, sys, time
+rows, out = sys.argv[sys.argv.index("--rows") + 1].split(","), sys.argv[sys.argv.index("--out") + 1]
+for row in rows:
+    name, batch = row.split(":")
+    if name == "crash":
+        sys.exit(1)
+    if name == "hang":
+        time.sleep(60)
+    with open(out, "a") as file:
+        file.write(json.dumps({"network": name, "batch": int(batch), "complete": name != "alone"}) + chr(10))
+"""
+
+
+def row(name: str, batch: int, ms: float, **more: Any) -> results.Row:
+    return {"network": name, "batch": batch, "ms": ms, "error": 1e-3, "kernels": 3, "parts": [], **more}
+
+
+def test_rows_go_on_after_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(CHILD)
+    started: list[list[str]] = []
+    plain = runner.subprocess.Popen
+
+    def start(command: list[str]) -> Any:
+        started.append(command)
+        return plain([sys.executable, str(child), *command[3:]])
+
+    monkeypatch.setattr(runner.subprocess, "Popen", start)
+    path = tmp_path / "gpu.jsonl"
+    assert runner.run(["a:1", "crash:1", "b:2"], path, [], 20) == ["crash:1", "b:2"]
+    assert runner.run(["b:2"], path, [], 20) == [] and runner.measured(path) == ["a:1", "b:2"]
+    assert runner.run(["alone:1"], path, [], 20) == ["alone:1"]
+    assert runner.run(["c:1", "hang:1"], path, [], 1.5) == ["hang:1"]
+    assert runner.measured(path) == ["a:1", "b:2", "c:1"] and len(started) == 4
+
+
+def test_a_newer_row_keeps_its_peers() -> None:
+    peers = {"torch.compile": {"ms": 2.0, "error": 1e-3}, "eager": {"failure": "none"}}
+    old = [row("net", 1, 1.5, peers=peers), row("net", 8, 3.0, peers={"eager": 6.0})]
+    found = results.merged(old, [row("net", 1, 1.0, peers={})])
+    assert [one["ms"] for one in found] == [1.0, 3.0]
+    assert results.ratio(found[0]) == (2.0, "") and results.ratio(found[1]) == (2.0, " (e)")
+    shown = results.line(found[0] | {"flops": 1e9, "bytes": 1e9, "roofline_ms": 0.5})
+    assert "| 1 | 1000 | 50% |" in shown and "| 2.00 |" in shown
+    assert results.ratio(row("other", 1, 1.0)) is None
+
+
+def test_products_beside_the_best_peer() -> None:
+    def timed(work: str, variant: str, us: float) -> products.Row:
+        return {"work": work, "variant": variant, "us": us, "error": 0, "tflops": 1.0, "gb_s": 1.0}
+
+    old = [timed("a", "cublas", 2.0), timed("a", "tile(m=1)", 4.0), timed("b", "cublas", 1.0)]
+    rows = products.merged(
+        old, [timed("a", "cublas", 3.0), timed("a", "tile(m=1)", 2.0), timed("a", "x(m=1) early", 1.5)]
+    )
+    assert [one["us"] for one in rows] == [3.0, 2.0, 1.5, 1.0]
+    assert "| 1.500 | 2.000 |" in products.line("a", rows[:3])
+    json.dumps(rows)
