@@ -256,9 +256,7 @@ class Persistent:
         refused = _by_copy(problem)
         if refused:
             return refused
-        place = problem.site
-        beside = 3 in grid.kinds(place.rows, place.columns)[: len(place.region.extra)]
-        return [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize, beside)]
+        return [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize)]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about."""
@@ -330,10 +328,9 @@ def guess(region: Region, tactic: Tactic, target: Target) -> float:
     return tile.nanoseconds(rows * stack, columns, terms, arch) + (0 if given.get("copied", 1) else 100)
 
 
-def _fits(tactic: Tactic, arch: Arch, itemsize: int, beside: bool) -> bool:
-    """Whether blocks have room; what lies `beside` the sums passes through shared memory as a whole."""
+def _fits(tactic: Tactic, arch: Arch, itemsize: int) -> bool:
     m, n, k, stages, halves, blocks = (int(tactic[one]) for one in ("m", "n", "k", "stages", "halves", "blocks"))
-    return (stages * (m + n) * k + m * n // (1 if beside else halves)) * itemsize * blocks <= arch.shared - 64
+    return (stages * (m + n) * k + m * n // halves) * itemsize * blocks <= arch.shared
 
 
 def _copied(operand: Operand, step: Size, unit: Size) -> bool:
