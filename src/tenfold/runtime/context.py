@@ -148,7 +148,7 @@ class Context:
                 self.native_calls, self.reentries = 1, self._invocation.entries - 1
                 if self._replay.status:
                     self._finish(self._replay.status)
-                return self._ended(results) if self._state else results
+                return self._ended(results) if self._state.carried else results
         elif self._advance is not None:
             results = self._advance.prepare(self._given_in_order(inputs))
             if results is not None:
@@ -163,7 +163,9 @@ class Context:
         each once.
         """
         found = self._given_in_order(inputs)
-        return [*found, *(self._state.arrays.get(one.input) for one in self._state)] if self._state else found
+        if not self._state.carried:
+            return found
+        return [*found, *(self._state.arrays.get(one.input) for one in self._state)]
 
     def _given_in_order(self, inputs: Inputs) -> Sequence[Any]:
         if self._bound_inputs:
@@ -173,7 +175,7 @@ class Context:
             if not inputs.keys() <= self._inputs.keys():
                 return ()
             inputs = self._bound_inputs | inputs
-        elif type(inputs) is tuple or not isinstance(inputs, Mapping):
+        elif type(inputs) is not dict and not isinstance(inputs, Mapping):
             return inputs
         return [inputs.get(name) for name in self._inputs] if len(inputs) == len(self._inputs) else ()
 
