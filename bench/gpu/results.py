@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ GOALS: Mapping[tuple[str, int], str] = {
     **{(name, batch): "1.6x" for name in ("efficientnet_b0", "mobilenet_v2", "convnext_t") for batch in (1, 8, 64)},
 }
 
-HEAD = """# Whole networks on one H200, f16
+HEAD = """# Whole networks on one {gpu}, f16
 
 {versions}; `python -m bench gpu`. Milliseconds of a call, inputs on the GPU, between events over 60 calls, median
 of 7. Error: norm-wise, against f32 (ONNX Runtime) or float64. TFLOP/s, GB/s: of what the regions must do at least;
@@ -66,7 +67,7 @@ the share of the time that its kernels take; own: milliseconds without it. Peers
 torch.compile (max-autotune), in the same process as ours; in brackets: of another run. Ratio: to torch.compile, or to
 eager (e) where that was not measured. Day: rows of different days are of different machines of the kind.
 
-![ratios](gpu-h200.svg)
+![ratios]({plot})
 
 """
 COLUMNS = (
@@ -127,19 +128,31 @@ def _shown(number: float | None, unit: float, form: str) -> str:
     return "—" if number is None or not unit else format(number / unit, form)
 
 
-def merge(paths: Iterable[Path]) -> None:
-    """Take rows into bench/results: JSON, table and plot."""
-    path = RESULTS / "gpu-h200.json"
+def name_of(row: Row) -> str:
+    """The GPU that a row was measured on, in a word."""
+    return re.sub(r"[^a-z0-9]+", "-", row.get("about", {}).get("gpu", "h200").lower().removeprefix("nvidia "))
+
+
+def merge(paths: Iterable[Path], folder: Path = RESULTS) -> None:
+    """Take rows into bench/results: JSON, table and plot for each GPU."""
     new = [json.loads(text) for one in paths for text in one.read_text().splitlines()]
-    rows = merged(json.loads(path.read_text()) if path.exists() else [], new)
-    path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
-    about = [row["about"] for row in rows if "about" in row]
-    last = max(about, key=lambda one: str(one["date"]), default={"gpu": "NVIDIA H200"})
-    told = f"{last['gpu']}, " + ", ".join(f"{name} {last[name]}" for name in ("torch", "triton") if name in last)
+    for name in dict.fromkeys(map(name_of, new)):
+        path = folder / f"gpu-{name}.json"
+        old = json.loads(path.read_text()) if path.exists() else []
+        rows = merged(old, (row for row in new if name_of(row) == name))
+        path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+        path.with_suffix(".md").write_text(page(rows, path.with_suffix(".svg").name))
+        ratios = [(f"{row['network']} {row['batch']}", found[0]) for row in rows if (found := ratio(row))]
+        path.with_suffix(".svg").write_text(plot(ratios))
+
+
+def page(rows: Sequence[Row], picture: str) -> str:
+    """The table with what it says and was measured with."""
+    about = max((row.get("about", {}) for row in rows), key=lambda one: str(one.get("date", "")))
+    gpu = about.get("gpu", "NVIDIA H200")
+    told = ", ".join((gpu, *(f"{name} {about[name]}" for name in ("torch", "triton") if name in about)))
     table = [f"| {' | '.join(COLUMNS)} |\n", "|---" * len(COLUMNS) + "|\n", *map(line, rows)]
-    path.with_suffix(".md").write_text(HEAD.format(versions=told) + "".join(table))
-    ratios = [(f"{row['network']} {row['batch']}", found[0]) for row in rows if (found := ratio(row))]
-    path.with_suffix(".svg").write_text(plot(ratios))
+    return HEAD.format(gpu=gpu.removeprefix("NVIDIA "), versions=told, plot=picture) + "".join(table)
 
 
 if __name__ == "__main__":

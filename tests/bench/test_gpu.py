@@ -61,6 +61,17 @@ def test_a_newer_row_keeps_its_peers() -> None:
     assert results.ratio(row("other", 1, 1.0)) is None
 
 
+def test_each_gpu_has_its_table(tmp_path: Path) -> None:
+    about = {"gpu": "NVIDIA B200", "torch": "2.11", "triton": "3.6", "date": "2026-11-21"}
+    lines = tmp_path / "gpu.jsonl"
+    rows = [row("net", 1, 1.0), row("net", 1, 0.5, about=about, peers={"eager": {"ms": 1.0}})]
+    lines.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    results.merge([lines], tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("gpu-*.md")) == ["gpu-b200.md", "gpu-h200.md"]
+    page = (tmp_path / "gpu-b200.md").read_text()
+    assert page.startswith("# Whole networks on one B200, f16") and "torch 2.11" in page and "2.00 (e)" in page
+
+
 def test_products_beside_the_best_peer() -> None:
     def timed(work: str, variant: str, us: float) -> products.Row:
         return {"work": work, "variant": variant, "us": us, "error": 0, "tflops": 1.0, "gb_s": 1.0}

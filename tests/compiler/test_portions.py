@@ -12,7 +12,6 @@ from tenfold import ops
 from tenfold.codegen.cpu.isa import ROWS, Isa
 from tenfold.compiler import assemble
 from tenfold.compiler import portions as portions_module
-from tenfold.compiler.portions import in_portions
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size, symbol
 from tenfold.ir.graph import Graph, Node, Value, copy
@@ -45,7 +44,8 @@ def network(batch: Size, wide: int = 8) -> Graph:
 
 def divided(graph: Graph, isa: Isa = SMALL) -> Graph:
     made = copy(graph)
-    in_portions(made, isa)
+    for stretch in portions_module.portions(made, isa):
+        stretch.ways["in portions"](made, stretch.nodes)
     made.verify()
     return made
 
@@ -121,7 +121,7 @@ def test_long_graphs_are_searched_in_one_walk() -> None:
 
 
 def test_an_engine_of_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assemble, "in_portions", lambda graph, isa: in_portions(graph, SMALL))
+    monkeypatch.setattr(assemble, "portions", lambda graph, isa: portions_module.portions(graph, SMALL))
     graph = network(6)
     x = np.random.default_rng(2).standard_normal((6, 4, 16, 16)).astype(np.float32)
     expected = Interpreter().run(graph, {"x": x})["y"]

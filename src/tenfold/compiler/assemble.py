@@ -14,11 +14,13 @@ from tenfold.codegen.cuda.arch import PROCESSORS
 from tenfold.codegen.region import THREADS
 from tenfold.compiler.backend import MachineCode
 from tenfold.compiler.frame import FrameBuilder, Slot
+from tenfold.compiler.fuse.decompose import take_apart
 from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.layout import Assumption, Layout
-from tenfold.compiler.portions import in_portions
+from tenfold.compiler.portions import portions
 from tenfold.compiler.schedule import Scheduler
 from tenfold.compiler.tune import tune
+from tenfold.compiler.ways import Stretch, leave
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim
@@ -40,9 +42,15 @@ class CpuBackend:
     scheduler = Scheduler
     tune = staticmethod(tune)
 
-    def prepare(self, graph: Graph, target: Target) -> None:
-        """Large batches go in portions."""
-        in_portions(graph, isa_of(target))
+    def stretches(self, graph: Graph, target: Target) -> Sequence[Stretch]:
+        """Large batches in portions, or whole; attention by its own kernel, or taken apart."""
+
+        def apart(graph: Graph, nodes: Sequence[Node]) -> None:
+            take_apart(graph, nodes[0])
+
+        kept = [node for node in graph.nodes if isinstance(node.op, Attention) and self.keeps(node)]
+        found = [Stretch([node], {"attention": leave, "taken apart": apart}) for node in kept]
+        return [*portions(graph, isa_of(target)), *found]
 
     def keeps(self, node: Node) -> bool:
         """Attention and Fourier transforms that have a kernel; other composites run as parts."""

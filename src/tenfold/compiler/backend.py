@@ -10,6 +10,7 @@ from tenfold.codegen.cpu.pool import CompilePool, Told
 from tenfold.compiler.items import Item
 from tenfold.compiler.schedule import Entries, Scheduler
 from tenfold.compiler.tune import Tuning
+from tenfold.compiler.ways import Stretch
 from tenfold.ir.graph import Graph, Node
 from tenfold.target import Target
 
@@ -33,8 +34,8 @@ class Backend(Protocol):
     def scheduler(self) -> type[Scheduler]:
         """What writes its steps."""
 
-    def prepare(self, graph: Graph, target: Target) -> None:
-        """Change a graph, in place, as the caches of the machine want it."""
+    def stretches(self, graph: Graph, target: Target) -> Sequence[Stretch]:
+        """What of a graph may run in several ways, as the caches of the machine and its kernels want it."""
 
     def keeps(self, node: Node) -> bool:
         """Whether its strategies take a composite whole."""

@@ -30,6 +30,7 @@ from tenfold.compiler.report import report_of
 from tenfold.compiler.taps import taps_section
 from tenfold.compiler.timings import Timings
 from tenfold.compiler.tune import Tuning
+from tenfold.compiler.ways import settle
 from tenfold.compiler.weights import WeightStore
 from tenfold.importers import open_model
 from tenfold.ir.graph import Graph, copy, reserve_names
@@ -78,9 +79,11 @@ def image_of(
     phase: Phases,
     plugins: Sequence[Plugin],
     timings: Timings,
+    *,
+    settled: bool = False,
 ) -> format.Bytes:
     """The bytes of an engine file for an optimised graph, which is used up, and what its sizes must fulfil. All targets
-    share one section of weights.
+    share one section of weights. In a `settled` graph nothing is left that may run in several ways.
     """
     reserve_names(graph)
     tensors: Weights = {}
@@ -92,7 +95,7 @@ def image_of(
         own = copy(graph) if number + 1 < len(options.targets) else graph
         name = str(target.portable)
         targets[name] = compile_for(
-            own, target, options, pool, phase, timings, weights, notes, sections, tensors, needed, plugins
+            own, target, options, pool, phase, timings, weights, notes, sections, tensors, needed, plugins, settled
         )
     sections["constants"] = constants_section(tensors, weights)
     sections |= {"weights": weights, **notes.sections(weights)}
@@ -118,6 +121,7 @@ def compile_for(
     tensors: Weights,
     needed: Sequence[Assumption],
     plugins: Sequence[Plugin] = (),
+    settled: bool = False,
 ) -> dict[str, Any]:
     """One target's part of an engine: its sections are added, and to `tensors` what their graphs refer to; its entry
     of the manifest is returned.
@@ -125,9 +129,10 @@ def compile_for(
     backend, name = BACKENDS[target.kind], str(target.portable)
     if options.precision == "tf32" and target.kind == "cuda":
         target = dataclasses.replace(target, extras=(*target.extras, "tf32"))
+    tuning = Tuning(graph.inputs, target, options, pool, timings, phase.tell)
+    passes.for_target(target, options)(graph)
+    ways = [] if settled else settled_ways(graph, backend, tuning, phase, plugins)
     with phase("fuse") as said:
-        passes.for_target(target, options)(graph)
-        backend.prepare(graph, target)
         decompose(graph, lambda node: backend.keeps(node) or appends_in_place(graph, node))
         LOWERED(graph)
         layout = arrange(graph)
@@ -141,7 +146,6 @@ def compile_for(
             items = cover(graph, layout, machine.beside, refusals)
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("tune") as said:
-        tuning = Tuning(graph.inputs, target, options, pool, timings, phase.tell)
         said.append(backend.tune(items, tuning))
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, weights)
@@ -154,9 +158,25 @@ def compile_for(
         data, arrays = to_manifest(plan)
     own = {"plan": arrays, "taps": taps_section(graph, scheduler, scheduler.numbers, tensors), **made.sections}
     sections |= {f"{name}/{key}": content for key, content in own.items()}
-    report = report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed()} | scheduler.remarks()
+    report = report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed(), "ways": ways}
+    report |= scheduler.remarks()
     places = {f"{key}_section": f"{name}/{key}" for key in own}
     return {"plan": data, "report": report, **places, **made.manifest, **scheduler.notes()}
+
+
+def settled_ways(
+    graph: Graph, backend: Backend, tuning: Tuning, phase: Phases, plugins: Sequence[Plugin]
+) -> list[dict[str, Any]]:
+    """Let what may run in several ways run in one, in place; what a report says of it."""
+    quick = dataclasses.replace(tuning.options, targets=(tuning.target,), effort=0)
+
+    def alone(stretch: Graph) -> format.Bytes:
+        return image_of(stretch, (), quick, tuning.pool, Phases(None), plugins, Timings(), settled=True)
+
+    with phase("ways") as said:
+        found = settle(graph, backend.stretches(graph, tuning.target), tuning, alone)
+        said.append(f"{len(found)} stretches")
+    return found
 
 
 def machine_of(target: Target, options: Options, own: Sequence[Strategy] = ()) -> Machine:

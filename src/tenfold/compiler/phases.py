@@ -13,6 +13,7 @@ _log = logging.getLogger("tenfold")
 PHASES: Mapping[str, str] = {
     "import": "reads the model and turns its operators into ours",
     "passes": "simplifies the graph by its rules until none applies",
+    "ways": "chooses between the ways in which a stretch may run: a batch in portions, attention by its kernel",
     "fuse": "takes composites apart and chooses an order in memory for each value",
     "kernels": "grows regions, and writes a kernel for each with the first strategy that takes it",
     "tune": "times kernels against each other on this machine, those apart that the timing cache knows",

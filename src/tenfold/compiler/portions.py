@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tenfold.codegen.cpu.isa import Isa
+from tenfold.compiler.ways import Stretch, leave
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
 from tenfold.ops.conv import Conv, ConvTranspose
@@ -23,10 +24,13 @@ _MOST = 16
 _LAYERS = (Conv, ConvTranspose, Pool)
 
 
-def in_portions(graph: Graph, isa: Isa) -> None:
-    """Divide the runs of a graph that are worth it, in place."""
-    for run in list(_runs(graph, isa)):
-        _divide(graph, run, isa)
+def portions(graph: Graph, isa: Isa) -> list[Stretch]:
+    """The runs of a graph that may be worth it: in portions, or whole."""
+
+    def divide(graph: Graph, nodes: Sequence[Node]) -> None:
+        _divide(graph, _Run(nodes), isa)
+
+    return [Stretch(run.nodes, {"in portions": divide, "whole": leave}) for run in _runs(graph, isa)]
 
 
 @dataclass(frozen=True)

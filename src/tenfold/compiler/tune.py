@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from tenfold.codegen.cpu.image import Image, link_image
@@ -136,7 +137,7 @@ class Contest:
 @dataclass(frozen=True)
 class Tuning:
     """What one target's choices by the clock work with. `inputs` are the model's, which say what sizes are usual;
-    `tell(phase, done, total)` hears of problems as they are settled.
+    `tell(phase, done, total)` hears of problems as they are settled; `start` is when the time began that may be spent.
     """
 
     inputs: Sequence[Value]
@@ -145,6 +146,17 @@ class Tuning:
     pool: CompilePool
     timings: Timings
     tell: Tell
+    start: float = field(default_factory=time.perf_counter)
+
+    @cached_property
+    def point(self) -> Point:
+        """The sizes and the number of threads at which the clock is read."""
+        return Point(self.options.threads or machine_share().threads, self.inputs)
+
+    @property
+    def effort(self) -> Effort:
+        """How long to look."""
+        return EFFORTS[self.options.effort]
 
 
 def tune(items: Sequence[Item], tuning: Tuning) -> str:
@@ -162,10 +174,9 @@ class Tuner:
     def __init__(self, tuning: Tuning) -> None:
         self._target, self._pool, self._timings = tuning.target, tuning.pool, tuning.timings
         self._tell, self._level = tuning.tell, tuning.options.effort
-        self._effort = EFFORTS[self._level]
-        self._point = Point(tuning.options.threads or machine_share().threads, tuning.inputs)
+        self._effort, self._point = tuning.effort, tuning.point
         self._isa: Isa = isa_of(tuning.target)
-        self._start = time.perf_counter()
+        self._start = tuning.start
         self._saved = self._spent = 0.0
         self._timed = self._known = 0
 

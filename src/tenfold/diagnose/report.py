@@ -40,6 +40,7 @@ def describe(file: File, target: str | None = None) -> dict[str, Any]:
         "state": [_spec(one.spec) for one in plan.carried],
         "spans": _spans(plan),
         "regions": regions,
+        "ways": report.get("ways", []),
         "memory": {"weights": weights, **report.get("memory", {})},
         "not_fused": report.get("not_fused", []),
         "source_map": _source_map(regions),

@@ -63,6 +63,8 @@ def inspection(about: Data, *, why: bool = False) -> Iterator[RenderableType]:
     yield heading(about)
     yield ""
     yield regions(about["regions"], why=why)
+    if why and about.get("ways"):
+        yield ways(about["ways"])
     yield ""
     yield memory(about["memory"])
     yield ""
@@ -88,6 +90,16 @@ def regions(found: Sequence[Data], *, why: bool = False) -> RenderableType:
         table.add_row(str(number), tier, *map(escape, cells))
         for note in (*candidates(region), *refusals(region)) if why else ():
             table.add_row("", "", f"[dim]{escape(note)}[/]", "", "", "")
+    return table
+
+
+def ways(found: Sequence[Data]) -> Table:
+    """The stretches that may run in several ways, the way that each takes, and how long all of them took."""
+    table = plain("ways", "operators", "way")
+    for stretch in found:
+        table.add_row(escape(sources(stretch["source"])), escape(stretch["tactic"]))
+        for note in candidates(stretch):
+            table.add_row("", f"[dim]{escape(note)}[/]")
     return table
 
 

@@ -7,20 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from tenfold.codegen.cuda import columns, gemm, pointwise, reduce, stream
+from tenfold.codegen.cuda import columns, gemm, pointwise, recurrent, reduce, scan, scatter, sort, sweeps
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.conv import boxes, depthwise
+from tenfold.codegen.cuda.conv import boxes, depthwise, transposed
 from tenfold.codegen.cuda.launch import CudaKernel
+from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import compile_program
 from tenfold.codegen.region import Anchored, Phase, Region, Row, identity
 from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
-from tenfold.ir.tensor import Tensor
-from tenfold.ops.constant import Constant
-from tenfold.ops.conv import Conv
+from tenfold.ir.op import Op
+from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.index import ScatterND
 from tenfold.ops.matmul import MatMul
+from tenfold.ops.recurrent import GRU
+from tenfold.ops.reduce import Cumulative
+from tenfold.ops.sort import TopK
 from tenfold.target import Target
-from tests.codegen.cpu import cases
+from tests.codegen.cpu import anchored, cases
+from tests.codegen.cpu.anchored import Given
 from tests.codegen.cpu.cases import tensor
 
 TARGET = Target("cuda", "sm_90")
@@ -30,14 +35,6 @@ def product(m: int, n: int, k: int) -> Region:
     """A plain product in f16."""
     a, b, c = (tensor(dt.f16, shape) for shape in ((m, k), (k, n), (m, n)))
     return Anchored((m, n), (c,), MatMul(), (a, b), identity(dt.f16))
-
-
-def matrix(n: int, k: int) -> Region:
-    """A row by a constant matrix in f16."""
-    value = Constant(Tensor(np.ones((k, n), np.float16)))()
-    a, c = tensor(dt.f16, (1, k)), tensor(dt.f16, (1, n))
-    b = replace(tensor(dt.f16, (k, n)), value=value)
-    return Anchored((1, n), (c,), MatMul(), (a, b), identity(dt.f16))
 
 
 def channels() -> Region:
@@ -55,6 +52,28 @@ def images() -> Region:
                finish_outputs=(sums,))  # fmt: skip
 
 
+def of(op: Op, *arrays: np.ndarray, constants: int = 0) -> Region:
+    """An operation on arrays, the `constants` after the first of which are constants."""
+    given = [Given(one, constant=0 < at <= constants) for at, one in enumerate(arrays)]
+    return anchored.Case(op, given).region
+
+
+def updates(kind: type) -> list[np.ndarray]:
+    """A table, rows of it, what happens to them."""
+    return [np.zeros((500, 64), kind), np.zeros((300, 1), np.int64), np.zeros((300, 64), kind)]
+
+
+def upwards() -> list[np.ndarray]:
+    """A line and what it is convolved with."""
+    return [np.zeros((1, 32, 50), np.float16), np.zeros((32, 16, 4), np.float16)]
+
+
+def recurring() -> list[np.ndarray]:
+    """What a GRU of 64 units takes."""
+    shapes = ((20, 4, 32), (192, 32), (192, 64), (192,), (192,), (4, 64))
+    return [np.zeros(shape, np.float16) for shape in shapes]
+
+
 def sampled() -> Iterator[tuple[str, CudaKernel]]:
     """A few kernels of each strategy."""
     some = {"add", "mixed", "causal", "gather-rows", "transpose-f32"}
@@ -66,9 +85,16 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (gemm.STRATEGIES[1], product(1, 4096, 4096), (0,)),
         (boxes.STRATEGY, product(1024, 3072, 768), (0, 9, -1)),
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
-        (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),
         (columns.STRATEGY, images(), (0,)),
+        *((sweeps.STRATEGY, case.region(), (0,)) for case in cases.ROW if case.name == "argmax-f32"),
+        (scan.STRATEGY, of(Cumulative("sum", 0, exclusive=True), np.zeros(20000, np.int64)), (0, -1)),
+        (scatter.STRATEGY, of(ScatterND("add"), *updates(np.float32)), (0, 1)),
+        (scatter.STRATEGY, of(ScatterND("add"), *updates(np.int64)), (0,)),
+        (scatter.STRATEGY, of(ScatterND(), *updates(np.float16)), (0,)),
+        (sort.STRATEGY, of(TopK(9, 1), np.zeros((4, 100), np.float32)), (0, 1)),
+        (transposed.STRATEGY, of(ConvTranspose((2,), (1,), (1,), (1,), (0,)), *upwards(), constants=1), (0,)),
+        (recurrent.STRATEGY, of(GRU(64), *recurring(), constants=4), (0, 1, 2)),
     ]
     for strategy, region, which in regions:
         tactics = strategy.tactics(region, TARGET)  # type: ignore[attr-defined]
@@ -80,8 +106,9 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
 def main() -> None:
     arch = arch_of(TARGET)
     for name, kernel in sampled():
-        for one in kernel.launches:
-            binary = compile_program(one.program, arch.sm)
+        for program in dict.fromkeys(one.program for one in kernel.launches):
+            assert isinstance(program, Program)
+            binary = compile_program(program, arch.sm)
             assert binary.code.startswith(b"\x7fELF") and binary.shared <= arch.shared
             print(len(binary.code), binary.shared, len(binary.maps), name)
 

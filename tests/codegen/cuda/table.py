@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.cuda import recurrent, scan, scatter, sort, sweeps
+from tenfold.codegen.cuda import plain, recurrent, scan, scatter, sort, sweeps
 from tenfold.codegen.cuda.conv import transposed
 from tenfold.codegen.region import Body, Instruction, Region
 from tenfold.codegen.strategy import Tactic
@@ -18,6 +18,7 @@ from tenfold.ir.graph import Value
 from tenfold.ops.activation import Relu
 from tenfold.ops.conv import ConvTranspose
 from tenfold.ops.index import ScatterElements, ScatterND
+from tenfold.ops.matmul import MatMul
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
 from tenfold.ops.reduce import Cumulative
 from tenfold.ops.sort import TopK
@@ -183,6 +184,15 @@ def transposes() -> Iterator[Entry]:
     yield of_case("transposed 1-D by 8", transposed.STRATEGY, made(along, dt.f32, (1, 128, 500), (128, 64, 16)), 1e-5)
 
 
+def products() -> Iterator[Entry]:
+    """Products without tensor cores."""
+    for dtype, tolerance in ((dt.f64, 1e-13), (dt.i32, 0), (dt.i64, 0), (dt.i8, 0)):
+        for shape, other in (((300, 257), (257, 130)), ((7, 4, 65), (7, 65, 33)), ((1, 1000), (1000, 999))):
+            case = Case(MatMul(), [Given(random(dtype, *shape)), Given(random(dtype, *other, seed=1))])
+            name = f"plain {dtype} {'x'.join(map(str, shape))} by {other[-1]}"
+            yield of_case(name, plain.STRATEGY, case, tolerance, most=4)
+
+
 def cells() -> Iterator[Entry]:
     """Recurrent cells."""
     made: tuple[tuple[Recurrent, DType, int, int, int, float], ...] = (
@@ -204,9 +214,9 @@ def cells() -> Iterator[Entry]:
         case = Case(op, [Given(random(dtype, t, n, terms)), *weights, *states, *more, *lengths])
         word = f"{op.name} {op.hidden}{' reverse' * op.reverse}{' lengths' * op.lengths}"
         name = f"cell {word} {dtype} {t}x{n}x{terms}"
-        yield of_case(name, recurrent.STRATEGY, case, tolerance)
+        yield of_case(name, recurrent.STRATEGY, case, tolerance, most=3)
 
 
 def TABLE() -> list[Entry]:
     """All cases."""
-    return [*rows(), *scans(), *scattered(), *sorted_(), *transposes(), *cells()]
+    return [*rows(), *scans(), *scattered(), *sorted_(), *transposes(), *products(), *cells()]

@@ -43,3 +43,8 @@ def test_f16() -> None:
 
 def test_no_step_leaves_the_states() -> None:
     check(recurrent.STRATEGY, case_of(LSTM(20), 0, 3, 5, symbolic=True), [("order", "serial")])
+
+
+@pytest.mark.parametrize("op", [LSTM(16), GRU(9)], ids=str)
+def test_one_block_that_meets_itself(op: Recurrent) -> None:
+    check(recurrent.STRATEGY, case_of(op, 4, 3, 5, symbolic=True), [("order", "together")])

@@ -80,6 +80,20 @@ def test_a_step_of_the_cpu_between_two_of_the_gpu(driver: FakeDriver, no_scans: 
     assert [to for _, to in moved] == ["cuda", "cuda", "cpu", "cuda", "cpu"], moved
 
 
+def test_what_orders_sums_and_places_stays_on_the_gpu(driver: FakeDriver) -> None:
+    text = """families (float[3, 9] x, int64[4, 1] at, float[4, 9] rows) => (float[3, 2] y, int64[3, 2] where) {
+        one = Constant<value_int = 1> ()
+        two = Constant<value_ints = [2]> ()
+        s = CumSum(x, one)
+        t = ScatterND<reduction = "add">(s, at, rows)
+        u = Relu(t)
+        y, where = TopK<axis = 1>(u, two)
+    }"""
+    at = np.array([[2], [0], [-1], [2]], np.int64)
+    engine = held(text, {"x": floats(3, 9), "at": at, "rows": floats(4, 9)})
+    assert set(places(engine)) == {"cuda"}
+
+
 def test_sizes_that_data_decide(driver: FakeDriver) -> None:
     text = """decided (float[N, 4] x, float[4, 6] w) => (float[M, K] y) {
         a = MatMul(x, w)

@@ -159,7 +159,7 @@ def problem_of(region: Region) -> Problem | Refusal:
     a, b = region.inputs
     if len(a.shape) < 2 or len(b.shape) < 2:
         return Refusal("products with vectors have no generated code for GPUs yet")
-    return _typed(_stacked(a, b, region))
+    return _typed(stacked(a, b, region))
 
 
 def _typed(problem: Problem) -> Problem | Refusal:
@@ -169,7 +169,7 @@ def _typed(problem: Problem) -> Problem | Refusal:
     return problem
 
 
-def _stacked(a: Operand, b: Operand, region: Anchored) -> Problem:
+def stacked(a: Operand, b: Operand, region: Anchored) -> Problem:
     """The axes before the last two as one stack; as rows of A, where B does not move along them and A is dense."""
     batch = region.domain[:-2]
     spread = [_spread(one, batch) for one in (a, b)]
@@ -256,7 +256,9 @@ class Persistent:
         refused = _by_copy(problem)
         if refused:
             return refused
-        return [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize)]
+        place = problem.site
+        beside = 3 in grid.kinds(place.rows, place.columns)[: len(place.region.extra)]
+        return [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize, beside)]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about."""
@@ -328,9 +330,10 @@ def guess(region: Region, tactic: Tactic, target: Target) -> float:
     return tile.nanoseconds(rows * stack, columns, terms, arch) + (0 if given.get("copied", 1) else 100)
 
 
-def _fits(tactic: Tactic, arch: Arch, itemsize: int) -> bool:
+def _fits(tactic: Tactic, arch: Arch, itemsize: int, beside: bool) -> bool:
+    """Whether blocks have room; what lies `beside` the sums passes through shared memory as a whole."""
     m, n, k, stages, halves, blocks = (int(tactic[one]) for one in ("m", "n", "k", "stages", "halves", "blocks"))
-    return (stages * (m + n) * k + m * n // halves) * itemsize * blocks <= arch.shared
+    return (stages * (m + n) * k + m * n // (1 if beside else halves)) * itemsize * blocks <= arch.shared - 64
 
 
 def _copied(operand: Operand, step: Size, unit: Size) -> bool:

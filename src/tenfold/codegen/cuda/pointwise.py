@@ -57,13 +57,19 @@ class PointwiseStrategy:
     name = "pointwise"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Tiles of several widths; a Refusal for element types and operations without generated code."""
+        """Tiles of several widths, narrow ones first where there is little; a Refusal for element types and operations
+        without generated code.
+        """
         if not isinstance(region, Pointwise):
             return Refusal("not an elementwise region")
         reason = emit.refusal(region.body)
         if reason:
             return Refusal(reason)
         shapes = ((_TILE_BYTES, 4), (_TILE_BYTES // 2, 4), (2 * _TILE_BYTES, 8), (_TILE_BYTES // 4, 4))
+        size = max(one.dtype.itemsize for one in (*region.inputs, *region.outputs))
+        most = dim.bounds(dim.product(region.domain))[1]
+        if most is not None and most * size < 2 * arch_of(target).processors * _TILE_BYTES:
+            shapes = tuple(sorted(shapes))
         return tuple(Tactic(self.name, (("bytes", bytes), ("warps", warps))) for bytes, warps in shapes)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:

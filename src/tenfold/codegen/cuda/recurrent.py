@@ -1,8 +1,9 @@
 """Recurrent cells: LSTM, GRU and RNN over sequences, as one product for all inputs and then step by step.
 
-`serial`: a block takes some sequences through all steps, one after another; so no block waits for another. `steps`, of
-a known number of steps: a launch for each, in blocks of units too. States lie twice in the workspace, in f32: a step
-reads one set and writes the other.
+`together`: blocks take 16 units each through all steps, and meet after every one; blocks start in their order, so
+that those which wait for each other run at the same time. `steps`, of a known number of steps: a launch for each.
+`serial`: a block takes some sequences through all steps with all units. States lie twice in the workspace, in f32: a
+step reads one set and writes the other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tenfold.codegen.cuda.launch import (
     Given,
     Launch,
     Recast,
+    counters,
     launch,
     number,
     numbers,
@@ -41,10 +43,10 @@ from tenfold.ops.movement import Reshape, Transpose
 from tenfold.ops.recurrent import Recurrent
 from tenfold.target import Target
 
-_MOST = 512
+_MOST = 1 << 12
 """The most launches that a cell may come to."""
-_QUICK = 200 << 10
-"""Bytes of R that one block reads in about the time of a launch."""
+_WIDEST = 1 << 10
+"""Units of the largest cell whose blocks, 16 units each, surely run at the same time and may wait for each other."""
 _STATES = ("h", "c", "z", "rh")
 
 
@@ -58,7 +60,7 @@ def summed(
     for begin in range(0, H, K):
         term = begin + tl.arange(0, K)
         inside = row_inside[:, None] & (term < H)[None, :]
-        s = tl.load(state + row[:, None] * H + term[None, :], mask=inside, other=0.0)
+        s = tl.load(state + row[:, None] * H + term[None, :], mask=inside, other=0.0, cache_modifier=".cg")
         where = r[0] + gate * r[1] + term[:, None] * r[3] + unit[None, :] * r[2]
         m = tl.load(where, mask=(term < H)[:, None] & unit_inside[None, :], other=0)
         if DOT:
@@ -90,12 +92,14 @@ def sweep(
         bias = tl.load(biases[k][0] + (biases[k][1] * H + unit) * biases[k][2], mask=unit_inside, other=0)
         values = values + (bias.to(tl.float32)[None, :],)
     for k in tl.static_range(len(given)):
-        values = values + (tl.load(given[k] + cell, mask=inside, other=0.0),)
+        values = values + (tl.load(given[k] + cell, mask=inside, other=0.0, cache_modifier=".cg"),)
     results = body(values, (), (), (), inside)
     for k in tl.static_range(len(made)):
         result = results[k]
         if SETTLES:
-            result = tl.where(running[:, None], result, tl.load(old[k] + cell, mask=inside, other=0.0))
+            result = tl.where(
+                running[:, None], result, tl.load(old[k] + cell, mask=inside, other=0.0, cache_modifier=".cg")
+            )
             place = last[k][0] + row[:, None] * last[k][1] + unit[None, :] * last[k][2]
             tl.store(place, result, mask=inside & ends)
         tl.store(made[k] + cell, result, mask=inside)
@@ -128,15 +132,34 @@ def turn(
 
 
 @triton.jit
+def meet(counter, seen, BLOCKS: tl.constexpr):
+    """Wait until all blocks that share a counter have come here once more than `seen` says."""
+    tl.debug_barrier()
+    target = seen * BLOCKS + BLOCKS
+    arrived = tl.atomic_add(counter, 1, sem="acq_rel") + 1
+    while arrived < target:
+        arrived = tl.atomic_add(counter, 0, sem="acq_rel")
+    tl.debug_barrier()
+
+
+@triton.jit
+def part(counter, BLOCKS: tl.constexpr):
+    """What blocks that met end with: the last of them leaves zeros."""
+    if tl.atomic_add(counter + 1, 1, sem="acq_rel") == BLOCKS - 1:
+        tl.store(counter, 0)
+        tl.store(counter + 1, 0)
+
+
+@triton.jit
 def advance(
-    pre, r, biases, states, y, last, lengths, steps, sequences, first, count, gates: tl.constexpr,
+    pre, r, biases, states, counters, y, last, lengths, steps, sequences, first, count, gates: tl.constexpr,
     given: tl.constexpr, makes: tl.constexpr, reads: tl.constexpr, bodies: tl.constexpr, settles: tl.constexpr,
     H: tl.constexpr, G: tl.constexpr, KEPT: tl.constexpr, CHUNKS: tl.constexpr, REVERSE: tl.constexpr,
     DOT: tl.constexpr, TF32: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, K: tl.constexpr,
-    EARLY: tl.constexpr,
+    MEET: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """`count` steps from number `first` on, of some sequences; if CHUNKS, of one chunk of units. `states` are two sets;
-    the first KEPT of a set outlive a step.
+    """`count` steps from number `first` on, of some sequences; if CHUNKS, of one chunk of units, the blocks of all
+    chunks meeting after each sweep if MEET. `states` are two sets; the first KEPT of a set outlive a step.
     """
     grid.wait(EARLY)
     if CHUNKS:
@@ -159,8 +182,12 @@ def advance(
                     sequences, given[one], makes[one], reads[one], gates[one], bodies[one], settles[one], H, G, KEPT,
                     DOT, TF32, ROWS, UNITS, K,
                 )  # fmt: skip
-            if not CHUNKS:
+            if MEET:
+                meet(counters + 2 * block, (step - first) * len(gates) + one, CHUNKS)
+            elif not CHUNKS:
                 tl.debug_barrier()
+    if MEET:
+        part(counters + 2 * block, CHUNKS)
     grid.release(EARLY)
 
 
@@ -179,7 +206,7 @@ class RecurrentStrategy:
     name = "recurrent"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Both ways, the better guess first."""
+        """All ways that apply, the best guess first."""
         if not isinstance(region, Anchored) or not isinstance(region.anchor, Recurrent):
             return Refusal("no recurrent cell")
         x, op = region.inputs[0], region.anchor
@@ -189,12 +216,11 @@ class RecurrentStrategy:
         product = contraction.STRATEGY.tactics(_product(region)[0], target)
         if isinstance(product, Refusal):
             return product
-        serial, steps = (Tactic(self.name, (("order", order),)) for order in ("serial", "steps"))
         count = x.shape[0]
-        if not isinstance(count, int) or count * len(sweeps_of(op)) > _MOST:
-            return (serial,)
-        small = op.gates * op.hidden**2 * x.dtype.itemsize <= _QUICK
-        return (serial, steps) if small and count > 1 else (steps, serial)
+        orders = ["serial", "together"] if op.hidden <= _WIDEST else ["serial"]
+        if isinstance(count, int) and count * len(sweeps_of(op)) <= _MOST:
+            orders = ["steps", *orders]
+        return tuple(Tactic(self.name, (("order", order),)) for order in orders)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """The product of all inputs, the first states, the steps."""
@@ -204,7 +230,7 @@ class RecurrentStrategy:
         assert not isinstance(tactics, Refusal)
         own = tactics[next(at for at, one in enumerate(tactics) if one.strategy != "cublas")]
         made = contraction.STRATEGY.build(product, own, target)
-        return _Maker(region, target, pre, made).kernel(tactic["order"] == "steps")
+        return _Maker(region, target, pre, made).kernel(str(tactic["order"]))
 
 
 class _Maker:
@@ -224,7 +250,7 @@ class _Maker:
         self.cells = self.sequences * op.hidden * 4
         self.sums = self.states + room(self.cells * (op.states + len(_STATES)))
 
-    def kernel(self, by_step: bool) -> CudaKernel:
+    def kernel(self, order: str) -> CudaKernel:
         starts, copies = {self.pre.value: self.sums}, list[Launch]()
         for number_of, one in enumerate(self.first):
             state = dense(dt.f32, one.shape)
@@ -233,23 +259,24 @@ class _Maker:
             if not dim.known_positive(self.steps):
                 copies += copied(one, self.last[number_of], self.target)
         sweeps = sweeps_of(self.op)
-        if by_step:
+        if order == "steps":
             assert isinstance(self.steps, int)
-            turns = [self._advance((one,), at, 1) for at in range(self.steps) for one in sweeps]
+            turns = [self._advance((one,), at, 1, order) for at in range(self.steps) for one in sweeps]
         else:
-            turns = [self._advance(sweeps, 0, self.steps)]
+            turns = [self._advance(sweeps, 0, self.steps, order)]
         launches = placed((*self.product.launches, *copies, *turns), starts)
         size = self.sums + dim.product(self.pre.shape) * 4
-        return CudaKernel(launches=launches, workspace=size, zeroed=self.product.zeroed)
+        meeting = self.sequences * 8 if order == "together" else 0
+        return CudaKernel(launches=launches, workspace=size, zeroed=dim.maximum(self.product.zeroed, meeting))
 
-    def _advance(self, sweeps: Sequence[Sweep], first: Size, count: Size) -> Launch:
-        """Some steps with some of their sweeps; of one step a block takes a chunk of units alone."""
-        op, alone = self.op, isinstance(count, int) and count == 1 and isinstance(self.steps, int)
+    def _advance(self, sweeps: Sequence[Sweep], first: Size, count: Size, order: str) -> Launch:
+        """Some steps with some of their sweeps; a block takes all units, or a chunk of them."""
+        op, alone = self.op, order != "serial"
         many = self.x.dtype is not dt.f32 or (dim.bounds(self.sequences)[1] or 16) >= 16
         rows = 16 if many else grid.power_of_two(dim.bounds(self.sequences)[1] or 1)
         rows, wide = rows if many else min(4, rows), grid.power_of_two(op.hidden)
-        units = max(16, min(wide, 16 if alone else 64))
-        terms = max(16, min(wide, (64 if many else 128 if alone else 32)))
+        units = max(16, min(wide, 16 if alone else 128 if many else 64))
+        terms = max(16, min(wide, 128 if many else (1 << 13) // (rows * units)))
         chunks = -(-op.hidden // units) if alone else 0
         place_of = {name: number for number, name in enumerate(("h", "c")[: op.states])}
         place_of |= {"z": op.states, "rh": op.states + 1}
@@ -258,6 +285,7 @@ class _Maker:
             "r": self._matrix(),
             "biases": tuple(tuple(self._bias(name, gate) for name, gate in one.biases) for one in sweeps),
             "states": workspace("*fp32", self.states),
+            "counters": counters() if order == "together" else 0,
             "y": (place(self.y), *numbers(self.y.strides)),
             "last": tuple((place(one), *numbers(one.strides)) for one in self.last),
             "lengths": (place(self.lengths), number(self.lengths.strides[0])) if self.lengths else (),
@@ -271,7 +299,8 @@ class _Maker:
             "settles": tuple(int("h" in one.makes) for one in sweeps),
             **{"H": op.hidden, "G": op.gates, "KEPT": op.states, "CHUNKS": chunks, "REVERSE": int(op.reverse)},
             **{"DOT": int(many), "TF32": int("tf32" in self.target.extras)},
-            **{"ROWS": rows, "UNITS": units, "K": terms, "EARLY": int(arch_of(self.target).early)},
+            **{"ROWS": rows, "UNITS": units, "K": terms},
+            **{"MEET": int(order == "together"), "EARLY": int(arch_of(self.target).early)},
         }
         blocks = dim.ceildiv(self.sequences, rows) * max(1, chunks)
         return launch(f"{__name__}:advance", blocks, fillings, 4 if alone else 8)

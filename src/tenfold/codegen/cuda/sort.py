@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import triton
 import triton.language as tl
 
-from tenfold.codegen.axes import few
+from tenfold.codegen.cpu.axes import few
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, launch, number, numbers, place, workspace
@@ -144,9 +144,9 @@ class Sort:
         form = _form(region, region.anchor, int(arch_of(target).early))
         if tactic["by"] == "packed":
             return _packed(form)
-        blocks = dim.ceildiv(form.size, 64)
+        blocks = dim.ceildiv(form.size, 32)
         fillings = form.fillings | {"size": number(form.size), "k": number(form.k), "blocks": number(blocks)}
-        fillings |= form.more | {"COLUMNS": 64, "AT_ONCE": 64, "EARLY": form.more["EARLY"]}
+        fillings |= form.more | {"COLUMNS": 32, "AT_ONCE": 256, "EARLY": form.more["EARLY"]}
         ordered = {name: fillings[name] for name in ranks.arg_names}
         return CudaKernel(launches=(launch(f"{__name__}:ranks", form.rows * blocks, ordered),))
 

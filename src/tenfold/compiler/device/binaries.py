@@ -21,6 +21,7 @@ from tenfold.compiler.device.shared import place_of
 from tenfold.compiler.device.tune import tune_device
 from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.tune import Chosen
+from tenfold.compiler.ways import Stretch
 from tenfold.errors import UnsupportedError
 from tenfold.ir.graph import Graph, Node
 from tenfold.ops.attention import Attention
@@ -33,8 +34,9 @@ class GpuBackend:
     scheduler = DeviceScheduler
     tune = staticmethod(tune_device)
 
-    def prepare(self, graph: Graph, target: Target) -> None:
-        """Nothing: a GPU takes the whole batch at once."""
+    def stretches(self, graph: Graph, target: Target) -> Sequence[Stretch]:
+        """None: a GPU takes the whole batch at once, and attention by its own kernel."""
+        return ()
 
     def keeps(self, node: Node) -> bool:
         """Attention that has a kernel of its own."""

@@ -57,15 +57,28 @@ def decompose(graph: Graph, keeps: Callable[[Node], bool] = lambda node: False) 
         found = rule(node.op, node) if rule else None
         if found is None:
             continue
-        replacements = found if isinstance(found, tuple) else (found,)
-        learned: dict[str, Size] = {}
-        for old, new in zip(node.outputs, replacements, strict=True):
-            waiting += _adopt(new, node)
-            learned |= check_replacement(old, new)
-            graph.replace_uses(old, new)
-        graph.remove(node)
-        if learned:
-            specialise(graph, learned)
+        waiting += _replaced(graph, node, found)
+
+
+def take_apart(graph: Graph, node: Node) -> None:
+    """Replace one composite that has a rule by its parts, in place."""
+    found = RULES[type(node.op)](node.op, node)
+    if found is not None:
+        _replaced(graph, node, found)
+
+
+def _replaced(graph: Graph, node: Node, found: Value | tuple[Value, ...]) -> list[Node]:
+    """Put values in place of a node's results; the nodes behind them."""
+    learned: dict[str, Size] = {}
+    made: list[Node] = []
+    for old, new in zip(node.outputs, found if isinstance(found, tuple) else (found,), strict=True):
+        made += _adopt(new, node)
+        learned |= check_replacement(old, new)
+        graph.replace_uses(old, new)
+    graph.remove(node)
+    if learned:
+        specialise(graph, learned)
+    return made
 
 
 def _conditional(node: Node) -> bool:

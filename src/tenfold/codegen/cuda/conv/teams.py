@@ -336,8 +336,7 @@ def boxes(
                 (multiply, (1, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
                             body, kinds, TAPS, box, PARTS, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
-                        BYTES, K,
-                        SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
+                        BYTES, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
             [WARPS, 1], [232, 24],
         )  # fmt: skip
@@ -347,8 +346,7 @@ def boxes(
                 (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
                             body, kinds, TAPS, box, PARTS, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
-                        BYTES, K,
-                        SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
+                        BYTES, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
             [1], [24],
         )  # fmt: skip
