@@ -135,9 +135,51 @@ IMAGES: Mapping[str, Function] = {
     "space_to_depth": lambda x, y: ops.space_to_depth(ops.reshape(x, (-1, 4, 2, 3)), 2),
 }
 
+
+def _square(x: Any) -> Any:
+    return ops.matmul(x, ops.transpose(x, (0, 2, 1))) + np.eye(4, dtype="float32")
+
+
+DERIVED: Mapping[str, Function] = {
+    **{
+        name: lambda x, y, name=name: getattr(ops, name)(x)
+        for name in ("cbrt", "erfc", "sinc", "diff", "median", "ptp")
+    },
+    **{name: lambda x, y, name=name: getattr(ops, name)(x, y) for name in ("arctan2", "logaddexp2", "fmax", "kron")},
+    "heaviside": lambda x, y: ops.heaviside(ops.relu(x), y),
+    "cross": lambda x, y: ops.cross(x[..., :3], y[..., 3:]),
+    "nan_to_num": lambda x, y: ops.nan_to_num(ops.log(x)),
+    "quantile": lambda x, y: ops.quantile(x, 0.3, axis=1),
+    "digitize": lambda x, y: ops.digitize(x, np.array([-1.0, 0.0, 1.0], "float32")),
+    "rot90": lambda x, y: ops.rot90(x, 3, axes=(1, 2)),
+    "trace": lambda x, y: ops.trace(x, 1, 1, 2),
+    "isin": lambda x, y: ops.isin(ops.floor(x), np.array([0.0, 1.0], "float32")),
+    "slice_update": lambda x, y: ops.slice_update(x, [0, 1, 2], y[:, :2, :3]),
+    "vdot": lambda x, y: ops.vdot(ops.ravel(x), ops.ravel(y)),
+    "inv": lambda x, y: ops.linalg.inv(_square(x)),
+    "solve": lambda x, y: ops.linalg.solve(_square(x), y),
+    "cholesky": lambda x, y: ops.linalg.cholesky(_square(x)),
+    "eigenvalues": lambda x, y: ops.linalg.eigh(_square(x))[0],
+    "singular values": lambda x, y: ops.linalg.svd(x, compute_uv=False),
+    "qr": lambda x, y: ops.abs(ops.linalg.qr(x)[1]),
+    "det": lambda x, y: ops.linalg.det(_square(x)),
+}
+
+SIGNALS: Mapping[str, Function] = {
+    "fft": lambda x, y: ops.fft((x, y)),
+    "fft2": lambda x, y: ops.fft2((x, y)),
+    "ifft2": lambda x, y: ops.ifft2((x, y)),
+    "rfft": lambda x, y: ops.rfft(x),
+    "rfft of a length": lambda x, y: ops.rfft(x, fft_length=8),
+    "irfft": lambda x, y: ops.irfft((x, y), fft_length=10),
+    "stft": lambda x, y: ops.stft(ops.reshape(x, (2, 24)), 6, 3, 8),
+}
+
 OPERATIONS: Mapping[str, Mapping[str, Function]] = {
     "elementwise": ELEMENTWISE,
     "reductions": REDUCTIONS,
     "movements": MOVEMENTS,
     "images": IMAGES,
+    "derived": DERIVED,
+    "signals": SIGNALS,
 }

@@ -203,12 +203,6 @@ def test_what_is_only_weights_is_refused(tmp_path: Path) -> None:
         import_keras(tmp_path / "model.weights.h5")
 
 
-def test_stateful_layers_are_refused() -> None:
-    model = keras.Sequential([keras.Input((5, 3), batch_size=2), L.LSTM(2, stateful=True, name="memory")])
-    with pytest.raises(UnsupportedError, match=r"memory: .*from call to call"):
-        import_keras(model)
-
-
 def test_a_stack_without_an_input_asks_for_its_shape() -> None:
     model = keras.Sequential([L.Dense(2, name="first")], name="stack")
     with pytest.raises((OptionError, ModelError)):

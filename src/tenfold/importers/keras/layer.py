@@ -28,6 +28,8 @@ class Context(Protocol):
     graph: Graph
     masks: dict[Value, Value]
     """For values of which places are masked out, where they count."""
+    kept: dict[str, Value]
+    """What stateful layers leave for the next call, by the names of the inputs that it comes in by."""
 
     @property
     def version(self) -> int:

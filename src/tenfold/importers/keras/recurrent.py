@@ -11,6 +11,7 @@ from tenfold.importers.keras.cells import kind_of_cell
 from tenfold.importers.keras.layer import Layer, Table
 from tenfold.importers.shorthand import apply, cast, filled, part, reshaped, transposed
 from tenfold.ir.dim import Size
+from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.type import Type
 from tenfold.ops.arithmetic import Add, Mul
@@ -29,22 +30,35 @@ class Ran:
 
 def ran(layer: Layer, x: Value, initial: Sequence[Value], mask: Value | None, reverse: bool) -> Ran:
     """A recurrent layer run over x, from the last step to the first if `reverse`."""
-    if layer.flag("stateful", False):
-        raise layer.unsupported(
-            "it keeps its states from call to call (stateful=True)",
-            "build it with stateful=False, return_state=True, and pass initial_state",
-        )
     cell = cell_of(layer)
     kind = kind_of_cell(cell)
     steps = transposed(x, (1, 0, *range(2, x.type.rank)))
     shapes = kind.shapes(cell, steps.type.shape[1:])
-    states = [cast(one, x.type.dtype) for one in initial] or [filled(0, shape, x.type.dtype) for shape in shapes]
+    given = list(initial) or (_kept(layer, shapes, x.type.dtype) if layer.flag("stateful", False) else [])
+    states = [cast(one, x.type.dtype) for one in given] or [filled(0, shape, x.type.dtype) for shape in shapes]
     if len(states) != len(shapes):
         raise layer.invalid(f"{len(states)} initial states, and it has {len(shapes)}")
-    found = None if mask is not None else kind.whole(cell, steps, states, reverse)
-    if found is None:
-        return _scanned(layer, cell, steps, states, mask, reverse)
-    return Ran(_batch_first(found[0]), _end(found[0], reverse), list(found[1:]))
+    whole = None if mask is not None else kind.whole(cell, steps, states, reverse)
+    if whole is None:
+        found = _scanned(layer, cell, steps, states, mask, reverse)
+    else:
+        found = Ran(_batch_first(whole[0]), _end(whole[0], reverse), list(whole[1:]))
+    if layer.flag("stateful", False):
+        layer.context.kept.update(zip(_names(layer, len(states)), found.states, strict=True))
+    return found
+
+
+def _names(layer: Layer, count: int) -> list[str]:
+    return [f"{layer.name}/state{at}" for at in range(count)]
+
+
+def _kept(layer: Layer, shapes: Sequence[Sequence[Size]], dtype: DType) -> list[Value]:
+    """The states that the call before has left: inputs of the model, or the results of an earlier call in this one."""
+    graph, kept = layer.context.graph, layer.context.kept
+    names = _names(layer, len(shapes))
+    if names[0] not in kept:
+        kept.update((name, graph.input(name, Type(dtype, tuple(one)))) for name, one in zip(names, shapes, strict=True))
+    return [kept[name] for name in names]
 
 
 def _batch_first(y: Value) -> Value:

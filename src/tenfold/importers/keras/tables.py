@@ -14,11 +14,13 @@ from tenfold.importers.keras import (
     functions,
     merging,
     normalize,
+    numeric,
     older,
     pool,
     recurrent,
     resample,
     reshaping,
+    signal,
     vocabulary,
 )
 from tenfold.importers.keras.layer import Table
@@ -36,9 +38,10 @@ LAYERS = (
     merging,
     resample,
     vocabulary,
+    signal,
     older,
 )
-OPERATIONS = (calculation, arrangement, functions)
+OPERATIONS = (calculation, numeric, arrangement, functions, signal)
 
 TABLE: Table = {
     **{name: one for module in LAYERS for name, one in module.TABLE.items()},

@@ -42,6 +42,8 @@ class Import:
     """What each layer gave, by its path: the first call's tensors first."""
     labelled: set[Node] = field(default_factory=set)
     shared: dict[int, Layer] = field(default_factory=dict)
+    kept: dict[str, Value] = field(default_factory=dict)
+    """What stateful layers leave for the next call, by the names of the inputs that it comes in by."""
 
     @property
     def version(self) -> int:
@@ -82,10 +84,11 @@ class Import:
 
     def _set_outputs(self, network: Network, found: Any) -> None:
         named = {name: value for name, value in _named("", network.outputs, found, set())}
-        self.graph.set_outputs(list(named.values()), list(named))
+        self.graph.set_outputs([*named.values(), *self.kept.values()], [*named, *self.kept])
+        self.graph.states = tuple(self.kept)
         if isinstance(network.outputs, Mapping):
             numbers = iter(range(len(named)))
-            parameters = tuple((value.name, at) for at, value in enumerate(self.graph.inputs))
+            parameters = tuple((one.name, at) for at, one in enumerate(self.graph.inputs) if one.name not in self.kept)
             self.graph.structure = Structure(parameters, _described(network.outputs, numbers)).written()
 
     def _chosen(self, network: Network, name: str) -> Value:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UnsupportedError
+from tenfold.importers.angle import angle, is_negative
 from tenfold.importers.shorthand import apply, cast, number, reshaped
 from tenfold.importers.torch.promote import Operand, as_value, floating, joined, promoted
 from tenfold.ir import dtype as dt
@@ -257,21 +258,7 @@ def exp2(x: Operand) -> Value:
 def atan2(y: Operand, x: Operand) -> Value:
     """The angle of (x, y), in the quadrant that both signs say."""
     kind = floating(joined(y, x))
-    a, b = as_value(y, kind), as_value(x, kind)
-    half = apply(arithmetic.Atan(), apply(Div(), a, b))
-    negative = apply(logic.Less(), apply(Div(), number(1, a), a), 0)
-    turn = apply(logic.Where(), negative, number(-math.pi, a), number(math.pi, a))
-    back = apply(logic.Where(), _is_negative(b), apply(Add(), half, turn), half)
-    on_axis = apply(Mul(), apply(logic.Where(), _is_negative(a), number(-1, a), number(1, a)), math.pi / 2)
-    upright = apply(logic.Where(), apply(logic.Equal(), b, 0), on_axis, back)
-    flat = apply(logic.Where(), _is_negative(b), turn, apply(Mul(), a, 0))
-    result: Value = logic.Where()(apply(logic.Equal(), a, 0), flat, upright)
-    return result
-
-
-def _is_negative(x: Value) -> Value:
-    """Whether the sign bit is set: -0.0 too."""
-    return apply(logic.Less(), apply(Div(), number(1, x), x), 0)
+    return angle(as_value(y, kind), as_value(x, kind))
 
 
 def hypotenuse(x: Operand, y: Operand) -> Value:
@@ -285,7 +272,7 @@ def copy_sign(x: Operand, y: Operand) -> Value:
     kind = floating(joined(x, y))
     a, b = as_value(x, kind), as_value(y, kind)
     size = apply(arithmetic.Abs(), a)
-    result: Value = logic.Where()(_is_negative(b), apply(arithmetic.Neg(), size), size)
+    result: Value = logic.Where()(is_negative(b), apply(arithmetic.Neg(), size), size)
     return result
 
 

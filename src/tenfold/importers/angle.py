@@ -1,0 +1,27 @@
+"""The angle of a point in the plane."""
+
+from __future__ import annotations
+
+import math
+
+from tenfold.importers.shorthand import apply, number
+from tenfold.ir.graph import Value
+from tenfold.ops.arithmetic import Add, Atan, Div, Mul
+from tenfold.ops.logic import Equal, Less, Where
+
+
+def angle(y: Value, x: Value) -> Value:
+    """The angle of (x, y), floats of one type, in the quadrant that both signs say."""
+    half = apply(Atan(), apply(Div(), y, x))
+    turn = apply(Where(), is_negative(y), number(-math.pi, y), number(math.pi, y))
+    back = apply(Where(), is_negative(x), apply(Add(), half, turn), half)
+    on_axis = apply(Mul(), apply(Where(), is_negative(y), number(-1, y), number(1, y)), math.pi / 2)
+    upright = apply(Where(), apply(Equal(), x, 0), on_axis, back)
+    flat = apply(Where(), is_negative(x), turn, apply(Mul(), y, 0))
+    result: Value = Where()(apply(Equal(), y, 0), flat, upright)
+    return result
+
+
+def is_negative(x: Value) -> Value:
+    """Whether the sign bit is set: -0.0 too."""
+    return apply(Less(), apply(Div(), number(1, x), x), 0)
