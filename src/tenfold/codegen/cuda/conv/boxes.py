@@ -26,10 +26,12 @@ from tenfold.ops.constant import Constant
 from tenfold.target import Target
 
 _USUAL = 1 << 12
-_PRODUCTS, _LOADED, _STORED, _COPIED = 3000.0, 80.0, 40.0, 4000.0
+_PRODUCTS, _LOADED, _STORED, _COPIED = 3000.0, 100.0, 40.0, 4000.0
 """Products, bytes from L2 and bytes to L2 a nanosecond of a multiprocessor; bytes of memory a nanosecond of all."""
-_START, _END, _TURN, _MEETING = 1500.0, 500.0, 100.0, 1500.0
-"""Nanoseconds to start, to end a tile, to let the other team go on, and for slices to meet."""
+_START, _STEP, _END, _TURN, _MEETING = 1500.0, 150.0, 500.0, 100.0, 1500.0
+"""Nanoseconds to start, at least for a step, to end a tile, to let the other team go on, and for slices to meet."""
+_SOONER = 300.0
+"""Nanoseconds that a block gains which finds room beside the kernel ahead."""
 _SUMS = 1 << 17
 """Bytes of sums that the last slice of a tile reads at most."""
 _BESIDE, _SHARED_REGISTERS = 128 * 64, 128
@@ -289,13 +291,14 @@ def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
     m, n, slices, teams = (int(tactic[name]) for name in ("m", "n", "slices", "teams"))
     size, K, whole = plan.x.operand.dtype.itemsize, _deep(plan, tactic), _rows(plan, m)
     rounds = -(-(whole // m * -(-plan.n // n) * slices) // arch_of(target).processors)
-    step = max(m * n * K / _PRODUCTS, (m + n) * K * size / _LOADED)
+    step = max(m * n * K / _PRODUCTS, (m + n) * K * size / _LOADED, _STEP)
     sums = -(-math.prod(plan.taps) * -(-plan.k // K) // slices) * step
     end = _END + len(plan.full) * m * n * size / _STORED
     meeting = (_MEETING + slices * m * n * 4 / _STORED) if slices > 1 else 0.0
     rest = (rounds - 1) * (sums + end if teams == 1 else max(sums + _TURN, (sums + end) / 2))
     moved = (whole * (plan.k + len(plan.full) * plan.n) + plan.n * plan.k * math.prod(plan.taps)) * size
-    return _START + max(rest + sums + end + meeting, moved / _COPIED)
+    start = _START - (_SOONER if "blocks" in dict(tactic.parameters) else 0.0)
+    return start + max(rest + sums + end + meeting, moved / _COPIED)
 
 
 def launch_of(
