@@ -21,7 +21,7 @@ from tenfold.ir.dim import Size
 Pointers = dict[str, ir.Value]
 Visit = Callable[[Pointers, dict[int, Vector], Vector, Vector], None]
 
-_PART = 16000.0
+_PART = 5000.0
 """Nanoseconds of work that a part should be at least."""
 
 

@@ -20,10 +20,12 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType, boolean, u8
 
-_GRAIN, _BYTES = 1 << 20, 1 << 17
-"""Floating-point operations that take about 10 µs, bytes of B that take 2 from the second cache: less is not worth a
-part of its own.
+_GRAIN, _LEAST, _BYTES = 1 << 20, 1 << 18, 1 << 17
+"""Floating-point operations that take about 10 µs, and 2 µs, bytes of B that take 2 µs from the second cache: less is
+not worth a part of its own, nor one of the first few.
 """
+_FIRST = 2
+"""The first few parts for each thread."""
 _PARTS = 16
 """The most parts for each thread: a stage's last part keeps the other threads waiting."""
 _FEW = 4
@@ -383,7 +385,9 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
     most = dim.select(dim.less(THREADS, 2), 1, _PARTS * THREADS)
     shared = dim.product(axis.size for axis in product.batches if axis.b != 0)
     b_bytes = columns * terms * product.b_dtype.itemsize
-    work = dim.maximum(2 * batches * rows * columns * terms // _GRAIN, shared * b_bytes // _BYTES)
+    flops = 2 * batches * rows * columns * terms
+    work = dim.maximum(flops // _GRAIN, dim.minimum(flops // _LEAST, _FIRST * THREADS))
+    work = dim.maximum(work, shared * b_bytes // _BYTES)
     wanted = dim.maximum(1, dim.minimum(most, work))
     apart = dim.product(axis.size for axis in product.batches if axis.a != 0) if product.cut == "rows" else batches
     found = {"batch_parts": dim.maximum(1, dim.minimum(apart, wanted))}

@@ -23,8 +23,8 @@ from tenfold.ops.conv import Conv
 from tenfold.ops.movement import Reshape, Transpose
 from tenfold.target import Target
 
-_GRAIN = 1 << 19
-"""Floating-point operations of about 5 µs: less is not worth a part of its own."""
+_GRAIN = 1 << 17
+"""Floating-point operations of about 2 µs: less is not worth a part of its own."""
 _MOST_COLUMNS = 512
 _MOST_ROWS = 16
 _MOST_VECTORS = 8
