@@ -84,3 +84,14 @@ def test_silero_hears_a_voice_end() -> None:
         heard.append(probability.item())
     assert np.mean(heard[4:80]) > 0.8
     assert max(heard[-8:]) < 0.2
+
+
+def test_silero_keeps_its_state_in_a_context() -> None:
+    path, draws = BY_NAME["silero-vad"].load(), np.random.default_rng(1)
+    engine, kept = tenfold.build(path, threads=1), tenfold.build(path, threads=1, state=True)
+    context, state, rate = kept.context(), np.zeros((2, 1, 128), np.float32), np.array(16000)
+    assert [spec.name for spec in kept.state] == ["state"]
+    for _ in range(4):
+        window = (0.1 * draws.standard_normal((1, CONTEXT + WINDOW))).astype(np.float32)
+        wanted, state = engine(window, state, rate)
+        np.testing.assert_array_equal(context.run([window, rate])["output"], wanted)

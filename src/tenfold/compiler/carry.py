@@ -34,8 +34,11 @@ _NEW_NAMES = (
     (r"^past(?=\W|_|\d|$)", "present"),
     (r"_in$", "_out"),
     (r"$", "n"),
+    (r"$", "N"),
+    (r"0$", "n"),
     (r"$", "_out"),
     (r"^", "new_"),
+    (r"^", "next_"),
 )
 """How exporters call the new value of a state, by what they call the old one."""
 
