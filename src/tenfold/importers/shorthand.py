@@ -8,6 +8,7 @@ import numpy as np
 
 from tenfold.importers.convert import MOST_FOLDED
 from tenfold.ir import dim
+from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
@@ -22,6 +23,11 @@ def number(value: float | int, like: Value) -> Value:
     """A constant of rank 0 and the element type of `like`."""
     constant: Value = scalar(value, like.type.dtype)()
     return constant
+
+
+def nothing(like: Value) -> Value:
+    """Zero of the element type of `like`; of strings the empty one."""
+    return constant(np.array("", np.object_)) if like.type.dtype is dt.string else number(0, like)
 
 
 def constant(array: Array) -> Value:

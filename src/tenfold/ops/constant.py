@@ -54,7 +54,8 @@ class Fill(Op):
     def infer(self) -> Type:
         """The stated shape, the value's element type."""
         result = Type(self.value.dtype, self.shape)
-        if result.is_static and not self.value.dtype.is_float and 0 <= _known(result.size) <= ENTRIES_LIMIT:
+        counted = self.value.dtype.is_integer or self.value.dtype is dt.boolean
+        if result.is_static and counted and 0 <= _known(result.size) <= ENTRIES_LIMIT:
             return result.with_entries((int(self.value.array.item()),) * _known(result.size))
         return result
 
@@ -85,7 +86,9 @@ class Iota(Op):
 
 
 def scalar(value: float | int | bool, dtype: DType) -> Constant:
-    """A constant of rank 0."""
+    """A constant of rank 0; ValueError for an element type that holds no numbers."""
+    if dtype.is_object:
+        raise ValueError(f"a number among elements of type {dtype}")
     return Constant(Tensor(np.array(value).astype(dtype.numpy)))
 
 

@@ -183,7 +183,7 @@ class Pad(Movement):
     before: tuple[Size, ...]
     after: tuple[Size, ...]
     mode: Literal["constant", "reflect", "symmetric", "edge", "wrap"] = "constant"
-    value: float | int = 0
+    value: float | int | str = 0
 
     def infer(self, x: Type) -> Type:
         """Each size with both counts added; ValueError if one is negative."""
@@ -194,7 +194,7 @@ class Pad(Movement):
         if any(isinstance(size, int) and size < 0 for size in shape):
             raise ValueError(f"Pad makes the shape {_shown(shape)} of {_shown(x.shape)}")
         result = Type(x.dtype, shape)
-        return result if x.dtype.is_float or isinstance(self.value, float) else _moved(self, result, x)
+        return _moved(self, result, x) if isinstance(self.value, int) else result
 
     def evaluate(self, x: Array) -> Array:
         """NumPy's pad, after what negative counts take away."""

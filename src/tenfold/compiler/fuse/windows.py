@@ -131,7 +131,7 @@ def cropped(x: Value, before: Sequence[Size], after: Sequence[Size]) -> Value:
     return kept
 
 
-def surrounded(x: Value, before: Sequence[Size], after: Sequence[Size], value: float | int) -> Value:
+def surrounded(x: Value, before: Sequence[Size], after: Sequence[Size], value: float | int | str) -> Value:
     """x with `value` around it: innermost axes first, so that the data's neighbours are written in long runs."""
     content = Tensor(_scalar(value, x.type.dtype))
     for axis in reversed(range(x.type.rank)):
@@ -150,5 +150,5 @@ def _slab(x: Value, axis: int, count: Size, content: Tensor) -> Value | None:
     return slab
 
 
-def _scalar(value: float | int, dtype: DType) -> Array:
+def _scalar(value: float | int | str, dtype: DType) -> Array:
     return np.array(value).astype(dtype.numpy)

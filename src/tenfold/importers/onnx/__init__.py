@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -145,9 +146,18 @@ def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequenc
         raise report(list(walk.missing))
     graph.assumptions = tuple(walk.assumptions)
     graph.metadata, graph.weights = _metadata(message), walk.weights
-    graph.set_outputs([value for value in values if value is not None], wanted)
+    graph.set_outputs([value for value in values if value is not None], _distinct(wanted))
     walk.complete(graph)
     return graph
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, one that is repeated with a number: y, y~2."""
+    found: list[str] = []
+    for name in names:
+        others = (f"{name}~{number}" for number in itertools.count(2))
+        found.append(next(one for one in itertools.chain([name], others) if one not in found))
+    return found
 
 
 def _metadata(message: ModelProto) -> dict[str, Any]:
@@ -168,8 +178,8 @@ def _check_outputs(body: GraphProto, wanted: Sequence[str], *, chosen: bool) -> 
         if chosen:
             raise OptionError("outputs= names no value", argument="outputs", remedy="name one, or leave it out")
         raise ModelError("the model has no outputs")
-    if len(set(wanted)) != len(wanted):
-        raise ModelError(f"an output is named twice among {', '.join(wanted)}")
+    if chosen and len(set(wanted)) != len(wanted):
+        raise OptionError(f"outputs= names a value twice: {', '.join(wanted)}", argument="outputs")
     known = [name for node in body.node for name in node.output if name]
     known += [info.name for info in body.input] + [one.name for one in body.initializer]
     known += [one.values.name for one in body.sparse_initializer]

@@ -12,7 +12,7 @@ from tenfold.importers.follow import followed
 from tenfold.importers.onnx.axes import integers, placed
 from tenfold.importers.onnx.cache import laid_over
 from tenfold.importers.onnx.tensor import element_type
-from tenfold.importers.shorthand import apply, cast, filled, number, part, reshaped, span, transposed
+from tenfold.importers.shorthand import apply, cast, filled, nothing, part, reshaped, span, transposed
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -173,7 +173,7 @@ def trilu(node: Operator) -> Results:
     edge = down if shift is None else apply(Add(), down, reshaped(cast(shift, dt.i64), ()))
     compare = GreaterOrEqual() if node.flag("upper", True) else LessOrEqual()
     kept = apply(compare, Iota(0, 1, columns)(), edge)
-    result: Value = Where()(kept, x, number(0, x))
+    result: Value = Where()(kept, x, nothing(x))
     return result
 
 
@@ -183,6 +183,8 @@ def eye_like(node: Operator) -> Results:
     if x.type.rank != 2:
         raise node.invalid(f"it takes a matrix, not {x.type}")
     kind = x.type.dtype if "dtype" not in node.attributes else element_type(node, "dtype")
+    if kind.is_object:
+        raise node.invalid(f"there is no one in {kind}")
     rows, columns = x.type.shape
     down = reshaped(Iota(node.integer("k", 0), 1, rows)(), (rows, 1))
     return cast(apply(Equal(), Iota(0, 1, columns)(), down), kind)

@@ -25,7 +25,7 @@ from tenfold.importers.shorthand import apply, cast, filled, number, reshaped, t
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
-from tenfold.ir.dtype import DType
+from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
@@ -318,10 +318,13 @@ def _padded_with(node: Operator, value: Value) -> Value:
     ones = filled(1, x.type.shape, dt.u8)
     zero = number(0, ones)
     inside = pad(replace(node, inputs=(ones, node.input(1), zero, *node.inputs[3:])))
-    zeros = pad(replace(node, inputs=(x, node.input(1), number(0, x), *node.inputs[3:])))
+    zeros = pad(replace(node, inputs=(x, node.input(1), None, *node.inputs[3:])))
     assert isinstance(inside, Value) and isinstance(zeros, Value)
     result: Value = Where()(cast(inside, dt.boolean), zeros, reshaped(value, ()))
     return result
+
+
+_REAL = (Kind.FLOAT, Kind.COMPLEX)
 
 
 def pad(node: Operator) -> Results:
@@ -330,12 +333,13 @@ def pad(node: Operator) -> Results:
     axes: Sequence[Size] = node.axes(3, x.type.rank) or tuple(range(x.type.rank))
     mode = node.text("mode", "constant", ("constant", "reflect", "edge", "wrap"))
     given = node.optional(2)
-    value = constant(given) if given is not None else np.zeros(1, x.type.dtype.numpy)
-    if value is None and given is not None:
+    text = x.type.dtype is dt.string
+    value = constant(given) if given is not None else np.array([""] if text else [0], x.type.dtype.numpy)
+    if given is not None and (value is None or (value.dtype.kind == "c" and np.iscomplex(value).any())):
         return _padded_with(node, given)
     if value is None or value.size != 1:
         raise node.invalid("its value must be a single number")
-    plain = value.item() if x.type.dtype.is_float or value.dtype.kind == "c" else int(value.item())
+    plain = value.item() if text else value.item().real if x.type.dtype.kind in _REAL else int(value.item())
     if len(counts) != 2 * len(axes):
         raise node.invalid(f"{len(counts)} counts for {len(axes)} axes")
     if all(one == 0 for one in counts):

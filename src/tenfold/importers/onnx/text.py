@@ -7,6 +7,7 @@ from functools import reduce
 
 import numpy as np
 
+from tenfold.errors import LimitError
 from tenfold.importers.convert import Operator, Results, Table
 from tenfold.importers.shorthand import apply, cast, filled, part, reshaped
 from tenfold.ir import dim
@@ -24,6 +25,7 @@ from tenfold.ops.reduce import Reduce
 from tenfold.ops.text import Case
 
 MOST_COMPARED = 4096
+MOST_COLUMNS = 1 << 24
 CASES: tuple[Case, ...] = ("NONE", "LOWER", "UPPER")
 
 Gram = tuple[str | int, ...]
@@ -69,6 +71,8 @@ def tf_idf(node: Operator) -> Results:
     lengths = range(node.integer("min_gram_length"), node.integer("max_gram_length") + 1)
     kept = [at for at, gram in enumerate(grams) if len(gram) in lengths]
     chosen, columns = tuple(grams[at] for at in kept), max(places, default=-1) + 1
+    if columns > MOST_COLUMNS:
+        raise LimitError(f"a result of {columns:,} columns, and {MOST_COLUMNS:,} are the most", operator=node.label)
     op = text.CountGrams(chosen, tuple(places[at] for at in kept), columns, skipped)
     x = reshaped(x, (1,)) if x.type.rank == 0 else x
     counted = apply(op, x) if x.type.dtype is dt.string else _counted(op, cast(x, dt.i64))
