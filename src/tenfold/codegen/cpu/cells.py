@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.axes import at_least_one
+from tenfold.codegen.axes import at_least_one
 from tenfold.codegen.cpu.flow import repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Cursor, Stream

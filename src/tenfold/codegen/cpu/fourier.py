@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.axes import at_least_one, few
+from tenfold.codegen.axes import at_least_one, few
 from tenfold.codegen.cpu.butterfly import Complex, radices, transformed
 from tenfold.codegen.cpu.entry import Entry, parts_of
 from tenfold.codegen.cpu.flow import load_pointer, repeat

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.axes import Axes
+from tenfold.codegen.axes import Axes
 from tenfold.codegen.cpu.cells import CellWriter, Pointers, cell_names, stream_names
 from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.isa import Isa

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tenfold.codegen.axes import Axes, few
 from tenfold.codegen.cpu import movement, weave
-from tenfold.codegen.cpu.axes import Axes, few
 from tenfold.codegen.cpu.body import expand_body, indices, weight
 from tenfold.codegen.cpu.cells import (
     CellWriter,

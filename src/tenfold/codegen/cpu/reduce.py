@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tenfold.codegen.axes import Axes, few
 from tenfold.codegen.cpu import rows
-from tenfold.codegen.cpu.axes import Axes, few
 from tenfold.codegen.cpu.body import expand_body, indices, multiplied, stashed, weight
 from tenfold.codegen.cpu.cells import count_cells, elements_a_part, stream_arguments
 from tenfold.codegen.cpu.emit import refusal

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from tenfold.codegen.axes import at_least_one, few
 from tenfold.codegen.cpu import emit
-from tenfold.codegen.cpu.axes import at_least_one, few
 from tenfold.codegen.cpu.entry import Entry, parts_of
 from tenfold.codegen.cpu.epilogue import with_epilogue
 from tenfold.codegen.cpu.flow import repeat

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.axes import at_least_one, few
+from tenfold.codegen.axes import at_least_one, few
 from tenfold.codegen.cpu.entry import Entry, parts_of
 from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.heap import ENTRY, define_sift, entry_at, float_key, put

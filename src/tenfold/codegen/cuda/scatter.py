@@ -15,7 +15,7 @@ import numpy as np
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cpu.axes import few
+from tenfold.codegen.axes import few
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.epilogue import copied, with_epilogue

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cpu.axes import few
+from tenfold.codegen.axes import few
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, launch, number, numbers, place, workspace

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tenfold.codegen.cpu.axes import at_least_one
+from tenfold.codegen.axes import at_least_one
 from tenfold.codegen.cpu.conv.direct import weights_of
 from tenfold.codegen.cpu.conv.strip import Block, Down, Form, source
 from tenfold.codegen.cpu.isa import Isa, isa_of
