@@ -26,7 +26,7 @@ from typing import Any
 import onnx
 
 import tenfold
-from bench.cpu.results import machine
+from bench.cpu.results import Results, machine
 from bench.cpu.rows import BY_ROW, Inputs, Row
 
 ROWS = ("resnet50", "mobilenet_v2", "bert-128", "silero-vad-op15")
@@ -153,7 +153,7 @@ def main() -> None:
             print(f"{name}: {type(error).__name__}: {error}", flush=True)
             continue
         print(name, json.dumps(found[name]), flush=True)
-        stem = options.out / f"scale-{options.threads}"
+        stem = options.out / f"{Results(options.out).path.stem.replace('cpu', 'scale', 1)}-{options.threads}"
         stem.with_suffix(".json").write_text(json.dumps({"machine": about, "rows": found}, indent=1) + "\n")
         stem.with_suffix(".md").write_text("\n".join(page(about, found)) + "\n")
 
