@@ -12,15 +12,13 @@ OBJECTS = "strings, lists, optional values and maps have no place in the memory 
 LISTED: Mapping[str, str] = {
     "CountGrams": "n-grams of a large vocabulary are looked up in a table, not compared with each window",
     "ImageDecoder": "image files are decoded by Pillow",
+    "DFT": "of a length that nothing bounds, or with a great prime factor, products would take its square in memory",
     "Require": "what it says, if its condition does not hold, is a text of its own",
+    "Resize": "antialiased, of a region that the call tells: its numbers decide how many elements each result reads",
+    "STFT": "of frames of a length that nothing bounds, or with a great prime factor, products would take its square",
 }
-
-
-PENDING = "no kernel computes it yet"
-MISSING: frozenset[str] = frozenset(("Resize", "STFT"))
-"""Gaps that are known: operations on numbers that still run on the host somewhere, and should not."""
 
 
 def reason(kind: str, *, objects: bool) -> str:
     """Why an operation may run on the host, `objects` if it touches values that are no numbers; "" if it may not."""
-    return OBJECTS if objects else LISTED.get(kind) or (PENDING if kind in MISSING else "")
+    return OBJECTS if objects else LISTED.get(kind, "")

@@ -40,8 +40,8 @@ def conditions(graph: Graph, guard: Size = 1) -> list[Assumption]:
         for condition in (*_fitting(node.op, inputs), *_existing(node)):
             if condition != 1:
                 formula = dim.logical_or(dim.logical_not(guard), condition)
-                shown = ", ".join(map(str, inputs))
-                found.setdefault(formula, Assumption(formula, f"{node.op.name} of {shown} does not fit", node.source))
+                shown = f"{node.op.name} of {', '.join(map(str, inputs))}" if inputs else node.op.name
+                found.setdefault(formula, Assumption(formula, f"{shown} does not fit", node.source))
         known = dict(_subgraphs(node))
         for inner in node.op.graphs:
             own = unknown.of_graph(inner) - unknown.of_types(inputs)

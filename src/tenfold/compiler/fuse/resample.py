@@ -44,7 +44,7 @@ def resize(op: Resize, node: Node) -> Value | None:
         if operands or op.region or before != after or op.scales[axis] not in (0.0, 1.0):
             line = Line(op, axis, before, after, tuple(operands))
             taps = line.taps()
-            if taps is None and operands:
+            if taps is None and operands and op.coordinates == "tf_crop_and_resize":
                 return None
             x = Resample(axis)(x, *line.table(x)) if taps is None else _weighed(x, axis, taps)
             if op.coordinates == "tf_crop_and_resize":
@@ -137,7 +137,7 @@ class Line:
     def table(self, x: Value) -> tuple[Value, Value]:
         """The same as two tensors [after, taps], where sizes of the call decide how many taps there are."""
         radius = 1 if self.op.mode == "linear" else 2
-        reach = dim.maximum(radius, dim.ceildiv(radius * self.before, self.after))
+        reach = dim.maximum(radius, dim.ceildiv(radius * self.before, dim.maximum(self.after, 1)))
         at = Reshape((self.after, 1))(self._origin())
         left = Sub()(Ceil()(at), _real(1.0))
         offset = Reshape((1, 2 * reach))(Cast(dt.f32)(Iota(1 - reach, 1, 2 * reach)()))
