@@ -104,10 +104,10 @@ def _carried(graph: Graph, value: Value, name: str, output: str, counts: dict[st
         _require_alike(value.type, result.type, name, output)
         for old, new in zip(value.type.shape, result.type.shape, strict=True):
             if not dim.known_equal(old, new):
-                _from_nothing(graph, old)
+                _from(graph, old, 0 if set(dim.symbols(old)) & set(dim.symbols(new)) else 1)
         return Carry(name, output, start=_start(graph.weights.get(name) if name in graph.states else None))
     axis, rows = joined
-    length = _from_nothing(graph, value.type.shape[axis])
+    length = _from(graph, value.type.shape[axis], 0)
     known = length.symbol if isinstance(length, dim.Dim) else None
     assert known is not None
     count = f"{known.name}.count"
@@ -157,12 +157,12 @@ def _sizes(graph: Graph) -> Iterator[dim.Dim]:
     yield from (size for value in graph.inputs for size in value.type.shape if isinstance(size, dim.Dim))
 
 
-def _from_nothing(graph: Graph, size: Size) -> Size:
-    """The size, which may be 0 from now on."""
+def _from(graph: Graph, size: Size, low: int) -> Size:
+    """The size, which begins at `low` from now on: at 0 where calls add to it, at 1 where each says anew what it is."""
     known = size.symbol if isinstance(size, dim.Dim) else None
-    if known is None or known.low == 0:
+    if known is None or known.low == low:
         return size
-    found = dim.symbol(known.name, low=0, high=known.high, multiple=known.multiple)
+    found = dim.symbol(known.name, low=low, high=known.high, multiple=known.multiple)
     specialise(graph, {known.name: found})
     return found
 

@@ -171,12 +171,12 @@ class State:
     # memory
 
     def _sizes(self, given: Mapping[int, Array]) -> dict[str, int]:
-        """What symbols stand for: as the caller's arrays say, else 1, or as small as they can be."""
+        """What symbols stand for: as the caller's arrays say, else as small as they can be."""
         found = {}
         for symbol in self._plan.symbols:
             array = given.get(symbol.input)
             if array is None or symbol.section:
-                found[symbol.name] = max(symbol.low or 0, 1)
+                found[symbol.name] = symbol.low or 0
             elif symbol.entry >= 0:
                 found[symbol.name] = int(array.reshape(-1)[symbol.entry]) if symbol.entry < array.size else 0
             else:
