@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tenfold.codegen.cuda import columns, gemm, pointwise, recurrent, reduce, scan, scatter, sort, sweeps
+from tenfold.codegen.cuda import columns, gemm, pointwise, recurrent, reduce, scan, scatter, sort, stream, sweeps
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.conv import boxes, depthwise, transposed
 from tenfold.codegen.cuda.launch import CudaKernel
@@ -17,6 +17,8 @@ from tenfold.codegen.region import Anchored, Phase, Region, Row, identity
 from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
 from tenfold.ir.op import Op
+from tenfold.ir.tensor import Tensor
+from tenfold.ops.constant import Constant
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.index import ScatterND
 from tenfold.ops.matmul import MatMul
@@ -35,6 +37,14 @@ def product(m: int, n: int, k: int) -> Region:
     """A plain product in f16."""
     a, b, c = (tensor(dt.f16, shape) for shape in ((m, k), (k, n), (m, n)))
     return Anchored((m, n), (c,), MatMul(), (a, b), identity(dt.f16))
+
+
+def matrix(n: int, k: int) -> Region:
+    """A row by a constant matrix in f16."""
+    value = Constant(Tensor(np.ones((k, n), np.float16)))()
+    a, c = tensor(dt.f16, (1, k)), tensor(dt.f16, (1, n))
+    b = replace(tensor(dt.f16, (k, n)), value=value)
+    return Anchored((1, n), (c,), MatMul(), (a, b), identity(dt.f16))
 
 
 def channels() -> Region:
@@ -85,6 +95,7 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (gemm.STRATEGIES[1], product(1, 4096, 4096), (0,)),
         (boxes.STRATEGY, product(1024, 3072, 768), (0, 9, -1)),
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
+        (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),
         (columns.STRATEGY, images(), (0,)),
         *((sweeps.STRATEGY, case.region(), (0,)) for case in cases.ROW if case.name == "argmax-f32"),
