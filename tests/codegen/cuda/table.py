@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.cuda import plain, recurrent, scan, scatter, sort, sweeps
+from tenfold.codegen.cuda import plain, recurrent, scan, scatter, sort, suppress, sweeps
 from tenfold.codegen.cuda.conv import transposed
 from tenfold.codegen.region import Body, Instruction, Region
 from tenfold.codegen.strategy import Tactic
@@ -21,7 +21,7 @@ from tenfold.ops.index import ScatterElements, ScatterND
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
 from tenfold.ops.reduce import Cumulative
-from tenfold.ops.sort import TopK
+from tenfold.ops.sort import Suppression, TopK
 from tests.codegen.cpu import cases
 from tests.codegen.cpu.anchored import Case, Given
 from tests.codegen.cpu.checking import fill
@@ -193,6 +193,18 @@ def products() -> Iterator[Entry]:
             yield of_case(name, plain.STRATEGY, case, tolerance, most=4)
 
 
+def suppressions() -> Iterator[Entry]:
+    """Boxes of detectors, as many chosen as there is room for, so that the whole table is filled."""
+    rng = np.random.default_rng(8)
+    for images, classes, count, least in ((1, 80, 1000, 0.5), (2, 3, 8000, 0.9), (1, 1, 100, 0.0)):
+        corner = rng.uniform(0, 600, (images, count, 2))
+        boxes = np.concatenate([corner, corner + rng.uniform(1, 60, corner.shape)], axis=2).astype(np.float32)
+        scores = rng.random((images, classes, count)).astype(np.float32)
+        limits = [np.array(5), np.array(0.4, np.float32), np.array(least, np.float32)]
+        case = Case(Suppression(5), [Given(boxes), Given(scores), *map(Given, limits)])
+        yield of_case(f"suppress {images}x{classes}x{count}", suppress.STRATEGY, case, 0)
+
+
 def cells() -> Iterator[Entry]:
     """Recurrent cells."""
     made: tuple[tuple[Recurrent, DType, int, int, int, float], ...] = (
@@ -219,4 +231,4 @@ def cells() -> Iterator[Entry]:
 
 def TABLE() -> list[Entry]:
     """All cases."""
-    return [*rows(), *scans(), *scattered(), *sorted_(), *transposes(), *products(), *cells()]
+    return [*rows(), *scans(), *scattered(), *sorted_(), *transposes(), *products(), *suppressions(), *cells()]

@@ -13,6 +13,7 @@ from tenfold.codegen.cuda import (
     scan,
     scatter,
     sort,
+    suppress,
     sweeps,
     window,
 )
@@ -33,4 +34,5 @@ STRATEGIES: tuple[Strategy, ...] = (
     scan.STRATEGY,
     scatter.STRATEGY,
     sort.STRATEGY,
+    suppress.STRATEGY,
 )

@@ -1,0 +1,147 @@
+"""Non-maximum suppression: a block takes the boxes of one class of one image in registers, chooses the best one left,
+and leaves out what overlaps it, as long as boxes are left; a second launch lists what was chosen, class after class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+
+from tenfold.codegen.cuda import grid
+from tenfold.codegen.cuda.arch import arch_of
+from tenfold.codegen.cuda.epilogue import room
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place, workspace
+from tenfold.codegen.region import Anchored, Region
+from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.ir import dim
+from tenfold.ops.sort import Suppression
+from tenfold.target import Target
+
+_MOST = 1 << 13
+"""Boxes that one block holds in registers."""
+
+
+@triton.jit
+def edges(boxes, image, box, inside, CENTRED: tl.constexpr):
+    """Top, left, bottom and right of some boxes."""
+    start = boxes[0] + image * boxes[1] + box.to(tl.int64) * boxes[2]
+    a, b = tl.load(start, mask=inside, other=0.0), tl.load(start + boxes[3], mask=inside, other=0.0)
+    c = tl.load(start + 2 * boxes[3], mask=inside, other=0.0)
+    d = tl.load(start + 3 * boxes[3], mask=inside, other=0.0)
+    if CENTRED:
+        return b - d * 0.5, a - c * 0.5, b + d * 0.5, a + c * 0.5
+    else:
+        return tl.minimum(a, c), tl.minimum(b, d), tl.maximum(a, c), tl.maximum(b, d)
+
+
+@triton.jit
+def choose(
+    boxes, scores, most, overlap, threshold, picks, counts, classes, count, limit, CENTRED: tl.constexpr,
+    BOXES: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    """The boxes chosen of one class of one image, to `picks`, and how many they are, to `counts`."""
+    grid.wait(EARLY)
+    group = tl.program_id(0).to(tl.int64)
+    image, kind = group // classes, group % classes
+    box = tl.arange(0, BOXES)
+    inside = box < count
+    top, left, bottom, right = edges(boxes, image, box, inside, CENTRED)
+    area = (bottom - top) * (right - left)
+    where = scores[0] + image * scores[1] + kind * scores[2] + box.to(tl.int64) * scores[3]
+    score = tl.load(where, mask=inside, other=0.0)
+    far, least = tl.load(overlap), tl.load(threshold)
+    turns = tl.minimum(tl.load(most), limit)
+    stands = (inside & (score > least)).to(tl.int32)
+    taken = tl.full((), 0, tl.int64)
+    some = tl.max(stands, 0)
+    while (taken < turns) & (some > 0):
+        best = tl.max(tl.where(stands > 0, score, float("-inf")), 0)
+        chosen = tl.min(tl.where((stands > 0) & (score == best), box, BOXES), 0)
+        own = box == chosen
+        a, b = tl.sum(tl.where(own, top, 0.0), 0), tl.sum(tl.where(own, left, 0.0), 0)
+        c, d = tl.sum(tl.where(own, bottom, 0.0), 0), tl.sum(tl.where(own, right, 0.0), 0)
+        high, wide = tl.minimum(bottom, c) - tl.maximum(top, a), tl.minimum(right, d) - tl.maximum(left, b)
+        shared = tl.where(high > 0, high, 0.0) * tl.where(wide > 0, wide, 0.0)
+        union = area + (c - a) * (d - b) - shared
+        part = tl.where(union > 0, tl.math.div_rn(shared, tl.where(union > 0, union, 1.0)), 0.0)
+        tl.store(picks + group * limit + taken, chosen.to(tl.int64))
+        stands = tl.where(own | (part > far), 0, stands)
+        some = tl.max(stands, 0)
+        taken += 1
+    grid.release(EARLY)
+    tl.store(counts + group, taken)
+
+
+@triton.jit
+def listed(
+    picks, counts, table, total, classes, limit, groups, ROWS: tl.constexpr, BEFORE: tl.constexpr, EARLY: tl.constexpr
+):
+    """The rows of one class of one image, behind those of the classes before; the last one tells how many all are."""
+    grid.wait(EARLY)
+    group = tl.program_id(0).to(tl.int64)
+    start = tl.full((), 0, tl.int64)
+    for begin in range(0, group, BEFORE):
+        other = begin + tl.arange(0, BEFORE)
+        start += tl.sum(tl.load(counts + other, mask=other < group, other=0), 0)
+    own = tl.load(counts + group)
+    for begin in range(0, own, ROWS):
+        row = begin + tl.arange(0, ROWS)
+        box = tl.load(picks + group * limit + row, mask=row < own, other=0)
+        where = table[0] + (start + row) * table[1]
+        tl.store(where, tl.zeros_like(box) + group // classes, mask=row < own)
+        tl.store(where + table[2], tl.zeros_like(box) + group % classes, mask=row < own)
+        tl.store(where + 2 * table[2], box, mask=row < own)
+    grid.release(EARLY)
+    if group == groups - 1:
+        tl.store(total, start + own)
+
+
+class Suppress:
+    """Classes of as many boxes as a block holds."""
+
+    name = "suppress"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """One way; a Refusal for more boxes."""
+        if not isinstance(region, Anchored) or not isinstance(region.anchor, Suppression):
+            return Refusal("no suppression")
+        count = dim.bounds(region.inputs[0].shape[1])[1]
+        if count is None or count > _MOST:
+            return Refusal(f"{count or 'unboundedly many'} boxes; a block holds {_MOST}")
+        return (Tactic(self.name),)
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """Two launches; choices and their counts in the workspace."""
+        assert isinstance(region, Anchored) and isinstance(region.anchor, Suppression)
+        boxes, scores, most, overlap, threshold = region.inputs
+        table, total = region.outputs
+        images, classes, count = scores.shape
+        groups, limit = images * classes, region.anchor.room
+        behind, early = room(groups * limit * 8), int(arch_of(target).early)
+        found: dict[str, Filling] = {"picks": workspace("*i64"), "counts": workspace("*i64", behind)}
+        held = grid.power_of_two(dim.bounds(count)[1] or 1)
+        first: dict[str, Filling] = {
+            "boxes": (place(boxes), *numbers(boxes.strides)),
+            "scores": (place(scores), *numbers(scores.strides)),
+            **{"most": place(most), "overlap": place(overlap), "threshold": place(threshold)},
+            **found,
+            **{"classes": number(classes), "count": number(count), "limit": number(limit)},
+            **{"CENTRED": int(region.anchor.centred), "BOXES": max(16, held), "EARLY": early},
+        }
+        second: dict[str, Filling] = {
+            **found,
+            "table": (place(table), *numbers(table.strides)),
+            "total": place(total),
+            **{"classes": number(classes), "limit": number(limit), "groups": number(groups)},
+            **{"ROWS": 128, "BEFORE": 128, "EARLY": early},
+        }
+        launches = (
+            launch(f"{__name__}:choose", groups, first, 4 if held <= 1024 else 16),
+            launch(f"{__name__}:listed", groups, second),
+        )
+        return CudaKernel(launches=launches, workspace=behind + groups * 8)
+
+
+STRATEGY = Suppress()
