@@ -53,10 +53,10 @@ class Block:
 
     @property
     def heights(self) -> tuple[int, ...]:
-        """The row counts that code is made for, greatest first: each half of the one before, rounded up."""
+        """The row counts that code is made for, greatest first: each more than half of the one before, to 2 and 1."""
         found = [self.rows]
         while found[-1] > 1:
-            found.append((found[-1] + 1) // 2)
+            found.append(found[-1] // 2 + (found[-1] > 2))
         return tuple(found)
 
 
@@ -76,13 +76,17 @@ def blocks_of(isa: Isa, total: DType) -> list[Block]:
 def fitting(isa: Isa, total: DType, columns: Size, rows: Size | None = None) -> list[Block]:
     """Those blocks, that first which leaves the fewest lanes of the last panel idle; few of many make no difference.
 
-    Few `rows` are shared evenly: that block first which computes the fewest in vain, then one that holds all of them,
-    so that B is read once, then the one with the most sums.
+    Where `rows` are told, three vectors to a row come first. Few of them are shared evenly: that block first which
+    computes the fewest in vain, then one that holds all of them, so that B is read once, then the one with the most
+    sums; four vectors to a row do badly from memory.
     """
     found = blocks_of(isa, total)
-    if isinstance(rows, int) and _STREAMING < rows <= _SHARED * _ROWS:
+    if isinstance(rows, int) and 2 < rows <= _SHARED * _ROWS:
         found = [_shared(rows, one, isa) for one in found]
-        found.sort(key=lambda one: (-rows % one.rows, rows > one.rows, -one.rows * one.columns))
+        found.sort(key=lambda one: (one.vectors > 3, -rows % one.rows, rows > one.rows, -one.rows * one.columns))
+    elif rows is not None:
+        wide = found[0].lanes
+        found.sort(key=lambda one: (one.lanes < wide, one.vectors != 3 or one.rows <= _STREAMING))
     if not isinstance(columns, int):
         return found
     few = columns // _FEW + 1

@@ -373,9 +373,9 @@ def _window(number: int, window: Window) -> dict[str, Argument]:
 
 
 def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
-    """Into how many parts each dimension is cut: rows first, into tall parts if B fills much of the second cache, where
-    the product does not say otherwise; columns into few where each part copies its rows; all of them into as many as
-    every thread takes alike.
+    """Into how many parts each dimension is cut: rows first, into tall parts if B fills much of the second cache and
+    the product does not say otherwise; where each part copies its rows, into as many parts as they give, and columns
+    into few; all of them into as many as every thread takes alike.
     """
     block = _block(product, isa)
     rows = dim.product(axis.size for axis in product.rows)
@@ -397,7 +397,7 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
     counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": few}
     if product.cut == "columns":
         counts = dict(reversed(counts.items()))
-    elif not product.cut and isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
+    elif not product.cut and not copied and isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
         counts["row_parts"] = dim.maximum(1, rows // (_TALL * block.rows))
     for name, count in counts.items():
         found[name] = dim.maximum(1, dim.minimum(count, rest))
