@@ -77,3 +77,22 @@ def test_complex_numbers_are_padded(value: complex | None) -> None:
 def test_there_is_no_unit_matrix_of_strings() -> None:
     with pytest.raises(ModelError, match="EyeLike"):
         answers(node("EyeLike", "x"), x=TEXTS)
+
+
+@pytest.mark.parametrize("number", [TensorProto.FLOAT6E2M3, TensorProto.FLOAT6E3M2])
+def test_six_bit_floats_are_rounded_by_kernels(number: int) -> None:
+    kind = helper.tensor_dtype_to_np_dtype(number)
+    x = np.concatenate([np.linspace(-40, 40, 321), [-0.0, np.inf, -np.inf, 0.0625]]).astype(np.float32)
+    weight = numpy_helper.from_array(np.arange(-3, 3, 0.5).astype(kind), "w")
+    nodes = [node("Cast", "x", "q", to=number), node("Cast", "q", "y", to=1), node("Cast", "w", "v", to=1)]
+    results = [onnx.ValueInfoProto(name=name) for name in "qyv"]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])], results, [weight]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 28)], ir_version=14)
+    engine = tenfold.build(model, effort=0, cache=False)
+    assert engine.report["host_steps"] == 0
+    narrow, wide, weights = engine(x)
+    assert narrow.dtype == kind
+    np.testing.assert_array_equal(wide, x.astype(kind).astype(np.float32))
+    np.testing.assert_array_equal(weights, np.arange(-3, 3, 0.5))

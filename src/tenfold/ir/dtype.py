@@ -104,6 +104,8 @@ f8e4m3fnuz = _make("f8e4m3fnuz", Kind.FLOAT, 8, ml_dtypes.float8_e4m3fnuz)
 f8e5m2 = _make("f8e5m2", Kind.FLOAT, 8, ml_dtypes.float8_e5m2)
 f8e5m2fnuz = _make("f8e5m2fnuz", Kind.FLOAT, 8, ml_dtypes.float8_e5m2fnuz)
 f8e8m0 = _make("f8e8m0", Kind.FLOAT, 8, ml_dtypes.float8_e8m0fnu)
+f6e2m3 = _make("f6e2m3", Kind.FLOAT, 6, ml_dtypes.float6_e2m3fn)
+f6e3m2 = _make("f6e3m2", Kind.FLOAT, 6, ml_dtypes.float6_e3m2fn)
 f4e2m1 = _make("f4e2m1", Kind.FLOAT, 4, ml_dtypes.float4_e2m1fn)
 i64 = _make("i64", Kind.INT, 64, np.int64)
 i32 = _make("i32", Kind.INT, 32, np.int32)
@@ -123,7 +125,7 @@ c128 = _make("c128", Kind.COMPLEX, 128, np.complex128)
 string = _make("string", Kind.STRING, 64, np.object_)
 
 ALL: tuple[DType, ...] = (
-    *(f64, f32, f16, bf16, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f4e2m1),
+    *(f64, f32, f16, bf16, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f6e2m3, f6e3m2, f4e2m1),
     *(i64, i32, i16, i8, i4, i2, u64, u32, u16, u8, u4, u2, boolean, c64, c128, string),
 )
 

@@ -45,6 +45,8 @@ _NAMES: dict[DType, tuple[str, int]] = {
     dt.f8e8m0: ("float8e8m0", 24),
     dt.u2: ("uint2", 25),
     dt.i2: ("int2", 26),
+    dt.f6e2m3: ("float6e2m3", 27),
+    dt.f6e3m2: ("float6e3m2", 28),
 }
 _HOLDERS = {"seq": "seq(", "opt": "optional(", "textmap": "map(string,", "intmap": "map(int64,"}
 _NUMBERED = {number: dtype for dtype, (_, number) in _NAMES.items()}

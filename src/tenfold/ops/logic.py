@@ -14,7 +14,7 @@ from tenfold.ir.dtype import DType
 from tenfold.ir.op import Array
 from tenfold.ops.elementwise import Elementwise
 
-NARROW_FLOATS = (dt.f8e4m3fn, dt.f8e4m3fnuz, dt.f8e5m2, dt.f8e5m2fnuz, dt.f8e8m0, dt.f4e2m1)
+NARROW_FLOATS = (dt.f8e4m3fn, dt.f8e4m3fnuz, dt.f8e5m2, dt.f8e5m2fnuz, dt.f8e8m0, dt.f6e2m3, dt.f6e3m2, dt.f4e2m1)
 
 
 class Comparison(Elementwise):

@@ -43,6 +43,8 @@ FORMATS: dict[DType, Format] = {
     dt.f8e4m3fnuz: Format(4, 3, 8, 0x7F, None, 0x80, nuz=True),
     dt.f8e5m2: Format(5, 2, 15, 0x7B, 0x7C, 0x7E),
     dt.f8e5m2fnuz: Format(5, 2, 16, 0x7F, None, 0x80, nuz=True),
+    dt.f6e2m3: Format(2, 3, 1, 0x1F, None, None),
+    dt.f6e3m2: Format(3, 2, 3, 0x1F, None, None),
     dt.f4e2m1: Format(2, 1, 1, 0x07, None, None),
 }
 

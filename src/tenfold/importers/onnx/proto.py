@@ -60,6 +60,8 @@ DTYPES: Mapping[int, DType] = {
     TensorProto.FLOAT8E8M0: dt.f8e8m0,
     TensorProto.UINT2: dt.u2,
     TensorProto.INT2: dt.i2,
+    TensorProto.FLOAT6E2M3: dt.f6e2m3,
+    TensorProto.FLOAT6E3M2: dt.f6e3m2,
 }
 
 NUMBERS: Mapping[DType, int] = {dtype: number for number, dtype in DTYPES.items()}
