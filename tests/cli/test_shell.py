@@ -301,9 +301,9 @@ def test_control_c_ends_a_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after", [0.0, 0.3, 0.8])
 def test_control_c_leaves_nothing_behind(tmp_path: Path, after: float) -> None:
     nodes = []
-    for number in range(300):
+    for number in range(1200):
         nodes.append(helper.make_node("Softmax", [f"v{number}"], [f"v{number + 1}"], axis=-1, name=f"s{number}"))
-    made = models.model(nodes, [models.floats("v0", 4, 64)], [models.floats("v300", 4, 64)], {})
+    made = models.model(nodes, [models.floats("v0", 4, 64)], [models.floats("v1200", 4, 64)], {})
     model = models.saved(made, tmp_path)
     words = ["build", str(model), "-o", str(tmp_path / "out.tenfold"), "--cache", str(tmp_path / "cache"), "-v"]
     command = [sys.executable, "-c", f"import sys; from tenfold.cli import main; sys.exit(main({words!r}))"]

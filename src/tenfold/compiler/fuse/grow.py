@@ -144,7 +144,8 @@ class Growth:
             return f"{group.nodes[-1].op.name} has several results or sizes of its own, and no site after them"
         if any(group in self.needs(v) and v.producer not in group.nodes for v in node.inputs):
             return "it sees a result of that kernel through a view"
-        site = Site(node, group.domain, group.axes, self._inside(node, group))
+        walks = sum(isinstance(one.op, REDUCTIONS) for one in group.nodes)
+        site = Site(node, group.domain, group.axes, walks, self._inside(node, group))
         if group.is_row or (group.anchor is None and isinstance(node.op, REDUCTIONS)):
             return joins_row(site, pointwise=not group.is_row)
         return self._pointwise_refusal(node, group)

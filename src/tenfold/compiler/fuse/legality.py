@@ -9,14 +9,20 @@ from tenfold.ir import dim
 from tenfold.ir.graph import Node, Value
 from tenfold.ops.reduce import ArgReduce, Reduce
 
+MOST_WALKS = 8
+"""The most reductions of one row kernel: each walks the row anew, and computes what it needs from the row's inputs."""
+
 
 @dataclass(frozen=True)
 class Site:
-    """A node that asks to join a group: the group's domain, its row's axes, and the node's inputs made inside it."""
+    """A node that asks to join a group: the group's domain, its row's axes, how many reductions it has, and the node's
+    inputs made inside it.
+    """
 
     node: Node
     domain: Shape
     axes: tuple[int, ...]
+    walks: int
     inside: tuple[Value, ...]
 
 
@@ -45,6 +51,8 @@ def joins_row(site: Site, *, pointwise: bool) -> str | None:
             return "the reduction walks another domain"
         if not pointwise and row_axes(node) != site.axes:
             return "the reduction runs along other axes"
+        if site.walks >= MOST_WALKS:
+            return f"its rows are walked {MOST_WALKS} times already"
         return None if node.op.keepdims else "the reduction drops its axes"
     if not node.op.elementwise:
         return f"{node.op.name} is an anchor of its own"
