@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tenfold.codegen.cpu import pointwise
+from tenfold.codegen.operands import dense, storage_order, turned
 from tenfold.codegen.region import Anchored, Operand, Pointwise, identity
 from tenfold.codegen.strategy import Address, Argument, Kernel, Refusal, Stage, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
-from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
-from tenfold.ir.type import Type
 from tenfold.target import Target
 
 _LINE = 64
@@ -28,12 +27,12 @@ def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Ke
         return make(region.outputs[0])
     result = dense(dtype, region.domain)
     first = make(result)
-    order = _storage_order(region.outputs[0])
-    turned = [_turned(one, order) for one in (result, *region.extra)]
+    order = storage_order(region.outputs[0])
+    inputs = [turned(one, order) for one in (result, *region.extra)]
     after = Pointwise(
         tuple(region.domain[axis] for axis in order),
-        tuple(_turned(one, order) for one in region.outputs),
-        tuple(turned),
+        tuple(turned(one, order) for one in region.outputs),
+        tuple(inputs),
         region.body,
         gathered=region.gathered,
         uniforms=region.uniforms,
@@ -46,11 +45,11 @@ def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Ke
 
 def copied(source: Operand, target: Operand, machine: Target) -> tuple[Stage, ...]:
     """The stages that copy an operand to another of the same sizes."""
-    order = _storage_order(target)
+    order = storage_order(target)
     region = Pointwise(
         tuple(target.shape[axis] for axis in order),
-        (_turned(target, order),),
-        (_turned(source, order),),
+        (turned(target, order),),
+        (turned(source, order),),
         identity(source.dtype),
     )
     return _elementwise(region, machine).stages
@@ -60,27 +59,6 @@ def _elementwise(region: Pointwise, target: Target) -> Kernel:
     tactics = pointwise.STRATEGY.tactics(region, target)
     assert not isinstance(tactics, Refusal), tactics
     return pointwise.STRATEGY.build(region, tactics[0], target)
-
-
-def dense(dtype: DType, shape: tuple[Size, ...]) -> Operand:
-    """A row-major tensor with a buffer of its own."""
-    strides: list[Size] = []
-    step: Size = 1
-    for size in reversed(shape):
-        strides.insert(0, step)
-        step = step * size
-    return Operand(Value(Type(dtype, shape)), dtype, shape, tuple(strides))
-
-
-def _storage_order(operand: Operand) -> list[int]:
-    """Its axes with one of stride 1 last."""
-    axes = list(range(len(operand.shape)))
-    return sorted(axes, key=lambda axis: operand.strides[axis] == 1 and operand.shape[axis] != 1)
-
-
-def _turned(operand: Operand, order: list[int]) -> Operand:
-    shape, strides = (tuple(each[axis] for axis in order) for each in (operand.shape, operand.strides))
-    return Operand(operand.value, operand.dtype, shape, strides, operand.offset)
 
 
 def _placed(stage: Stage, value: Value, start: Size) -> Stage:

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from tenfold.codegen.cuda import pointwise
 from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, GpuArgument, Launch
+from tenfold.codegen.operands import dense, storage_order, turned
 from tenfold.codegen.region import Anchored, Operand, Pointwise, identity
 from tenfold.codegen.strategy import Address, Refusal, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
-from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
-from tenfold.ir.type import Type
 from tenfold.target import Target
 
 LINE = 256
@@ -46,14 +45,9 @@ def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Cu
 
 def copied(source: Operand, to: Operand, target: Target) -> tuple[Launch, ...]:
     """The launch that copies an operand to another of the same sizes."""
-    order = sorted(range(len(to.shape)), key=lambda axis: to.strides[axis] == 1 and to.shape[axis] != 1)
-    turned = [
-        Operand(
-            one.value, one.dtype, tuple(one.shape[a] for a in order), tuple(one.strides[a] for a in order), one.offset
-        )
-        for one in (to, source)
-    ]
-    return elementwise(Pointwise(turned[0].shape, (turned[0],), (turned[1],), identity(source.dtype)), target)
+    order = storage_order(to)
+    result, given = turned(to, order), turned(source, order)
+    return elementwise(Pointwise(result.shape, (result,), (given,), identity(source.dtype)), target)
 
 
 def elementwise(region: Pointwise, target: Target) -> tuple[Launch, ...]:
@@ -61,16 +55,6 @@ def elementwise(region: Pointwise, target: Target) -> tuple[Launch, ...]:
     tactics = pointwise.STRATEGY.tactics(region, target)
     assert not isinstance(tactics, Refusal), tactics
     return pointwise.STRATEGY.build(region, tactics[0], target).launches
-
-
-def dense(dtype: DType, shape: tuple[Size, ...]) -> Operand:
-    """A row-major tensor with a buffer of its own."""
-    strides: list[Size] = []
-    step: Size = 1
-    for size in reversed(shape):
-        strides.insert(0, step)
-        step = step * size
-    return Operand(Value(Type(dtype, shape)), dtype, shape, tuple(strides))
 
 
 def room(size: Size) -> Size:

@@ -16,7 +16,7 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import contraction, emit, grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.epilogue import copied, dense, placed, room
+from tenfold.codegen.cuda.epilogue import copied, placed, room
 from tenfold.codegen.cuda.gates import Sweep, sweeps_of
 from tenfold.codegen.cuda.launch import (
     CudaKernel,
@@ -32,6 +32,7 @@ from tenfold.codegen.cuda.launch import (
     workspace,
 )
 from tenfold.codegen.cuda.program import Hole, Word
+from tenfold.codegen.operands import dense
 from tenfold.codegen.region import Anchored, Operand, Region, identity
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
