@@ -444,10 +444,14 @@ class Context:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            with self._turn:
-                if self._current is token:
-                    self._cancel[0] = 1
+            self._stop(token)
             raise
+
+    def _stop(self, token: object) -> None:
+        """End the running call if it is that one."""
+        with self._turn:
+            if self._current is token:
+                self._cancel[0] = 1
 
     def cancel(self) -> None:
         """End the running call and the queued ones with Cancelled."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ class FakeDriver:
         self.replays = self.changes = self.ticks = 0
         self._maps: dict[int, tuple[Any, ...]] = {}
         self._capturing: FakeGraph | None = None
+        self._one = RLock()
 
     @property
     def live(self) -> int:
@@ -121,7 +123,8 @@ class FakeDriver:
         if self._capturing is not None:
             self._capturing.launches.append(work)
         else:
-            work()
+            with self._one:
+                work()
 
     def open_stream(self) -> int:
         self.things += 1
@@ -208,16 +211,18 @@ class FakeDriver:
         return lambda: interpreted(program)[(blocks,)](**fillings)
 
     def capture(self, stream: Any, emit: Callable[[], None]) -> FakeGraph:
-        self._capturing = graph = FakeGraph()
-        emit()
-        self._capturing = None
-        self.things += 1
-        return graph
+        with self._one:
+            self._capturing = graph = FakeGraph()
+            emit()
+            self._capturing = None
+            self.things += 1
+            return graph
 
     def replay(self, graph: FakeGraph, stream: Any) -> None:
-        self.replays += 1
-        for launch in graph.launches:
-            launch()
+        with self._one:
+            self.replays += 1
+            for launch in graph.launches:
+                launch()
 
     def change(
         self, graph: FakeGraph, number: int, function: Program, blocks: int, threads: int, shared: int, parameters: int

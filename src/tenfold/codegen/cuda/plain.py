@@ -17,7 +17,7 @@ from tenfold.ir import dim
 from tenfold.ops.matmul import MatMul
 from tenfold.target import Target
 
-_TILES = ((16, 16, 16), (4, 32, 32), (32, 32, 8), (1, 64, 64))
+_TILES = ((4, 32, 32), (1, 64, 64), (16, 16, 16), (32, 32, 8))
 """(rows, columns, terms at a time)."""
 
 

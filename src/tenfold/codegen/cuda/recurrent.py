@@ -218,7 +218,7 @@ class RecurrentStrategy:
         if isinstance(product, Refusal):
             return product
         count = x.shape[0]
-        orders = ["serial", "together"] if op.hidden <= _WIDEST else ["serial"]
+        orders = ["together", "serial"] if op.hidden <= _WIDEST else ["serial"]
         if isinstance(count, int) and count * len(sweeps_of(op)) <= _MOST:
             orders = ["steps", *orders]
         return tuple(Tactic(self.name, (("order", order),)) for order in orders)

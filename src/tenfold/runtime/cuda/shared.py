@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,17 @@ class SharedContext(Context):
     touch are copied when the other side asks for them. The CPU goes on while the GPU works, until it needs a result.
 
     Arrays on the GPU are used in place, in the order of their owner's stream; results are of the first input's kind.
+
+    Queued calls go in turns to this context and to a twin, which has memory and a stream of its own: while the GPU
+    works on one call or copies for it, the CPU works on the other. They begin and end in order.
     """
 
     def _open(self) -> None:
         super()._open()
+        self._twin: SharedContext | None = None
+        self._cpu, self._last = Lock(), Future[dict[str, Any]]()
+        self._last.set_result({})
+        self._calls = 0
         plan, self._resident = self.engine.plan, self.engine.resident
         self._driver = self._resident.driver
         self._driver.enter()
@@ -116,7 +125,8 @@ class SharedContext(Context):
             self._launch(span)
             return
         self._begin(span)
-        super()._native(span, brief)
+        with self._cpu:
+            super()._native(span, brief)
         self._end(span)
 
     def _launch(self, span: Span) -> None:
@@ -146,6 +156,60 @@ class SharedContext(Context):
             for part in self._graphs.popitem(last=False)[1].values():
                 part.close()
         return parts[span.begin]
+
+    # queued
+
+    def _submit(self, inputs: Inputs, token: object) -> Future[dict[str, Any]]:
+        alone, bound = bool(self._state or self._bound_outputs), dict(self._bound_inputs)
+        with self._turn:
+            self._calls += 1
+            lane = self if alone or self._calls % 2 else self._other()
+            if lane._queue is None:
+                lane._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
+            self._last = lane._queue.submit(lane._take, inputs, bound, lane._epoch, token, self._last, alone)
+            return self._last
+
+    def _other(self) -> SharedContext:
+        """The twin; both let the CPU's parts run one after another, each with all threads."""
+        if self._twin is None:
+            self._twin = SharedContext(self.engine, self._frames.threads)
+            self._twin._cpu = self._cpu
+        return self._twin
+
+    def _take(
+        self,
+        inputs: Inputs,
+        bound: Mapping[str, Any],
+        epoch: int,
+        token: object,
+        before: Future[dict[str, Any]],
+        alone: bool,
+    ) -> dict[str, Any]:
+        """A queued call, which ends after the one before, and if `alone` begins then."""
+        if alone:
+            wait([before])
+        try:
+            given = self._by_name(inputs)
+            return self._queued(given | {name: bound[name] for name in bound if name not in given}, epoch, token)
+        finally:
+            wait([before])
+
+    def _stop(self, token: object) -> None:
+        super()._stop(token)
+        if self._twin is not None:
+            self._twin._stop(token)
+
+    def cancel(self) -> None:
+        """End the running calls and the queued ones with Cancelled."""
+        super().cancel()
+        if self._twin is not None:
+            self._twin.cancel()
+
+    def close(self) -> None:
+        """Give memory and threads back. Waits for the running calls; queued ones end with EngineError."""
+        super().close()
+        if self._twin is not None:
+            self._twin.close()
 
     def _handed_out(self, results: Sequence[Any], given: Mapping[str, Any]) -> Sequence[Any]:
         """Where the model's first input lies on the GPU, results do too."""
