@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +27,9 @@ ROWS = (
     *("llama-512:1", "llama-decode:1"),
 )
 
+UNPROFILED = {"TEARDOWN_CUPTI": "1"}
+"""PyTorch's profiler lets go of the driver when done: a launch that it watches takes the CPU ten times as long."""
+
 
 def measured(path: Path) -> list[str]:
     """The rows that stand in a file, with all peers that were asked for."""
@@ -37,7 +41,7 @@ def run(rows: Sequence[str], path: Path, options: Sequence[str], seconds: float)
     """Measure rows in a process; the rows that it did not come to, the one with which it failed first."""
     command = [sys.executable, "-m", "bench.gpu.row", "--rows", ",".join(rows), "--out", str(path), *options]
     start, done = len(measured(path)), 0
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env=os.environ | UNPROFILED)
     until = time.monotonic() + seconds
     try:
         while process.poll() is None and time.monotonic() < until:
