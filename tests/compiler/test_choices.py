@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tenfold.compiler.device import choices
+from tenfold.compiler import choices
 from tenfold.compiler.timings import Entry
 
 
@@ -40,3 +40,16 @@ def test_choices_are_added_to_those_known(shipped: Path) -> None:
 
 def test_a_machine_without_measurements_has_no_choices(shipped: Path) -> None:
     assert choices.find(problem("1", "a"), ["a"]) is None
+
+
+def test_choices_of_a_cpu_lie_in_a_file_of_its_kind(shipped: Path) -> None:
+    about = choices.about("cpu vendor_id Any; model 3", "1", inside="isa; 2 threads")
+    entry = Entry("\n".join([*about, "Row", "candidates: a b"]), {"a": 2e-6, "b": 1e-6}, "b", 1)
+    path = shipped.with_name(choices.file_for(entry.problem))
+    assert path.name == "cpu-vendor_id-any-model-3.json"
+    assert choices.write(path, [entry]) == 1
+    choices._shipped.cache_clear()
+    found = choices.find(entry.problem, ["a", "b"])
+    assert found and found.shipped and found.choice == "b"
+    assert choices.find(entry.problem.replace("2 threads", "3 threads"), ["a", "b"]) is None
+    assert choices.are_there(entry.problem) and not choices.are_there("cpu vendor_id Other | isa")

@@ -67,18 +67,6 @@ def test_folders_merge_through_bundles(tmp_path: Path) -> None:
     assert here.find("p", 2) == there.find("p", 2)
 
 
-def test_shipped_entries_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Timings(tmp_path)
-    known.keep(entry())
-    known.bundle(tmp_path / "shipped.json")
-    monkeypatch.setattr(cache, "BUNDLES", tmp_path)
-    cache._shipped.cache_clear()
-    try:
-        assert Timings().find("p", 1) == entry()
-    finally:
-        cache._shipped.cache_clear()
-
-
 def network(channels: int = 16, name: str = "n") -> tenfold.Graph:
     random = np.random.default_rng(0)
     graph = tenfold.Graph(name=name)

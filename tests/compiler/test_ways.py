@@ -10,12 +10,17 @@ import pytest
 
 import tenfold
 from tenfold import ops
-from tenfold.compiler import ways
+from tenfold.compiler import choices, ways
+from tenfold.compiler.retune import retune
+from tenfold.compiler.timings import Entry, Timings
+from tenfold.compiler.tune import Tuning
+from tenfold.diagnose import report
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
 from tenfold.ir.type import Type
+from tenfold.runtime import format
 
 WAYS = ("attention", "taken apart")
 
@@ -103,7 +108,52 @@ def test_engines_race_in_a_process_of_their_own(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.tenfold" for number in range(2)]
     for path in paths:
         tenfold.build(network(layers=1), effort=0, cache=False).save(path)
-    times = ways.raced(paths, 2, 0.01)
+    times = ways.raced(paths, 2, 0.01, lambda: 1.0)
     assert isinstance(times, list) and len(times) == 2 and all(0 < one < 1 for one in times)
     paths[1].write_bytes(b"")
-    assert "status 1" in ways.raced(paths, 2, 0.01)
+    assert "status 1" in ways.raced(paths, 2, 0.01, lambda: 1.0)
+
+
+def test_a_race_ends_when_its_time_is_up(tmp_path: Path) -> None:
+    path = tmp_path / "one.tenfold"
+    tenfold.build(network(layers=1), effort=0, cache=False).save(path)
+    assert ways.raced([path, path], 2, 1e6, lambda: 0.0) == [None, None]
+    looks = iter([1.0] * 40)
+    times = ways.raced([path, path], 2, 1e6, lambda: next(looks, 0.0))
+    assert len(times) == 2 and all(isinstance(one, float) for one in times), "what was won so far"
+
+
+def test_tuning_that_is_to_stop_times_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "raced", lambda *_: pytest.fail("nothing is timed"))
+    path = tmp_path / "one.tenfold"
+    tenfold.build(network(), effort=0, cache=False).save(path)
+    file = format.File(format.read(path), "one")
+    image = format.File(retune(file, 3, cache=tmp_path, stop=lambda: True), "two")
+    assert {one["tactic"] for one in report.describe(image)["ways"]} == {WAYS[0]}
+    assert not list(Timings(tmp_path).entries()), "what was not timed is not remembered as such"
+
+
+def test_what_is_shipped_decides_where_no_clock_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    remember = Tuning.remember
+
+    def noted(tuning: Tuning, entry: Entry) -> None:
+        asked.append(entry.problem)
+        remember(tuning, entry)
+
+    monkeypatch.setattr(Tuning, "remember", noted)
+    built(monkeypatch, [2.0, 1.0])
+    problem = next(one for one in asked if one.endswith("candidates: " + " ".join(WAYS)))
+    monkeypatch.setattr(choices, "FOLDER", tmp_path)
+    choices._shipped.cache_clear()
+    try:
+        entry = Entry(problem, {WAYS[0]: 2.0, WAYS[1]: 1.0}, WAYS[1], 1)
+        assert choices.write(tmp_path / choices.file_for(problem), [entry]) == 1
+        choices._shipped.cache_clear()
+        monkeypatch.setattr(ways, "_WORTH", 0)
+        engine, _ = built(monkeypatch, "not to be raced", effort=0)
+    finally:
+        choices._shipped.cache_clear()
+    assert tactics(engine) == [WAYS[1]] * 2
+    assert engine.report["ways"][0]["shipped"]
+    check(engine, network(), 32)

@@ -1,4 +1,4 @@
-"""The shell: `tenfold build | run | tune | bench | profile | inspect | compare | settings`, one file a verb.
+"""The shell: `tenfold build | run | tune | bench | profile | inspect | compare | timings | settings`, one file a verb.
 
 Exit codes: 0 ok, 1 comparison failed, 2 usage, 3 model, 4 unsupported or target, 5 engine file, 6 input, 7 device,
 8 limit, 130 interrupted.
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from tenfold.cli import bench, build, compare, inspect, profile, run, settings, tune
+from tenfold.cli import bench, build, compare, inspect, profile, run, settings, timings, tune
 from tenfold.cli.shell import INTERRUPTED, USAGE, code_of, tell_error
 from tenfold.errors import TenfoldError
 from tenfold.version import __version__
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 for verb in (build, run, tune, bench, profile, inspect, compare, settings):
     app.command(verb.__name__.rpartition(".")[2])(verb.verb)
+app.add_typer(timings.app, name="timings")
 
 
 def _show_version(wanted: bool) -> None:

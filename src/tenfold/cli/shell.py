@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -72,6 +74,23 @@ def set_logging(verbose: int) -> None:
     logger.handlers = [RichHandler(console=margin(), show_path=False, markup=False, log_time_format="%H:%M:%S")]
     logger.propagate = False
     logger.setLevel((environment.LOG.value(), "INFO", "DEBUG")[min(verbose, 2)])
+
+
+@contextmanager
+def ending_at_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within it, Ctrl-C asks to come to an end: what it gives is true from then on. A second one ends the program."""
+    asked = threading.Event()
+
+    def ask(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+        margin().print("ending with what has been won; Ctrl-C again ends at once", markup=False)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

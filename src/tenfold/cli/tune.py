@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from tenfold.cli import arguments
-from tenfold.cli.shell import answer, progress_bar, set_logging
+from tenfold.cli.shell import answer, ending_at_interrupt, progress_bar, set_logging
 from tenfold.compiler.retune import retune
 from tenfold.diagnose import report, tables
 from tenfold.runtime import format
@@ -29,13 +29,18 @@ def verb(
     json: arguments.Json = False,
     verbose: arguments.Verbose = 0,
 ) -> None:
-    """Choose an engine's kernels again, by timing them on this machine; nothing but the file is needed."""
+    """Choose an engine's kernels again, by timing them on this machine; nothing but the file is needed.
+
+    Ctrl-C ends it with what has been won so far.
+    """
     set_logging(verbose)
     start = time.perf_counter()
     file = format.File(format.read(path), str(path))
-    with progress_bar() as tell:
-        kept = False if cache == "off" else cache or True
-        image = retune(file, EFFORT if effort is None else effort, threads=threads, cache=kept, progress=tell)
+    kept = False if cache == "off" else cache or True
+    with progress_bar() as tell, ending_at_interrupt() as stop:
+        level = EFFORT if effort is None else effort
+        image = retune(file, level, threads=threads, cache=kept, progress=tell, stop=stop)
+        interrupted = stop()
     before, after = (report.describe(one) for one in (file, format.File(image, str(path))))
     format.write(output or path, image)
     changed = [
@@ -44,6 +49,7 @@ def verb(
         if old["tactic"] != new["tactic"]
     ]
     data: dict[str, Any] = {"engine": str(output or path), "regions": len(after["regions"]), "changed": changed}
+    data["interrupted"] = interrupted
     data["seconds"] = round(time.perf_counter() - start, 3)
 
     def show(console: Console) -> None:

@@ -129,7 +129,7 @@ def compile_for(
     backend, name = BACKENDS[target.kind], str(target.portable)
     if options.precision == "tf32" and target.kind == "cuda":
         target = dataclasses.replace(target, extras=(*target.extras, "tf32"))
-    tuning = Tuning(graph.inputs, target, options, pool, timings, phase.tell)
+    tuning = Tuning(graph.inputs, target, options, pool, timings, phase.tell, phase.stop)
     passes.for_target(target, options)(graph)
     ways = [] if settled else settled_ways(graph, backend, tuning, phase, plugins)
     with phase("fuse") as said:

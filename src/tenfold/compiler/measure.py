@@ -9,20 +9,14 @@ crashes or hangs ends the process, and is refused.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
-from select import select
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
-from tenfold import settings
 from tenfold.codegen.cpu.image import Image
 from tenfold.codegen.region import THREADS
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Refusal, Stage, Workspace
+from tenfold.compiler.child import Child
 from tenfold.compiler.stopwatch import LENGTH, WORKSPACE, copies_of
 from tenfold.compiler.typical import USUAL, guessed
 from tenfold.ir import dim
@@ -34,10 +28,7 @@ from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
 
 _PROGRAM = "tenfold.compiler.stopwatch"
-_ROOT = Path(__file__).parents[2]
 _STARTING, _PATIENCE = 60.0, 60.0
-_ENDING = 1.0
-"""Seconds that a process which says nothing any more gets to be seen to have ended."""
 _LEAST_TURNS, _MOST_TURNS, _ROUND = 2, 16, 0.02
 _MOST_BYTES = 3 << 29
 ONE, SIDE = 1, 224
@@ -123,8 +114,7 @@ class Stopwatch:
 
     def __init__(self, point: Point) -> None:
         self.point = point
-        self._process: subprocess.Popen[bytes] | None = None
-        self._unread = b""
+        self._child: Child | None = None
 
     def time(
         self, kernels: Sequence[Kernel], image: Image, entries: Entries, *, cache: int, expected: float, seconds: float
@@ -159,56 +149,24 @@ class Stopwatch:
 
     def _ask(self, job: dict[str, Any], image: Image) -> tuple[list[float], int | None, str]:
         """The times; or none, the number of the kernel that ended the process, and how."""
-        process = self._started()
-        assert process.stdin and process.stdout
-        with suppress(BrokenPipeError):
-            for part in (json.dumps(job).encode(), image.blob.code, image.crew.code):
-                process.stdin.write(LENGTH.pack(len(part)) + part)
-            process.stdin.flush()
+        child = self._child = self._child or Child(_PROGRAM)
+        for part in (json.dumps(job).encode(), image.blob.code, image.crew.code):
+            child.send(LENGTH.pack(len(part)), part)
         begun, patience = 0, _STARTING
-        while line := self._line(process.stdout, patience):
+        while line := child.line(patience):
             said = json.loads(line)
             if "seconds" in said:
                 return said["seconds"], None, ""
             begun, patience = said["begun"], _PATIENCE
-        ended = _ended(process)
+        reason = child.last_words()
         self.close()
-        return [], begun, f"it ends its process with status {process.returncode}" if ended else "it does not end"
-
-    def _line(self, stream: IO[bytes], patience: float) -> bytes:
-        """The next line; nothing if the stream has ended, or none comes in so many seconds."""
-        while b"\n" not in self._unread:
-            ready, _, _ = select([stream], [], [], patience)
-            part = os.read(stream.fileno(), 1 << 16) if ready else b""
-            if not part:
-                return b""
-            self._unread += part
-        line, _, self._unread = self._unread.partition(b"\n")
-        return line
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            self._unread = b""
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", _PROGRAM],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=settings.child_environment(_ROOT),
-                start_new_session=True,
-            )
-        return self._process
+        return [], begun, reason
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                with suppress(BrokenPipeError):
-                    assert stream
-                    stream.close()
-            self._process = None
+        if self._child is not None:
+            self._child.close()
+            self._child = None
 
     def __enter__(self) -> Self:
         return self
@@ -217,12 +175,3 @@ class Stopwatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a process has ended, or does at once: its pipes close before the system tells its status."""
-    try:
-        process.wait(_ENDING)
-    except subprocess.TimeoutExpired:
-        return False
-    return True

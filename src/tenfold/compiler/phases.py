@@ -7,6 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+
+def never() -> bool:
+    """Nothing is to stop."""
+    return False
+
+
 Progress = Callable[[str, int, int], None]
 _log = logging.getLogger("tenfold")
 
@@ -24,10 +30,12 @@ PHASES: Mapping[str, str] = {
 
 
 class Phases:
-    """Where a build is: `progress(phase, done, total)` is called as work goes on, and the log told of each phase."""
+    """Where a build is: `progress(phase, done, total)` is called as work goes on, and the log told of each phase. Once
+    `stop()` is true, nothing more is timed.
+    """
 
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress | None, stop: Callable[[], bool] = never) -> None:
+        self._progress, self.stop = progress, stop
 
     def tell(self, phase: str, done: int, total: int) -> None:
         """So many of so many things of a phase are done."""

@@ -1,7 +1,7 @@
 """A race: engines timed against each other on made-up inputs, in a process of its own.
 
-`python -m tenfold.compiler.race THREADS SECONDS ENGINE…` prints the seconds of a call of each, a JSON list: the least
-of several rounds, in each of which every engine runs once.
+`python -m tenfold.compiler.race THREADS ENGINE…` prints a line for each round, in which every engine runs once: the
+seconds of a call of each, a JSON list. The first round finds caches and memory cold. It goes on until it is ended.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,8 +17,6 @@ from tenfold.compiler.stopwatch import fill
 from tenfold.ir.dtype import Kind
 from tenfold.ir.op import Array
 from tenfold.runtime.engine import Engine, from_file
-
-WARM_UPS, LEAST_ROUNDS = 1, 3
 
 
 def made_up(engine: Engine) -> list[Array]:
@@ -31,22 +29,21 @@ def made_up(engine: Engine) -> list[Array]:
     return found
 
 
-def race(engines: Sequence[Engine], threads: int, seconds: float) -> list[float]:
-    """The least seconds of a call of each engine."""
+def race(engines: Sequence[Engine], threads: int) -> Iterator[list[float]]:
+    """The seconds of a call of each engine, round by round, without end."""
     contexts = [engine.context(threads=threads) for engine in engines]
     inputs = [made_up(engine) for engine in engines]
-    times: list[list[float]] = [[] for _ in engines]
-    end = float("inf")
-    while len(times[-1]) < WARM_UPS + LEAST_ROUNDS or time.perf_counter() < end:
-        if len(times[-1]) == WARM_UPS:
-            end = time.perf_counter() + seconds * len(engines)
-        for context, given, taken in zip(contexts, inputs, times, strict=True):
+    while True:
+        times = []
+        for context, given in zip(contexts, inputs, strict=True):
             start = time.perf_counter()
             context.run(given)
-            taken.append(time.perf_counter() - start)
-    return [min(taken[WARM_UPS:]) for taken in times]
+            times.append(time.perf_counter() - start)
+        yield times
 
 
 if __name__ == "__main__":
-    threads, seconds, *paths = sys.argv[1:]
-    sys.stdout.write(json.dumps(race([from_file(path) for path in paths], int(threads), float(seconds))))
+    threads, *paths = sys.argv[1:]
+    for times in race([from_file(path) for path in paths], int(threads)):
+        sys.stdout.write(json.dumps(times) + "\n")
+        sys.stdout.flush()

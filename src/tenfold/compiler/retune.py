@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler import conditions
 from tenfold.compiler.build import image_of, workers
 from tenfold.compiler.cache import cache_folder
-from tenfold.compiler.phases import Phases, Progress
+from tenfold.compiler.phases import Phases, Progress, never
 from tenfold.compiler.timings import Timings
 from tenfold.errors import EngineError
 from tenfold.ir.dtype import parse as dtype_of
@@ -41,9 +41,11 @@ def retune(
     plugins: Sequence[Any] = (),
     cache: bool | str | os.PathLike[str] = True,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = never,
 ) -> format.Bytes:
     """The bytes of the same engine with its kernels chosen again, with this much effort, for so many threads (None: the
-    engine's own default). The other arguments are those of a build.
+    engine's own default). Once `stop()` is true nothing more is timed, and the engine has what was won so far. Other
+    arguments are those of a build.
 
     EngineError for a file that an older version made without what this needs.
     """
@@ -62,7 +64,7 @@ def retune(
     with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
         graph = Reader(file, (*ops.ALL, *(op for one in added for op in one.ops))).graph()
         needed = conditions.read(manifest["conditions"], graph)
-        return image_of(graph, needed, options, pool, Phases(progress), added, Timings(folder))
+        return image_of(graph, needed, options, pool, Phases(progress, stop), added, Timings(folder))
 
 
 def _nearest(target: Target) -> Target:

@@ -12,6 +12,7 @@ import json
 import math
 import struct
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -27,6 +28,8 @@ from tenfold.runtime.cpu.team import team_of
 LENGTH = struct.Struct("<I")
 WORKSPACE = -1
 LEAST_ROUNDS, MOST_ROUNDS, WARM_UPS, LONG = 3, 25, 4, 0.02
+WAKING = 0.003
+"""Seconds in which a team wakes up."""
 FAR, NEAR = 4.0, 1.5
 """How many times as slow as the best one may be after its first turns, and after its first rounds."""
 _ALIGNMENT, _PATTERN = 64, 1 << 16
@@ -138,6 +141,13 @@ class Contestant:
         self.times.append(seconds)
         return seconds
 
+    def wake(self) -> None:
+        """Run until threads that sleep, or are only being made, take part."""
+        start = time.perf_counter()
+        while time.perf_counter() - start < WAKING:
+            self.run(all_turns=False)
+        self.times.clear()
+
     def warm_up(self, best: float) -> float:
         """The best seconds of a few single turns: no more of them once one is not far from the best, or too long."""
         for _ in range(WARM_UPS):
@@ -184,6 +194,8 @@ def answer(job: Mapping[str, Any], code: bytes, crew: bytes) -> Iterator[Mapping
         yield {"begun": number}
         one = Contestant(mapped, job["entries"], crew, job, number)
         one.prepare(buffers)
+        if not number:
+            one.wake()
         best = min(best, one.warm_up(best))
         contestants.append(one)
     yield {"seconds": contest(contestants, job["seconds"])}

@@ -3,7 +3,7 @@
 A problem's text says everything that decides how fast its kernels are: the region at typical sizes, the candidates,
 the machine, the number of threads, the versions of Tenfold's code generators and of LLVM. An entry is one file, named
 by the SHA-256 of that text, written whole; so folders of machines of one kind are merged by copying, and processes may
-share one. A bundle is a JSON file of many entries, for shipping.
+share one. A bundle is a JSON file of many entries, to take along.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from importlib.metadata import version
 from pathlib import Path
 
 import tenfold.codegen
+from tenfold.errors import OptionError
 from tenfold.version import __version__
 
 _log = logging.getLogger("tenfold")
 _CPUINFO = Path("/proc/cpuinfo")
 _FIELDS = ("vendor_id", "cpu family", "model", "model name", "stepping", "CPU implementer", "CPU part")
-BUNDLES = Path(__file__).with_name("bundles")
-"""Where entries that are shipped with Tenfold lie."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """What was found for a problem: for each candidate, in the order the cost model gave them, its seconds, why it gave
-    none, or None if there was no time for it; which was chosen, and with how much effort.
+    none, or None if there was no time for it; which was chosen, and with how much effort. `shipped`: it came with
+    Tenfold, and was timed elsewhere.
     """
 
     problem: str
     times: Mapping[str, float | str | None]
     choice: str
     effort: int
+    shipped: bool = False
 
     @property
     def skipped(self) -> list[str]:
@@ -77,7 +78,7 @@ def generators() -> str:
 
 
 class Timings:
-    """Entries in `folder`, beside those shipped; in memory alone without one."""
+    """Entries in `folder`; in memory alone without one."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._known: dict[str, Entry] = {}
@@ -92,7 +93,7 @@ class Timings:
     def find(self, problem: str, effort: int) -> Entry | None:
         """The entry of a problem, if it took as much effort at least."""
         key = key_of(problem)
-        found = self._known.get(key) or self._read(key) or _shipped().get(key)
+        found = self._known.get(key) or self._read(key)
         if found is None or found.effort < effort:
             return None
         self._known[key] = found
@@ -119,7 +120,9 @@ class Timings:
                 yield found
 
     def merge(self, bundle: Path) -> int:
-        """Take the entries of a bundle that took more effort than ours; how many there were."""
+        """Take the entries of a bundle that took more effort than ours; how many there were. OptionError for one
+        that is no bundle.
+        """
         taken = 0
         for entry in _bundle(bundle):
             if self.find(entry.problem, entry.effort) is None:
@@ -147,13 +150,20 @@ class Timings:
 
 
 def _bundle(path: Path) -> list[Entry]:
-    return [Entry(**one) for one in json.loads(path.read_bytes())]
+    try:
+        found = [Entry(**one) for one in json.loads(path.read_bytes())]
+        damaged = [one for one in found if one.choice not in one.times]
+    except (ValueError, TypeError) as error:
+        raise _no_bundle(path) from error
+    if damaged:
+        raise _no_bundle(path)
+    return found
 
 
-@functools.cache
-def _shipped() -> Mapping[str, Entry]:
-    entries = (entry for path in sorted(BUNDLES.glob("*.json")) for entry in _bundle(path))
-    return {key_of(entry.problem): entry for entry in entries}
+def _no_bundle(path: Path) -> OptionError:
+    return OptionError(
+        f"{path} is no bundle of timings", argument="bundle", remedy="take a file that `tenfold timings export` wrote"
+    )
 
 
 def _write(path: Path, text: str) -> None:

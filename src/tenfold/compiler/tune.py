@@ -18,9 +18,11 @@ from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request
 from tenfold.codegen.region import Anchored, Pointwise, Region, Row
 from tenfold.codegen.strategy import Kernel, Refusal, Strategy, Tactic
+from tenfold.compiler import choices
 from tenfold.compiler.cost import seconds_of
 from tenfold.compiler.items import HostPiece, Item, Piece, kernels
 from tenfold.compiler.measure import Entries, Point, Stopwatch
+from tenfold.compiler.phases import never
 from tenfold.compiler.problem import problem_of
 from tenfold.compiler.timings import Entry, Timings, generators, machine_kind
 from tenfold.errors import UnsupportedError
@@ -89,7 +91,13 @@ def tuning_of(piece: Piece | HostPiece) -> dict[str, Any]:
     """
     if not isinstance(piece, Chosen) or piece.entry is None:
         return {}
-    return {"effort": piece.entry.effort, "candidates": [list(pair) for pair in piece.entry.times.items()]}
+    return told_of(piece.entry)
+
+
+def told_of(entry: Entry) -> dict[str, Any]:
+    """What a report says of an entry that decided."""
+    about = {"effort": entry.effort, "candidates": [list(pair) for pair in entry.times.items()]}
+    return about | ({"shipped": True} if entry.shipped else {})
 
 
 def label_of(region: Region, tactic: str) -> Label:
@@ -137,7 +145,8 @@ class Contest:
 @dataclass(frozen=True)
 class Tuning:
     """What one target's choices by the clock work with. `inputs` are the model's, which say what sizes are usual;
-    `tell(phase, done, total)` hears of problems as they are settled; `start` is when the time began that may be spent.
+    `tell(phase, done, total)` hears of problems as they are settled; `start` is when the time began that may be spent;
+    once `stop()` is true nothing more is timed, and what was won so far is kept.
     """
 
     inputs: Sequence[Value]
@@ -146,6 +155,7 @@ class Tuning:
     pool: CompilePool
     timings: Timings
     tell: Tell
+    stop: Callable[[], bool] = never
     start: float = field(default_factory=time.perf_counter)
 
     @cached_property
@@ -153,45 +163,86 @@ class Tuning:
         """The sizes and the number of threads at which the clock is read."""
         return Point(self.options.threads or machine_share().threads, self.inputs)
 
+    @cached_property
+    def about(self) -> list[str]:
+        """The lines that begin each problem: the machine, and the versions."""
+        inside = f"{isa_of(self.target)}; {self.point.threads} threads"
+        return choices.about(f"cpu {machine_kind()}", generators(), inside=inside)
+
     @property
     def effort(self) -> Effort:
         """How long to look."""
         return EFFORTS[self.options.effort]
+
+    def left(self, share: float = 1.0) -> float:
+        """Seconds that are left of this share of the time; none once tuning is to stop."""
+        return 0.0 if self.stop() else share * self.effort.total - (time.perf_counter() - self.start)
+
+    def remember(self, entry: Entry) -> None:
+        """Keep an entry for other builds, unless it has no times because tuning was stopped."""
+        if not self.stop() or any(isinstance(one, float) for one in entry.times.values()):
+            self.timings.keep(entry)
 
 
 def tune(items: Sequence[Item], tuning: Tuning) -> str:
     """Choose by the timing cache and the clock where the options ask for it and this machine can run the target's code;
     a few words on what came of it.
     """
-    if tuning.options.effort == 0 or not tuning.target.runs_here():
+    if not tuning.target.runs_here():
         return "by the cost model"
-    return Tuner(tuning).run(items)
+    return Tuner(tuning).run(items) if tuning.options.effort else started(items, tuning)
+
+
+def started(items: Sequence[Item], tuning: Tuning) -> str:
+    """Choose by what is shipped for this kind of machine, else by the cost model; a few words on what came of it."""
+    if not choices.are_there("\n".join(tuning.about)):
+        return "by the cost model"
+    contests = contests_of(items, tuning, Effort(0.0, 0.0, 0.0, 0.0))
+    known = [(one, found) for one in contests if (found := choices.find(one.problem, one.tactics))]
+    for contest, entry in known:
+        contest.settle(entry, tuning.target)
+    return f"by the cost model, {len(known)} of {len(contests)} problems by what is shipped for this machine"
+
+
+def contests_of(items: Sequence[Item], tuning: Tuning, effort: Effort) -> list[Contest]:
+    """The problems with more than one candidate that are worth a look, the most expensive first."""
+    found: dict[str, Contest] = {}
+    isa, whole = isa_of(tuning.target), 0.0
+    for piece in kernels(items):
+        expected = seconds_of(piece.region, isa, tuning.point)
+        whole += expected
+        if isinstance(piece, Chosen) and len(piece.candidates) > 1:
+            names = [str(tactic) for _, tactic in piece.candidates]
+            problem = problem_of(piece.region, names, tuning.about, tuning.point)
+            contest = found.setdefault(problem, Contest(problem, [], 0.0, {}))
+            contest.pieces.append(piece)
+            contest.expected += expected
+    least = max(effort.least, effort.share * whole)
+    return sorted((one for one in found.values() if one.expected >= least), key=lambda one: -one.expected)
 
 
 class Tuner:
     """One target's tuning."""
 
     def __init__(self, tuning: Tuning) -> None:
-        self._target, self._pool, self._timings = tuning.target, tuning.pool, tuning.timings
-        self._tell, self._level = tuning.tell, tuning.options.effort
-        self._effort, self._point = tuning.effort, tuning.point
+        self._tuning, self._target, self._pool = tuning, tuning.target, tuning.pool
+        self._tell, self._level, self._effort = tuning.tell, tuning.options.effort, tuning.effort
         self._isa: Isa = isa_of(tuning.target)
-        self._start = tuning.start
         self._saved = self._spent = 0.0
         self._timed = self._known = 0
 
     def run(self, items: Sequence[Item]) -> str:
         """Settle every contest among these items."""
-        contests = self._contests(items)
+        contests = contests_of(items, self._tuning, self._effort)
         unknown = []
         for contest in contests:
-            entry = self._timings.find(contest.problem, self._level)
+            entry = self._tuning.timings.find(contest.problem, self._level)
             if entry is None:
                 unknown.append(contest)
             else:
                 self._known += 1
                 self._settle(contest, entry)
-        with Stopwatch(self._point) as stopwatch:
+        with Stopwatch(self._tuning.point) as stopwatch:
             for start in range(0, len(unknown), _BATCH):
                 self._measure(unknown[start : start + _BATCH], stopwatch, len(contests))
         won = f", {self._won():.0%} won" if self._saved else ""
@@ -200,39 +251,21 @@ class Tuner:
     def _won(self) -> float:
         return self._saved / max(self._saved + self._spent, 1e-12)
 
-    def _contests(self, items: Sequence[Item]) -> list[Contest]:
-        """The problems with more than one candidate that are worth a look, the most expensive first."""
-        found: dict[str, Contest] = {}
-        whole = 0.0
-        about = [machine_kind(), str(self._isa), f"{self._point.threads} threads", generators()]
-        for piece in kernels(items):
-            expected = seconds_of(piece.region, self._isa, self._point)
-            whole += expected
-            if isinstance(piece, Chosen) and len(piece.candidates) > 1:
-                names = [str(tactic) for _, tactic in piece.candidates]
-                problem = problem_of(piece.region, names, about, self._point)
-                contest = found.setdefault(problem, Contest(problem, [], 0.0, {}))
-                contest.pieces.append(piece)
-                contest.expected += expected
-        least = max(self._effort.least, self._effort.share * whole)
-        return sorted((one for one in found.values() if one.expected >= least), key=lambda one: -one.expected)
-
     def _measure(self, contests: Sequence[Contest], stopwatch: Stopwatch, total: int) -> None:
         """Time these contests, as far as there is time, and settle them."""
-        wanted = contests if self._left() > 0 else []
+        wanted = contests if self._tuning.left() > 0 else []
         image, entries = self._compiled(wanted) if wanted else (None, {})
         for contest in contests:
             times: dict[str, float | str | None] = dict.fromkeys(contest.tactics)
-            if image and self._left() > 0:
+            timed = image is not None and self._tuning.left() > 0
+            if image and timed:
                 times = self._times(contest, stopwatch, image, entries)
                 self._timed += 1
             entry = Entry(contest.problem, times, best(times), self._level)
-            self._timings.keep(entry)
-            self._settle(contest, entry)
+            self._tuning.remember(entry)
+            shipped = None if timed else choices.find(contest.problem, contest.tactics)
+            self._settle(contest, shipped or entry)
             self._tell(f"tune, {self._won():.0%} won" if self._saved else "tune", self._timed + self._known, total)
-
-    def _left(self) -> float:
-        return self._effort.total - (time.perf_counter() - self._start)
 
     def _compiled(self, contests: Sequence[Contest]) -> tuple[Image, Entries]:
         """The code of all candidates of some contests; a candidate that LLVM refuses keeps its words."""

@@ -8,8 +8,6 @@ timing cache knows the answer by the stretch's text.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenfold import settings
-from tenfold.codegen.cpu.isa import isa_of
+from tenfold.compiler import choices
+from tenfold.compiler.child import Child
 from tenfold.compiler.measure import Point
-from tenfold.compiler.timings import Entry, generators, machine_kind
-from tenfold.compiler.tune import Tuning, best
+from tenfold.compiler.timings import Entry
+from tenfold.compiler.tune import EFFORTS, Tuning, best, told_of
 from tenfold.ir.dim import Dim
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.text import show
@@ -31,8 +29,12 @@ from tenfold.runtime import format
 
 Way = Callable[[Graph, Sequence[Node]], object]
 Build = Callable[[Graph], format.Bytes]
-_PROGRAM, _ROOT = "tenfold.compiler.race", Path(__file__).parents[2]
-_PATIENCE = 60.0
+_PROGRAM = "tenfold.compiler.race"
+_PATIENCE, _LOOK = 60.0, 0.1
+"""Seconds that a round may take, and between two looks whether there is time left."""
+_SHARE = 0.5
+"""The share of the time that ways may take."""
+_LEAST_ROUNDS = 3
 _WORTH = 100
 """How many times the least that is timed for one kernel a stretch must take: engines of its own cost more to make."""
 _LONGER = 10
@@ -59,70 +61,99 @@ def settle(graph: Graph, stretches: Iterable[Stretch], tuning: Tuning, build: Bu
     """Let each stretch run in its fastest way: by the timing cache and the clock where the options ask for it and this
     machine can run the target's code, else by the cost model. What a report says of the choices.
     """
-    clock = _Clock(tuning, build) if tuning.options.effort and tuning.target.runs_here() else None
+    judge = _Judge(tuning, build) if tuning.target.runs_here() else None
     said, every = list[dict[str, Any]](), list(stretches)
     for number, stretch in enumerate(every):
         tuning.tell("ways", number, len(every))
-        entry = clock.entry(stretch) if clock else None
+        entry = judge.entry(stretch) if judge else None
         choice = entry.choice if entry else next(iter(stretch.ways))
         source = list(dict.fromkeys(name for node in stretch.nodes for name in node.source))
         stretch.ways[choice](graph, stretch.nodes)
-        about = {"effort": entry.effort, "candidates": [list(pair) for pair in entry.times.items()]} if entry else {}
-        said.append({"source": source, "tactic": choice, **about})
+        said.append({"source": source, "tactic": choice, **(told_of(entry) if entry else {})})
     return said
 
 
-class _Clock:
-    """The entries of one target's stretches."""
+class _Judge:
+    """The entries of one target's stretches: from the timing cache, by the clock, or shipped."""
 
     def __init__(self, tuning: Tuning, build: Build) -> None:
         self._tuning, self._build, self._point = tuning, build, tuning.point
-        self._level, self._effort = tuning.options.effort, tuning.effort
+        self._level = tuning.options.effort
+        self._effort = tuning.effort if self._level else EFFORTS[1]
+        self._shipped = choices.are_there("\n".join(tuning.about))
 
     def entry(self, stretch: Stretch) -> Entry | None:
-        """What is known of a stretch, or is found out now; None where it is not worth it, or has no usual sizes."""
-        if _seconds(stretch, self._point) < _WORTH * self._effort.least:
+        """What is known of a stretch, or is found out now; None where nothing is, it is not worth it, or it has no
+        usual sizes.
+        """
+        if not (self._level or self._shipped) or _seconds(stretch, self._point) < _WORTH * self._effort.least:
             return None
         if not all(_is_fixed(value) for node in stretch.nodes for value in node.op.attributes.values()):
             return None
         alone, _ = cut(stretch.nodes, self._point)
-        about = [machine_kind(), str(isa_of(self._tuning.target)), f"{self._point.threads} threads", generators()]
-        problem = "\n".join([*about, show(alone, {}), "candidates: " + " ".join(stretch.ways)])
-        found = self._tuning.timings.find(problem, self._level)
-        if found is None:
-            in_time = time.perf_counter() - self._tuning.start < self._effort.total / 2
-            times = self._times(stretch) if in_time else dict.fromkeys(stretch.ways)
-            found = Entry(problem, times, best(times), self._level)
-            self._tuning.timings.keep(found)
+        problem = "\n".join([*self._tuning.about, show(alone, {}), "candidates: " + " ".join(stretch.ways)])
+        found = self._timed(stretch, problem) if self._level else None
+        if found is None or not any(found.times.values()):
+            return choices.find(problem, stretch.ways) or found
         return found
 
+    def _timed(self, stretch: Stretch, problem: str) -> Entry:
+        """What the timing cache knows, or the clock says if there is time; it is remembered."""
+        known = self._tuning.timings.find(problem, self._level)
+        if known:
+            return known
+        least = _LEAST_ROUNDS * len(stretch.ways) * _seconds(stretch, self._point)
+        times = self._times(stretch) if self._left() > least else dict.fromkeys(stretch.ways)
+        found = Entry(problem, times, best(times), self._level)
+        self._tuning.remember(found)
+        return found
+
+    def _left(self) -> float:
+        """Seconds that are left for ways."""
+        return self._tuning.left(_SHARE)
+
     def _times(self, stretch: Stretch) -> dict[str, float | str | None]:
-        """Seconds of each way, or how the process that timed them ended."""
+        """Seconds of each way, None where there was no time, or how the process that timed them ended."""
         with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
-            paths = [Path(folder) / f"{number}.tenfold" for number in range(len(stretch.ways))]
-            for path, way in zip(paths, stretch.ways.values(), strict=True):
+            paths = []
+            for number, way in enumerate(stretch.ways.values()):
                 graph, nodes = cut(stretch.nodes, self._point)
                 way(graph, nodes)
-                format.write(path, self._build(graph))
-            answer = raced(paths, self._point.threads, _LONGER * self._effort.each)
+                paths.append(Path(folder) / f"{number}.tenfold")
+                format.write(paths[-1], self._build(graph))
+            answer = raced(paths, self._point.threads, _LONGER * self._effort.each, self._left)
         seconds = [answer] * len(paths) if isinstance(answer, str) else answer
         return dict(zip(stretch.ways, seconds, strict=True))
 
 
-def raced(engines: Sequence[Path], threads: int, seconds: float) -> list[float] | str:
-    """Seconds of a call of each engine, timed by turns for about so long each; or how that failed."""
-    command = [sys.executable, "-m", _PROGRAM, str(threads), str(seconds), *map(str, engines)]
-    limit = _PATIENCE + 2 * seconds * len(engines)
-    try:
-        done = subprocess.run(
-            command, env=settings.child_environment(_ROOT), capture_output=True, timeout=limit, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return "it does not end"
-    if done.returncode:
-        return f"its process ended with status {done.returncode}"
-    times: list[float] = json.loads(done.stdout)
-    return times
+def raced(
+    engines: Sequence[Path], threads: int, seconds: float, left: Callable[[], float]
+) -> Sequence[float | None] | str:
+    """Seconds of a call of each engine, timed by turns for about so long each, or as long as there is time `left`: the
+    least of the rounds after a first one; None without such a round. Or how that failed.
+    """
+    rounds: list[list[float]] = []
+    begun = time.monotonic()
+    with Child(_PROGRAM, str(threads), *map(str, engines)) as racing:
+        while len(rounds) <= _LEAST_ROUNDS or time.monotonic() - begun < seconds * len(engines):
+            line = _within(racing, left)
+            if line is None:
+                break
+            if not line:
+                return racing.last_words()
+            begun = begun if rounds else time.monotonic()
+            rounds.append(json.loads(line))
+    return [min(times) for times in zip(*rounds[1:], strict=True)] or [None] * len(engines)
+
+
+def _within(racing: Child, left: Callable[[], float]) -> bytes | None:
+    """The next line of a race, nothing if it has ended or is silent for too long; None if no time is left for one."""
+    until = time.monotonic() + _PATIENCE
+    while left() > 0:
+        line = racing.line(_LOOK)
+        if line or racing.has_ended or time.monotonic() > until:
+            return line
+    return None
 
 
 def cut(nodes: Sequence[Node], at: Point) -> tuple[Graph, list[Node]]:

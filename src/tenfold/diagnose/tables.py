@@ -107,7 +107,8 @@ def candidates(region: Data) -> Iterator[str]:
     """What could have built a region, with times, if the clock was asked; the choice is marked."""
     for tactic, time in region.get("candidates", ()):
         said = "no time to time it" if time is None else time if isinstance(time, str) else f"{1e6 * time:.1f} µs"
-        yield f"{'→' if tactic == region['tactic'] else '·'} {tactic}: {said}"
+        shipped = ", shipped" if region.get("shipped") else ""
+        yield f"{'→' if tactic == region['tactic'] else '·'} {tactic}: {said}{shipped}"
 
 
 def refusals(region: Data) -> Iterator[str]:
@@ -217,6 +218,15 @@ def changes(data: Data) -> RenderableType:
         table.add_row(str(one["number"]), *map(escape, cells))
     title = f"{data['engine']}: {len(data['changed'])} of {data['regions']} regions changed in {data['seconds']:.1f} s"
     return Group(Text(title, style="bold"), table)
+
+
+def timed(rows: Sequence[Data]) -> Table:
+    """What a timing cache holds."""
+    numbers = ("effort", "problems", "won")
+    table = plain(None, *numbers, "machine", "versions", right=numbers)
+    for row in rows:
+        table.add_row(*(str(row[name]) for name in numbers), escape(row["machine"]), escape(row["versions"]))
+    return table
 
 
 def profile(data: Data) -> RenderableType:

@@ -22,6 +22,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     depthwise.STRATEGY,
     winograd.STRATEGY,
     direct.STRATEGY,
+    winograd.DOUBTED,
     transposed.STRATEGY,
     generic.STRATEGY,
 )

@@ -14,8 +14,8 @@ from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.pool import GpuPool
 from tenfold.codegen.cuda.program import Binary, Failure, Program
+from tenfold.compiler import choices
 from tenfold.compiler.cost import cost_of
-from tenfold.compiler.device import choices
 from tenfold.compiler.device.functions import refusal
 from tenfold.compiler.device.measure import Stopwatch
 from tenfold.compiler.items import Item, kernels, operands

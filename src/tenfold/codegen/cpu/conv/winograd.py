@@ -52,26 +52,33 @@ _GAIN = 0.9
 
 
 class Winograd:
-    """Conv of 3x3 taps, stride 1, in f32 with constant weights and adjacent channels."""
+    """Conv of 3x3 taps, stride 1, in f32 with constant weights and adjacent channels: where it seems faster than the
+    sums that define it, or where it does not (`doubted`), which only the clock may choose.
+    """
 
     name = "conv.winograd"
 
+    def __init__(self, doubted: bool = False) -> None:
+        self._doubted = doubted
+
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Tiles of 4x4 and 2x2 results, gathered by the way or first, whichever seems faster first; a Refusal for what
-        is no such convolution, or seems faster without.
+        is no such convolution, or is the other strategy's.
         """
-        found = weights_of(region)
-        if isinstance(found, Refusal):
-            return found
+        weights = weights_of(region)
+        if isinstance(weights, Refusal):
+            return weights
         assert isinstance(region, Anchored) and isinstance(region.anchor, Conv)
         isa = isa_of(target)
         reason = _refuse(region, isa)
         if reason:
             return Refusal(reason)
         every = [_Problem(region, isa, *row) for row in itertools.product(POINTS, (False, True))]
-        cheap = [one for one in every if one.cycles < _GAIN * _direct(region, isa)]
-        cheap.sort(key=lambda one: (one.cycles, one.apart != one.few))
-        return [one.tactic for one in cheap] or Refusal("the products saved are not worth the transforms")
+        limit = _GAIN * _direct(region, isa)
+        found = [one for one in every if (one.cycles < limit) is not self._doubted]
+        found.sort(key=lambda one: (one.cycles, one.apart != one.few))
+        reason = "the transforms seem worth it" if self._doubted else "the products saved are not worth the transforms"
+        return [one.tactic for one in found] or Refusal(reason)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """One stage, or one that gathers and one that multiplies."""
@@ -80,7 +87,7 @@ class Winograd:
         return problem.kernel()
 
 
-STRATEGY = Winograd()
+STRATEGY, DOUBTED = Winograd(), Winograd(doubted=True)
 
 
 def _refuse(region: Anchored, isa: Isa) -> str:
