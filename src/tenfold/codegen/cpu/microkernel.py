@@ -31,6 +31,10 @@ _FEW = 64
 """One idle lane for so many columns is as good as none."""
 _ROWS = 14
 """The most rows of a block: more addresses than this are not worth the vectors they spare."""
+_BRIEF, _WIDEST = 16, 6
+"""The most terms of a sum that is done before its line of memory is there; the most vectors to a row for such sums."""
+_LOADED, _NARROW = 0.9, 1.05
+"""Cycles of a load where products take one, about; what a vector half as wide costs beside its half."""
 _SHARED = 4
 """The most blocks that share rows evenly."""
 
@@ -91,6 +95,34 @@ def fitting(isa: Isa, total: DType, columns: Size, rows: Size | None = None) -> 
         return found
     few = columns // _FEW + 1
     return sorted(found, key=lambda one: (-columns % one.columns) // few)
+
+
+def quickest(isa: Isa, total: DType, columns: int, terms: int, crowded: bool) -> list[Block]:
+    """The blocks for pixels of an image, each a sum of so many `terms` for each of the columns, the best guess first.
+
+    Where a vector takes two halves' time, one vector to a row hides best what a block costs beside its products. Sums
+    of few terms are made faster than lines of memory come that lie apart: one panel holds all columns, where it can.
+    Rows that are `crowded` (a multiple of 4 KiB apart) evict each other from the first cache the sooner, the narrower
+    the block.
+    """
+    found = fitting(isa, total, columns)
+    if not isa.halves or crowded:
+        return found
+    wide = isa.lanes(total.itemsize)
+    found.sort(key=lambda one: (_cycles(one, columns, wide), one.vectors > 1))
+    vectors = -(-columns // wide)
+    if terms > _BRIEF or vectors > _WIDEST or vectors * wide > columns * 9 // 8:
+        return found
+    rows = (isa.vector_registers - vectors - 1) // vectors
+    whole = Block(min(_ROWS, max(1, rows - rows % 2)), vectors, wide)
+    return [whole, *(one for one in found if one != whole)]
+
+
+def _cycles(block: Block, columns: int, wide: int) -> float:
+    """About the cycles that a row takes for a term of all columns: those of the products, or of the loads."""
+    narrow = block.lanes < wide
+    products = block.rows * block.vectors * (_NARROW / 2 if narrow else 1)
+    return -(-columns // block.columns) * max(products, _LOADED * (block.rows + block.vectors)) / block.rows
 
 
 def _shared(rows: int, block: Block, isa: Isa) -> Block:

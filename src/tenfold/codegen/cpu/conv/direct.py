@@ -7,12 +7,13 @@ channels are adjacent, and one stretch of terms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.isa import Isa, isa_of
-from tenfold.codegen.cpu.microkernel import Block, fitting, sum_of
+from tenfold.codegen.cpu.microkernel import Block, quickest, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
 from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, moving, refuse
 from tenfold.codegen.cpu.stage import address
@@ -26,8 +27,7 @@ from tenfold.target import Target
 
 _FEW = 8
 """Channels below which the taps along a line are worth joining to them by a copy."""
-
-
+_PAGE = 4096
 _BLOCKS = 3
 """The most blocks that are offered."""
 
@@ -100,18 +100,16 @@ class Direct:
         if x.strides[1] == 1 or channels == 1:
             few = isinstance(channels, int) and channels < _FEW
             ways = ["copied", "in place"] if few and not _joined(region, _natural(x)) else ["in place", "copied"]
-        blocks = fitting(isa_of(target), sum_of(x.dtype, found.dtype), _each(region))[:_BLOCKS]
+        blocks = _blocks(region, isa_of(target))[:_BLOCKS]
         choices = [(way, blocks[0]) for way in ways] + [(ways[0], block) for block in blocks[1:]]
         return [Tactic(self.name, (("image", way), ("block", str(block)))) for way, block in choices]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """The kernel: at most a copying stage, then the product."""
         assert isinstance(region, Anchored)
-        isa, (x, weights) = isa_of(target), region.inputs
-        blocks = fitting(isa, sum_of(x.dtype, weights.dtype), _each(region))
-        return kernel_of(
-            region, isa, tactic["image"] == "copied", {str(one): one for one in blocks}[str(tactic["block"])]
-        )
+        isa = isa_of(target)
+        block = {str(one): one for one in _blocks(region, isa)}[str(tactic["block"])]
+        return kernel_of(region, isa, tactic["image"] == "copied", block)
 
 
 STRATEGY = Direct()
@@ -130,6 +128,16 @@ def weights_of(region: Region) -> Operand | Refusal:
     if view_recipe(weights) is None:
         return Refusal("the weights are no constant")
     return refuse(region) or weights
+
+
+def _blocks(region: Anchored, isa: Isa) -> list[Block]:
+    """The blocks that could do, the one that seems best first."""
+    (x, weights), conv = region.inputs, region.anchor
+    assert isinstance(conv, Conv)
+    _, *terms = (int(size) for size in weights.shape)  # type: ignore[arg-type]
+    pitch = x.strides[-1] * (conv.strides[-1] * x.dtype.itemsize)
+    crowded = conv.strides[-1] > 1 and isinstance(pitch, int) and pitch % _PAGE == 0
+    return quickest(isa, sum_of(x.dtype, weights.dtype), _each(region), math.prod(terms), crowded)
 
 
 def _natural(x: Operand) -> tuple[Size, ...]:
