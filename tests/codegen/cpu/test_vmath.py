@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
+from tenfold import ops
 from tenfold.codegen.cpu import vmath
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.vectors import F32, F64, I8, I32, I64, POINTER, Vectors
@@ -165,3 +166,27 @@ def test_logistic_divisor(isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (np.abs(found[near] - exact[near]) <= allowed).all()
     assert np.isnan(found[np.isnan(x)]).all()
     assert (found[x > 87] < 1e-30).all() and (found[x < -87] > 1e37).all()
+
+
+@pytest.mark.parametrize("isa", jit.runnable(), ids=lambda row: row.level)
+@pytest.mark.parametrize("approximate", [False, True], ids=["erf", "tanh"])
+def test_gelu(approximate: bool, isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"gelu-{approximate}"
+    monkeypatch.setitem(vmath.FUNCTIONS, name, functools.partial(vmath.gelu, approximate=approximate))
+    given = np.concatenate([np.linspace(-9, 9, 1 << 16), [0, -0.0, 1e-30, 1e30, -1e30, np.inf, -np.inf, np.nan, -40]])
+    x = np.resize(given, (1 << 16) + 32).astype(np.float32)
+    found = function(name, isa, False, isa.lanes(4))(x, x)
+    wide = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        exact = ops.Gelu(approximate).compute(wide)
+    exact = np.where(wide < -30, 0, np.where(wide == np.inf, np.inf, exact))
+    finite = np.isfinite(wide)
+    error = np.abs(found[finite] - exact[finite])
+    size = np.abs(wide[finite])
+    assert (error <= 3e-7 * np.maximum(size, 1e-30)).all()
+    assert np.isnan(found[np.isnan(x)]).all() and (found[x == np.inf] == np.inf).all()
+    if isa.masks:
+        assert (error <= 2e-7 + np.spacing(exact[finite].astype(np.float32)) / 2).all()
+        assert (np.abs(found[x < -6]) == 0).all() and (np.signbit(found[x == 0]) == np.signbit(x[x == 0])).all()
+        for lanes in (1, 2, 8, 32):
+            assert np.array_equal(function(name, isa, False, lanes)(x, x), found, equal_nan=True)

@@ -12,14 +12,14 @@ from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
 from tenfold.ir.type import Type
-from tenfold.ops.activation import Sigmoid, Silu, Swish
+from tenfold.ops.activation import Gelu, Sigmoid, Silu, Swish
 from tenfold.ops.arithmetic import Abs, Add, Div, Mul, Pow, Reciprocal, Sqrt
 from tenfold.ops.constant import Constant, scalar
 from tenfold.ops.logic import Cast, Equal, Less, Where
 
 _PLACED = (Index, Uniform, Load)
 LOGISTIC = (Sigmoid, Silu, Swish)
-"""Activations that are emitted whole in f32 and f64."""
+"""Activations that are emitted whole in f32 and f64; Gelu is in f32."""
 
 
 class Writer:
@@ -87,6 +87,8 @@ def expansion(op: Op, values: Sequence[Value]) -> Value | None:
     if isinstance(op, Pow):
         return _power(*values)
     if isinstance(op, LOGISTIC) and values[0].type.dtype in (dt.f32, dt.f64):
+        return None
+    if isinstance(op, Gelu) and values[0].type.dtype is dt.f32:
         return None
     expand: Callable[..., Value] | None = getattr(op, "expand", None)
     return expand(*values) if expand else None
@@ -238,7 +240,7 @@ def weight(body: Body) -> float:
 _WEIGHTS = {
     **dict.fromkeys(("Constant", "Index", "Uniform"), 0.0),
     **dict.fromkeys(("Div", "Sqrt", "Reciprocal", "Rsqrt"), 8.0),
-    **dict.fromkeys(("Exp", "Expm1", "Log", "Log1p", "Sigmoid", "Silu", "Swish"), 20.0),
+    **dict.fromkeys(("Exp", "Expm1", "Log", "Log1p", "Sigmoid", "Silu", "Swish", "Gelu"), 20.0),
     **dict.fromkeys(("Tanh", "Erf", "Sinh", "Cosh", "Atan", "Asin", "Acos"), 32.0),
     **dict.fromkeys(("Sin", "Cos", "Tan", "Asinh", "Acosh", "Atanh", "Mod"), 60.0),
     **dict.fromkeys(("Load",), 15.0),

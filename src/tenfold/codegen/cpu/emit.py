@@ -159,6 +159,7 @@ _FLOAT_ONLY: dict[type[Op], Emitter] = {
     activation.Sigmoid: _plain(lambda x: 1.0 / vmath.logistic_divisor(x.strict())),
     activation.Silu: _plain(lambda x: x / vmath.logistic_divisor(x.strict())),
     activation.Swish: _swish,
+    activation.Gelu: lambda op, dtype, x: vmath.gelu(x.strict(), op.tanh),
     ops.Sqrt: _plain(Vector.sqrt),
     ops.Rsqrt: _plain(lambda x: 1.0 / x.sqrt()),
     ops.Reciprocal: _plain(lambda x: 1.0 / x),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from tenfold.codegen.cpu import pieces
 from tenfold.codegen.cpu.angle import reduced
 from tenfold.codegen.cpu.coefficients import DOUBLE, SINGLE, Coefficients
 from tenfold.codegen.cpu.vectors import F64, I32, Vector, intrinsic, suffix, width
@@ -187,6 +188,15 @@ def erf(x: Vector) -> Vector:
     far = 1 - (less_one + 1) * _power_of_two(n, table)
     far = (size >= table.erf_end).where(1.0, far).copysign(x)
     return (size < table.erf_split).where(near, x.is_nan().where(x, far))
+
+
+def gelu(x: Vector, approximate: bool) -> Vector:
+    """GELU of f32, or its approximation by a hyperbolic tangent."""
+    if x.code.isa.level == "x86-64-v4":
+        return pieces.gelu(x, approximate)
+    factor = math.sqrt(2 / math.pi)
+    grown = tanh(x * (x * x * (0.044715 * factor) + factor)) if approximate else erf(x * math.sqrt(0.5))
+    return x * 0.5 * (grown + 1)
 
 
 def _sine(r: Vector, rest: Vector, table: Coefficients) -> Vector:
