@@ -116,7 +116,7 @@ class _Problem:
 
     def _side(self, form: Form) -> int:
         """How many vectors stand side by side: no more than there are."""
-        count = max(rows.side_by_side(one.body) for one in form.phases)
+        count = min(rows.abreast(one.body) for one in form.phases)
         columns = self.axes.sizes[self.line]
         return min(count, max(1, -(-columns // form.lanes))) if isinstance(columns, int) else count
 

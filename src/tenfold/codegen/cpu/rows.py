@@ -19,9 +19,15 @@ from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Cursor, Inputs, LineBody, Spot, Stream, Surroundings, lanes_for, outputs_of, walk
 from tenfold.codegen.cpu.memory import first_lanes, load, store
+from tenfold.codegen.cpu.microkernel import prefetch
 from tenfold.codegen.cpu.storage import narrow, register_type, widen
 from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import Body, Phase
+
+_HEAVY = 64
+"""The heaviest body that is written out four times."""
+_AHEAD = 16
+"""How many elements of its row ahead a vector of rows is asked for: the machine foresees no steps that cross pages."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,11 @@ def side_by_side(body: Body) -> int:
     """How many accumulators hide the latency of combining what this body gives."""
     cost = weight(expand_body(body))
     return 4 if cost <= 6 else 2 if cost <= 20 else 1
+
+
+def abreast(body: Body) -> int:
+    """How many vectors of rows stand side by side: as many as make it worth coming to their lines of memory."""
+    return 4 if weight(expand_body(body)) <= _HEAVY else 2
 
 
 class RowWriter(CellWriter):
@@ -372,6 +383,7 @@ class AcrossRows(RowWriter):
         inputs = Inputs(self.cursors(here, "in", len(self.form.inputs)), self.scalar)
         settled = self._settled(self.phases[number], replace(spots[0], others=at), inputs.even)
         place = self.place(at, self.form.row) if combiner.positional else None
+        self._ask(spots, here)
         after = []
         for spot, known, total in zip(spots, scalars, _like(totals, values), strict=True):
             spot = replace(spot, others=at)
@@ -379,6 +391,15 @@ class AcrossRows(RowWriter):
             (value,) = self.phases[number].emit(spot, [*registers, *known], settled)
             after.append(combiner.add(total, value, spot.code.splat(place.value) if place else None, None))
         return _values(after)
+
+    def _ask(self, spots: Sequence[Spot], here: Pointers) -> None:
+        """Prefetch what the rows of these spots read some elements on."""
+        axis = self.form.outer + self.form.row - 1
+        for number, one in enumerate(self.form.inputs):
+            if one.step == 1:
+                far = self.step(here[f"in{number}"], self.arg(f"in{number}.{axis}") * _AHEAD)
+                for spot in spots:
+                    prefetch(self.builder, self.step(far, spot.position * one.dtype.itemsize))
 
     def _write(
         self,
@@ -394,6 +415,7 @@ class AcrossRows(RowWriter):
         targets = self.cursors(here, "out", len(self.form.outputs))
         dtypes = [one.dtype for one in self.form.outputs]
         settled = self._settled(body, replace(spots[0], others=at), inputs.even)
+        self._ask(spots, here)
         for spot, known in zip(spots, scalars, strict=True):
             spot = replace(spot, others=at)
             stored = inputs.stored(spot)
