@@ -23,6 +23,9 @@ import tenfold
 from bench.gpu import networks, peers
 from tenfold.compiler.device import tune
 from tenfold.diagnose.roofline import Ceiling, demand
+from tenfold.importers import open_model
+from tenfold.ir import dtype as dt
+from tenfold.ir.graph import Graph
 from tenfold.version import __version__
 
 REPLAYS, BLOCKS, PROFILED, IN_A_ROW = 60, 7, 12, 10
@@ -127,8 +130,19 @@ def call_times(context: Any, arrays: Any) -> dict[str, float]:
 
 
 def built(network: networks.Network, effort: int) -> tenfold.Engine:
-    """Its engine in f16."""
-    return tenfold.build(network.model, target="cuda", precision="f16", effort=effort, **network.options)
+    """Its engine in f16, which takes and gives what its peers do."""
+    graph = network.model if isinstance(network.model, Graph) else open_model(network.model, **network.options)
+    ends = {value.name: value.type for value in graph.inputs}
+    ends |= {name: value.type for name, value in zip(graph.output_names, graph.outputs, strict=True)}
+    formats = {name: network.format if one.rank == 4 else "f16" for name, one in ends.items() if one.dtype is dt.f32}
+    return tenfold.build(graph, target="cuda", precision="f16", effort=effort, formats=formats)
+
+
+def given(network: networks.Network, engine: tenfold.Engine) -> list[np.ndarray]:
+    """Its inputs as the engine takes them."""
+    last = network.format == networks.IMAGES
+    turned = (np.moveaxis(one, 1, -1) if last and one.ndim == 4 else one for one in network.inputs)
+    return [np.ascontiguousarray(a, spec.dtype.numpy) for a, spec in zip(turned, engine.inputs, strict=True)]
 
 
 def without_vendor(network: networks.Network, effort: int) -> float:
@@ -140,7 +154,7 @@ def without_vendor(network: networks.Network, effort: int) -> float:
     finally:
         tune.vendor_here = chosen
     with engine.context() as context:
-        arrays = [torch.from_numpy(array).cuda() for array in network.inputs]
+        arrays = [torch.from_numpy(array).cuda() for array in given(network, engine)]
         return timed(lambda: context.call(arrays))
 
 
@@ -155,10 +169,11 @@ def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling) -> dict
             if isinstance(outcome, str) and "results" in outcome:
                 print(f"# {region['kind']} {region['domain']}: {tactic}: {outcome}", flush=True)
     with engine.context() as context:
-        host = context.run(network.inputs)
+        inputs = given(network, engine)
+        host = context.run(inputs)
         pairs = zip(host.values(), network.exact(), strict=False)
         error = max(distance(found[: len(exact)], exact) for found, exact in pairs)
-        arrays = [torch.from_numpy(array).cuda() for array in network.inputs]
+        arrays = [torch.from_numpy(array).cuda() for array in inputs]
         here = context.run(arrays)
         torch.cuda.synchronize()
         error = max(error, *(distance(b.cpu().numpy(), a) for a, b in zip(host.values(), here.values(), strict=True)))
@@ -166,7 +181,7 @@ def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling) -> dict
         calls, parts = call_times(context, arrays), kernels(context, arrays)
         memory = engine.memory({spec.name: array.shape for spec, array in zip(engine.inputs, arrays, strict=True)})
     names = [spec.name for spec in engine.inputs]
-    needed = demand(engine, dict(zip(names, network.inputs, strict=True)), top)
+    needed = demand(engine, dict(zip(names, inputs, strict=True)), top)
     found = {
         "network": name, "batch": batch, "effort": effort, "ms": milliseconds, "error": error, "build_s": seconds,
         **calls, "kernels": len(parts), "memory": memory, "vendor_share": vendor_share(parts), "parts": parts,

@@ -38,6 +38,14 @@ Dims = Annotated[
     list[str] | None,
     typer.Option("--dim", metavar="H=32..640/32", help="A named size: its value, or least..most/multiple. Repeatable."),
 ]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="x=f16,channels_last",
+        help="How an input or output lies: an element type, channels_last, or both. Repeatable.",
+    ),
+]
 Precision = Annotated[
     str | None, typer.Option("--precision", help="model (types as written) or f32; on GPUs also tf32, f16, bf16.")
 ]
@@ -89,6 +97,17 @@ def _dim(text: str) -> tuple[str, int | tuple[int, ...]]:
     return name, numbers[0] if len(numbers) == 1 else numbers
 
 
+def formats_of(texts: Sequence[str] | None) -> dict[str, str]:
+    """The format of each input or output: "x=f16,channels_last"; OptionError for another text."""
+    found = dict[str, str]()
+    for text in texts or ():
+        name, _, words = text.rpartition("=")
+        if not name or not words:
+            raise OptionError(f"{text!r} is no format", argument="--format", remedy="write it as x=f16,channels_last")
+        found[name] = words.replace(",", " ")
+    return found
+
+
 def is_engine(path: Path) -> bool:
     """Whether a file is an engine file, by how it begins; ModelError if there is no file or folder."""
     if path.is_dir():
@@ -112,13 +131,14 @@ class Recipe:
     effort: int | None = None
     threads: int | None = None
     cache: str | None = None
+    format: Sequence[str] | None = None
 
     @property
     def options(self) -> Mapping[str, Any]:
         """The arguments of `tenfold.build`."""
         said: dict[str, Any] = {"target": self.target, "precision": self.precision, "effort": self.effort}
         said |= {"threads": self.threads, "shapes": shapes_of(self.shape) or None, "dims": dims_of(self.dim) or None}
-        said |= {"cache": False if self.cache == "off" else self.cache}
+        said |= {"formats": formats_of(self.format) or None, "cache": False if self.cache == "off" else self.cache}
         return {name: value for name, value in said.items() if value is not None}
 
     def build(self, model: Path) -> Engine:

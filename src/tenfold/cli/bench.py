@@ -28,6 +28,7 @@ def verb(
     shape: arguments.Shapes = None,
     dim: arguments.Dims = None,
     precision: arguments.Precision = None,
+    format: arguments.Formats = None,
     effort: arguments.Effort = None,
     threads: arguments.Threads = None,
     cache: arguments.Cache = None,
@@ -36,7 +37,7 @@ def verb(
 ) -> None:
     """Time an engine or a model, by turns with ONNX Runtime if that is installed."""
     set_logging(verbose)
-    engine = Recipe(target, shape, dim, precision, effort, threads, cache).open(path)
+    engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).open(path)
     sizes = shapes_of(shape), dims_of(dim)
     asked = [samples.inputs_for(engine, inputs, (random or 0) + n, *sizes) for n in range(bench.BUFFERS)]
     used = engine.frames(threads).threads

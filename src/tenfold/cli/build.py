@@ -22,6 +22,7 @@ def verb(
     shape: arguments.Shapes = None,
     dim: arguments.Dims = None,
     precision: arguments.Precision = None,
+    format: arguments.Formats = None,
     effort: arguments.Effort = None,
     threads: arguments.Threads = None,
     cache: arguments.Cache = None,
@@ -31,7 +32,7 @@ def verb(
     """Build a model into an engine file."""
     set_logging(verbose)
     start = time.perf_counter()
-    engine = Recipe(target, shape, dim, precision, effort, threads, cache).build(model)
+    engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).build(model)
     engine.save(output)
     about = report.describe(engine.file)
     data: dict[str, Any] = {"engine": str(output), "bytes": output.stat().st_size} | report.summary(about)

@@ -28,6 +28,7 @@ def verb(
     shape: arguments.Shapes = None,
     dim: arguments.Dims = None,
     precision: arguments.Precision = None,
+    format: arguments.Formats = None,
     effort: arguments.Effort = None,
     threads: arguments.Threads = None,
     cache: arguments.Cache = None,
@@ -36,7 +37,7 @@ def verb(
 ) -> None:
     """Tell how long each part of a model takes, by the operators of the user's model."""
     set_logging(verbose)
-    engine = Recipe(target, shape, dim, precision, effort, threads, cache).open(path)
+    engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).open(path)
     asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
     found = profile.profiled(engine, asked)
     middle = found[len(found) // 2]

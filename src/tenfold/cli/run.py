@@ -24,6 +24,7 @@ def verb(
     shape: arguments.Shapes = None,
     dim: arguments.Dims = None,
     precision: arguments.Precision = None,
+    format: arguments.Formats = None,
     effort: arguments.Effort = None,
     threads: arguments.Threads = None,
     cache: arguments.Cache = None,
@@ -32,7 +33,7 @@ def verb(
 ) -> None:
     """Run an engine or a model once."""
     set_logging(verbose)
-    engine = Recipe(target, shape, dim, precision, effort, threads, cache).open(path)
+    engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).open(path)
     arrays = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
     start = time.perf_counter()
     results = engine.run(arrays)

@@ -19,6 +19,7 @@ from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import Machine, cover
 from tenfold.compiler.device.binaries import GpuBackend
 from tenfold.compiler.device.placing import sooner_beside
+from tenfold.compiler.formats import Formats, reformat
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.finish import finish_rows
 from tenfold.compiler.fuse.grow import NotFused
@@ -199,6 +200,7 @@ def build(
     winograd: str = "auto",
     state: Pairs = False,
     outputs: Sequence[str] | None = None,
+    formats: Formats | None = None,
     example_inputs: Any = None,
     data_root: str | os.PathLike[str] | None = None,
     plugins: Sequence[Any] = (),
@@ -209,42 +211,47 @@ def build(
 
     `target` names machines, a comma or a sequence for several in one engine. `shapes` overrides what the model declares
     ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
-    most and multiple). `precision` is "model" (types as written) or "f32". `effort` 0 to 3 is how long to look for
-    faster kernels, `threads` the most threads a call uses, `memory_limit` the most bytes of weights and arena.
-    `winograd` "off" keeps 3x3 convolutions to the sums that define them, at two to four times their cost.
+    most and multiple). `precision` is "model" (types as written) or "f32", on GPUs also "tf32", "f16" or "bf16".
+    `effort` 0 to 3 is how long to look for faster kernels, `threads` the most threads a call uses, `memory_limit` the
+    most bytes of weights and arena. `winograd` "off" keeps 3x3 convolutions to the sums that define them.
     `state` says which outputs are inputs of the next call, {"past": "present"}, or True to find them by their names:
     contexts then keep them. `outputs` names any values of the model to return instead of its own outputs;
-    `example_inputs` are what a PyTorch module is traced on: a tuple of arguments, or a dict of them by name;
-    `data_root` is where external data lie. `plugins` are values of `tenfold.plugin.Plugin`, beside those that are
-    installed. `cache` is True, False or a folder; `progress(phase, done, total)` is called as work goes on.
+    `formats` say how the caller's arrays differ: an element type, "channels_last" (axis 1 comes last) or both,
+    {"image": "f16 channels_last", "logits": "f16"}. `example_inputs` are what a PyTorch module is traced on: a tuple of
+    arguments, or a dict of them by name; `data_root` is where external data lie. `plugins` are values of
+    `tenfold.plugin.Plugin`, beside those that are installed. `cache` is True, False or a folder;
+    `progress(phase, done, total)` is called as work goes on.
 
     Raises ModelError for a damaged model, UnsupportedError for one this version cannot build, OptionError for an
     argument that cannot hold, TargetError for a machine there is no code for.
     """
     options = Options(Target.parse(target), precision, effort, threads, memory_limit, winograd)
-    added = chosen(plugins)
-    folder = cache_folder(cache)
+    added, folder = chosen(plugins), cache_folder(cache)
     opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs, "data_root": data_root}
-    stored = EngineCache(folder)
-    key = stored.key(model, options, {**opening, "state": state}, added) if example_inputs is None else None
-    found = stored.find(key, threads=threads, memory_limit=memory_limit, plugins=added)
-    if found is not None:
+    stored, asked = EngineCache(folder), {**opening, "state": state, "formats": formats}
+    key = stored.key(model, options, asked, added) if example_inputs is None else None
+    loading: dict[str, Any] = {"threads": threads, "memory_limit": memory_limit, "plugins": added}
+    if found := stored.find(key, **loading):
         return found
-    phase = Phases(progress)
-    opening |= _converters(added)
+    opening |= {**_converters(added), "example_inputs": example_inputs, "states": state}
     with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
         if any(one.kind == "cpu" for one in options.targets):
             pool.start()
+        phase = Phases(progress)
         with phase("import") as said:
-            opening |= {"example_inputs": example_inputs, "states": state}
-            graph = copy(model) if isinstance(model, Graph) else open_model(model, **opening)
-            carry(graph, state, options.targets)
+            graph = _opened(model, opening, options, formats or {})
             said.append(f"{len(graph)} operations")
         image = build_image(graph, options, pool, phase, added, Timings(folder))
     stored.keep(key, image)
-    return from_image(
-        image, graph.name or "engine", threads=threads, memory_limit=memory_limit, plugins=added, foreign=True
-    )
+    return from_image(image, graph.name or "engine", **loading, foreign=True)
+
+
+def _opened(model: Any, opening: Mapping[str, Any], options: Options, formats: Formats) -> Graph:
+    """The graph of a model, or a copy of one, with its state and formats."""
+    graph = copy(model) if isinstance(model, Graph) else open_model(model, **opening)
+    carry(graph, opening["states"], options.targets)
+    reformat(graph, formats)
+    return graph
 
 
 def _converters(plugins: Sequence[Plugin]) -> dict[str, Any]:
