@@ -7,6 +7,8 @@ from typing import Any
 import triton
 import triton.language as tl
 
+from tenfold.codegen.cuda import grid
+from tenfold.codegen.cuda.conv.implicit import corner as place_of
 from tenfold.codegen.cuda.conv.teams import corner, reached, share
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import kernel_of
@@ -46,6 +48,11 @@ def boxes(
             for one in tl.static_range(len(kinds)):
                 if kinds[one] == 3:
                     values = values + (tl.reshape(beside[part].load([image, row, pixel, left]), (M, N)),)
+                elif kinds[one] == 4:
+                    which = image + tl.arange(0, M) // (box[1] * box[2])
+                    inside = (which < extra[one][2])[:, None] & (column < n)[None, :]
+                    at = extra[one][0] + (which * extra[one][1])[:, None] + column[None, :]
+                    values = values + (tl.load(at, mask=inside, other=0),)
                 elif kinds[one] == 2:
                     values = values + (tl.load(extra[one] + column, mask=column < n, other=0)[None, :],)
                 else:
@@ -75,7 +82,42 @@ def streamed(
         tl.store(output + column, body(values, (), uniforms, (), column < n)[0], mask=column < n)
 
 
-STANDINS = {"tenfold.codegen.cuda.conv.teams:boxes": boxes, "tenfold.codegen.cuda.stream:streamed": streamed}
+@triton.jit
+def lines(
+    x, w, output, extra, uniforms, row_sizes, tiles, m, n, in_sizes, out_sizes, pads, body: tl.constexpr,
+    kinds: tl.constexpr, strides: tl.constexpr, dilations: tl.constexpr, CHANNELS: tl.constexpr, T1: tl.constexpr,
+    SPAN: tl.constexpr, PAIRED: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, PARTS: tl.constexpr,
+    AHEAD: tl.constexpr, WARPS: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        row, column = tile * M + tl.arange(0, M), tl.arange(0, N)
+        image, d, h, v = place_of(tl.minimum(row, m - 1), out_sizes, strides, pads)
+        start = x[0] + (image.to(tl.int64) * x[1][0] + h * x[1][3] + v * x[1][4])
+        acc = tl.zeros((M, N), tl.float32)
+        for part in range(PARTS):
+            term = part * K + tl.arange(0, K)
+            along, tap, channel = term % SPAN, term // SPAN % T1 * dilations[1], term // SPAN // T1
+            line, position = h[:, None] + tap[None, :], v[:, None] + (along // (1 + PAIRED) * (1 + PAIRED))[None, :]
+            inside = (line >= 0) & (line < in_sizes[1]) & (position >= 0) & (position < in_sizes[2])
+            inside = inside & (channel < CHANNELS)[None, :]
+            at = (channel * x[1][1] + tap * x[1][3] + along * x[1][4])[None, :]
+            a = tl.load(start[:, None] + at, mask=inside, other=0).to(w.dtype)
+            acc = tl.dot(a, w.load([0, part * K]).T, acc)
+        values = (acc,)
+        for one in tl.static_range(len(kinds)):
+            if kinds[one] == 2:
+                values = values + (tl.load(extra[one] + column, mask=column < n, other=0)[None, :],)
+            else:
+                values = values + (tl.load(extra[one]),)
+        result = body(values, (), uniforms, (), column < n)[0].to(w.dtype)
+        at = grid.positions(row.to(tl.int64)[:, None], row_sizes)
+        to = output[0] + column[None, :]
+        for axis in tl.static_range(len(row_sizes)):
+            to = to + at[axis] * output[1][axis]
+        tl.store(to, result, mask=(row < m)[:, None] & (column < n)[None, :])
+
+
+STANDINS = {"tenfold.codegen.cuda.conv.lines:lines": lines, "tenfold.codegen.cuda.conv.teams:boxes": boxes, "tenfold.codegen.cuda.stream:streamed": streamed}
 
 
 def interpreted(program: Program) -> Any:

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from tenfold.codegen.cuda import plain, recurrent, scan, scatter, sort, suppress, sweeps
-from tenfold.codegen.cuda.conv import transposed
-from tenfold.codegen.region import Body, Instruction, Region
+from tenfold.codegen.cuda.conv import boxes, lines, transposed
+from tenfold.codegen.region import Anchored, Body, Instruction, Region
 from tenfold.codegen.strategy import Tactic
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
+from tenfold.ir.tensor import Tensor
 from tenfold.ops.activation import Relu
-from tenfold.ops.conv import ConvTranspose
+from tenfold.ops.arithmetic import Add
+from tenfold.ops.constant import Constant
+from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.index import ScatterElements, ScatterND
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
@@ -229,6 +232,48 @@ def cells() -> Iterator[Entry]:
         yield of_case(name, recurrent.STRATEGY, case, tolerance, most=3)
 
 
+def image(channels: int, size: tuple[int, int], n: int, taps: int, step: int, pad: int, *, count: int = 2,
+          beside: bool = False, dtype: DType = dt.f16) -> Region:  # fmt: skip
+    """A convolution of images that are stored channels last if there are many; a row of numbers is added to it, and one
+    for each image if `beside`.
+    """
+    out = tuple((one + 2 * pad - taps) // step + 1 for one in size)
+    x, y = cases.tensor(dtype, (count, channels, *size)), cases.tensor(dt.f16, (count, n, *out))
+    if channels > 8:
+        x = replace(x, strides=(channels * size[0] * size[1], 1, channels * size[1], channels))
+    y = replace(y, strides=(n * out[0] * out[1], 1, n * out[1], n))
+    weights = Constant(Tensor(random(dt.f16, n, channels, taps, taps, scale=(channels * taps * taps) ** -0.5)))()
+    rows = [replace(cases.tensor(dt.f16, (n,)), shape=y.shape, strides=(0, 1, 0, 0))]
+    if beside:
+        rows.append(replace(cases.tensor(dt.f16, (count, n)), shape=y.shape, strides=(n, 1, 0, 0)))
+    added = tuple(Instruction(Add(), (at and len(rows) + at, at + 1), dt.f16) for at in range(len(rows)))
+    last = 2 * len(rows)
+    body = Body((dt.f16,) * (1 + len(rows)), (*added, Instruction(Relu(), (last,), dt.f16)), (last + 1,))
+    w = replace(cases.tensor(dt.f16, (n, channels, taps, taps)), value=weights)
+    op = Conv((step, step), (1, 1), (pad, pad), (pad, pad))
+    return Anchored(y.shape, (y,), op, (x, w), body, extra=tuple(rows))
+
+
+def convolutions() -> Iterator[Entry]:
+    """First layers, and numbers of each image beside the sums."""
+    first = (
+        ("7x7 of 3", image(3, (62, 50), 64, 7, 2, 3)),
+        ("7x7 of 3, odd", image(3, (61, 47), 64, 7, 2, 3)),
+        ("3x3 of 3", image(3, (64, 64), 32, 3, 2, 1)),
+        ("3x3 of 3, 16 columns", image(3, (32, 30), 16, 3, 2, 1)),
+        ("4x4 of 3, 96 columns", image(3, (64, 64), 96, 4, 4, 0)),
+        ("3x3 of 4, step 1", image(4, (16, 18), 120, 3, 1, 1)),
+    )
+    for name, region in first:
+        yield Entry(f"conv first {name}", lines.STRATEGY, region, 2e-3, most=6)
+    moments = (("8x8", image(64, (8, 8), 128, 3, 1, 1, beside=True)),
+               ("16x16", image(128, (16, 16), 64, 3, 1, 1, beside=True)),
+               ("4x4", image(64, (4, 4), 72, 3, 1, 1, beside=True, count=3)))  # fmt: skip
+    for name, region in moments:
+        yield Entry(f"conv moment {name}", boxes.STRATEGY, region, 2e-3, most=8)
+
+
 def TABLE() -> list[Entry]:
     """All cases."""
-    return [*rows(), *scans(), *scattered(), *sorted_(), *transposes(), *products(), *suppressions(), *cells()]
+    every = (rows, scans, scattered, sorted_, transposes, products, suppressions, cells, convolutions)
+    return [one for part in every for one in part()]

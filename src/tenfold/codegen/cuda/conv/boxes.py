@@ -53,7 +53,8 @@ class View:
 class Plan:
     """`x` over images, lines, places of a line, places, channels; `w` over columns and terms (terms and columns, if not
     `turned`); `full` the output, then what lies beside it, over images, rows, pixels, columns. `kinds` and `extra` say
-    of each operand of the body: 3 the one beside, 2 one number a column, 0 one number.
+    of each operand of the body: 4 one number a column of an image, 3 the one beside, 2 one number a column, 0 one
+    number.
     """
 
     region: Anchored
@@ -62,7 +63,7 @@ class Plan:
     turned: bool
     full: tuple[View, ...]
     kinds: tuple[int, ...]
-    extra: tuple[Operand, ...]
+    extra: tuple[View, ...]
     k: int
     taps: tuple[int, int] = (1, 1)
     steps: tuple[int, ...] = (1, 1)
@@ -173,7 +174,9 @@ def _beside(region: Anchored, sizes: Sizes, strides: Sequence[Sizes]) -> list[tu
     found = []
     for one, steps in zip(region.extra, strides, strict=True):
         moves = [size != 1 and step != 0 for size, step in zip(sizes, steps, strict=True)]
-        if any(moves[:3]):
+        if moves == [True, False, False, True] and steps[3] == 1:
+            found.append((4, View(one, sizes, steps)))
+        elif any(moves[:3]):
             if one.dtype is not region.outputs[0].dtype:
                 return Refusal("what lies beside has elements of another type")
             found.append((3, _view(one, sizes, steps)))
@@ -203,7 +206,7 @@ def _checked(
         return Refusal("rows that are no multiple of 16 bytes do not move by descriptor")
     if taps != (1, 1) and k % _depth(k):
         return Refusal("channels that do not fill the steps of a sum")
-    kinds, extra = tuple(kind for kind, _ in beside), tuple(view.operand for _, view in beside)
+    kinds, extra = tuple(kind for kind, _ in beside), tuple(view for _, view in beside)
     return Plan(region, x, w, turned, full, kinds, extra, k, (taps[0], taps[1]), **windows)
 
 
@@ -323,7 +326,7 @@ def launch_of(
         ),
         "output": full[0],
         "beside": full[1] if full[1:] else (),
-        "extra": tuple(0 if kind == 3 else place(one) for kind, one in zip(plan.kinds, plan.extra, strict=True)),
+        "extra": tuple(map(_number, plan.kinds, plan.extra)),
         "uniforms": uniforms(plan.region.uniforms),
         **sums,
         "tiles": number(tiles),
@@ -342,6 +345,15 @@ def launch_of(
     }
     most = dim.minimum(tiles * slices, PROCESSORS * blocks)
     return launch(_KERNEL, most, fillings, warps, registers=_SHARED_REGISTERS if blocks > 1 else 0), room, zeroed
+
+
+def _number(kind: int, view: View) -> Filling:
+    """Where the numbers beside a tile lie, the stride from image to image and how many images there are; nothing for
+    what comes by descriptor.
+    """
+    if kind == 4:
+        return (place(view.operand), number(view.strides[0]), number(view.shape[0]))
+    return 0 if kind == 3 else place(view.operand)
 
 
 def _tiles(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:

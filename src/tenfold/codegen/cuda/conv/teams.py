@@ -192,12 +192,23 @@ def summed(
 
 
 @gluon.jit
-def numbers_of(extra, left, n, kinds: gl.constexpr, layout: gl.constexpr, N: gl.constexpr):
-    """What lies beside the sums of a tile: one number, or one a column."""
+def numbers_of(
+    extra, image, left, n, kinds: gl.constexpr, layout: gl.constexpr, N: gl.constexpr, box: gl.constexpr
+):  # fmt: skip
+    """What lies beside the sums of a tile: one number, or one a column, or one a column of each image."""
     column = left + gl.arange(0, N, layout=gl.SliceLayout(0, layout))
     found = ()
     for one in gl.static_range(len(kinds)):
-        if kinds[one] == 2:
+        if kinds[one] == 4:
+            row = image + gl.arange(0, box[0] * box[1] * box[2], layout=gl.SliceLayout(1, layout)) // (box[1] * box[2])
+            if box[0] == 1:
+                start = extra[one][0] + image * extra[one][1]
+                found = found + (gl.expand_dims(gl.load(start + column, mask=column < n, other=0), 0),)
+            else:
+                inside = gl.expand_dims(row < extra[one][2], 1) & gl.expand_dims(column < n, 0)
+                start = extra[one][0] + gl.expand_dims(row * extra[one][1], 1)
+                found = found + (gl.load(start + gl.expand_dims(column, 0), mask=inside, other=0),)
+        elif kinds[one] == 2:
             found = found + (gl.expand_dims(gl.load(extra[one] + column, mask=column < n, other=0), 0),)
         elif kinds[one] == 0:
             found = found + (gl.load(extra[one]),)
@@ -223,7 +234,7 @@ def concluded(acc, kept, numbers, uniforms, left, n, body: gl.constexpr, kinds: 
 @gluon.jit
 def stored(
     accs, output, beside: gl.constexpr, extra, uniforms, numbers, kept, team, image, row, pixel, left, n,
-    body: gl.constexpr, kinds: gl.constexpr, M: gl.constexpr, PARTS: gl.constexpr, WARPS: gl.constexpr,
+    body: gl.constexpr, kinds: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, WARPS: gl.constexpr,
 ):  # fmt: skip
     """What the body makes of a tile, part by part on its way out, in shared memory that parts alike share where nothing
     lies beside. `numbers` are there already, or are loaded now.
@@ -232,9 +243,9 @@ def stored(
         begin = left + part * PARTS[0]
         these = numbers
         if len(kinds) > 0 and len(numbers) == 0:
-            these = numbers_of(extra, begin, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part])
+            these = numbers_of(extra, image, begin, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part], box)
         room = kept[part % len(kept)].index(team)
-        results = room.reshape((M, PARTS[part]))
+        results = room.reshape((box[0] * box[1] * box[2], PARTS[part]))
         if beside == 0 and (part == 0 or len(kept) < len(PARTS)):
             tma.store_wait(0)
         found = concluded(accs[part], results, these, uniforms, begin, n, body, kinds)
@@ -268,7 +279,7 @@ def multiply(
         length = length_of(tile, steps, SLICES)
         numbers = ()
         if ROOM:
-            numbers = numbers_of(extra, left, n, kinds, layout_of(N, WARPS), N)
+            numbers = numbers_of(extra, image, left, n, kinds, layout_of(N, WARPS), N, box)
         accs = summed(ring, turns, team, turn, count, length, M, PARTS, WARPS, K, SLOTS, TEAMS, TURNED)
         for ahead in range(TEAMS):
             count += length_of(tile + ahead * gl.num_programs(0), steps, SLICES)
@@ -281,7 +292,7 @@ def multiply(
         if last:
             stored(
                 accs, output, len(beside), extra, uniforms, numbers, kept, team, image, row, pixel, left, n, body,
-                kinds, M, PARTS, WARPS,
+                kinds, box, PARTS, WARPS,
             )  # fmt: skip
         if len(beside) > 0:
             tma.store_wait(0)
@@ -301,8 +312,8 @@ def boxes(
     """`x` is a descriptor of boxes of [images, lines, places of a line, places, channels], `w` of columns by terms (of
     terms by columns, if not TURNED), one for each of the PARTS that a tile's columns come in; so are `output` and
     `beside`, which may be empty, of boxes of [images, rows, pixels, columns]. BYTES are those of a step, and of what
-    lies beside a tile. `extra` are addresses of one number (`kinds` 0) or one a column (2); 3 says that it is what
-    lies beside.
+    lies beside a tile. `extra` are addresses of one number (`kinds` 0) or one a column (2), or of one a column of each
+    image, with the stride between images and their number (4); 3 says that it is what lies beside.
     """
     slots_x = gl.allocate_shared_memory(x.dtype, [SLOTS] + x.block_type.shape, x.layout)
     slots_w = ()
