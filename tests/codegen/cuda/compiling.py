@@ -9,7 +9,7 @@ import numpy as np
 
 from tenfold.codegen.cuda import columns, gemm, pointwise, recurrent, reduce, scan, scatter, sort, stream, sweeps
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.conv import boxes, depthwise, transposed
+from tenfold.codegen.cuda.conv import boxes, depthwise, lines, transposed
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import compile_program
@@ -29,6 +29,7 @@ from tenfold.target import Target
 from tests.codegen.cpu import anchored, cases
 from tests.codegen.cpu.anchored import Given
 from tests.codegen.cpu.cases import tensor
+from tests.codegen.cuda.table import image
 
 TARGET = Target("cuda", "sm_90")
 
@@ -97,6 +98,8 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
         (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),
+        (lines.STRATEGY, image(3, (62, 50), 64, 7, 2, 3), (0,)),
+        (boxes.STRATEGY, image(64, (8, 8), 128, 3, 1, 1, beside=True), (0,)),
         (columns.STRATEGY, images(), (0,)),
         *((sweeps.STRATEGY, case.region(), (0,)) for case in cases.ROW if case.name == "argmax-f32"),
         (scan.STRATEGY, of(Cumulative("sum", 0, exclusive=True), np.zeros(20000, np.int64)), (0, -1)),

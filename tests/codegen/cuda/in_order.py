@@ -91,7 +91,7 @@ def lines(
 ):  # fmt: skip
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         row, column = tile * M + tl.arange(0, M), tl.arange(0, N)
-        image, d, h, v = place_of(tl.minimum(row, m - 1), out_sizes, strides, pads)
+        image, _, h, v = place_of(tl.minimum(row, m - 1), out_sizes, strides, pads)
         start = x[0] + (image.to(tl.int64) * x[1][0] + h * x[1][3] + v * x[1][4])
         acc = tl.zeros((M, N), tl.float32)
         for part in range(PARTS):
@@ -117,7 +117,11 @@ def lines(
         tl.store(to, result, mask=(row < m)[:, None] & (column < n)[None, :])
 
 
-STANDINS = {"tenfold.codegen.cuda.conv.lines:lines": lines, "tenfold.codegen.cuda.conv.teams:boxes": boxes, "tenfold.codegen.cuda.stream:streamed": streamed}
+STANDINS = {
+    "tenfold.codegen.cuda.conv.lines:lines": lines,
+    "tenfold.codegen.cuda.conv.teams:boxes": boxes,
+    "tenfold.codegen.cuda.stream:streamed": streamed,
+}
 
 
 def interpreted(program: Program) -> Any:

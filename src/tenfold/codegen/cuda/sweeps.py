@@ -7,6 +7,7 @@ combines all, in order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import triton
 import triton.language as tl
@@ -29,6 +30,7 @@ from tenfold.codegen.region import Phase, Region, Row, identity
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.target import Target
 
@@ -166,35 +168,17 @@ class Sweeps:
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch; of slices, a workspace and counters."""
         assert isinstance(region, Row)
-        groups = (region.inputs, region.outputs, region.finish_inputs, region.finish_outputs)
-        operands = [one for group in groups for one in group]
-        bodies = (*(phase.body for phase in region.phases), region.finish, region.body)
-        outer, inner = grid.merged(region.domain, operands, grid.asked(*bodies), region.reduced)
-        streams, kinds = grid.streams(operands, outer, inner), grid.kinds(outer, inner)
-        ends = [sum(map(len, groups[: k + 1])) for k in range(4)]
-        cuts = [slice(end - len(group), end) for end, group in zip(ends, groups, strict=True)]
         high, wide, warps, slices = (int(tactic[name]) for name in ("rows", "elements", "warps", "slices"))
-        names, nothing = ("inputs", "outputs", "finish_inputs", "finish_outputs"), identity()
-        rows, columns = dim.product(outer.sizes), dim.product(inner.sizes)
-        dtype = _result(region.phases[0]) if region.phases else dt.f32
+        walk = walked(region)
+        rows, dtype = walk.rows, result_of(region.phases[0]) if region.phases else dt.f32
         sliced: dict[str, Filling] = {"partial": 0, "counters": 0}
         if slices > 1:
             sliced = {"partial": workspace(emit.pointer(dtype)), "counters": counters()}
         fillings: dict[str, Filling] = {
-            **{name: streams[cut] for name, cut in zip(names, cuts, strict=True)},
+            **walk.streams,
             **sliced,
-            "gathered": gathered(region.gathered),
-            "uniforms": uniforms(region.uniforms),
-            "row_sizes": numbers(outer.sizes),
-            "column_sizes": numbers(inner.sizes),
-            **{"rows": number(rows), "columns": number(columns)},
-            "elements": tuple(Hole(emit.hole_text(phase.body, inner.places)) for phase in region.phases),
-            "starts": tuple(Hole(_start(phase)) for phase in region.phases),
-            "joins": tuple(Hole(_join(phase)) for phase in region.phases),
-            "closes": tuple(Hole(_close(phase)) for phase in region.phases),
-            "finish": Hole(emit.hole_text(region.finish or nothing, inner.places)),
-            "body": Hole(emit.hole_text(region.body or nothing, inner.places)),
-            **{f"{name[:-1]}_kinds": kinds[cut] for name, cut in zip(names, cuts, strict=True)},
+            **walk.sizes,
+            **walk.bodies,
             **{"ROWS": high, "COLUMNS": wide, "SLICES": slices, "EARLY": int(arch_of(target).early)},
         }
         made = launch(f"{__name__}:sweeps", dim.ceildiv(rows, high) * slices, fillings, warps)
@@ -202,7 +186,47 @@ class Sweeps:
         return CudaKernel(launches=(made,), workspace=room * dtype.itemsize, zeroed=(rows if slices > 1 else 0) * 4)
 
 
-def _result(phase: Phase) -> DType:
+@dataclass(frozen=True)
+class Walk:
+    """How many rows a region has, and what a kernel takes that sweeps over them: `streams`, `sizes`, `bodies`."""
+
+    rows: Size
+    streams: Mapping[str, Filling]
+    sizes: Mapping[str, Filling]
+    bodies: Mapping[str, Filling]
+
+
+def walked(region: Row) -> Walk:
+    """The rows of a region and their elements, over the fewest axes."""
+    groups = (region.inputs, region.outputs, region.finish_inputs, region.finish_outputs)
+    operands = [one for group in groups for one in group]
+    bodies = (*(phase.body for phase in region.phases), region.finish, region.body)
+    outer, inner = grid.merged(region.domain, operands, grid.asked(*bodies), region.reduced)
+    streams, kinds = grid.streams(operands, outer, inner), grid.kinds(outer, inner)
+    ends = [sum(map(len, groups[: k + 1])) for k in range(4)]
+    cuts = [slice(end - len(group), end) for end, group in zip(ends, groups, strict=True)]
+    names, nothing = ("inputs", "outputs", "finish_inputs", "finish_outputs"), identity()
+    rows, columns = dim.product(outer.sizes), dim.product(inner.sizes)
+    sizes: dict[str, Filling] = {
+        "gathered": gathered(region.gathered),
+        "uniforms": uniforms(region.uniforms),
+        "row_sizes": numbers(outer.sizes),
+        "column_sizes": numbers(inner.sizes),
+        **{"rows": number(rows), "columns": number(columns)},
+    }
+    holes: dict[str, Filling] = {
+        "elements": tuple(Hole(emit.hole_text(phase.body, inner.places)) for phase in region.phases),
+        "starts": tuple(Hole(_start(phase)) for phase in region.phases),
+        "joins": tuple(Hole(_join(phase)) for phase in region.phases),
+        "closes": tuple(Hole(_close(phase)) for phase in region.phases),
+        "finish": Hole(emit.hole_text(region.finish or nothing, inner.places)),
+        "body": Hole(emit.hole_text(region.body or nothing, inner.places)),
+        **{f"{name[:-1]}_kinds": kinds[cut] for name, cut in zip(names, cuts, strict=True)},
+    }
+    return Walk(rows, {name: streams[cut] for name, cut in zip(names, cuts, strict=True)}, sizes, holes)
+
+
+def result_of(phase: Phase) -> DType:
     """The element type that a phase's results have in registers."""
     dtype = phase.body.dtype(phase.body.outputs[0])
     return dt.f32 if dtype.is_float and dtype.bits < 32 else dtype
@@ -216,7 +240,7 @@ def _slices_pay(region: Row) -> bool:
     cut = len(region.domain) - region.reduced
     longest, rows = (dim.bounds(dim.product(some))[1] for some in (region.domain[cut:], region.domain[:cut]))
     few = rows is not None and rows <= 1 << 10
-    plain = phase.combine in ("sum", "prod", "max", "min") and _result(phase).bits >= 32
+    plain = phase.combine in ("sum", "prod", "max", "min") and result_of(phase).bits >= 32
     return plain and few and (longest is None or longest >= _SLICED)
 
 

@@ -58,6 +58,19 @@ def decompose(graph: Graph, keeps: Callable[[Node], bool] = lambda node: False) 
         if found is None:
             continue
         waiting += _replaced(graph, node, found)
+        if isinstance(node.op, GroupNorm) and isinstance(found, Value):
+            _ahead(graph, found)
+
+
+def _ahead(graph: Graph, view: Value) -> None:
+    """What is computed of each element of a view alone is computed ahead of it, so that it joins a row's elements."""
+    while view not in graph.outputs and len(view.uses) == 1:
+        (user,) = view.uses
+        if not user.op.elementwise or len(user.inputs) != 1 or view.producer is None:
+            return
+        moved = Reshape(view.type.shape)(user.op(*view.producer.inputs))
+        _replaced(graph, user, moved)
+        view = moved
 
 
 def take_apart(graph: Graph, node: Node) -> None:
@@ -150,7 +163,7 @@ def group_norm(op: GroupNorm, node: Node) -> Value:
     given, scale, bias = node.inputs
     batch, channels, *space = given.type.shape
     groups = op.groups
-    x = Reshape((batch, groups, channels // groups, *space))(wide(given))
+    x = wide(Reshape((batch, groups, channels // groups, *space))(given))
     normal = _standardised(x, tuple(range(2, x.type.rank)), op.epsilon)
     flat = (1, groups, channels // groups, *(1 for _ in space))
     scaled = Add()(Mul()(normal, Reshape(flat)(wide(scale))), Reshape(flat)(wide(bias)))

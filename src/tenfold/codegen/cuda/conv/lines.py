@@ -31,8 +31,8 @@ from tenfold.target import Target
 _USUAL = 1 << 16
 _TERMS, _WIDEST = 1024, 128
 """Terms and columns whose weights stay in shared memory at most."""
-_START, _TERM, _ROW, _COPIED = 2500.0, 0.06, 1.2, 3500.0
-"""Nanoseconds to start, for 16 terms of a row on one multiprocessor, for a row besides; bytes of memory a nanosecond."""
+_START, _TERM, _ROW, _COPIED = 2500.0, 0.6, 2.2, 3500.0
+"""Nanoseconds to start, for 16 terms of a row of 64 columns, for the row besides; bytes of memory a nanosecond."""
 
 
 @gluon.jit
@@ -58,9 +58,9 @@ def taken(
 @gluon.jit
 def lines(
     x, w, output, extra, uniforms, row_sizes, tiles, m, n, in_sizes, out_sizes, pads, body: gl.constexpr,
-    kinds: gl.constexpr, strides: gl.constexpr, dilations: gl.constexpr, CHANNELS: gl.constexpr, T1: gl.constexpr, SPAN: gl.constexpr, PAIRED: gl.constexpr,
-    M: gl.constexpr, N: gl.constexpr, K: gl.constexpr, PARTS: gl.constexpr, AHEAD: gl.constexpr, WARPS: gl.constexpr,
-    EARLY: gl.constexpr,
+    kinds: gl.constexpr, strides: gl.constexpr, dilations: gl.constexpr, CHANNELS: gl.constexpr, T1: gl.constexpr,
+    SPAN: gl.constexpr, PAIRED: gl.constexpr, M: gl.constexpr, N: gl.constexpr, K: gl.constexpr, PARTS: gl.constexpr,
+    AHEAD: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is (address, strides of image, channel and three axes), `w` a descriptor of columns by terms, which come in
     PARTS of K; the last pad is what lies before a span. The parts of a row are loaded AHEAD of their products.
@@ -80,20 +80,18 @@ def lines(
     numbers = numbers_of(extra, 0, 0, n, kinds, sums, N, ())
     for tile in range(gl.program_id(0), tiles, gl.num_programs(0)):
         row = tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, layout))
-        image, d, h, v = corner(gl.minimum(row, m - 1), out_sizes, strides, pads)
+        image, _, h, v = corner(gl.minimum(row, m - 1), out_sizes, strides, pads)
         start = x[0] + (image.to(gl.int64) * x[1][0] + h * x[1][3] + v * x[1][4])
         values = ()
         for part in gl.static_range(min(AHEAD, PARTS)):
-            values = values + (
-                taken(x, start, h, v, in_sizes, part, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),
-            )
+            values = values + (taken(x, start, h, v, in_sizes, part, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),)
         acc = gl.zeros((M, N), gl.float32, sums)
         for part in gl.static_range(PARTS):
             if part + AHEAD < PARTS:
                 values = values + (
                     taken(x, start, h, v, in_sizes, part + AHEAD, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),
                 )
-            acc = warpgroup_mma(values[part].to(w.dtype), weights.index(part).permute((1, 0)), acc)
+            acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc)
         found = concluded(acc, 0, numbers, uniforms, 0, n, body, kinds)
         result = gl.convert_layout(found.to(w.dtype), across)
         row = gl.expand_dims((tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, across))).to(gl.int64), 1)
@@ -116,8 +114,10 @@ class Lines:
         arch = arch_of(target)
         if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
             return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
-        shape = shape_of(region, rounds=True)
-        reason = shape.reason if isinstance(shape, Refusal) else _refusal(region, shape)
+        shape = shape_of(region)
+        if isinstance(shape, Refusal):
+            return shape
+        reason = _refusal(region, shape)
         if reason:
             return Refusal(reason)
         names = ("m", "warps", "blocks", "ahead")
@@ -127,16 +127,16 @@ class Lines:
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about."""
-        shape = shape_of(region, rounds=True)
+        shape = shape_of(region)
         assert isinstance(shape, Shape)
         rows, processors = dim.bounds(shape.m)[1] or _USUAL, arch_of(target).processors
         parts, _, terms = _terms(shape)
-        each = parts * terms / 16 * _TERM * max(1, grid.power_of_two(shape.n) // 64) + _ROW
+        each = (parts * terms / 16 * _TERM + _ROW) * max(1, grid.power_of_two(shape.n) // 64)
         return _START + max(rows / processors * each, rows * shape.n * 2 / _COPIED)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
-        shape = shape_of(region, rounds=True)
+        shape = shape_of(region)
         assert isinstance(shape, Shape) and isinstance(region, Anchored)
         M, warps, blocks, ahead = (int(tactic[name]) for name in ("m", "warps", "blocks", "ahead"))
         rows = site_of(region, shape.axes).rows

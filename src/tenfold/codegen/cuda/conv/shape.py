@@ -46,17 +46,15 @@ class Shape:
         return dim.product(self.out_sizes)
 
 
-def shape_of(region: Region, rounds: bool = False) -> Shape | Refusal:
-    """The shape of the convolution that a region computes; or why there is none. `rounds`: its image may be f32 where
-    the weights are not, and is rounded as they are.
-    """
+def shape_of(region: Region) -> Shape | Refusal:
+    """The shape of the convolution that a region computes; or why there is none."""
     if not isinstance(region, Anchored) or not isinstance(region.anchor, Conv):
         return Refusal("no convolution")
     op, (x, w) = region.anchor, region.inputs
     reason = emit.refusal(region.body)
     if reason:
         return Refusal(reason)
-    if x.dtype not in (dt.f16, dt.bf16, dt.f32) or (x.dtype is not w.dtype and not (rounds and x.dtype is dt.f32)):
+    if x.dtype not in (dt.f16, dt.bf16, dt.f32) or x.dtype is not w.dtype:
         return Refusal(f"convolutions of {x.dtype} and {w.dtype} have no generated code for GPUs yet")
     missing = AXES - len(op.strides)
     if missing < 0 or not all(isinstance(size, int) for size in w.shape):

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tenfold.codegen.strategy import Refusal
+from tenfold.ops.constant import Constant
+from tests.codegen.cpu.memory import Guarded
+from tests.codegen.cpu.reference import evaluate, extent, operands
+from tests.codegen.cuda.interpreting import TARGET, run
+
+from tenfold.codegen.cuda.conv import boxes, lines  # isort: skip
+from tests.codegen.cuda.table import image  # isort: skip
+
+FIRST = {
+    "even": image(3, (14, 18), 24, 7, 2, 3, count=1),
+    "odd": image(3, (9, 11), 16, 5, 2, 2),
+    "steps of one": image(4, (6, 5), 40, 3, 1, 1, count=1),
+    "patches": image(1, (16, 12), 32, 4, 4, 0),
+}
+MOMENTS = {"images in a tile": image(64, (4, 4), 72, 3, 1, 1, beside=True, count=3),
+           "an image": image(64, (8, 16), 32, 3, 1, 1, beside=True)}  # fmt: skip
+
+
+def held(strategy: object, region: object, which: int = 0) -> None:
+    """A tactic gives what the operation's definition gives, between guards."""
+    found = strategy.tactics(region, TARGET)  # type: ignore[attr-defined]
+    assert not isinstance(found, Refusal), found.reason
+    random = np.random.default_rng(7)
+    reads, writes = operands(region)  # type: ignore[arg-type]
+    memory = {}
+    for one in (*reads, *writes):
+        if isinstance(one.value.op, Constant):
+            memory[one.value] = one.value.op.tensor.array.reshape(-1)
+        elif one.value not in memory:
+            size = max(extent(other, {}) for other in (*reads, *writes) if other.value is one.value)
+            memory[one.value] = random.uniform(-1, 1, size).astype(one.dtype.numpy)
+    buffers = {value: Guarded(array.nbytes + 15 & -16) for value, array in memory.items() if value.op is None
+               or not isinstance(value.op, Constant)}  # fmt: skip
+    for value, buffer in buffers.items():
+        buffer.bytes()[: memory[value].nbytes] = memory[value].view(np.uint8)
+    kernel = strategy.build(region, found[which % len(found)], TARGET)  # type: ignore[attr-defined]
+    run(kernel, buffers, {one.value: one.dtype for one in (*reads, *writes)})
+    evaluate(region, memory, {})  # type: ignore[arg-type]
+    (result,) = writes
+    wanted = memory[result.value].astype(np.float64)
+    got = buffers[result.value].bytes()[: memory[result.value].nbytes].view(result.dtype.numpy).astype(np.float64)
+    assert np.abs(got - wanted).max() <= 2e-3 * np.abs(wanted).max()
+    for buffer in buffers.values():
+        buffer.close()
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_first_layers(name: str) -> None:
+    held(lines.STRATEGY, FIRST[name])
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_numbers_of_each_image_beside_boxes(name: str) -> None:
+    held(boxes.STRATEGY, MOMENTS[name])
+
+
+def test_what_lines_refuse() -> None:
+    for region in (image(16, (8, 8), 32, 3, 1, 1), image(3, (8, 8), 160, 3, 1, 1)):
+        assert isinstance(lines.STRATEGY.tactics(region, TARGET), Refusal)
