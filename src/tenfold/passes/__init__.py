@@ -14,6 +14,7 @@ from tenfold.passes.movement import ALIGN, MOVEMENT
 from tenfold.passes.narrow import Narrow
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
+from tenfold.passes.sink import SINK
 from tenfold.passes.turn import turn_by_partners
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
@@ -23,7 +24,7 @@ SIMPLER = FOLDING + IDENTITIES + CANONICAL + MOVEMENT
 
 SIMPLIFY = SIMPLER + CHANNELS
 TURNING = (turn_by_partners,)
-RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING + ALIGN + TURNING
+RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING + SINK + ALIGN + TURNING
 """Every rule there is."""
 
 PORTABLE = Pipeline(
@@ -33,6 +34,7 @@ PORTABLE = Pipeline(
     CommonSubexpressions(),
     Rewrite("recognise", SIMPLIFY + RECOGNISE),
     Rewrite("absorb", SIMPLIFY + ABSORB + MERGING),
+    Rewrite("sink", SIMPLIFY + SINK),
     CommonSubexpressions(),
     DeadCode(),
 )
