@@ -22,18 +22,16 @@ from bench.gpu.windows import swin
 from tests.models import light
 
 Array = np.ndarray
-IMAGES = "f16 channels_last"
 
 
 @dataclass
 class Network:
-    """`exact` gives the outputs, or the outputs' first rows; `format`: of f32 inputs and outputs, as peers have."""
+    """`exact` gives the outputs, or the outputs' first rows."""
 
     model: Any
     inputs: Sequence[Array]
     exact: Callable[[], Sequence[Array]]
     options: dict[str, Any] = field(default_factory=dict)
-    format: str = "f16"
 
 
 def reference(model: bytes | str, inputs: Sequence[Array]) -> Sequence[Array]:
@@ -60,7 +58,7 @@ def image_network(name: str, batch: int) -> Network:
         rest = [np.zeros((0, *some[0].shape[1:]), np.float32)]
         return [np.concatenate([*some, *rest])]
 
-    return Network(model, [images], answers, {"shapes": {key: (batch, *image.shape[1:])}}, IMAGES)
+    return Network(model, [images], answers, {"shapes": {key: (batch, *image.shape[1:])}})
 
 
 def sketched(name: str, batch: int) -> Network:
@@ -68,7 +66,7 @@ def sketched(name: str, batch: int) -> Network:
     images = np.random.default_rng(3).standard_normal((batch, 3, 224, 224)).astype("f4")
     some = min(batch, 2)
     make = getattr(vision, name)
-    return Network(make(batch), [images], lambda: reference(make(some), [images[:some]]), format=IMAGES)
+    return Network(make(batch), [images], lambda: reference(make(some), [images[:some]]))
 
 
 def module(make: Callable[[int], tuple[Any, tuple[torch.Tensor, ...]]], batch: int) -> Network:

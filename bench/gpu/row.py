@@ -132,17 +132,16 @@ def call_times(context: Any, arrays: Any) -> dict[str, float]:
 def built(network: networks.Network, effort: int) -> tenfold.Engine:
     """Its engine in f16, which takes and gives what its peers do."""
     graph = network.model if isinstance(network.model, Graph) else open_model(network.model, **network.options)
-    ends = {value.name: value.type for value in graph.inputs}
-    ends |= {name: value.type for name, value in zip(graph.output_names, graph.outputs, strict=True)}
-    formats = {name: network.format if one.rank == 4 else "f16" for name, one in ends.items() if one.dtype is dt.f32}
+    ends = [*graph.inputs, *graph.outputs]
+    names = [*(value.name for value in graph.inputs), *graph.output_names]
+    formats = {name: "f16" for name, value in zip(names, ends, strict=True) if value.type.dtype is dt.f32}
     return tenfold.build(graph, target="cuda", precision="f16", effort=effort, formats=formats)
 
 
 def given(network: networks.Network, engine: tenfold.Engine) -> list[np.ndarray]:
     """Its inputs as the engine takes them."""
-    last = network.format == networks.IMAGES
-    turned = (np.moveaxis(one, 1, -1) if last and one.ndim == 4 else one for one in network.inputs)
-    return [np.ascontiguousarray(a, spec.dtype.numpy) for a, spec in zip(turned, engine.inputs, strict=True)]
+    pairs = zip(network.inputs, engine.inputs, strict=True)
+    return [array.astype(spec.dtype.numpy, copy=False) for array, spec in pairs]
 
 
 def without_vendor(network: networks.Network, effort: int) -> float:
