@@ -77,24 +77,30 @@ def _row(name: str) -> int:
     return next((number for number, row in enumerate(ROWS) if row in name), ROWS.index("kernels"))
 
 
-def chrome(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def chrome(events: Sequence[dict[str, Any]], rows: Sequence[str] = ROWS) -> dict[str, Any]:
     """The events with the names of their rows."""
     named = [
         {"name": "thread_name", "ph": "M", "pid": 1, "tid": number, "args": {"name": row}}
-        for number, row in enumerate(ROWS)
+        for number, row in enumerate(rows)
     ]
     return {"traceEvents": [*named, *events]}
 
 
 def beside(events: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Milliseconds of each row, and of those in which a copy and a kernel run at once."""
-    spans = {row: _union(one for one in events if one["tid"] == number) for number, row in enumerate(ROWS)}
-    copies = _union(one for one in events if one["tid"] != ROWS.index("kernels"))
-    both = sum(max(0.0, min(b, d) - max(a, c)) for a, b in copies for c, d in spans["kernels"])
+    spans = {row: union(one for one in events if one["tid"] == number) for number, row in enumerate(ROWS)}
+    copies = union(one for one in events if one["tid"] != ROWS.index("kernels"))
+    both = common(copies, spans["kernels"])
     return {row: sum(b - a for a, b in found) / 1e3 for row, found in spans.items()} | {"both": both / 1e3}
 
 
-def _union(events: Iterable[dict[str, Any]]) -> list[tuple[float, float]]:
+def common(some: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> float:
+    """How long one of the first and one of the others go on at once."""
+    return sum(max(0.0, min(b, d) - max(a, c)) for a, b in some for c, d in others)
+
+
+def union(events: Iterable[dict[str, Any]]) -> list[tuple[float, float]]:
+    """When any of these events goes on."""
     found: list[tuple[float, float]] = []
     for one in sorted(events, key=lambda one: float(one["ts"])):
         begin, end = one["ts"], one["ts"] + one["dur"]

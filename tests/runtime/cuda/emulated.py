@@ -70,6 +70,7 @@ class FakeDriver:
     def __init__(self) -> None:
         self.held: dict[int, Any] = {}
         self.pinned: set[int] = set()
+        self.registered: set[int] = set()
         self.things = 0
         self.replays = self.changes = self.ticks = 0
         self._maps: dict[int, tuple[Any, ...]] = {}
@@ -101,6 +102,12 @@ class FakeDriver:
     def free_pinned(self, address: int) -> None:
         self.pinned.remove(address)
         del self.held[address]
+
+    def pin(self, address: int, size: int) -> None:
+        self.registered.add(address)
+
+    def unpin(self, address: int) -> None:
+        self.registered.discard(address)
 
     def upload(self, to: int, source: int, size: int, stream: Any) -> None:
         ctypes.memmove(to, source, size)

@@ -103,8 +103,13 @@ class Arena:
         if size >= _HUGE_PAGE:
             system.madvise(address, size, mmap.MADV_HUGEPAGE)
         self.address, self.size = address, size
-        self._free = weakref.finalize(self, system.munmap, address, size)
+        self._free = weakref.finalize(self, self._unmap, address, size)
         self._free.atexit = False
+
+    @property
+    def _unmap(self) -> Callable[[int, int], Any]:
+        """What gives a mapping back."""
+        return system.munmap
 
     def view(self, offset: int, size: int) -> NDArray[np.uint8]:
         """`size` bytes at `offset` as an array that lives no longer than the block."""

@@ -67,6 +67,7 @@ class Driver:
         attribute = cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
         self.processors = int(checked(cuda.cuDeviceGetAttribute(attribute, self._device), "cuDeviceGetAttribute"))
         self._held: dict[int, int] = {}
+        self._pinned: dict[int, bool] = {}
         self._pool = pool = checked(cuda.cuDeviceGetDefaultMemPool(self._device), "cuDeviceGetDefaultMemPool")
         threshold = cuda.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
         checked(cuda.cuMemPoolSetAttribute(pool, threshold, cuda.cuuint64_t(_UNBOUNDED)), "cuMemPoolSetAttribute")
@@ -100,6 +101,16 @@ class Driver:
     def free_pinned(self, address: int) -> None:
         """Give pinned memory back."""
         checked(cuda.cuMemFreeHost(address), "cuMemFreeHost")
+
+    def pin(self, address: int, size: int) -> None:
+        """Let the GPU copy to and from whole pages of the host's memory at full speed, where the system allows that."""
+        self._pinned[address] = cuda.cuMemHostRegister(address, size, 0)[0] == cuda.CUresult.CUDA_SUCCESS
+
+    def unpin(self, address: int) -> None:
+        """End that, if it was so: before the memory moves or goes."""
+        if self._pinned.pop(address, False):
+            self.enter()
+            checked(cuda.cuMemHostUnregister(address), "cuMemHostUnregister")
 
     def is_pinned(self, address: int) -> bool:
         """Whether memory of the host is such."""

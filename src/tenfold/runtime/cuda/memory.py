@@ -7,7 +7,7 @@ import functools
 import math
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import LimitError
-from tenfold.runtime.cpu.arena import UNUSED, references
+from tenfold.runtime.cpu.arena import UNUSED, Arena, references, system
 from tenfold.runtime.cuda.driver import Driver
 
 _STEP = 512
@@ -59,6 +59,34 @@ class Block:
         self.address = self.size = 0
 
 
+class PinnedArena(Arena):
+    """A block of the host's memory that grows, which the GPU copies to and from at full speed."""
+
+    def __init__(self, driver: Driver, limit: int | None) -> None:
+        super().__init__(limit)
+        self._driver = driver
+
+    def grow(self, size: int) -> int:
+        """As an arena; no copy may be on its way."""
+        if size > self.size:
+            self._driver.unpin(self.address)
+        return super().grow(size)
+
+    def _own(self, address: int, size: int) -> None:
+        super()._own(address, size)
+        if size >= LARGE:
+            self._driver.pin(address, size)
+
+    @property
+    def _unmap(self) -> Callable[[int, int], Any]:
+        return functools.partial(_unpinned, self._driver)
+
+
+def _unpinned(driver: Driver, address: int, size: int) -> None:
+    driver.unpin(address)
+    system.munmap(address, size)
+
+
 class Staging:
     """For each input a block on the GPU, with pinned memory of the host in front of it."""
 
@@ -67,12 +95,13 @@ class Staging:
         self._blocks: dict[int, Block] = {}
         self._pinned: dict[int, tuple[int, int]] = {}
 
-    def _block(self, number: int) -> Block:
-        return self._blocks.setdefault(number, Block(self._driver, None))
+    def room(self, number: int, size: int, stream: Any) -> int:
+        """The address of the block of a number, made that large; its contents are lost when it grows."""
+        return self._blocks.setdefault(number, Block(self._driver, None)).reserve(size, stream)
 
     def moved(self, number: int, source: int, size: int, stream: Any) -> int:
         """The address of a copy of what lies elsewhere on the GPU."""
-        address = self._block(number).reserve(size, stream)
+        address = self.room(number, size, stream)
         self._driver.copy(address, source, size, stream)
         return address
 
@@ -80,7 +109,7 @@ class Staging:
         """The address of a copy of the host's array, which may be changed as soon as the stream has come to this point;
         one that is not pinned, as soon as this returns. No earlier copy of that number is on its way any more.
         """
-        address, source = self._block(number).reserve(array.nbytes, stream), array.ctypes.data
+        address, source = self.room(number, array.nbytes, stream), array.ctypes.data
         if array.nbytes < LARGE or not self._driver.is_pinned(source):
             pinned = self._pin(number, array.nbytes)
             for start, size in copied(pinned, source, array.nbytes):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.runtime.cuda.driver import Driver
-from tenfold.runtime.cuda.memory import Block
+from tenfold.runtime.cuda.memory import Block, Staging, host_view
 from tenfold.runtime.plan import ARENA, Label, Window
 from tenfold.runtime.profile import Step
 
@@ -21,7 +21,8 @@ class Mirror:
     """Both sides have an arena laid out alike; every other base has a block on the GPU. `host` and `gpu` are the
     addresses of the bases, `slots` the call's numbers.
 
-    Copies from the host's ordinary memory have been read when they return, those to it are complete.
+    Copies to the host are complete when they return; what is copied from it has been read when `ready` returns that
+    brings anything there, so that the CPU may write again.
     """
 
     def __init__(self, driver: Driver, host: NDArray[np.int64], slots: NDArray[np.int64], limit: int | None) -> None:
@@ -29,7 +30,9 @@ class Mirror:
         self.gpu = np.zeros_like(host)
         self.stream = driver.open_stream()
         self._arena = Block(driver, limit)
-        self._blocks: dict[int, Block] = {}
+        self._others = Staging(driver)
+        self._sent: set[int] = set()
+        self._read, self._reading = driver.open_event(), False
         self._at: dict[tuple[int, int], int] = {}
         self._given: dict[int, int] = {}
         self.told: Callable[[Step], None] | None = None
@@ -38,8 +41,10 @@ class Mirror:
         """The start of a call with so large an arena; `given` are the inputs: base, its address on the GPU (0 for
         none), and that it lies there.
         """
+        self._await_reading()
         self._at.clear()
         self._given.clear()
+        self._sent.clear()
         self.gpu[ARENA] = self._arena.reserve(arena, self.stream)
         for base, address, side in given:
             self._at[base, 0] = side
@@ -48,6 +53,8 @@ class Mirror:
 
     def ready(self, windows: Iterable[Window], side: int) -> None:
         """Bring buffers to one side, those that hold anything."""
+        if side == HOST:
+            self._await_reading()
         for window in windows:
             key = _key(window)
             at = self._at.get(key, 0)
@@ -56,6 +63,12 @@ class Mirror:
             if at and not at & side:
                 self._move(window, side)
                 self._at[key] = at | side
+
+    def _await_reading(self) -> None:
+        """Wait until what is copied from the host has been read."""
+        if self._reading:
+            self._driver.reached(self._read)
+            self._reading = False
 
     def made(self, windows: Iterable[Window], side: int) -> None:
         """Note that buffers were written on one side."""
@@ -70,8 +83,7 @@ class Mirror:
     def _place(self, window: Window) -> None:
         base = window.base
         if base != ARENA and base not in self._given:
-            block = self._blocks.setdefault(base, Block(self._driver, None))
-            self.gpu[base] = block.reserve(self._bytes(window), self.stream)
+            self.gpu[base] = self._others.room(base, self._bytes(window), self.stream)
 
     def _bytes(self, window: Window) -> int:
         return int(self._slots[window.shape[0]]) * window.dtype.itemsize
@@ -81,7 +93,12 @@ class Mirror:
         offset = int(self._slots[window.offset])
         host, gpu = int(self._host[window.base]) + offset, int(self.gpu[window.base]) + offset
         if side == GPU:
-            self._driver.upload(gpu, host, size, self.stream)
+            if window.base != ARENA and size:
+                self._send(window.base, host, size)
+            else:
+                self._driver.upload(gpu, host, size, self.stream)
+            self._driver.record(self._read, self.stream)
+            self._reading = True
         else:
             self._driver.download(host, gpu, size, self.stream)
             self._driver.synchronize(self.stream)
@@ -89,12 +106,16 @@ class Mirror:
             label = Label((), f"{size} bytes of {window.name or 'a value'} {_NAMES[side]}", "transfer")
             self.told(Step(label, -1, 1, start, time.perf_counter() - start))
 
+    def _send(self, base: int, host: int, size: int) -> None:
+        """Copy what an array of the host's ordinary memory holds, by way of pinned memory."""
+        if base in self._sent:
+            self._driver.synchronize(self.stream)
+        self._sent.add(base)
+        self._others.uploaded(base, host_view(host, size), self.stream)
+
     def moved(self, base: int, source: int, size: int) -> int:
         """The address of a copy of what lies elsewhere on the GPU."""
-        block = self._blocks.setdefault(base, Block(self._driver, None))
-        address = block.reserve(size, self.stream)
-        self._driver.copy(address, source, size, self.stream)
-        return address
+        return self._others.moved(base, source, size, self.stream)
 
     def fetch(self, base: int, to: int, size: int) -> None:
         """Copy what lies at a base of the GPU to the host's memory."""
@@ -108,9 +129,10 @@ class Mirror:
     def close(self) -> None:
         """Give everything back."""
         self._driver.synchronize(self.stream)
-        for block in (self._arena, *self._blocks.values()):
-            block.close(self.stream)
+        for one in (self._arena, self._others):
+            one.close(self.stream)
         self._driver.synchronize(self.stream)
+        self._driver.close_event(self._read)
         self._driver.close_stream(self.stream)
 
 

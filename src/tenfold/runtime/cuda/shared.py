@@ -17,11 +17,12 @@ from tenfold.runtime.cuda import arrays
 from tenfold.runtime.cuda.arrays import DeviceArray
 from tenfold.runtime.cuda.context import timed
 from tenfold.runtime.cuda.launches import Launches, addressed
-from tenfold.runtime.cuda.memory import Block
+from tenfold.runtime.cuda.memory import Block, PinnedArena, Results
 from tenfold.runtime.cuda.mirror import GPU, HOST, Mirror
 from tenfold.runtime.cuda.queued import REMEMBERED
 from tenfold.runtime.frame import Frame
 from tenfold.runtime.plan import FIRST_INPUT, Span, Spec, counters_base
+from tenfold.runtime.state import State
 
 
 class SharedContext(Context):
@@ -36,13 +37,15 @@ class SharedContext(Context):
 
     def _open(self) -> None:
         super()._open()
+        plan, self._resident = self.engine.plan, self.engine.resident
+        self._driver = self._resident.driver
+        self._driver.enter()
+        self._arena = PinnedArena(self._driver, self.engine.arena_limit)
+        self._state = State(plan, self._arena)
         self._twin: SharedContext | None = None
         self._cpu, self._last = Lock(), Future[dict[str, Any]]()
         self._last.set_result({})
         self._calls = 0
-        plan, self._resident = self.engine.plan, self.engine.resident
-        self._driver = self._resident.driver
-        self._driver.enter()
         invocation = self._invocation
         self._mirror = Mirror(self._driver, self._bases, invocation.frame, self.engine.arena_limit)
         self._counters = Block(self._driver, None, zeroed=True)
@@ -52,6 +55,7 @@ class SharedContext(Context):
         self._on_gpu: dict[int, DeviceArray] = {}
         self._running: Frame | None = None
         self._results = arrays.Recycled(self._driver)
+        self._pinned = Results(self._driver)
 
     def _give_back(self) -> None:
         self._driver.enter()
@@ -62,6 +66,7 @@ class SharedContext(Context):
         self._graphs.clear()
         self._counters.close(self._mirror.stream)
         self._results.close(self._mirror.stream)
+        self._pinned.close()
         self._mirror.close()
         super()._give_back()
 
@@ -83,6 +88,13 @@ class SharedContext(Context):
             self._driver.download(array.ctypes.data, there.address, there.nbytes, self._mirror.stream)
             self._driver.synchronize(self._mirror.stream)
         return array
+
+    def _result(self, number: int, shape: tuple[int, ...]) -> Array:
+        spec = self._plan.outputs[number]
+        if number in self._state.carried or spec.name in self._bound_outputs or spec.dtype.is_object:
+            return super()._result(number, shape)
+        pinned = self._pinned.take(shape, spec.dtype.numpy)
+        return super()._result(number, shape) if pinned is None else pinned
 
     def _number(self, spec: Spec) -> int:
         return next(number for number, one in enumerate(self._plan.inputs) if one is spec)
