@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Mapping
 
-from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, Launch
+from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, Launch
 from tenfold.codegen.cuda.program import Binary, Program, TensorMap, words
 from tenfold.codegen.strategy import Address, Workspace
 from tenfold.ir import dim
@@ -118,7 +118,7 @@ class Call:
                 yield encoded(next(maps), self._address(argument.address), shape, strides)
                 yield from (ctypes.c_int32(size) for size in shape)
                 yield from (ctypes.c_int64(stride) for stride in strides)
-            elif isinstance(argument, Counters):
+            elif isinstance(argument, Counters | Alarm):
                 yield ctypes.c_uint64(self._counters)
             elif isinstance(argument, Address | Workspace):
                 yield ctypes.c_uint64(self._address(argument))

@@ -33,8 +33,8 @@ WIDTH, HEIGHT, KEPT = 1024, 4096, 128
 
 
 def shared(products: int) -> tuple[tenfold.Engine, Callable[[Any], Any]]:
-    """So many products [HEIGHT, WIDTH] on the GPU; on the CPU a product of those rows whose input begins with a positive
-    number; and what it gives.
+    """So many products [HEIGHT, WIDTH] on the GPU; on the CPU a product of those rows whose input begins with a
+    positive number; and what it gives.
     """
     random = np.random.default_rng(0)
     square, last = ((random.standard_normal((WIDTH, n)) / 32).astype(np.float32) for n in (WIDTH, KEPT))
@@ -124,7 +124,9 @@ def main() -> None:
         results = [context.run([array])["y"], *(context.submit([array]).result()["y"] for _ in range(3))]
         for one in results:
             same = one.shape == wanted.shape
-            print("error:", np.linalg.norm(one - wanted) / np.linalg.norm(wanted) if same else (one.shape, wanted.shape))
+            print(
+                "error:", np.linalg.norm(one - wanted) / np.linalg.norm(wanted) if same else (one.shape, wanted.shape)
+            )
         for kept in (1, 2, 4, CALLS):
             queued(context, array, kept)
         figures = {"one after another": alone(context, array)}
@@ -133,7 +135,9 @@ def main() -> None:
             queued(context, array, 4)
     for name, seconds in figures.items():
         print(f"  {name:24} {seconds * 1e3:6.2f} ms a call")
-    print(f"  ms in the trace of {CALLS} calls:", {name: round(ms, 2) for name, ms in shares(events).items()}, flush=True)
+    print(
+        f"  ms in the trace of {CALLS} calls:", {name: round(ms, 2) for name, ms in shares(events).items()}, flush=True
+    )
     text = json.dumps(chrome(sorted(events, key=lambda one: float(one["ts"])), ROWS))
     (given.out / "gpu-h200-mixed.json").write_text(text + "\n")
 

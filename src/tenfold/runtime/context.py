@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import Cancelled, EngineError, ExecutionError, InputError
+from tenfold.errors import Cancelled, EngineError, InputError
 from tenfold.ir.dtype import Kind
 from tenfold.runtime.advance import Advance
 from tenfold.runtime.arrays import as_input, as_output, as_result, returning
@@ -21,6 +21,7 @@ from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
 from tenfold.runtime.cpu.invoke import Invocation
 from tenfold.runtime.cpu.shortcut import Replay
+from tenfold.runtime.failures import outside
 from tenfold.runtime.frame import Frame, Frames
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Spec
 from tenfold.runtime.profile import Profile, Step, in_order
@@ -288,12 +289,7 @@ class Context:
         if status == Status.CANCELLED:
             raise Cancelled("the call was cancelled")
         if status >= KERNEL_ERROR:
-            label = self._plan.labels[self._invocation.error_step]
-            raise ExecutionError(
-                f"an index lies outside of the axis that it counts along (in the kernel of {label.kind})",
-                operator=", ".join(label.source) or None,
-                remedy="give indices from -n to n - 1 for an axis of n elements",
-            )
+            raise outside(self._plan.labels[self._invocation.error_step])
 
     def _gather(self, given: Mapping[str, Any]) -> list[Array]:
         for name in given:

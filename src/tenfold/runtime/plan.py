@@ -36,6 +36,7 @@ __all__ = [
     "Spec",
     "Symbol",
     "Window",
+    "alarms_base",
     "counters_base",
     "first_kept",
     "from_manifest",
@@ -47,13 +48,18 @@ FIRST_INPUT = 2
 
 
 def counters_base(inputs: int, outputs: int) -> int:
-    """The base after all others: on a GPU, memory that every kernel leaves zero."""
+    """The base after those: on a GPU, memory that every kernel leaves zero."""
     return FIRST_INPUT + inputs + outputs
+
+
+def alarms_base(inputs: int, outputs: int) -> int:
+    """The base after that: on a GPU, words of the host's memory that kernels set whose indices lie outside."""
+    return counters_base(inputs, outputs) + 1
 
 
 def first_kept(inputs: int, outputs: int) -> int:
     """The base of the first value that Python keeps between native calls."""
-    return counters_base(inputs, outputs) + 1
+    return alarms_base(inputs, outputs) + 1
 
 
 @dataclass(frozen=True)

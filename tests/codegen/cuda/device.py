@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.codegen.cuda.arch import PROCESSORS
-from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArgument
+from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, GpuArgument
 from tenfold.codegen.cuda.pool import GpuPool
 from tenfold.codegen.cuda.program import Binary, Program
 from tenfold.codegen.region import Region
@@ -54,7 +54,7 @@ class Buffers:
         self._spare = self.at(kernel.workspace)
         self._workspace = self._room(self._spare)
         counted = self.at(kernel.zeroed) + _GUARD
-        self._counters = self._driver.allocate(counted, self._stream)
+        self._counters, self._alarm = (self._driver.allocate(counted, self._stream) for _ in range(2))
         self._driver.clear(self._counters, counted, self._stream)
         self._packed: dict[tuple[Value, tuple[Any, ...]], int] = {}
         self.found: dict[Value, np.ndarray] = {}
@@ -86,6 +86,8 @@ class Buffers:
         match argument:
             case Counters():
                 return [self._counters]
+            case Alarm():
+                return [self._alarm]
             case Workspace(offset):
                 return [self._workspace + _GUARD + self.at(offset)]
             case Address(value, offset):
@@ -118,7 +120,7 @@ class Buffers:
 
     def close(self) -> None:
         """Give memory back."""
-        for place in (*self._places.values(), *self._packed.values(), self._workspace, self._counters):
+        for place in (*self._places.values(), *self._packed.values(), self._workspace, self._counters, self._alarm):
             self._driver.free(place, self._stream)
         self._driver.synchronize(self._stream)
         self._driver.close_stream(self._stream)

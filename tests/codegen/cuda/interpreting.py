@@ -37,7 +37,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tenfold.codegen.cuda import vmath
 from tenfold.codegen.cuda.emit import NAMES, pointer
-from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArgument, Launch
+from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, GpuArgument, Launch
 from tenfold.codegen.cuda.program import Parameter, Word, words
 from tenfold.codegen.cuda.triton import constant
 from tests.codegen.cuda.in_order import interpreted
@@ -79,19 +79,22 @@ def block_of(word: Word) -> list[int]:
     return [int(size) for size in word.type.partition("[")[2].partition("]")[0].split(",")]
 
 
-def run(kernel: CudaKernel, buffers: Mapping[Value, Guarded], kinds: Mapping[Value, DType]) -> None:
-    """All launches, on a workspace whose counters must end as zeros."""
-    room, counters = (Guarded(int(number(size, _HERE)) + 15 & -16) for size in (kernel.workspace, kernel.zeroed))
-    counters.bytes()[:] = 0
+def run(
+    kernel: CudaKernel, buffers: Mapping[Value, Guarded], kinds: Mapping[Value, DType], alarmed: bool = False
+) -> None:
+    """All launches, on a workspace whose counters must end as zeros; `alarmed` is whether an index lies outside."""
+    sizes = (kernel.workspace, kernel.zeroed, 4)
+    _, counters, alarm = rooms = tuple(Guarded(int(number(size, _HERE)) + 15 & -16) for size in sizes)
+    counters.bytes()[:] = alarm.bytes()[:] = 0
     for one in kernel.launches:
-        _launch(one, buffers, (room, counters), kinds)
-    assert not counters.bytes().any()
-    room.close()
-    counters.close()
+        _launch(one, buffers, rooms, kinds)
+    assert not counters.bytes().any() and alarm.bytes().any() == alarmed
+    for one in rooms:
+        one.close()
 
 
 def _launch(
-    one: Launch, buffers: Mapping[Value, Guarded], rooms: tuple[Guarded, Guarded], kinds: Mapping[Value, DType]
+    one: Launch, buffers: Mapping[Value, Guarded], rooms: Sequence[Guarded], kinds: Mapping[Value, DType]
 ) -> None:
     given = [word for _, parameter in one.program.parameters for word in words(parameter)]
     assert len(given) == len(one.arguments)
@@ -107,6 +110,8 @@ def _launch(
             return _buffer(argument, buffers, kinds, kept)
         if isinstance(argument, Counters):
             return Buffer(rooms[1].address, np.dtype(np.int32))
+        if isinstance(argument, Alarm):
+            return Buffer(rooms[2].address, np.dtype(np.int32))
         if isinstance(argument, Workspace):
             return Buffer(rooms[0].address + number(argument.offset, _HERE), _WORKSPACE[word.type])
         return number(argument, _HERE)

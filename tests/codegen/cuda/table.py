@@ -199,7 +199,8 @@ def products() -> Iterator[Entry]:
 def suppressions() -> Iterator[Entry]:
     """Boxes of detectors, as many chosen as there is room for, so that the whole table is filled."""
     rng = np.random.default_rng(8)
-    for images, classes, count, least in ((1, 80, 1000, 0.5), (2, 3, 8000, 0.9), (1, 1, 100, 0.0)):
+    sizes = ((1, 80, 1000, 0.5), (2, 3, 8000, 0.9), (1, 80, 8400, 0.9), (1, 1, 25200, 0.9))
+    for images, classes, count, least in sizes:
         corner = rng.uniform(0, 600, (images, count, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(1, 60, corner.shape)], axis=2).astype(np.float32)
         scores = rng.random((images, classes, count)).astype(np.float32)

@@ -4,7 +4,8 @@
 
 A hole is a Triton function `hole(values, at, uniforms, gathered, inside)`: the body's inputs as tiles that broadcast
 with each other, the positions along the axes, the region's uniforms, (pointer, strides) of its gathered operands, and
-which elements exist. It returns a tuple of tiles. Floats narrower than 32 bits are computed in f32 in registers and
+which elements exist. It returns a tuple of tiles. Where indices are counted from the start, an alarm is the last of
+what is gathered. Floats narrower than 32 bits are computed in f32 in registers and
 rounded where a Cast says so, or when stored.
 """
 
@@ -42,6 +43,9 @@ NAMES = {
     dt.boolean: ("int1", "i1"),
 }
 """Of each element type that has generated code, its name in Triton's language and in its signatures."""
+
+ALARM = "gathered[-1][0]"
+"""In a hole that counts indices from the start, the address of a word that is set where one lies outside."""
 
 Template: TypeAlias = "str | Callable[[Any, DType], str]"
 
@@ -255,7 +259,17 @@ class TileWriter:
                 return self.name(f"{loaded}.to({register(one.dtype)})")
             case Constant(tensor):
                 return self.name(literal(tensor.array.item(), one.dtype))
+            case Within():
+                self._require(*args)
         return self._operation(one.op, args, [body.dtype(arg) for arg in one.args])
+
+    def _require(self, index: str, size: str) -> None:
+        """Set the alarm where an index that is used lies outside."""
+        outside = self.name(f"inside & (({index} < -{size}) | ({index} >= {size}))")
+        words = self.name(f"tl.broadcast_to({ALARM}, {outside}.shape)")
+        line = f"tl.store({words}, tl.full({outside}.shape, 1, tl.int32), mask={outside})"
+        if line not in self.lines:
+            self.lines.append(line)
 
     def _operation(self, op: Op, args: Sequence[str], dtypes: Sequence[DType]) -> str:
         expand: Callable[..., Value] | None = getattr(op, "expand", None)
@@ -301,6 +315,11 @@ def hole_text(body: Body, places: Sequence[int | None] = ()) -> str:
     writer = TileWriter(places, coarse=all(one in (dt.f16, dt.bf16) for one in results))
     inputs = [writer.value(number, dtype) for number, dtype in enumerate(body.inputs)]
     return writer.text(writer.body(body, inputs))
+
+
+def alarms(body: Body | None) -> bool:
+    """Whether a body tells of indices that lie outside."""
+    return body is not None and any(isinstance(one.op, Within) for one in body.code)
 
 
 def refusal(*bodies: Body | None) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from tenfold.codegen.cuda.emit import NAMES, pointer
+from tenfold.codegen.cuda.emit import ALARM, NAMES, pointer
 from tenfold.codegen.cuda.program import Call, Hole, Parameter, Program, Word
 from tenfold.codegen.region import Operand
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Workspace
@@ -33,6 +33,11 @@ class Counters:
     """An argument: an address in memory that is zero before the first call, and that every kernel leaves zero."""
 
 
+@dataclass(frozen=True)
+class Alarm:
+    """An argument: the address of a word, 0 before a call, that a kernel sets where an index lies outside."""
+
+
 @dataclass(frozen=True, eq=False)
 class Recast(Operand):
     """A constant as a kernel wants it: after the operations of `recipe`, which the build carries out. `value` is the
@@ -42,7 +47,7 @@ class Recast(Operand):
     recipe: tuple[Op, ...] = ()
 
 
-GpuArgument: TypeAlias = "Argument | Descriptor | Counters"
+GpuArgument: TypeAlias = "Argument | Descriptor | Counters | Alarm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,11 @@ class CudaKernel(Kernel):
     place: ClassVar[str] = "cuda"
     launches: tuple[Launch, ...]
     zeroed: Size = 0
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether a launch tells of indices that lie outside."""
+        return any(isinstance(one, Alarm) for launch in self.launches for one in launch.arguments)
 
     @property
     def takes_workspace(self) -> bool:
@@ -83,7 +93,13 @@ Filling: TypeAlias = "Given | Hole | int | str | tuple[Filling, ...]"
 def launch(
     kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3, registers: int = 0
 ) -> Launch:
-    """The launch of a kernel with its parameters filled, in the order of its parameters."""
+    """The launch of a kernel with its parameters filled, in the order of its parameters. Where a hole tells of indices
+    that lie outside, an alarm follows what is gathered.
+    """
+    if any(ALARM in one.text for one in _holes(tuple(fillings.values()))):
+        operands = fillings["gathered"]
+        assert isinstance(operands, tuple)
+        fillings = {**fillings, "gathered": (*operands, (alarm(),))}
     parameters = tuple((name, _parameter(one)) for name, one in fillings.items())
     arguments = tuple(given.argument for one in fillings.values() for given in _given(one))
     return Launch(Program(kernel, parameters, warps, stages, registers), arguments, grid)
@@ -125,6 +141,11 @@ def counters() -> Given:
     return Given(Word("*i32", True), Counters())
 
 
+def alarm() -> Given:
+    """The address of the kernel's alarm, an i32."""
+    return Given(Word("*i32"), Alarm())
+
+
 def descriptor(operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size]) -> Given:
     """A tile descriptor of an operand seen with that shape and those strides, in tiles of `block` elements."""
     word = Word(f"tensordesc<{NAMES[operand.dtype][1]}[{', '.join(map(str, block))}]>")
@@ -160,6 +181,14 @@ def _parameter(filling: Filling) -> Parameter:
     if isinstance(filling, tuple):
         return tuple(_parameter(one) for one in filling)
     return filling.word if isinstance(filling, Given) else filling
+
+
+def _holes(filling: Filling) -> Iterator[Hole]:
+    if isinstance(filling, Hole):
+        yield filling
+    elif isinstance(filling, tuple):
+        for one in filling:
+            yield from _holes(one)
 
 
 def _given(filling: Filling) -> Iterator[Given]:

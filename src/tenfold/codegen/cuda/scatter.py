@@ -3,7 +3,8 @@
 A lane is one element of a slice (ScatterND) or one line along the axis (ScatterElements): lanes never meet. `serial`:
 each lane walks all updates. `ranges`: each block owns a range of places, and takes the updates that fall into it, in
 their order. `marked`: all updates at once; the last of those with one place leaves its mark there, and it alone is
-stored. `atomic`: all at once, where the order changes nothing. A position out of range places nothing.
+stored. `atomic`: all at once, where the order changes nothing. A position out of range places nothing, and sets the
+alarm.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tenfold.codegen.axes import few
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.epilogue import copied, with_epilogue
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, launch, number, numbers, place, workspace
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, alarm, launch, number, numbers, place, workspace
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic
@@ -49,17 +50,20 @@ _WIDE = {True: 1 << 13, False: 1 << 8}
 
 
 @triton.jit
-def reached(positions, update, lane, update_sizes, lane_sizes, limits, coordinates, inside):
-    """Where updates go, relative to the beginning of their lane; the number of that place; whether it exists."""
+def reached(positions, update, lane, update_sizes, lane_sizes, limits, coordinates, alarm, inside):
+    """Where updates go, relative to the beginning of their lane; the number of that place; whether it exists, which
+    all must.
+    """
     at, across = grid.positions(update, update_sizes), grid.positions(lane, lane_sizes)
     start = positions[0] + grid.distance(at, positions[1], True) + grid.distance(across, positions[2], True)
-    far, spot = tl.zeros_like(update), tl.zeros_like(update)
+    far, spot, given = tl.zeros_like(update), tl.zeros_like(update), inside
     for d in tl.static_range(len(limits)):
         where = tl.broadcast_to(start + d * positions[3], inside.shape)
         found = tl.load(where, mask=inside, other=0).to(tl.int64)
         found = tl.where(found < 0, found + limits[d], found)
         inside = inside & (found >= 0) & (found < limits[d])
         far, spot = far + found * coordinates[d], spot * limits[d] + found
+    tl.store(tl.broadcast_to(alarm, inside.shape), tl.full(inside.shape, 1, tl.int32), mask=given & ~inside)
     return far, spot, inside
 
 
@@ -74,7 +78,7 @@ def put(y, updates, far, update, lane, update_sizes, lane_sizes, inside, combine
 
 @triton.jit
 def serial(
-    y, updates, positions, update_sizes, lane_sizes, limits, coordinates, count, lanes, combine: tl.constexpr,
+    y, updates, positions, update_sizes, lane_sizes, limits, coordinates, alarm, count, lanes, combine: tl.constexpr,
     LANES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Some lanes, all updates one after another."""
@@ -82,7 +86,9 @@ def serial(
     lane = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
     for one in range(count):
         update = tl.full((LANES,), 0, tl.int64) + one
-        far, _, inside = reached(positions, update, lane, update_sizes, lane_sizes, limits, coordinates, lane < lanes)
+        far, _, inside = reached(
+            positions, update, lane, update_sizes, lane_sizes, limits, coordinates, alarm, lane < lanes
+        )
         put(y, updates, far, update, lane, update_sizes, lane_sizes, inside, combine)
         tl.debug_barrier()
     grid.release(EARLY)
@@ -90,7 +96,7 @@ def serial(
 
 @triton.jit
 def ranges(
-    y, updates, positions, update_sizes, lane_sizes, limits, coordinates, count, lanes, places, parts,
+    y, updates, positions, update_sizes, lane_sizes, limits, coordinates, alarm, count, lanes, places, parts,
     combine: tl.constexpr, LANES: tl.constexpr, AT_ONCE: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Some lanes, and those updates in their order that fall into one of `parts` ranges of `places`. Of one lane,
@@ -104,7 +110,7 @@ def ranges(
     for begin in range(0, count, AT_ONCE):
         update = begin + tl.arange(0, AT_ONCE).to(tl.int64)
         far, spot, inside = reached(
-            positions, update, first, update_sizes, lane_sizes, limits, coordinates, update < count
+            positions, update, first, update_sizes, lane_sizes, limits, coordinates, alarm, update < count
         )
         own = tl.where(inside & (spot // share == part), update, count)
         for _ in range(tl.sum((own < count).to(tl.int32))):
@@ -119,7 +125,7 @@ def ranges(
 
 @triton.jit
 def spread(
-    y, updates, positions, update_sizes, lane_sizes, limits, coordinates, count, lanes, marks, places,
+    y, updates, positions, update_sizes, lane_sizes, limits, coordinates, alarm, count, lanes, marks, places,
     combine: tl.constexpr, MODE: tl.constexpr, ALIKE: tl.constexpr, ROWS: tl.constexpr, LANES: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
@@ -132,7 +138,7 @@ def spread(
     lane = (tl.program_id(0) % across).to(tl.int64) * LANES + tl.arange(0, LANES)[None, :]
     update, lane = tl.broadcast_to(update, (ROWS, LANES)), tl.broadcast_to(lane, (ROWS, LANES))
     inside = (update < count) & (lane < lanes)
-    far, spot, inside = reached(positions, update, lane, update_sizes, lane_sizes, limits, coordinates, inside)
+    far, spot, inside = reached(positions, update, lane, update_sizes, lane_sizes, limits, coordinates, alarm, inside)
     if MODE > 0:
         mark = marks + spot if ALIKE else marks + lane * places + spot
         if MODE == 1:
@@ -302,7 +308,7 @@ def _slices(y: Operand, positions: Operand, updates: Operand) -> Form:
 def _counted(
     fillings: dict[str, Filling], dtype: DType, count: Size, lanes: Size, places: Size, alike: bool, apart: bool
 ) -> Form:
-    whole = fillings | {"count": number(count), "lanes": number(lanes)}
+    whole = fillings | {"alarm": alarm(), "count": number(count), "lanes": number(lanes)}
     return Form(whole, dtype, count, lanes, places, alike, apart)
 
 

@@ -165,7 +165,7 @@ class Stream:
 def _refusal(region: Anchored, problem: gemm.Problem) -> str | None:
     if problem.m != 1 or problem.batch or not isinstance(problem.n, int) or not isinstance(problem.k, int):
         return "more rows than one, or columns or terms of unknown number"
-    if grid.asked(region.body) or region.gathered or len(region.outputs) != 1:
+    if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
         return "its body asks for positions, or gives several results"
     steps = [strides[0] for strides in problem.site.columns.strides]
     if any(step not in (0, 1) for step in steps) or steps[-1] != 1:

@@ -1,5 +1,8 @@
-"""Non-maximum suppression: a block takes the boxes of one class of one image in registers, chooses the best one left,
-and leaves out what overlaps it, as long as boxes are left; a second launch lists what was chosen, class after class.
+"""Non-maximum suppression: a block takes one class of one image, chooses the best box left, and leaves out what overlaps
+it, as long as boxes are left; a second launch lists what was chosen, class after class.
+
+Boxes lie in registers where there are few. Of any number those above the threshold are listed first, and one sweep over
+the list leaves out what overlaps the last choice and finds the next.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from tenfold.target import Target
 
 _MOST = 1 << 13
 """Boxes that one block holds in registers."""
+_LISTED = 1 << 11
+"""Boxes of a list that it takes at a time."""
 
 
 @triton.jit
@@ -37,6 +42,15 @@ def edges(boxes, image, box, inside, CENTRED: tl.constexpr):
 
 
 @triton.jit
+def overlap_of(top, left, bottom, right, a, b, c, d):
+    """The part of the union of some boxes and the box (a, b, c, d) that both cover."""
+    high, wide = tl.minimum(bottom, c) - tl.maximum(top, a), tl.minimum(right, d) - tl.maximum(left, b)
+    shared = tl.where(high > 0, high, 0.0) * tl.where(wide > 0, wide, 0.0)
+    union = (bottom - top) * (right - left) + (c - a) * (d - b) - shared
+    return tl.where(union > 0, tl.math.div_rn(shared, tl.where(union > 0, union, 1.0)), 0.0)
+
+
+@triton.jit
 def choose(
     boxes, scores, most, overlap, threshold, picks, counts, classes, count, limit, CENTRED: tl.constexpr,
     BOXES: tl.constexpr, EARLY: tl.constexpr,
@@ -48,7 +62,6 @@ def choose(
     box = tl.arange(0, BOXES)
     inside = box < count
     top, left, bottom, right = edges(boxes, image, box, inside, CENTRED)
-    area = (bottom - top) * (right - left)
     where = scores[0] + image * scores[1] + kind * scores[2] + box.to(tl.int64) * scores[3]
     score = tl.load(where, mask=inside, other=0.0)
     far, least = tl.load(overlap), tl.load(threshold)
@@ -62,16 +75,69 @@ def choose(
         own = box == chosen
         a, b = tl.sum(tl.where(own, top, 0.0), 0), tl.sum(tl.where(own, left, 0.0), 0)
         c, d = tl.sum(tl.where(own, bottom, 0.0), 0), tl.sum(tl.where(own, right, 0.0), 0)
-        high, wide = tl.minimum(bottom, c) - tl.maximum(top, a), tl.minimum(right, d) - tl.maximum(left, b)
-        shared = tl.where(high > 0, high, 0.0) * tl.where(wide > 0, wide, 0.0)
-        union = area + (c - a) * (d - b) - shared
-        part = tl.where(union > 0, tl.math.div_rn(shared, tl.where(union > 0, union, 1.0)), 0.0)
+        part = overlap_of(top, left, bottom, right, a, b, c, d)
         tl.store(picks + group * limit + taken, chosen.to(tl.int64))
         stands = tl.where(own | (part > far), 0, stands)
         some = tl.max(stands, 0)
         taken += 1
     grid.release(EARLY)
     tl.store(counts + group, taken)
+
+
+@triton.jit
+def choose_listed(
+    boxes, scores, most, overlap, threshold, picks, counts, places, standing, classes, count, limit,
+    CENTRED: tl.constexpr, BOXES: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    """As `choose`, by a list of boxes in `places` with their scores in `standing`, -inf for those left out."""
+    grid.wait(EARLY)
+    group = tl.program_id(0).to(tl.int64)
+    image, kind = group // classes, group % classes
+    places, standing = places + group * count, standing + group * count
+    far, turns = tl.load(overlap), tl.minimum(tl.load(most), limit)
+    stand = above(scores, image, kind, tl.load(threshold), places, standing, count, BOXES)
+    taken, chosen = tl.full((), 0, tl.int64), tl.full((), -1, tl.int32)
+    a, b, c, d = edges(boxes, image, chosen, chosen >= 0, CENTRED)
+    going = (stand > 0) & (turns > 0)
+    while going:
+        best = tl.full((BOXES,), float("-inf"), tl.float32)
+        who = tl.full((BOXES,), 2147483647, tl.int32)
+        for begin in range(0, stand, BOXES):
+            row = begin + tl.arange(0, BOXES)
+            inside = row < stand
+            box = tl.load(places + row, mask=inside, other=0)
+            score = tl.load(standing + row, mask=inside, other=float("-inf"))
+            top, left, bottom, right = edges(boxes, image, box, inside, CENTRED)
+            gone = (box == chosen) | (overlap_of(top, left, bottom, right, a, b, c, d) > far)
+            score = tl.where((chosen >= 0) & gone, float("-inf"), score)
+            tl.store(standing + row, score, mask=inside)
+            who, best = tl.where(score > best, box, who), tl.maximum(score, best)
+        greatest = tl.max(best, 0)
+        chosen = tl.min(tl.where(best == greatest, who, 2147483647), 0)
+        going = greatest > float("-inf")
+        tl.store(picks + group * limit + taken, chosen.to(tl.int64), mask=going)
+        a, b, c, d = edges(boxes, image, chosen, going, CENTRED)
+        taken += going.to(tl.int64)
+        going = going & (taken < turns)
+        tl.debug_barrier()
+    grid.release(EARLY)
+    tl.store(counts + group, taken)
+
+
+@triton.jit
+def above(scores, image, kind, least, places, standing, count, BOXES: tl.constexpr):
+    """List the boxes whose score is above the least, in order; how many they are."""
+    start, found = scores[0] + image * scores[1] + kind * scores[2], tl.full((), 0, tl.int32)
+    for begin in range(0, count, BOXES):
+        box = begin + tl.arange(0, BOXES)
+        score = tl.load(start + box.to(tl.int64) * scores[3], mask=box < count, other=0.0)
+        stands = (box < count) & (score > least)
+        row = found + tl.cumsum(stands.to(tl.int32), 0) - 1
+        tl.store(places + row, box, mask=stands)
+        tl.store(standing + row, score, mask=stands)
+        found += tl.sum(stands.to(tl.int32), 0)
+    tl.debug_barrier()
+    return found
 
 
 @triton.jit
@@ -99,21 +165,20 @@ def listed(
 
 
 class Suppress:
-    """Classes of as many boxes as a block holds."""
+    """Classes of as many boxes as a block holds, or of any number."""
 
     name = "suppress"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """One way; a Refusal for more boxes."""
+        """In registers where a block holds the boxes; by a list."""
         if not isinstance(region, Anchored) or not isinstance(region.anchor, Suppression):
             return Refusal("no suppression")
         count = dim.bounds(region.inputs[0].shape[1])[1]
-        if count is None or count > _MOST:
-            return Refusal(f"{count or 'unboundedly many'} boxes; a block holds {_MOST}")
-        return (Tactic(self.name),)
+        held = [Tactic(self.name)] if count is not None and count <= _MOST else []
+        return (*held, Tactic(self.name, (("by", "list"),)))
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
-        """Two launches; choices and their counts in the workspace."""
+        """Two launches; choices and their counts in the workspace, and the lists."""
         assert isinstance(region, Anchored) and isinstance(region.anchor, Suppression)
         boxes, scores, most, overlap, threshold = region.inputs
         table, total = region.outputs
@@ -121,14 +186,20 @@ class Suppress:
         groups, limit = images * classes, region.anchor.room
         behind, early = room(groups * limit * 8), int(arch_of(target).early)
         found: dict[str, Filling] = {"picks": workspace("*i64"), "counts": workspace("*i64", behind)}
-        held = grid.power_of_two(dim.bounds(count)[1] or 1)
+        lists, end = bool(tactic.parameters), behind + groups * 8
+        held = _LISTED if lists else max(16, grid.power_of_two(dim.bounds(count)[1] or 1))
+        kept: dict[str, Filling] = {}
+        if lists:
+            kept = {"places": workspace("*i32", end), "standing": workspace("*fp32", end + groups * count * 4)}
+            end += groups * count * 8
         first: dict[str, Filling] = {
             "boxes": (place(boxes), *numbers(boxes.strides)),
             "scores": (place(scores), *numbers(scores.strides)),
             **{"most": place(most), "overlap": place(overlap), "threshold": place(threshold)},
             **found,
+            **kept,
             **{"classes": number(classes), "count": number(count), "limit": number(limit)},
-            **{"CENTRED": int(region.anchor.centred), "BOXES": max(16, held), "EARLY": early},
+            **{"CENTRED": int(region.anchor.centred), "BOXES": held, "EARLY": early},
         }
         second: dict[str, Filling] = {
             **found,
@@ -138,10 +209,10 @@ class Suppress:
             **{"ROWS": 128, "BEFORE": 128, "EARLY": early},
         }
         launches = (
-            launch(f"{__name__}:choose", groups, first, 4 if held <= 1024 else 16),
+            launch(f"{__name__}:choose{'_listed' if lists else ''}", groups, first, 4 if held <= 1024 else 16),
             launch(f"{__name__}:listed", groups, second),
         )
-        return CudaKernel(launches=launches, workspace=behind + groups * 8)
+        return CudaKernel(launches=launches, workspace=end)
 
 
 STRATEGY = Suppress()

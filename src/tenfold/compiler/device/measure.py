@@ -19,7 +19,7 @@ from typing import IO, Self
 
 from tenfold import settings
 from tenfold.codegen.cuda.arch import PROCESSORS
-from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArgument
+from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, GpuArgument
 from tenfold.codegen.cuda.program import Binary, Program
 from tenfold.codegen.region import Operand, Region
 from tenfold.codegen.strategy import Address, Packed, Workspace
@@ -197,6 +197,7 @@ class _Sheet:
         }
         self._workspace = self._add(Buffer(max(self.at(one.workspace) for one in built)))
         self._counters = self._add(Buffer(max(self.at(one.zeroed) for one in built)))
+        self._alarm = self._add(Buffer(4))
 
     def _add(self, buffer: Buffer) -> int:
         self.buffers.append(buffer)
@@ -225,6 +226,8 @@ class _Sheet:
     def words(self, argument: GpuArgument) -> list[Word]:
         """The words that stand for an argument."""
         match argument:
+            case Alarm():
+                return [(self._alarm, 0)]
             case Counters():
                 return [(self._counters, 0)]
             case Workspace(offset):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tenfold.codegen.cuda.launch import Counters, CudaKernel, Descriptor, GpuArgument, Launch
+from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, GpuArgument, Launch
 from tenfold.codegen.strategy import Address, Packed
 from tenfold.compiler import memory
 from tenfold.compiler.cost import cost_of
@@ -20,7 +20,8 @@ from tenfold.ir import dim
 from tenfold.ir.graph import Graph, Value
 from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
-from tenfold.runtime.plan import Window, counters_base
+from tenfold.runtime.failures import ALARM
+from tenfold.runtime.plan import Window, alarms_base, counters_base
 
 
 class DeviceScheduler(Scheduler):
@@ -31,6 +32,9 @@ class DeviceScheduler(Scheduler):
     def __init__(self, graph: Graph, layout: Layout, items: Sequence[Item], weights: WeightStore) -> None:
         super().__init__(graph, layout, items, weights)
         self._counters_base = counters_base(len(graph.inputs), len(layout.outputs))
+        self._alarms_base = alarms_base(len(graph.inputs), len(layout.outputs))
+        self._alarms: dict[Piece, int] = {}
+        self._alarmed: list[int] = []
         self._counters: dict[Piece, Slot] = {}
         self._counted = self.frame.size(0)
         self._at, self._nested = "cpu", False
@@ -51,10 +55,12 @@ class DeviceScheduler(Scheduler):
         self._show_shared()
 
     def notes(self) -> dict[str, Any]:
-        """The slot of the bytes of all counters; where the weights lie that the GPU reads, as (begin, end)."""
+        """The slot of the bytes of all counters; the step of each alarm; where the weights lie that the GPU reads, as
+        (begin, end).
+        """
         stored = (one for one in self.weights.weights.values() if one.offset in self._constants)
         ranges = sorted((one.offset, one.offset + max(one.nbytes, 1)) for one in stored)
-        return {"counters": self.numbers[self._counted], "uploaded": memory.joined(ranges)}
+        return {"counters": self.numbers[self._counted], "alarms": self._alarmed, "uploaded": memory.joined(ranges)}
 
     def remarks(self) -> dict[str, Any]:
         """What moves between the GPU and the CPU in a call whose inputs and outputs are the host's."""
@@ -119,6 +125,9 @@ class DeviceScheduler(Scheduler):
         if not isinstance(piece.kernel, CudaKernel):
             super()._emit_kernel(piece, entries)
             return
+        if piece.kernel.may_fail and piece not in self._alarms:
+            self._alarms[piece] = len(self._alarms)
+            self._alarmed.append(len(self.rows))
         cost = cost_of(piece.region, *operands(piece.region))
         self.costs[len(self.rows)] = (self._size(cost.flops), self._size(cost.bytes))
         for one in piece.kernel.launches:
@@ -136,6 +145,8 @@ class DeviceScheduler(Scheduler):
         match argument:
             case Counters():
                 yield self.frame.address(self._counters_base, self._counters[piece])
+            case Alarm():
+                yield self.frame.address(self._alarms_base, self.frame.size(ALARM * self._alarms[piece]))
             case Descriptor(address, _, shape, strides):
                 yield from self._words(piece, address)
                 yield from map(self._size, (*shape, *strides))

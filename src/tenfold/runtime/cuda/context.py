@@ -17,6 +17,7 @@ from tenfold.runtime.arrays import returning
 from tenfold.runtime.context import Array, Context, Inputs
 from tenfold.runtime.cpu.arena import fresh_array
 from tenfold.runtime.cuda import arrays
+from tenfold.runtime.cuda.alarms import Alarms
 from tenfold.runtime.cuda.arrays import DeviceArray
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches, Slots, addressed
@@ -38,7 +39,8 @@ class DeviceContext(Context):
 
     Arrays of the host are copied there and results back before a call returns. Arrays that lie on the GPU are
     used in place, in the order of their owner's stream; results then are the GPU's too, and may not be complete when
-    the call returns: whoever reads them in that stream's order finds them so.
+    the call returns: whoever reads them in that stream's order finds them so. That such a call was given an index
+    outside of its axis is the next call's ExecutionError, at the latest that of `close`.
     """
 
     def _open(self) -> None:
@@ -50,31 +52,38 @@ class DeviceContext(Context):
         self._last, self._order = self._stream, int(self._stream)
         self._memory = Block(self._driver, self.engine.arena_limit)
         self._counters = Block(self._driver, None, zeroed=True)
-        self._lane = Lane(self._driver)
+        self._lane = Lane(self._driver, self._alarms)
         self._queued_calls: Queue | None = None
         self._awaited = True
         self._counters_at = counters_base(len(plan.inputs), len(plan.outputs))
-        self._bases = np.zeros(self._counters_at + 1, np.int64)
+        self._bases = np.zeros(self._counters_at + 2, np.int64)
         self._results = arrays.Recycled(self._driver)
         self._pinned = Results(self._driver)
         self._repeats: list[Repeat] = []
+
+    def _alarms(self) -> Alarms:
+        return Alarms(self._driver, self.engine.plan, self.engine.entry["alarms"])
 
     def _give_back(self) -> None:
         self._driver.enter()
         if self._queued_calls is not None:
             self._queued_calls.close(self._stream)
         self._driver.synchronize(self._last)
-        for one in (self._lane, self._memory, self._counters, self._results):
-            one.close(self._stream)
-        self._pinned.close()
-        self._driver.synchronize(self._stream)
-        self._driver.close_stream(self._stream)
+        try:
+            self._lane.alarms.look()
+        finally:
+            for one in (self._lane, self._memory, self._counters, self._results):
+                one.close(self._stream)
+            self._pinned.close()
+            self._driver.synchronize(self._stream)
+            self._driver.close_stream(self._stream)
 
     # running
 
     def _run(self, inputs: Inputs) -> Sequence[Any]:
         if self._closed:
             raise EngineError("the context is closed", remedy="make another with engine.context()")
+        self._lane.alarms.look()
         for one in self._repeats:
             if one.number == self._order and (repeated := one.run(inputs)) is not None:
                 return repeated
@@ -164,6 +173,7 @@ class DeviceContext(Context):
         self._bases[self._counters_at] = self._counters.reserve(counters, stream)
         if not np.array_equal(before, self._bases[[ARENA, self._counters_at]]):
             self._drop_repeats()
+        self._bases[self._counters_at + 1] = lane.alarms.address
         for number, source in enumerate(sources):
             self._bases[FIRST_INPUT + number] = self._placed(number, source, stream, lane, inward)
         results = self._outputs_of(frame, stream)
@@ -218,6 +228,7 @@ class DeviceContext(Context):
         for array, one in zip(found, results, strict=True):
             self._driver.download(array.ctypes.data, one.address, one.nbytes, stream)
         self._driver.synchronize(stream)
+        self._lane.alarms.look()
         return _as_given(found, given)
 
     def _host_result(self, one: DeviceArray) -> Array:
@@ -284,7 +295,7 @@ class DeviceContext(Context):
         driver = self._driver
         driver.enter()
         if self._queued_calls is None:
-            self._queued_calls = Queue(driver)
+            self._queued_calls = Queue(driver, self._alarms)
         queue, stream = self._queued_calls, self._next(self._stream)
         lane = queue.lane()
         if order.mark is not None:
@@ -298,9 +309,11 @@ class DeviceContext(Context):
         except TenfoldError:
             driver.synchronize(queue.inward)
             raise
-        queue.finish(lane, order.promised, self._arriving(order, results, queue))
+        queue.finish(lane, order.promised, self._arriving(order, results, queue, lane))
 
-    def _arriving(self, order: _Order, results: Sequence[DeviceArray], queue: Queue) -> Callable[[], dict[str, Any]]:
+    def _arriving(
+        self, order: _Order, results: Sequence[DeviceArray], queue: Queue, lane: Lane
+    ) -> Callable[[], dict[str, Any]]:
         """What waits for the results of a call that is on its way."""
         driver, there = self._driver, bool(order.sources) and isinstance(order.sources[0], DeviceArray)
         hosts = [] if there else [self._host_result(one) for one in results]
@@ -320,6 +333,7 @@ class DeviceContext(Context):
                     driver.download(array.ctypes.data, one.address, one.nbytes, queue.aside)
             driver.synchronize(queue.aside)
             driver.reached(arrived)
+            lane.alarms.look()
             for event in (computed, arrived):
                 driver.close_event(event)
             if self._epoch != order.epoch:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from tenfold.runtime.cuda.alarms import Alarms
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches
 from tenfold.runtime.cuda.memory import Staging
@@ -25,9 +26,9 @@ LANES = 2
 class Lane:
     """What a call on its way has to itself."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, alarms: Callable[[], Alarms]) -> None:
         self._driver = driver
-        self.staging = Staging(driver)
+        self.staging, self.alarms = Staging(driver), alarms()
         self._graphs: OrderedDict[Frame, list[Launches]] = OrderedDict()
         self._ended: Future[None] | None = None
 
@@ -56,20 +57,21 @@ class Lane:
             part.close()
 
     def close(self, stream: Any) -> None:
-        """Give everything back."""
+        """Give everything back; nothing may be under way."""
         for parts in self._graphs.values():
             self._close(parts)
         self._graphs.clear()
         self.staging.close(stream)
+        self.alarms.close()
 
 
 class Queue:
     """The streams beside the one for launches, the lanes in turn, and the thread that waits for results."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, alarms: Callable[[], Alarms]) -> None:
         self._driver = driver
         self.inward, self.outward, self.aside = (driver.open_stream() for _ in range(3))
-        self._lanes = [Lane(driver) for _ in range(LANES)]
+        self._lanes = [Lane(driver, alarms) for _ in range(LANES)]
         self._turn = 0
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="tenfold-results")
 

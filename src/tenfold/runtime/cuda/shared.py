@@ -14,6 +14,7 @@ from tenfold.errors import Cancelled
 from tenfold.runtime.arrays import as_result
 from tenfold.runtime.context import Array, Context, Inputs
 from tenfold.runtime.cuda import arrays
+from tenfold.runtime.cuda.alarms import Alarms
 from tenfold.runtime.cuda.arrays import DeviceArray
 from tenfold.runtime.cuda.context import timed
 from tenfold.runtime.cuda.launches import Launches, addressed
@@ -31,8 +32,9 @@ class SharedContext(Context):
 
     Arrays on the GPU are used in place, in the order of their owner's stream; results are of the first input's kind.
 
-    Queued calls go in turns to this context and to a twin, which has memory and a stream of its own: while the GPU
-    works on one call or copies for it, the CPU works on the other. They begin and end in order.
+    Queued calls go in turns to this context and to a twin, which has memory and a stream for copies of its own, but
+    launches in the same stream: while the GPU works on one call, the CPU works on the other. They begin and end in
+    order.
     """
 
     def _open(self) -> None:
@@ -43,6 +45,8 @@ class SharedContext(Context):
         self._arena = PinnedArena(self._driver, self.engine.arena_limit)
         self._state = State(plan, self._arena)
         self._twin: SharedContext | None = None
+        self._launches = self._driver.open_stream()
+        self._owns = True
         self._cpu, self._last = Lock(), Future[dict[str, Any]]()
         self._last.set_result({})
         self._calls = 0
@@ -50,6 +54,7 @@ class SharedContext(Context):
         self._mirror = Mirror(self._driver, self._bases, invocation.frame, self.engine.arena_limit)
         self._counters = Block(self._driver, None, zeroed=True)
         self._counters_at = counters_base(len(plan.inputs), len(plan.outputs))
+        self._alarms = Alarms(self._driver, plan, self.engine.entry["alarms"])
         self._first_output = FIRST_INPUT + len(plan.inputs)
         self._graphs: OrderedDict[Frame, dict[int, Launches]] = OrderedDict()
         self._on_gpu: dict[int, DeviceArray] = {}
@@ -67,6 +72,7 @@ class SharedContext(Context):
         self._counters.close(self._mirror.stream)
         self._results.close(self._mirror.stream)
         self._pinned.close()
+        self._alarms.close()
         self._mirror.close()
         super()._give_back()
 
@@ -106,6 +112,8 @@ class SharedContext(Context):
         given = [self._given(number) for number in range(len(self._plan.inputs))]
         self._mirror.told = None if self._host_steps is None else self._host_steps.append
         self._mirror.begin(frame.arena, given)
+        self._alarms.clear()
+        self._mirror.gpu[self._counters_at + 1] = self._alarms.address
         self._mirror.gpu[self._counters_at] = self._counters.reserve(counters, self._mirror.stream)
         super()._walk(frame)
         self._deliver()
@@ -125,6 +133,7 @@ class SharedContext(Context):
             if array is not None and self._mirror.holds(self._first_output + number) == GPU and 0 not in self._on_gpu:
                 self._mirror.fetch(self._first_output + number, array.ctypes.data, array.nbytes)
         self._driver.synchronize(self._mirror.stream)
+        self._alarms.look()
 
     def _begin(self, span: Span) -> None:
         self._mirror.ready(span.sees, HOST)
@@ -150,7 +159,9 @@ class SharedContext(Context):
         part = self._part(span)
         part.load(addressed(self._plan, self._invocation.frame, mirror.gpu, self._resident.weights))
         if self._host_steps is None:
-            part.run(stream, stream)
+            self._driver.follow(self._launches, stream)
+            part.run(self._launches, stream)
+            self._driver.follow(stream, self._launches)
         else:
             self._host_steps += timed(self._driver, part, self._plan.labels, stream)
         mirror.made(span.makes, GPU)
@@ -182,11 +193,16 @@ class SharedContext(Context):
             return self._last
 
     def _other(self) -> SharedContext:
-        """The twin; both let the CPU's parts run one after another, each with all threads."""
+        """The twin: the parts of both on the CPU run one after another, each with all threads."""
         if self._twin is None:
             self._twin = SharedContext(self.engine, self._frames.threads)
-            self._twin._cpu = self._cpu
+            self._twin._join(self)
         return self._twin
+
+    def _join(self, first: SharedContext) -> None:
+        """Take turns with another context: on the CPU and on the GPU."""
+        self._driver.close_stream(self._launches)
+        self._cpu, self._launches, self._owns = first._cpu, first._launches, False
 
     def _take(
         self,
@@ -222,6 +238,10 @@ class SharedContext(Context):
         super().close()
         if self._twin is not None:
             self._twin.close()
+        if self._owns:
+            self._owns = False
+            self._driver.enter()
+            self._driver.close_stream(self._launches)
 
     def _handed_out(self, results: Sequence[Any], given: Mapping[str, Any]) -> Sequence[Any]:
         """Where the model's first input lies on the GPU, results do too."""

@@ -101,7 +101,7 @@ def plan_of(region: Region, packed: Shape | None = None) -> Plan | Refusal:
 
 
 def _body_refusal(region: Anchored) -> str | None:
-    if grid.asked(region.body) or region.gathered or len(region.outputs) != 1:
+    if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
         return "its body asks for positions, or gives several results"
     kind = region.inputs[0].dtype
     if kind not in (dt.f16, dt.bf16) or any(one.dtype is not kind for one in (*region.inputs[:2], *region.outputs)):
