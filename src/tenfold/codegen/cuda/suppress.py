@@ -1,12 +1,11 @@
-"""Non-maximum suppression: a block takes one class of one image, chooses the best box left, and leaves out what overlaps
-it, as long as boxes are left; a second launch lists what was chosen, class after class.
-
-Boxes lie in registers where there are few. Of any number those above the threshold are listed first, and one sweep over
-the list leaves out what overlaps the last choice and finds the next.
+"""Non-maximum suppression: a block takes one class of one image and lists the boxes above the threshold; each sweep
+over the list leaves out what overlaps the last choice and finds the next. A second launch puts together what was
+chosen, class after class.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import triton
@@ -22,10 +21,8 @@ from tenfold.ir import dim
 from tenfold.ops.sort import Suppression
 from tenfold.target import Target
 
-_MOST = 1 << 13
-"""Boxes that one block holds in registers."""
-_LISTED = 1 << 11
-"""Boxes of a list that it takes at a time."""
+_BOXES = 1 << 11
+"""Boxes that a block takes at a time."""
 
 
 @triton.jit
@@ -52,44 +49,12 @@ def overlap_of(top, left, bottom, right, a, b, c, d):
 
 @triton.jit
 def choose(
-    boxes, scores, most, overlap, threshold, picks, counts, classes, count, limit, CENTRED: tl.constexpr,
-    BOXES: tl.constexpr, EARLY: tl.constexpr,
-):  # fmt: skip
-    """The boxes chosen of one class of one image, to `picks`, and how many they are, to `counts`."""
-    grid.wait(EARLY)
-    group = tl.program_id(0).to(tl.int64)
-    image, kind = group // classes, group % classes
-    box = tl.arange(0, BOXES)
-    inside = box < count
-    top, left, bottom, right = edges(boxes, image, box, inside, CENTRED)
-    where = scores[0] + image * scores[1] + kind * scores[2] + box.to(tl.int64) * scores[3]
-    score = tl.load(where, mask=inside, other=0.0)
-    far, least = tl.load(overlap), tl.load(threshold)
-    turns = tl.minimum(tl.load(most), limit)
-    stands = (inside & (score > least)).to(tl.int32)
-    taken = tl.full((), 0, tl.int64)
-    some = tl.max(stands, 0)
-    while (taken < turns) & (some > 0):
-        best = tl.max(tl.where(stands > 0, score, float("-inf")), 0)
-        chosen = tl.min(tl.where((stands > 0) & (score == best), box, BOXES), 0)
-        own = box == chosen
-        a, b = tl.sum(tl.where(own, top, 0.0), 0), tl.sum(tl.where(own, left, 0.0), 0)
-        c, d = tl.sum(tl.where(own, bottom, 0.0), 0), tl.sum(tl.where(own, right, 0.0), 0)
-        part = overlap_of(top, left, bottom, right, a, b, c, d)
-        tl.store(picks + group * limit + taken, chosen.to(tl.int64))
-        stands = tl.where(own | (part > far), 0, stands)
-        some = tl.max(stands, 0)
-        taken += 1
-    grid.release(EARLY)
-    tl.store(counts + group, taken)
-
-
-@triton.jit
-def choose_listed(
     boxes, scores, most, overlap, threshold, picks, counts, places, standing, classes, count, limit,
     CENTRED: tl.constexpr, BOXES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """As `choose`, by a list of boxes in `places` with their scores in `standing`, -inf for those left out."""
+    """The boxes chosen of one class of one image, to `picks`, and how many they are, to `counts`. `places` lists boxes,
+    `standing` their scores, -inf for those left out.
+    """
     grid.wait(EARLY)
     group = tl.program_id(0).to(tl.int64)
     image, kind = group // classes, group % classes
@@ -165,41 +130,37 @@ def listed(
 
 
 class Suppress:
-    """Classes of as many boxes as a block holds, or of any number."""
+    """Classes of any number of boxes."""
 
     name = "suppress"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """In registers where a block holds the boxes; by a list."""
+        """One way."""
         if not isinstance(region, Anchored) or not isinstance(region.anchor, Suppression):
             return Refusal("no suppression")
-        count = dim.bounds(region.inputs[0].shape[1])[1]
-        held = [Tactic(self.name)] if count is not None and count <= _MOST else []
-        return (*held, Tactic(self.name, (("by", "list"),)))
+        return (Tactic(self.name),)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
-        """Two launches; choices and their counts in the workspace, and the lists."""
+        """Two launches; choices, their counts and the lists in the workspace."""
         assert isinstance(region, Anchored) and isinstance(region.anchor, Suppression)
         boxes, scores, most, overlap, threshold = region.inputs
         table, total = region.outputs
         images, classes, count = scores.shape
         groups, limit = images * classes, region.anchor.room
-        behind, early = room(groups * limit * 8), int(arch_of(target).early)
-        found: dict[str, Filling] = {"picks": workspace("*i64"), "counts": workspace("*i64", behind)}
-        lists, end = bool(tactic.parameters), behind + groups * 8
-        held = _LISTED if lists else max(16, grid.power_of_two(dim.bounds(count)[1] or 1))
-        kept: dict[str, Filling] = {}
-        if lists:
-            kept = {"places": workspace("*i32", end), "standing": workspace("*fp32", end + groups * count * 4)}
-            end += groups * count * 8
+        most_boxes = dim.bounds(count)[1] or _BOXES
+        at_once, early = max(16, min(_BOXES, grid.power_of_two(most_boxes))), int(arch_of(target).early)
+        sizes = (groups * limit * 8, groups * 8, groups * count * 4, groups * count * 4)
+        *starts, end = itertools.accumulate(map(room, sizes), initial=0)
+        picks, counts, places, standing = map(workspace, ("*i64", "*i64", "*i32", "*fp32"), starts)
+        found: dict[str, Filling] = {"picks": picks, "counts": counts}
         first: dict[str, Filling] = {
             "boxes": (place(boxes), *numbers(boxes.strides)),
             "scores": (place(scores), *numbers(scores.strides)),
             **{"most": place(most), "overlap": place(overlap), "threshold": place(threshold)},
             **found,
-            **kept,
+            **{"places": places, "standing": standing},
             **{"classes": number(classes), "count": number(count), "limit": number(limit)},
-            **{"CENTRED": int(region.anchor.centred), "BOXES": held, "EARLY": early},
+            **{"CENTRED": int(region.anchor.centred), "BOXES": at_once, "EARLY": early},
         }
         second: dict[str, Filling] = {
             **found,
@@ -209,7 +170,7 @@ class Suppress:
             **{"ROWS": 128, "BEFORE": 128, "EARLY": early},
         }
         launches = (
-            launch(f"{__name__}:choose{'_listed' if lists else ''}", groups, first, 4 if held <= 1024 else 16),
+            launch(f"{__name__}:choose", groups, first, 8),
             launch(f"{__name__}:listed", groups, second),
         )
         return CudaKernel(launches=launches, workspace=end)

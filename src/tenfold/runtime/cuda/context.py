@@ -62,7 +62,7 @@ class DeviceContext(Context):
         self._repeats: list[Repeat] = []
 
     def _alarms(self) -> Alarms:
-        return Alarms(self._driver, self.engine.plan, self.engine.entry["alarms"])
+        return Alarms(self._driver, self.engine.plan, self.engine.entry.get("alarms", ()))
 
     def _give_back(self) -> None:
         self._driver.enter()

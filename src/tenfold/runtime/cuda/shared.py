@@ -25,6 +25,9 @@ from tenfold.runtime.frame import Frame
 from tenfold.runtime.plan import FIRST_INPUT, Span, Spec, counters_base
 from tenfold.runtime.state import State
 
+LANES = 3
+"""Queued calls that are on their way at once."""
+
 
 class SharedContext(Context):
     """As the CPU's, but that spans of the GPU are graphs of launches on a stream of ours, and that buffers which both
@@ -32,9 +35,9 @@ class SharedContext(Context):
 
     Arrays on the GPU are used in place, in the order of their owner's stream; results are of the first input's kind.
 
-    Queued calls go in turns to this context and to a twin, which has memory and a stream for copies of its own, but
-    launches in the same stream: while the GPU works on one call, the CPU works on the other. They begin and end in
-    order.
+    Queued calls go in turns to this context and to twins, which have memory and a stream for copies of their own, but
+    launch in the same stream: while the GPU works on one call, the CPU works on another, and a third one's inputs come.
+    They begin and end in order.
     """
 
     def _open(self) -> None:
@@ -44,7 +47,7 @@ class SharedContext(Context):
         self._driver.enter()
         self._arena = PinnedArena(self._driver, self.engine.arena_limit)
         self._state = State(plan, self._arena)
-        self._twin: SharedContext | None = None
+        self._twins: list[SharedContext] = []
         self._launches = self._driver.open_stream()
         self._owns = True
         self._cpu, self._last = Lock(), Future[dict[str, Any]]()
@@ -54,7 +57,7 @@ class SharedContext(Context):
         self._mirror = Mirror(self._driver, self._bases, invocation.frame, self.engine.arena_limit)
         self._counters = Block(self._driver, None, zeroed=True)
         self._counters_at = counters_base(len(plan.inputs), len(plan.outputs))
-        self._alarms = Alarms(self._driver, plan, self.engine.entry["alarms"])
+        self._alarms = Alarms(self._driver, plan, self.engine.entry.get("alarms", ()))
         self._first_output = FIRST_INPUT + len(plan.inputs)
         self._graphs: OrderedDict[Frame, dict[int, Launches]] = OrderedDict()
         self._on_gpu: dict[int, DeviceArray] = {}
@@ -186,21 +189,21 @@ class SharedContext(Context):
         alone, bound = bool(self._state or self._bound_outputs), dict(self._bound_inputs)
         with self._turn:
             self._calls += 1
-            lane = self if alone or self._calls % 2 else self._other()
+            lane = self if alone else self._lane(self._calls % LANES)
             if lane._queue is None:
                 lane._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
             self._last = lane._queue.submit(lane._take, inputs, bound, lane._epoch, token, self._last, alone)
             return self._last
 
-    def _other(self) -> SharedContext:
-        """The twin: the parts of both on the CPU run one after another, each with all threads."""
-        if self._twin is None:
-            self._twin = SharedContext(self.engine, self._frames.threads)
-            self._twin._join(self)
-        return self._twin
+    def _lane(self, number: int) -> SharedContext:
+        """This context or a twin."""
+        while len(self._twins) < number:
+            self._twins.append(SharedContext(self.engine, self._frames.threads))
+            self._twins[-1]._join(self)
+        return self._twins[number - 1] if number else self
 
     def _join(self, first: SharedContext) -> None:
-        """Take turns with another context: on the CPU and on the GPU."""
+        """Take turns with another context: on the CPU, so that each has all threads, and on the GPU."""
         self._driver.close_stream(self._launches)
         self._cpu, self._launches, self._owns = first._cpu, first._launches, False
 
@@ -224,20 +227,20 @@ class SharedContext(Context):
 
     def _stop(self, token: object) -> None:
         super()._stop(token)
-        if self._twin is not None:
-            self._twin._stop(token)
+        for one in self._twins:
+            one._stop(token)
 
     def cancel(self) -> None:
         """End the running calls and the queued ones with Cancelled."""
         super().cancel()
-        if self._twin is not None:
-            self._twin.cancel()
+        for one in self._twins:
+            one.cancel()
 
     def close(self) -> None:
         """Give memory and threads back. Waits for the running calls; queued ones end with EngineError."""
         super().close()
-        if self._twin is not None:
-            self._twin.close()
+        for one in self._twins:
+            one.close()
         if self._owns:
             self._owns = False
             self._driver.enter()

@@ -221,7 +221,7 @@ def _refusal(region: Region, shape: Shape) -> str | None:
         return "its taps do not lie side by side"
     if shape.w.dtype not in (dt.f16, dt.bf16) or shape.n > _WIDEST or _terms(shape)[0] * _terms(shape)[2] > _TERMS:
         return "elements of other than 16 bits, many columns, or many terms"
-    if grid.asked(region.body) or region.gathered or len(region.outputs) != 1:
+    if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
         return "its body asks for positions, or gives several results"
     value = shape.w.value
     if not isinstance(value.op, Constant) or len(value.type.shape) != 4 or shape.w.offset != 0:
