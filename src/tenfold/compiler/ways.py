@@ -61,8 +61,8 @@ def settle(graph: Graph, stretches: Iterable[Stretch], tuning: Tuning, build: Bu
     """Let each stretch run in its fastest way: by the timing cache and the clock where the options ask for it and this
     machine can run the target's code, else by the cost model. What a report says of the choices.
     """
-    judge = _Judge(tuning, build) if tuning.target.runs_here() else None
     said, every = list[dict[str, Any]](), list(stretches)
+    judge = _Judge(tuning, build) if every and tuning.target.runs_here() else None
     for number, stretch in enumerate(every):
         tuning.tell("ways", number, len(every))
         entry = judge.entry(stretch) if judge else None
