@@ -23,6 +23,7 @@ from bench.cpu.results import FOLDER, Results
 from bench.cpu.rows import BY_ROW, GROUPS
 from tenfold.diagnose.roofline import Ceiling, ceiling
 
+TRIES = 3
 PEERS = "onnxruntime,openvino,torch,torch.compile"
 
 
@@ -54,19 +55,19 @@ def child(module: str, *arguments: str) -> str:
 
 
 def highest(threads: int) -> Ceiling:
-    """The best of two measurements of what this machine can do, as a disturbed one tells too little."""
-    found = [one for one in (ceiling(threads), ceiling(threads)) if one]
+    """The best of a few measurements of what this machine can do, as a disturbed one tells too little."""
+    found = [one for one in (ceiling(threads) for _ in range(TRIES)) if one]
     if not found:
         raise RuntimeError("the machine's ceiling could not be measured")
     return Ceiling(max(one.flops for one in found), max(one.bandwidth for one in found))
 
 
-def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def measured(name: str, options: argparse.Namespace, results: Results) -> dict[str, Any]:
     """The result of a row or a promise; an error in its place if it could not be measured."""
     try:
         if name in BY_PROMISE:
             return {"value": float(child("bench.cpu.promises", name, str(options.threads)))}
-        top = highest(options.threads)
+        top = results.highest(options.threads, highest(options.threads))
         numbers = (
             "--threads",
             str(options.threads),
@@ -95,7 +96,7 @@ def main() -> None:
     results = Results(options.out)
     for name in chosen(options.rows):
         if options.rows or options.fresh or results.measured(name, options.threads) is None:
-            found = measured(name, options)
+            found = measured(name, options, results)
             results.add(name, options.threads, found)
             print(f"{name:24} {said(found)}", flush=True)
 
