@@ -31,6 +31,7 @@ _PROGRAM = "tenfold.compiler.stopwatch"
 _STARTING, _PATIENCE = 60.0, 60.0
 _LEAST_TURNS, _MOST_TURNS, _ROUND = 2, 16, 0.02
 _MOST_BYTES = 3 << 29
+_WARM = 4
 ONE, SIDE = 1, 224
 Entries = Mapping[tuple[str, bool], int]
 _Key = tuple[Value, tuple[Op, ...]]
@@ -103,7 +104,7 @@ class Sheet:
         rows = []
         for size, (found, is_constant) in zip(sizes, self.types, strict=True):
             floats = found.dtype.kind is Kind.FLOAT
-            rows.append([size, floats, found.dtype.itemsize, cold if is_constant else min(turns, 4)])
+            rows.append([size, floats, found.dtype.itemsize, cold if is_constant else min(turns, _WARM)])
         if sum(row[0] * row[3] for row in rows) > _MOST_BYTES:
             rows = [[*row[:3], 1] for row in rows]
         return rows

@@ -20,9 +20,11 @@ from tenfold.runtime.arrays import as_input, as_output, as_result, returning
 from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
 from tenfold.runtime.cpu.invoke import Invocation
+from tenfold.runtime.cpu.quick import quick_calls
 from tenfold.runtime.cpu.shortcut import Replay
 from tenfold.runtime.failures import outside
 from tenfold.runtime.frame import Frame, Frames
+from tenfold.runtime.lent import BRIEF_ARENA, Lent
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Spec
 from tenfold.runtime.profile import Profile, Step, in_order
 from tenfold.runtime.room import machine_memory, too_large
@@ -34,41 +36,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Any] | Sequence[Any]
-BRIEF_ARENA = 64 << 10
 MOST_STEPS = 1 << 16
-
-
-class _Lent:
-    """What a context lends to a call of more than one native span."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.begin, self.end = context._begin, context._end
-
-    def native(self, span: Span) -> None:
-        """Run a native span."""
-        self._context._native(span, self._context._arena.size < BRIEF_ARENA)
-
-    def grow(self, size: int) -> None:
-        """Make the arena at least so large; LimitError if there is not so much memory."""
-        context = self._context
-        if size > machine_memory():
-            slots = context._invocation.frame.tolist()
-            raise too_large(context._plan, slots, [0] * len(context._plan.outputs), machine_memory())
-        context._bases[ARENA] = context._arena.grow(size)
-
-    def result(self, number: int, shape: tuple[int, ...]) -> Array:
-        """The array that an output is written into."""
-        return self._context._result(number, shape)
-
-    def is_bound(self, number: int) -> bool:
-        """Whether the caller gave the array that an output is written into."""
-        return self._context._names[number] in self._context._bound_outputs
-
-    def took(self, label: Label, start: float, seconds: float) -> None:
-        """Note how long a host step took."""
-        if self._context._host_steps is not None:
-            self._context._host_steps.append(Step(label, -1, 1, start, seconds))
 
 
 class Context:
@@ -86,6 +54,9 @@ class Context:
         self._open()
         self._frame: Frame | None = None
         self._replay: Replay | None = None
+        self._quick: Callable[..., Any] | None = None
+        self.in_order: Callable[..., Any] | None = None
+        """What a repeated call is as one built-in function of its arrays, for whoever runs the context alone."""
         self._replayed: Frame | None = None
         self._advance: Advance | None = None
         self._inputs = {spec.name: spec for spec in engine.inputs}
@@ -130,7 +101,15 @@ class Context:
         Bound inputs may be left out; bound outputs are written in place. Results are arrays of the kind of the first
         input. Raises InputError for an array that does not fit, Cancelled, ExecutionError.
         """
-        return dict(zip(self._outputs, self.call(inputs), strict=True))
+        epoch = self._epoch
+        with self._lock:
+            if self._quick is not None and self._epoch == epoch:
+                found: dict[str, Any] | None = self._quick(inputs)
+                if found is not None:
+                    self.native_calls, self.reentries = 1, 0
+                    return found
+            results = self._call(inputs, epoch)
+        return dict(zip(self._outputs, results, strict=True))
 
     def call(self, inputs: Inputs = ()) -> Sequence[Any]:
         """As `run`: the outputs in the model's order."""
@@ -231,7 +210,7 @@ class Context:
             self._native(self._plan.spans[0], frame.arena < BRIEF_ARENA)
         else:
             inputs, results = self._tensors
-            walk = Walk(self._plan, self._frames, self._invocation, _Lent(self), inputs, results)
+            walk = Walk(self._plan, self._frames, self._invocation, Lent(self), inputs, results)
             walk.run(self.engine.spans)
             walk.shaped_results()
 
@@ -259,17 +238,13 @@ class Context:
         again, self._frame = self._frame is frame, frame
         if again and self._replayed is not frame and self.engine.is_one_span and not self._state.grows:
             watched = {symbol.input for symbol in self._plan.symbols if symbol.entry >= 0}
-            self._replayed = frame
-            self._replay = Replay(
-                self._invocation,
-                frame.slots,
-                arrays,
-                results,
-                first=FIRST_INPUT,
-                watched=watched,
-                kept={index: self._keeper(index, array) for index, array in enumerate(results) if self._keeps(index)},
-                brief=frame.arena < BRIEF_ARENA,
-            )
+            kept = {index: self._keeper(index, array) for index, array in enumerate(results) if self._keeps(index)}
+            brief, call = frame.arena < BRIEF_ARENA, (self._invocation, frame.slots, arrays, results)
+            self._replayed, self._quick, self.in_order = frame, None, None
+            self._replay = Replay(*call, first=FIRST_INPUT, watched=watched, kept=kept, brief=brief)
+            if brief and not (self._bound_inputs or self._bound_outputs or self._state):
+                names = tuple(self._inputs), tuple(self._outputs)
+                self._quick, self.in_order = quick_calls(*call, first=FIRST_INPUT, watched=watched, names=names)
 
     def _keeps(self, number: int) -> bool:
         return number in self._state.carried or self._names[number] in self._bound_outputs
@@ -372,7 +347,7 @@ class Context:
 
     def _forget(self) -> None:
         self._standing = [self._bound_inputs.get(name) for name in self._inputs]
-        self._frame = self._replay = self._replayed = self._advance = None
+        self._frame = self._replay = self._replayed = self._advance = self._quick = self.in_order = None
 
     # state
 

@@ -171,6 +171,10 @@ class Engine:
         given: Inputs = structure.arrays(arrays, named) if structure else arrays
         context = self._borrowed()
         try:
+            if context.in_order is not None and not (named or structure):
+                found = context.in_order(*arrays)
+                if found is not None:
+                    return found
             results = context.call(self._named(arrays, named) if named and not structure else given)
         finally:
             self._idle.append(context)

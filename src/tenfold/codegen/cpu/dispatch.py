@@ -249,7 +249,7 @@ def ticks_function(isa: Isa) -> Code:
     return code
 
 
-ENTRIES = {"dispatch": "dispatch", "ticks": "ticks", "enter": "enter", "sizes": "sizes"}
+ENTRIES = {"dispatch": "dispatch", "ticks": "ticks", "enter": "enter", "quick": "quick", "sizes": "sizes"}
 
 
 def dispatcher(isa: Isa) -> str:

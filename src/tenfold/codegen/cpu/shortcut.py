@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tenfold.codegen.cpu.assembly import Code, Loop
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.runtime.cpu.block import ARRAY, MISS, Expected, Shortcut
+from tenfold.runtime.cpu.block import ARRAY, MISS, Expected, Made, Quick, Shortcut, Status
 
 _BIG_ENDIAN = ord(">")
 
@@ -76,6 +76,13 @@ def _fits(isa: Isa) -> Code:
     return code
 
 
+def _restore(code: Code, block: str) -> None:
+    """Copy the frame that is kept over that of the last call."""
+    frame, kept = code.get(block, Shortcut, "frame"), code.get(block, Shortcut, "kept")
+    with code.counting(code.get(block, Shortcut, "slots")) as index:
+        code.store(code.load(code.item(kept, index, 8)), code.item(frame, index, 8))
+
+
 def _enter(isa: Isa) -> Code:
     """`enter(self, args, count)`: see the module."""
     code = Code(isa, "enter", 3, external=True)
@@ -83,9 +90,7 @@ def _enter(isa: Isa) -> Code:
     block = code.load(code.add(self, ARRAY["data"]))
     status = code.variable(MISS)
     with code.when(code.compare("ne", code.call("fits", block, args, count), 0)):
-        frame, kept = code.get(block, Shortcut, "frame"), code.get(block, Shortcut, "kept")
-        with code.counting(code.get(block, Shortcut, "slots")) as index:
-            code.store(code.load(code.item(kept, index, 8)), code.item(frame, index, 8))
+        _restore(code, block)
         call, start = code.get(block, Shortcut, "call"), code.get(block, Shortcut, "start")
         save = code.get(block, Shortcut, "save")
         state = code.variable(0)
@@ -100,6 +105,127 @@ def _enter(isa: Isa) -> Code:
     return code
 
 
+class _Python:
+    """CPython's functions, by their names in a Quick block."""
+
+    def __init__(self, code: Code, block: str) -> None:
+        self.code, self.block = code, block
+
+    def __call__(self, name: str, *arguments: str | int) -> str:
+        values = ", ".join(f"i64 {argument}" for argument in arguments)
+        return self.code.op(f"call i64 {self.code.pointer(self.code.get(self.block, Quick, name))}({values})")
+
+    def none(self) -> None:
+        """Return None."""
+        none = self.code.get(self.block, Quick, "none")
+        self("increment", none)
+        self.code.give(none)
+
+
+def _named(isa: Isa) -> Code:
+    """`named(block, args, count)`: the addresses of the arrays that a dict names, each once; 0 for anything else."""
+    code = Code(isa, "named", 3)
+    block, args, count = code.parameters
+    python, found = _Python(code, block), code.get(block, Quick, "found")
+    wanted = code.get(code.get(block, Quick, "shortcut"), Shortcut, "count")
+    with code.when(code.compare("ne", count, 1)):
+        code.give(0)
+    given = code.load(args)
+    with code.when(code.compare("ne", code.load(code.add(given, ARRAY["type"])), code.get(block, Quick, "dict"))):
+        code.give(0)
+    with code.when(code.compare("ne", python("size", given), wanted)):
+        code.give(0)
+    with code.counting(wanted) as index:
+        array = python("get", given, code.load(code.item(code.get(block, Quick, "keys"), index, 8)))
+        with code.when(code.compare("eq", array, 0)):
+            code.give(0)
+        code.store(array, code.item(found, index, 8))
+    code.give(found)
+    return code
+
+
+def _forget(isa: Isa) -> Code:
+    """`forget(block, count)`: give back the first so many of the results made."""
+    code = Code(isa, "forget", 2)
+    block, count = code.parameters
+    with code.counting(count) as index:
+        _Python(code, block)("decrement", code.load(code.item(code.get(block, Quick, "made"), index, 8)))
+    code.give(0)
+    return code
+
+
+def _make(isa: Isa) -> Code:
+    """`make(block)`: an array for each result, its address in its base; 0 if there is no memory, which Python knows."""
+    code = Code(isa, "make", 1)
+    (block,) = code.parameters
+    python = _Python(code, block)
+    with code.counting(code.get(block, Quick, "results")) as index:
+        row = code.item(code.get(block, Quick, "rows"), index, Made.size())
+        dtype = code.get(row, Made, "dtype")
+        python("increment", dtype)
+        array = python("empty", code.get(row, Made, "axes"), code.get(row, Made, "shape"), dtype, 0)
+        with code.when(code.compare("eq", array, 0)):
+            code.call("forget", block, index)
+            code.give(0)
+        code.store(array, code.item(code.get(block, Quick, "made"), index, 8))
+        code.store(code.load(code.add(array, ARRAY["data"])), code.get(row, Made, "base"))
+    code.give(1)
+    return code
+
+
+def _handed(isa: Isa) -> Code:
+    """`handed(block)`: the results as a dict by their names, one alone, or as a tuple."""
+    code = Code(isa, "handed", 1)
+    (block,) = code.parameters
+    python, count, made = _Python(code, block), code.get(block, Quick, "results"), code.get(block, Quick, "made")
+    by_name = code.compare("ne", code.get(block, Quick, "keys"), 0)
+    answer = code.variable(0)
+    with code.when(by_name):
+        answer.set(python("new_dict"))
+    with code.when(code.op(f"xor i1 {by_name}, true")):
+        with code.when(code.compare("eq", count, 1)):
+            code.give(code.load(made))
+        answer.set(python("new_tuple", count))
+    with code.when(code.compare("eq", answer.get(), 0)):
+        code.call("forget", block, count)
+        code.give(0)
+    with code.counting(count) as index:
+        array = code.load(code.item(made, index, 8))
+        with code.when(by_name):
+            name = code.get(code.item(code.get(block, Quick, "rows"), index, Made.size()), Made, "name")
+            python("set", answer.get(), name, array)
+            python("decrement", array)
+        with code.when(code.op(f"xor i1 {by_name}, true")):
+            python("put", answer.get(), index, array)
+    code.give(answer.get())
+    return code
+
+
+def _quick(isa: Isa) -> Code:
+    """`quick(self, args, count)`: see the module."""
+    code = Code(isa, "quick", 3, external=True)
+    self, args, count = code.parameters
+    block = code.load(code.add(self, ARRAY["data"]))
+    shortcut, python = code.get(block, Quick, "shortcut"), _Python(code, block)
+    arrays, many = code.variable(args), code.variable(count)
+    with code.when(code.compare("ne", code.get(block, Quick, "keys"), 0)):
+        arrays.set(code.call("named", block, args, count))
+        with code.when(code.compare("eq", arrays.get(), 0)):
+            python.none()
+        many.set(code.get(shortcut, Shortcut, "count"))
+    with code.when(code.compare("eq", code.call("fits", shortcut, arrays.get(), many.get()), 0)):
+        python.none()
+    with code.when(code.compare("eq", code.call("make", block), 0)):
+        code.give(0)
+    _restore(code, shortcut)
+    status = code.call("dispatch", code.get(shortcut, Shortcut, "call"), code.get(shortcut, Shortcut, "start"))
+    with code.when(code.compare("ne", status, Status.DONE)):
+        code.call("forget", block, code.get(block, Quick, "results"))
+        python.none()
+    code.give(code.call("handed", block))
+    return code
+
+
 def entry_functions(isa: Isa) -> list[Code]:
-    """What belongs to the dispatcher's module: `enter` and what it needs."""
-    return [_fits(isa), _enter(isa)]
+    """What belongs to the dispatcher's module: `enter` and `quick`, and what they need."""
+    return [_fits(isa), _enter(isa), _named(isa), _forget(isa), _make(isa), _handed(isa), _quick(isa)]

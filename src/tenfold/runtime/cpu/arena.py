@@ -155,14 +155,15 @@ def references(buffers: list[NDArray[np.uint8]]) -> list[int]:
 
 UNUSED = references([np.empty(0, np.uint8)])[0]
 _SPARE = 4
-_LARGE = 1 << 20
+LARGE = 1 << 20
+"""Bytes from which on results lie in buffers that are used again."""
 _recycled = _Recycled()
 
 
 def array_maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[], NDArray[Any]]:
     """A function that makes uninitialised row-major arrays, none of which shares memory with one in use."""
     size = dtype.itemsize * math.prod(shape)
-    if size < _LARGE:
+    if size < LARGE:
         return functools.partial(np.empty, shape, dtype)
     return lambda: _recycled.take(size)[:size].view(dtype).reshape(shape)
 

@@ -130,3 +130,29 @@ class Expected(ctypes.Structure):
     def size(cls) -> int:
         """Bytes of one row."""
         return ctypes.sizeof(cls)
+
+
+class Quick(ctypes.Structure):
+    """A whole call as one built-in function, results made on the way. CPython's PyMethodDef is first, as in Shortcut.
+
+    Addresses: shortcut (its Shortcut), made (an array of each of `results`), rows (a Made for each of them), keys (the
+    input's names, where the argument is one dict and so is the answer; 0: arrays in order), found (room for the arrays
+    found by those names), dict (Python's type); of CPython's functions: increment and decrement (of a count of
+    references), size, get, set and new_dict, new_tuple and put; of NumPy's: empty. `none` is Python's None.
+    """
+
+    _fields_ = _words(
+        "name code convention doc shortcut results made rows keys found dict none"
+        " increment decrement size get set new_dict new_tuple put empty"
+    )
+
+
+class Made(ctypes.Structure):
+    """A result to be made: the address of its shape, its rank, its dtype, the base that gets its address, its name."""
+
+    _fields_ = _words("shape axes dtype base name")
+
+    @classmethod
+    def size(cls) -> int:
+        """Bytes of one row."""
+        return ctypes.sizeof(cls)

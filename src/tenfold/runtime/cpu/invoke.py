@@ -51,7 +51,7 @@ class Executable:
         self.stride = scratch + -scratch % 64
         self.arguments = max([1, *(int(row[3]) for row in steps if row[0] == table.Opcode.CALL)])
         self.tick_rate = code.tick_rate(entries["ticks"])
-        self.enter = entries.get("enter")
+        self.enter, self.quick = entries.get("enter"), entries.get("quick")
         self.sizes = code.address + entries["sizes"] if "sizes" in entries else 0
         self.brief: Callable[[int, int], int] = _KEEPING(code.address + entries["dispatch"])
         self.long: Callable[[int, int], int] = _RELEASING(code.address + entries["dispatch"])

@@ -22,7 +22,7 @@ from tenfold.runtime.cpu.block import ARRAY, MISS, Expected, Shortcut, Status
 from tenfold.runtime.cpu.invoke import Invocation
 
 Array = NDArray[Any]
-_FASTCALL = 0x80
+FASTCALL = 0x80
 _YIELD = int(Status.YIELD)
 _ROW_MAJOR, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 _NAME = b"enter\0\0\0"
@@ -86,8 +86,44 @@ def _lies_as_read(array: Array) -> bool:
     )
 
 
-def _python(name: str) -> int:
+def python_function(name: str) -> int:
+    """The address of a function of CPython's C interface."""
     return int(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
+
+
+def shortcut_block(
+    invocation: Invocation,
+    frame: NDArray[np.int64],
+    arguments: Sequence[Argument],
+    *,
+    start: int = 0,
+    brief: bool = False,
+) -> Array:
+    """The memory of a Shortcut, which begins with its block, for an invocation whose code has one."""
+    native = invocation.executable
+    assert native.enter is not None
+    words, row_words = ctypes.sizeof(Shortcut) // 8, Expected.size() // 8
+    kept = frame.tobytes()
+    texts = [_NAME, kept, *(part for a in arguments for part in (a.shape.tobytes(), _padded(a.contents)))]
+    store = np.zeros(words + row_words * len(arguments) + sum(map(len, texts)) // 8, np.int64)
+    origin = store.ctypes.data
+    rows, at = origin + 8 * words, words + row_words * len(arguments)
+    places = origin + 8 * at + np.cumsum([0, *map(len, texts)])
+    store[at:] = np.frombuffer(b"".join(texts), np.int64)
+    block = Shortcut.from_address(origin)
+    block.name, block.code, block.convention = int(places[0]), native.code.address + native.enter, FASTCALL
+    block.kind, block.count, block.rows = id(np.ndarray), len(arguments), rows
+    block.frame, block.kept, block.slots = invocation.frame.ctypes.data, int(places[1]), native.slots
+    block.call, block.start, block.number = invocation.prepare(), start, python_function("PyLong_FromLong")
+    if not brief:
+        block.save, block.restore = python_function("PyEval_SaveThread"), python_function("PyEval_RestoreThread")
+    for index, argument in enumerate(arguments):
+        row = Expected.from_address(rows + index * Expected.size())
+        row.number, row.flags, row.axes = argument.number, argument.flags, len(argument.shape)
+        row.shape, row.contents = int(places[2 + 2 * index]), int(places[3 + 2 * index])
+        row.watched = len(argument.contents)
+        row.base = invocation.bases.ctypes.data + 8 * argument.base
+    return store
 
 
 def make_shortcut(
@@ -104,31 +140,10 @@ def make_shortcut(
     the caller goes on with `invocation.resume`. It is valid as long as the invocation is open, and like `run` for one
     thread at a time. `brief` keeps Python's global lock.
     """
-    native = invocation.executable
-    if not supported() or native.enter is None:
+    if not supported() or invocation.executable.enter is None:
         return None
-    words, row_words = ctypes.sizeof(Shortcut) // 8, Expected.size() // 8
-    kept = frame.tobytes()
-    texts = [_NAME, kept, *(part for a in arguments for part in (a.shape.tobytes(), _padded(a.contents)))]
-    store = np.zeros(words + row_words * len(arguments) + sum(map(len, texts)) // 8, np.int64)
-    origin = store.ctypes.data
-    rows, at = origin + 8 * words, words + row_words * len(arguments)
-    places = origin + 8 * at + np.cumsum([0, *map(len, texts)])
-    store[at:] = np.frombuffer(b"".join(texts), np.int64)
-    block = Shortcut.from_address(origin)
-    block.name, block.code, block.convention = int(places[0]), native.code.address + native.enter, _FASTCALL
-    block.kind, block.count, block.rows = id(np.ndarray), len(arguments), rows
-    block.frame, block.kept, block.slots = invocation.frame.ctypes.data, int(places[1]), native.slots
-    block.call, block.start, block.number = invocation.prepare(), start, _python("PyLong_FromLong")
-    if not brief:
-        block.save, block.restore = _python("PyEval_SaveThread"), _python("PyEval_RestoreThread")
-    for index, argument in enumerate(arguments):
-        row = Expected.from_address(rows + index * Expected.size())
-        row.number, row.flags, row.axes = argument.number, argument.flags, len(argument.shape)
-        row.shape, row.contents = int(places[2 + 2 * index]), int(places[3 + 2 * index])
-        row.watched = len(argument.contents)
-        row.base = invocation.bases.ctypes.data + 8 * argument.base
-    return _builtin(origin, store)
+    store = shortcut_block(invocation, frame, arguments, start=start, brief=brief)
+    return builtin(store.ctypes.data, store)
 
 
 class Replay:
@@ -178,9 +193,9 @@ def _padded(contents: bytes) -> bytes:
     return contents + bytes(-len(contents) % 8)
 
 
-def _builtin(method: int, self: Array) -> Callable[..., int]:
-    """A built-in function of the method definition that lies in `self`, which the function keeps alive."""
+def builtin(method: int, self: Array, kept: object = None) -> Callable[..., Any]:
+    """A built-in function of the method definition that lies in `self`; the function keeps that and `kept` alive."""
     make = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    made: Callable[..., int] = make(method, self, None)
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    made: Callable[..., Any] = make(method, self, kept)
     return made
