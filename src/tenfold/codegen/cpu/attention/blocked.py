@@ -17,7 +17,7 @@ from dataclasses import replace
 from llvmlite import ir
 
 from tenfold.codegen.cpu.attention.form import Form, Rows
-from tenfold.codegen.cpu.attention.scores import bias, capped, power, query_factor
+from tenfold.codegen.cpu.attention.scores import bias, capped, power, powers, query_factor
 from tenfold.codegen.cpu.attention.turning import Source, copied, turned, turned_back
 from tenfold.codegen.cpu.flow import choose, define, repeat, step
 from tenfold.codegen.cpu.memory import load, load_one, store
@@ -29,6 +29,9 @@ from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors
 
 Site = Callable[[Vector, Vector, int], Vector]
 """What changes a score: (score, number of the key in its block, which vector of queries) -> score."""
+
+_SLACK = 8.0
+"""How far, in powers of two, scores may grow beyond those that results are scaled by."""
 
 
 @functools.cache
@@ -114,19 +117,36 @@ class BlockedWriter(StageWriter):
         return least(keys, most(self.first + self.rows + self.arg("offset"), self.number(0)))
 
     def _keys(self, key: Vector, *state: ir.Value) -> Sequence[ir.Value]:
-        """A block of keys: the state is the greatest score and the sum of weights of each query."""
+        """A block of keys: the state is what weights of each query are powers above, and the sum of its weights."""
         vectors = self.block.vectors
         maxima, sums = self._wrapped(state[:vectors]), self._wrapped(state[vectors:])
         count = least(self.arg("key_block"), self.visible - key)
         self._score(key, count)
         masked = self._mask(key, count)
         after = self._greatest(key, count, masked, maxima)
-        bases = [one.equals(-math.inf).where(0.0, one) for one in after]
-        shrunk = [power(old - base) for old, base in zip(maxima, bases, strict=True)]
-        self._shrink(shrunk)
-        sums = self._weights(count, masked, bases, [old * by for old, by in zip(sums, shrunk, strict=True)])
+        held, sums = self._held(maxima, after, sums)
+        sums = self._weights(count, masked, [_finite(one) for one in held], sums)
         self._add_values(key, count)
-        return [one.value for one in (*after, *sums)]
+        return [one.value for one in (*held, *sums)]
+
+    def _held(
+        self, before: Sequence[Vector], after: Sequence[Vector], sums: Sequence[Vector]
+    ) -> tuple[list[Vector], list[Vector]]:
+        """What weights are powers above, and their sums: of earlier blocks, or, where some score has grown far beyond
+        it, the greatest scores, with results and sums shrunk to that.
+        """
+        beyond = [new > old + _SLACK for old, new in zip(before, after, strict=True)]
+        some = functools.reduce(Vector.__or__, beyond).any()
+
+        def renewed() -> list[ir.Value]:
+            by = [power(old - _finite(new)) for old, new in zip(before, after, strict=True)]
+            self._shrink(by)
+            less = (total * factor for total, factor in zip(sums, by, strict=True))
+            return [one.value for one in (*after, *less)]
+
+        kept = [one.value for one in (*before, *sums)]
+        found = self._wrapped(choose(self.scalar, self.scalar.wrap(some), renewed, lambda: kept))
+        return found[: len(after)], found[len(after) :]
 
     def _lines(self, name: str, form: Rows, width: int, key: Vector, count: Vector) -> tuple[ir.Value, Vector]:
         """Where a block of keys or values begins, and bytes from one to the next; copied if they must be."""
@@ -258,13 +278,13 @@ class BlockedWriter(StageWriter):
         scores, lanes = self._at("scores"), self.block.lanes * self.size
 
         def one(number: Vector, *before: ir.Value) -> Sequence[ir.Value]:
-            line, found = self.step(scores, number * self.form.line), []
-            for v, (base, total) in enumerate(zip(bases, self._wrapped(before), strict=True)):
-                address = self.step(line, v * lanes)
-                weight = power(masked(load(self.vector, self.form.total, address), number, v) - base)
-                store(self.vector, self.form.total, address, weight)
-                found.append((total + weight).value)
-            return found
+            line = self.step(scores, number * self.form.line)
+            places = [self.step(line, v * lanes) for v in range(self.block.vectors)]
+            known = [masked(load(self.vector, self.form.total, place), number, v) for v, place in enumerate(places)]
+            weights = powers([score - base for score, base in zip(known, bases, strict=True)])
+            for place, weight in zip(places, weights, strict=True):
+                store(self.vector, self.form.total, place, weight)
+            return [(total + weight).value for total, weight in zip(self._wrapped(before), weights, strict=True)]
 
         start = [one.value for one in sums]
         return self._wrapped(repeat(self.scalar, 0, count, one, start)[1])
@@ -311,6 +331,11 @@ class BlockedWriter(StageWriter):
     def _start_of(self, name: str) -> ir.Value:
         offset = self.batch * self.arg(f"batch.{name}") + self.head * self.arg(f"head.{name}")
         return self.step(self.pointer(name), offset)
+
+
+def _finite(base: Vector) -> Vector:
+    """What may be subtracted from any score: 0 where there is none yet."""
+    return base.equals(-math.inf).where(0.0, base)
 
 
 def _heights(form: Form) -> list[tuple[int, int]]:

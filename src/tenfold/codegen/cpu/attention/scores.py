@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tenfold.codegen.cpu import vmath
 from tenfold.codegen.cpu.attention.form import Mask
@@ -19,13 +20,22 @@ _FRACTION = (1.0, 0.69314697758, 0.24022242083, 0.05550733745, 0.00967151281, 0.
 
 
 def power(x: Vector) -> Vector:
-    """2**x for x ≤ 0; what lies below the normal numbers gives the least of them (f64: zero). NaN stays."""
-    if width(x.type) == 64:
-        return vmath.exp(x * math.log(2))
-    bounded = x.at_least(_LEAST)
-    shifted = bounded + _MAGIC
-    fraction = vmath.polynomial(bounded - (shifted - _MAGIC), _FRACTION)
-    return (fraction.bits() + (shifted.bits() << 23)).floats()
+    """2**x for x < 127; what lies below the normal numbers gives the least of them (f64: zero). NaN stays."""
+    return powers([x])[0]
+
+
+def powers(exponents: Sequence[Vector]) -> list[Vector]:
+    """Of several vectors at once, step by step, as a processor looks only so far ahead for something to do."""
+    if width(exponents[0].type) == 64:
+        return [vmath.exp(x * math.log(2)) for x in exponents]
+    bounded = [x.at_least(_LEAST) for x in exponents]
+    shifted = [x + _MAGIC for x in bounded]
+    whole = [x - _MAGIC for x in shifted]
+    fractions = [x - n for x, n in zip(bounded, whole, strict=True)]
+    totals = [x.like(_FRACTION[-1]) for x in bounded]
+    for coefficient in reversed(_FRACTION[:-1]):
+        totals = [total.fma(x, coefficient) for total, x in zip(totals, fractions, strict=True)]
+    return [(total.bits() + (n.bits() << 23)).floats() for total, n in zip(totals, shifted, strict=True)]
 
 
 def query_factor(scale: float, softcap: float) -> float:
