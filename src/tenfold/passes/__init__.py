@@ -9,6 +9,7 @@ from tenfold.passes.algebra import CANONICAL, MERGING
 from tenfold.passes.channels import CHANNELS
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
+from tenfold.passes.lookup import LOOKUP
 from tenfold.passes.merge import MergeProducts
 from tenfold.passes.movement import ALIGN, MOVEMENT
 from tenfold.passes.narrow import Narrow
@@ -24,7 +25,7 @@ SIMPLER = FOLDING + IDENTITIES + CANONICAL + MOVEMENT
 
 SIMPLIFY = SIMPLER + CHANNELS
 TURNING = (turn_by_partners,)
-RULES = SIMPLIFY + RECOGNISE + ABSORB + MERGING + SINK + ALIGN + TURNING
+RULES = SIMPLIFY + RECOGNISE + LOOKUP + ABSORB + MERGING + SINK + ALIGN + TURNING
 """Every rule there is."""
 
 PORTABLE = Pipeline(
@@ -33,7 +34,7 @@ PORTABLE = Pipeline(
     Rewrite("simplify", SIMPLIFY),
     CommonSubexpressions(),
     Rewrite("recognise", SIMPLIFY + RECOGNISE),
-    Rewrite("absorb", SIMPLIFY + ABSORB + MERGING),
+    Rewrite("absorb", SIMPLIFY + LOOKUP + ABSORB + MERGING),
     Rewrite("sink", SIMPLIFY + SINK),
     CommonSubexpressions(),
     DeadCode(),
