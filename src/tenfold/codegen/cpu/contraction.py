@@ -215,6 +215,8 @@ class _Writer(StageWriter):
             given = [slots, taps.value, k.value, left.value, b]
 
             def apart() -> None:
+                if not form.separate:
+                    self.out.ask(stretch.starts, offsets, first)
                 self._sum(rows, left, [*given, sums, terms.start.value])
                 done = functools.partial(self.out.write, stretch.starts, offsets, sums, rows, first, left)
                 choose(self.scalar, terms.last, done, lambda: None)

@@ -12,7 +12,7 @@ from tenfold.codegen.cpu.emit import Place, emit_body
 from tenfold.codegen.cpu.flow import load_size, repeat
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store, store_apart
-from tenfold.codegen.cpu.microkernel import Block
+from tenfold.codegen.cpu.microkernel import Block, prefetch
 from tenfold.codegen.cpu.stage import StageWriter
 from tenfold.codegen.cpu.storage import cast, narrow, widen
 from tenfold.codegen.cpu.vectors import I64, Vector, Vectors
@@ -110,6 +110,18 @@ class OutSite:
     def columns(self, starts: Mapping[str, ir.Value], first: Vector) -> dict[str, ir.Value]:
         """The operands' addresses at column `first`."""
         return {name: self.stage.step(starts[name], first * self._pitch(name)) for name in self.streams}
+
+    def ask(self, starts: Mapping[str, ir.Value], offsets: Sequence[ir.Value], first: Vector) -> None:
+        """Prefetch what the body reads along the rows of a block from column `first` on: `write` comes much later."""
+        scalar, stage = self.stage.scalar, self.stage
+        for name, stream in self.extra.items():
+            if stream.group is None or stream.column != 1:
+                continue
+            start = stage.step(starts[name], first * stream.dtype.itemsize)
+            for row in range(self.block.rows):
+                line = stage.step(start, load_size(scalar, offsets[stream.group], row * 8))
+                for place in range(0, self.block.columns * stream.dtype.itemsize, stage.isa.line):
+                    prefetch(stage.builder, stage.step(line, place))
 
     def write_whole(
         self, code: Vectors, lines: Mapping[str, ir.Value], offsets: Sequence[ir.Value], sums: Sequence[ir.Value]
