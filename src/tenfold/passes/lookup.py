@@ -1,5 +1,5 @@
-"""Tables of constants: rows of 0 and one 1 that multiply one are places in it, and what is done to all that is looked up
-is done to the table.
+"""Tables of constants: a product with rows of 0 and one 1 looks up rows of one, and what is done to all rows that are
+looked up is done to the table.
 """
 
 from __future__ import annotations
