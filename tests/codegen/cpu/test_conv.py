@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from tenfold.codegen.cpu.conv import depthwise, direct, generic, transposed
+from tenfold.codegen.cpu.conv import depthwise, direct, generic, planes, transposed
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.microkernel import Block, block_of
 from tenfold.codegen.region import Anchored, Body, Index, Instruction, Load, Operand, Uniform, identity
@@ -83,6 +83,10 @@ DIRECT = {
     "f16": Case(n=1, c=9, size=(5, 6), o=20, k=3, pad=1, dtype=dt.f16),
     "i8": Case(n=1, c=9, size=(5, 6), o=20, k=3, pad=1, dtype=dt.i8),
 }
+PLANES = {
+    "images": Case(n=3, c=3, size=(9, 17), o=32, k=3, pad=1, stride=2, x="first"),
+    "patches of images": Case(n=2, c=3, size=(8, 12), o=48, k=4, stride=4, x="first"),
+}
 DEPTHWISE = {
     "3x3": Case(n=2, c=40, size=(7, 9), o=40, k=3, pad=1, groups=40),
     "5x5 stride 2": Case(n=1, c=33, size=(9, 9), o=33, k=5, pad=2, stride=2, groups=33),
@@ -151,6 +155,13 @@ def weights_of(case: Case) -> Array:
 def test_direct(isa: Isa, name: str) -> None:
     case = DIRECT[name]
     check(isa, direct.STRATEGY, case, weights_of(case), case.conv)
+
+
+@each_isa
+@pytest.mark.parametrize("name", PLANES)
+def test_planes(isa: Isa, name: str) -> None:
+    case = PLANES[name]
+    check(isa, planes.STRATEGY, case, weights_of(case), case.conv)
 
 
 @pytest.mark.skipif(jit.V4 not in ISAS, reason="AVX-512 is needed to run this")

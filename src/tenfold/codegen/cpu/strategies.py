@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tenfold.codegen.cpu import fourier, gemm, pointwise, recurrent, reduce, scan, scatter, sort, suppress
 from tenfold.codegen.cpu.attention import strategy as attention
-from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, transposed, winograd
+from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, planes, transposed, winograd
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -20,6 +20,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     scatter.STRATEGY,
     narrow.STRATEGY,
     depthwise.STRATEGY,
+    planes.STRATEGY,
     winograd.STRATEGY,
     direct.STRATEGY,
     winograd.DOUBTED,

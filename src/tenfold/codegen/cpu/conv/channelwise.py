@@ -14,30 +14,24 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.body import weight
-from tenfold.codegen.cpu.emit import emit_body
-from tenfold.codegen.cpu.flow import choose, define, repeat, step
+from tenfold.codegen.cpu.conv.ending import Ending, Place, finish
+from tenfold.codegen.cpu.flow import define, repeat, step
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Stream
-from tenfold.codegen.cpu.memory import first_lanes, load, load_one, store
+from tenfold.codegen.cpu.memory import first_lanes, load, store
 from tenfold.codegen.cpu.microkernel import multiply_add
 from tenfold.codegen.cpu.stage import StageWriter, divided, least, most
-from tenfold.codegen.cpu.storage import narrow, widen
 from tenfold.codegen.cpu.vectors import F32, I64, POINTER, Vector, Vectors
-from tenfold.codegen.region import Body
 from tenfold.ir.dtype import f32
 
 _SIZE = f32.itemsize
-_LIGHT = 12
-"""The heaviest body that is written out for each pixel of a block."""
 
 
 @dataclass(frozen=True)
 class Form:
     """What the code depends on; all sizes and all other strides are arguments.
 
-    A block makes `pixels` of a line, by `taps` along it that lie `dilation` apart, `stride` from pixel to pixel. The
-    body's operands move by 0 or 1 from channel to channel.
+    A block makes `pixels` of a line, by `taps` along it that lie `dilation` apart, `stride` from pixel to pixel.
     """
 
     isa: Isa
@@ -45,9 +39,7 @@ class Form:
     taps: int
     stride: int
     dilation: int
-    body: Body
-    extra: tuple[Stream, ...]
-    outputs: tuple[Stream, ...]
+    ending: Ending
 
     @property
     def lanes(self) -> int:
@@ -57,8 +49,7 @@ class Form:
     @property
     def streams(self) -> dict[str, Stream]:
         """The body's operands by name."""
-        extra = {f"extra{number}": one for number, one in enumerate(self.extra)}
-        return extra | {f"out{number}": one for number, one in enumerate(self.outputs)}
+        return self.ending.streams
 
     @property
     def seen(self) -> int:
@@ -207,7 +198,14 @@ class _Writer(StageWriter):
 
         zero = code.zero(F32).value
         _, (_, _, *sums) = repeat(scalar, 0, scalar.wrap(lines), row, (x, w, *[zero] * form.pixels))
-        self._results(code, mask, [code.wrap(one) for one in sums], zeros, scalar.wrap(pixels), careful, others)
+        place = Place(
+            others[:streams],
+            others[streams:],
+            step(builder, zeros, form.isa.vector_bytes),
+            mask,
+            least(scalar.wrap(pixels), scalar.wrap(pixels).like(form.pixels)) if careful else None,
+        )
+        finish(scalar, code, form.ending, [[code.wrap(one)] for one in sums], place)
         builder.ret_void()
         return function
 
@@ -218,48 +216,3 @@ class _Writer(StageWriter):
         for number, tap in itertools.product(range(form.pixels), range(form.taps)):
             found.setdefault(number * form.stride + tap * form.dilation, []).append((tap, number))
         return sorted(found.items())
-
-    def _results(
-        self,
-        code: Vectors,
-        mask: Vector | None,
-        sums: Sequence[Vector],
-        scratch: ir.Value,
-        pixels: Vector,
-        careful: bool,
-        others: Sequence[ir.Value],
-    ) -> None:
-        """The body for each pixel that exists: written out if it is light, else by way of scratch."""
-        scalar, size = Vectors(code.builder, self.form.isa, 1), self.form.isa.vector_bytes
-        if weight(self.form.body) > _LIGHT:
-            for number, one in enumerate(sums, start=1):
-                store(code, f32, step(code.builder, scratch, number * size), one)
-            count = least(pixels, pixels.like(self.form.pixels)) if careful else self.form.pixels
-
-            def each(number: Vector) -> None:
-                total = load(code, f32, step(code.builder, scratch, (number + 1) * size))
-                self._finish(code, mask, number, total, others)
-
-            repeat(scalar, 0, count, each)
-            return
-        for number, one in enumerate(sums):
-            finish = functools.partial(self._finish, code, mask, pixels.like(number), one, others)
-            if careful and number:
-                choose(scalar, pixels > number, finish, lambda: None)
-            else:
-                finish()
-
-    def _finish(
-        self, code: Vectors, mask: Vector | None, number: Vector, total: Vector, others: Sequence[ir.Value]
-    ) -> None:
-        """The body on a result, and its store."""
-        form, count = self.form, len(self.form.streams)
-        ways = zip(others[:count], others[count:], strict=True)
-        places = [step(code.builder, start, number * number.code.wrap(column)) for column, start in ways]
-        registers = [total]
-        for one, place in zip(form.extra, places, strict=False):
-            value = load_one(code, one.dtype, place) if one.step == 0 else load(code, one.dtype, place, mask)
-            registers.append(widen(one.dtype, value))
-        results = emit_body(code, form.body, registers)
-        for one, place, value in zip(form.outputs, places[len(form.extra) :], results, strict=True):
-            store(code, one.dtype, place, narrow(one.dtype, value), mask)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tenfold.codegen.cpu.body import expand_body, indices
 from tenfold.codegen.cpu.conv.channelwise import Form, source
 from tenfold.codegen.cpu.conv.direct import image_of, pixels, weights_of
+from tenfold.codegen.cpu.conv.ending import ending_of, ends_by_channels
 from tenfold.codegen.cpu.isa import Isa, isa_of
-from tenfold.codegen.cpu.lines import stream
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
 from tenfold.codegen.cpu.product import Axis, Product, kernel, moving
@@ -66,13 +65,9 @@ STRATEGY = Depthwise()
 
 def _by_lines(region: Anchored, isa: Isa) -> bool:
     """Whether lines of pixels, channels being lanes, suit the image, the body and its operands."""
-    body, (x, w) = expand_body(region.body), region.inputs
-    plain = not region.gathered and not region.uniforms and not indices(body)
+    x, w = region.inputs
     flat = len(region.domain) <= 4 and x.dtype is w.dtype is f32 and x.strides[1] == 1
-    steps = [one.strides[1] for one in region.extra]
-    simple = all(isinstance(one, int) and one in (0, 1) for one in steps)
-    written = all(one.strides[1] == 1 for one in region.outputs)
-    return plain and flat and simple and written and _block(region, isa) > 0
+    return flat and ends_by_channels(region) and _block(region, isa) > 0
 
 
 def _block(region: Anchored, isa: Isa) -> int:
@@ -94,9 +89,7 @@ def _lines(region: Anchored, isa: Isa) -> Kernel:
         taps=taps[-1],
         stride=conv.strides[-1],
         dilation=conv.dilations[-1],
-        body=expand_body(region.body),
-        extra=tuple(stream(one.dtype, one.strides[1]) for one in region.extra),
-        outputs=tuple(stream(one.dtype, one.strides[1]) for one in region.outputs),
+        ending=ending_of(region),
     )
     two = len(taps) == 2
     values: dict[str, Argument] = {
