@@ -299,10 +299,10 @@ def call_tile(
     call(block.heights)
 
 
-def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
-    """Ask for a line of memory in the second cache."""
-    read, second_cache, data = (ir.Constant(I32, number) for number in (0, 2, 1))
-    intrinsic(builder, "prefetch.p0", ir.VoidType(), [address, read, second_cache, data])
+def prefetch(builder: ir.IRBuilder, address: ir.Value, write: bool = False) -> None:
+    """Ask for a line of memory in the second cache; in the first, to be written, if `write`."""
+    kind, cache, data = (ir.Constant(I32, number) for number in ((1, 3, 1) if write else (0, 2, 1)))
+    intrinsic(builder, "prefetch.p0", ir.VoidType(), [address, kind, cache, data])
 
 
 def masked_load(mask: Vector, address: ir.Value, kind: ir.Type) -> ir.Value:

@@ -19,12 +19,14 @@ from tenfold.codegen.cpu.flow import define, repeat, step
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Stream
 from tenfold.codegen.cpu.memory import first_lanes, load, store
-from tenfold.codegen.cpu.microkernel import multiply_add
+from tenfold.codegen.cpu.microkernel import multiply_add, prefetch
 from tenfold.codegen.cpu.stage import StageWriter, divided, least, most
 from tenfold.codegen.cpu.vectors import F32, I64, POINTER, Vector, Vectors
 from tenfold.ir.dtype import f32
 
 _SIZE = f32.itemsize
+_AHEAD = 2
+"""How many blocks ahead memory is asked for."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +198,6 @@ class _Writer(StageWriter):
                     found[number] = multiply_add(pixel, factors[tap], code.wrap(found[number])).value
             return (step(builder, x, line), step(builder, w, form.taps * form.lanes * _SIZE), *found)
 
-        zero = code.zero(F32).value
-        _, (_, _, *sums) = repeat(scalar, 0, scalar.wrap(lines), row, (x, w, *[zero] * form.pixels))
         place = Place(
             others[:streams],
             others[streams:],
@@ -205,9 +205,23 @@ class _Writer(StageWriter):
             mask,
             least(scalar.wrap(pixels), scalar.wrap(pixels).like(form.pixels)) if careful else None,
         )
+        if lanes > 1:
+            self._expect(code, place)
+        zero = code.zero(F32).value
+        _, (_, _, *sums) = repeat(scalar, 0, scalar.wrap(lines), row, (x, w, *[zero] * form.pixels))
         finish(scalar, code, form.ending, [[code.wrap(one)] for one in sums], place)
         builder.ret_void()
         return function
+
+    def _expect(self, code: Vectors, place: Place) -> None:
+        """Ask for the memory that the block _AHEAD blocks later will write: too far apart for the machine to see it
+        coming.
+        """
+        outputs = len(self.form.ending.outputs)
+        for start, column in zip(place.starts[-outputs:], place.columns[-outputs:], strict=True):
+            for number in range(_AHEAD * self.form.pixels, (_AHEAD + 1) * self.form.pixels):
+                offset = code.builder.mul(column, ir.Constant(I64, number))
+                prefetch(code.builder, step(code.builder, start, offset), write=True)
 
     def _pairs(self) -> list[tuple[int, list[tuple[int, int]]]]:
         """The pixels of the image that a block sees along a line, each with the taps and results that it serves."""
