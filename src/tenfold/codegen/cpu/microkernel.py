@@ -97,16 +97,14 @@ def fitting(isa: Isa, total: DType, columns: Size, rows: Size | None = None) -> 
     return sorted(found, key=lambda one: (-columns % one.columns) // few)
 
 
-def quickest(isa: Isa, total: DType, columns: int, terms: int, crowded: bool) -> list[Block]:
+def quickest(isa: Isa, total: DType, columns: int, terms: int) -> list[Block]:
     """The blocks for pixels of an image, each a sum of so many `terms` for each of the columns, the best guess first.
 
     Where a vector takes two halves' time, one vector to a row hides best what a block costs beside its products. Sums
     of few terms are made faster than lines of memory come that lie apart: one panel holds all columns, where it can.
-    Rows that are `crowded` (a multiple of 4 KiB apart) evict each other from the first cache the sooner, the narrower
-    the block.
     """
     found = fitting(isa, total, columns)
-    if not isa.halves or crowded:
+    if not isa.halves:
         return found
     wide = isa.lanes(total.itemsize)
     found.sort(key=lambda one: (_cycles(one, columns, wide), one.vectors > 1))

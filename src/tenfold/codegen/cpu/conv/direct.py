@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.isa import Isa, isa_of
-from tenfold.codegen.cpu.microkernel import Block, quickest, sum_of
+from tenfold.codegen.cpu.microkernel import Block, fitting, quickest, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
 from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, moving, refuse
 from tenfold.codegen.cpu.stage import address
@@ -131,13 +131,18 @@ def weights_of(region: Region) -> Operand | Refusal:
 
 
 def _blocks(region: Anchored, isa: Isa) -> list[Block]:
-    """The blocks that could do, the one that seems best first."""
+    """The blocks that could do, the one that seems best first: of rows a multiple of 4 KiB apart, which evict each
+    other from the first cache the sooner the narrower the block is, and of a single row, as for any columns.
+    """
     (x, weights), conv = region.inputs, region.anchor
     assert isinstance(conv, Conv)
     _, *terms = (int(size) for size in weights.shape)  # type: ignore[arg-type]
     pitch = x.strides[-1] * (conv.strides[-1] * x.dtype.itemsize)
     crowded = conv.strides[-1] > 1 and isinstance(pitch, int) and pitch % _PAGE == 0
-    return quickest(isa, sum_of(x.dtype, weights.dtype), _each(region), math.prod(terms), crowded)
+    total, single = sum_of(x.dtype, weights.dtype), dim.product((region.domain[0], *region.domain[2:])) == 1
+    if crowded or single:
+        return fitting(isa, total, _each(region))
+    return quickest(isa, total, _each(region), math.prod(terms))
 
 
 def _natural(x: Operand) -> tuple[Size, ...]:
