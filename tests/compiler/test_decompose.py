@@ -230,3 +230,14 @@ def test_composites_of_branches_are_taken_apart() -> None:
     changed = same_after(decompose, graph, BINDINGS)
     inner = [node.op for branch in changed.nodes[0].op.graphs for node in branch.nodes]
     assert not any(isinstance(op, (ops.Softmax, ops.LogSoftmax)) for op in inner)
+
+
+def test_what_follows_a_group_norm_element_by_element_joins_its_rows() -> None:
+    graph = Graph(name="norm")
+    x, *rest = (graph.input(f"x{number}", type) for number, type in enumerate((f16(2, 6, 3, 4), f16(6), f16(6))))
+    normal = ops.GroupNorm(2)(x, *rest)
+    graph.set_outputs([ops.Relu()(ops.Silu()(normal))], ["y0"])
+    changed = same_after(decompose, graph, tolerance=2e-3)
+    assert isinstance(changed.nodes[-1].op, ops.Reshape) and isinstance(changed.nodes[-2].op, ops.Relu)
+    graph.set_outputs([ops.Relu()(normal), normal], ["y0", "y1"])
+    same_after(decompose, graph, tolerance=2e-3)
