@@ -9,7 +9,7 @@ import numpy as np
 
 from tenfold.codegen.cuda import columns, gemm, pointwise, recurrent, reduce, scan, scatter, sort, stream, sweeps
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.conv import boxes, depthwise, lines, transposed
+from tenfold.codegen.cuda.conv import boxes, depthwise, kept, lines, transposed
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import compile_program
@@ -98,6 +98,7 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
         (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),
+        (kept.STRATEGY, image(64, (56, 56), 64, 3, 1, 1), (0,)),
         (lines.STRATEGY, image(3, (62, 50), 64, 7, 2, 3), (0,)),
         (boxes.STRATEGY, image(64, (8, 8), 128, 3, 1, 1, beside=True), (0,)),
         (columns.STRATEGY, images(), (0,)),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.codegen.cuda import plain, recurrent, scan, scatter, sort, suppress, sweeps
-from tenfold.codegen.cuda.conv import boxes, lines, transposed
+from tenfold.codegen.cuda.conv import boxes, kept, lines, transposed
 from tenfold.codegen.region import Anchored, Body, Instruction, Region
 from tenfold.codegen.strategy import Tactic
 from tenfold.ir import dtype as dt
@@ -270,6 +270,9 @@ def convolutions() -> Iterator[Entry]:
     moments = (("8x8", image(64, (8, 8), 128, 3, 1, 1, beside=True)),
                ("16x16", image(128, (16, 16), 64, 3, 1, 1, beside=True)),
                ("4x4", image(64, (4, 4), 72, 3, 1, 1, beside=True, count=3)))  # fmt: skip
+    for name, region in (("24x16", image(64, (24, 16), 64, 3, 1, 1)), ("9x7, 24", image(64, (9, 7), 24, 3, 1, 1)),
+                         ("17x20, 128", image(64, (17, 20), 128, 3, 1, 0))):  # fmt: skip
+        yield Entry(f"conv kept {name}", kept.STRATEGY, region, 2e-3, most=3)
     for name, region in moments:
         yield Entry(f"conv moment {name}", boxes.STRATEGY, region, 2e-3, most=8)
 

@@ -9,7 +9,7 @@ from tests.codegen.cpu.memory import Guarded
 from tests.codegen.cpu.reference import evaluate, extent, operands
 from tests.codegen.cuda.interpreting import TARGET, run
 
-from tenfold.codegen.cuda.conv import boxes, lines  # isort: skip
+from tenfold.codegen.cuda.conv import boxes, kept, lines  # isort: skip
 from tests.codegen.cuda.table import image  # isort: skip
 
 FIRST = {
@@ -58,6 +58,11 @@ def test_first_layers(name: str) -> None:
 @pytest.mark.parametrize("name", MOMENTS)
 def test_numbers_of_each_image_beside_boxes(name: str) -> None:
     held(boxes.STRATEGY, MOMENTS[name])
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_weights_that_are_kept(which: int) -> None:
+    held(kept.STRATEGY, image(64, (9, 7), 24, 3, 1, 1, count=1), which)
 
 
 def test_what_lines_refuse() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tenfold.codegen.cuda import gemm, stream, vector, vendor
-from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, lines, spanned
+from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, kept, lines, spanned
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.region import Region
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
@@ -55,6 +55,7 @@ STRATEGY = Contraction(
     stream.STRATEGY,
     boxes.STRATEGY,
     depthwise.STRATEGY,
+    kept.STRATEGY,
     lines.STRATEGY,
     spanned.STRATEGY,
     implicit.STRATEGY,
