@@ -80,8 +80,8 @@ def lines(
     AHEAD: gl.constexpr, NEXT: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is (address, strides of image, channel and three axes), `w` a descriptor of columns by terms, which come in
-    PARTS of K; the last pad is what lies before a span. The parts of a row are loaded AHEAD of their products; if NEXT, a tile's
-    first while the one before it ends.
+    PARTS of K; the last pad is what lies before a span. The parts of a row are loaded AHEAD of their products;
+    if NEXT, a tile's first while the one before it ends.
     """
     sums: gl.constexpr = layout_of(N, WARPS)
     layout: gl.constexpr = gl.DotOperandLayout(0, sums, 2)
