@@ -38,11 +38,17 @@ def joined(total, value, factors, distance: tl.constexpr, dilation: tl.constexpr
 
 
 @triton.jit
-def factors_of(taps, a, step, inside, T2: tl.constexpr):
-    """The factors of a line of taps, once a strip: so each thread loads those of its channels in one piece."""
+def factors_of(taps, a, step, inside, T2: tl.constexpr, FULL: tl.constexpr):
+    """The factors of a line of taps, once a strip: so each thread loads those of its channels in one piece. FULL: all
+    of its channels exist.
+    """
     found = ()
     for b in tl.static_range(T2):
-        found = found + (tl.load(taps + (a * T2 + b) * step, mask=inside, other=0),)
+        place = taps + (a * T2 + b) * step
+        if FULL:
+            found = found + (tl.load(place),)
+        else:
+            found = found + (tl.load(place, mask=inside, other=0),)
     return found
 
 
@@ -90,11 +96,12 @@ def depthwise(
     sums = ()
     for _ in tl.static_range(LENGTH):
         sums = sums + (tl.zeros((ROWS, COLUMNS), tl.float32),)
-    factors = factors_of(taps, 0, w[1][1], held, T2)
+    FULL: tl.constexpr = n % COLUMNS == 0
+    factors = factors_of(taps, 0, w[1][1], held, T2, FULL)
     values = values_of(start, 0, x[1], there, v, held, in_sizes[2], dilations, T1, REACH)
     for a in range(T0 * T1):
         more = held & (a + 1 < T0 * T1)
-        next_factors = factors_of(taps, a + 1, w[1][1], more, T2)
+        next_factors = factors_of(taps, tl.minimum(a + 1, T0 * T1 - 1), w[1][1], held, T2, FULL)
         next_values = values_of(start, a + 1, x[1], there, v, more, in_sizes[2], dilations, T1, REACH)
         wide = ()
         for b in tl.static_range(T2):
@@ -197,7 +204,13 @@ def _tiles(shape: Shape) -> list[tuple[int, ...]]:
         (length, rows, columns, warps)
         for length in lengths
         for columns in (64, 32, 128)
-        for rows, warps in ((1024 // columns, 4), (512 // columns, 2), (256 // columns, 1), (2048 // columns, 8))
+        for rows, warps in (
+            (1024 // columns, 4),
+            (512 // columns, 2),
+            (256 // columns, 1),
+            (2048 // columns, 8),
+            (512 // columns, 4),
+        )
         if columns <= max(32, wide)
     ]
 

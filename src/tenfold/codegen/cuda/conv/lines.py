@@ -57,31 +57,14 @@ def taken(
 
 
 @gluon.jit
-def begun(
-    tile, x, m, in_sizes, out_sizes, pads, strides: gl.constexpr, dilations: gl.constexpr, CHANNELS: gl.constexpr,
-    T1: gl.constexpr, SPAN: gl.constexpr, PAIRED: gl.constexpr, M: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr,
-    layout: gl.constexpr,
-):  # fmt: skip
-    """Where the windows of a tile begin, and the FIRST parts of their terms."""
-    row = tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, layout))
-    image, _, h, v = corner(gl.minimum(row, m - 1), out_sizes, strides, pads)
-    start = x[0] + (image.to(gl.int64) * x[1][0] + h * x[1][3] + v * x[1][4])
-    values = ()
-    for part in gl.static_range(FIRST):
-        values = values + (taken(x, (start, h, v), in_sizes, part, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),)
-    return (start, h, v), values
-
-
-@gluon.jit
 def lines(
     x, w, output, extra, uniforms, row_sizes, tiles, m, n, in_sizes, out_sizes, pads, body: gl.constexpr,
     kinds: gl.constexpr, strides: gl.constexpr, dilations: gl.constexpr, CHANNELS: gl.constexpr, T1: gl.constexpr,
     SPAN: gl.constexpr, PAIRED: gl.constexpr, M: gl.constexpr, N: gl.constexpr, K: gl.constexpr, PARTS: gl.constexpr,
-    AHEAD: gl.constexpr, NEXT: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
+    AHEAD: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is (address, strides of image, channel and three axes), `w` a descriptor of columns by terms, which come in
-    PARTS of K; the last pad is what lies before a span. The parts of a row are loaded AHEAD of their products;
-    if NEXT, a tile's first while the one before it ends.
+    PARTS of K; the last pad is what lies before a span. The parts of a row are loaded AHEAD of their products.
     """
     sums: gl.constexpr = layout_of(N, WARPS)
     layout: gl.constexpr = gl.DotOperandLayout(0, sums, 2)
@@ -96,17 +79,13 @@ def lines(
     grid.begin(EARLY)
     mbarrier.wait(there, 0)
     numbers = numbers_of(extra, 0, 0, n, kinds, sums, N, ())
-    if NEXT:
-        windows, values = begun(
-            gl.program_id(0), x, m, in_sizes, out_sizes, pads, strides, dilations, CHANNELS, T1, SPAN, PAIRED, M, K,
-            min(AHEAD, PARTS), layout,
-        )  # fmt: skip
     for tile in range(gl.program_id(0), tiles, gl.num_programs(0)):
-        if not NEXT:
-            windows, values = begun(
-                tile, x, m, in_sizes, out_sizes, pads, strides, dilations, CHANNELS, T1, SPAN, PAIRED, M, K,
-                min(AHEAD, PARTS), layout,
-            )  # fmt: skip
+        row = tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, layout))
+        image, _, h, v = corner(gl.minimum(row, m - 1), out_sizes, strides, pads)
+        windows = (x[0] + (image.to(gl.int64) * x[1][0] + h * x[1][3] + v * x[1][4]), h, v)
+        values = ()
+        for part in gl.static_range(min(AHEAD, PARTS)):
+            values = values + (taken(x, windows, in_sizes, part, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),)
         acc = gl.zeros((M, N), gl.float32, sums)
         for part in gl.static_range(PARTS):
             if part + AHEAD < PARTS:
@@ -114,11 +93,6 @@ def lines(
                     taken(x, windows, in_sizes, part + AHEAD, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),
                 )
             acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc)
-        if NEXT:
-            windows, values = begun(
-                tile + gl.num_programs(0), x, m, in_sizes, out_sizes, pads, strides, dilations, CHANNELS, T1, SPAN,
-                PAIRED, M, K, min(AHEAD, PARTS), layout,
-            )  # fmt: skip
         found = concluded(acc, 0, numbers, uniforms, 0, n, body, kinds)
         result = gl.convert_layout(found.to(w.dtype), across)
         row = gl.expand_dims((tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, across))).to(gl.int64), 1)
@@ -164,7 +138,7 @@ class Lines:
         """One launch."""
         shape = shape_of(region)
         assert isinstance(shape, Shape) and isinstance(region, Anchored)
-        M, warps, blocks, ahead, following = (int(tactic[name]) for name in _NAMES)
+        M, warps, blocks, ahead = (int(tactic[name]) for name in _NAMES)
         rows = site_of(region, shape.axes).rows
         N = max(32, grid.power_of_two(shape.n))
         tiles, (parts, span, K) = dim.ceildiv(shape.m, M), _terms(shape)
@@ -185,7 +159,7 @@ class Lines:
             "strides": shape.strides,
             "dilations": shape.dilations,
             **{"CHANNELS": shape.k, "T1": shape.taps[1], "SPAN": span, "PAIRED": int(_paired(shape))},
-            **{"M": M, "N": N, "K": K, "PARTS": parts, "AHEAD": ahead, "NEXT": following},
+            **{"M": M, "N": N, "K": K, "PARTS": parts, "AHEAD": ahead},
             **{"WARPS": warps, "EARLY": int(arch_of(target).early)},
         }
         most = dim.minimum(tiles, PROCESSORS * blocks)
@@ -193,19 +167,9 @@ class Lines:
         return CudaKernel(launches=(made,))
 
 
-_NAMES = ("m", "warps", "blocks", "ahead", "next")
-_TILES = (
-    (64, 4, 5, 4, 0),
-    (64, 4, 4, 4, 1),
-    (128, 8, 2, 4, 1),
-    (64, 4, 6, 3, 0),
-    (128, 8, 2, 4, 0),
-    (64, 4, 4, 6, 1),
-    (64, 4, 4, 4, 0),
-    (128, 4, 3, 3, 0),
-)
-"""Rows of a tile, warps, blocks that share a multiprocessor, parts loaded ahead, whether those of the next tile too."""
-
+_NAMES = ("m", "warps", "blocks", "ahead")
+_TILES = ((64, 4, 5, 4), (64, 4, 6, 3), (128, 8, 2, 4), (64, 4, 4, 4), (128, 4, 3, 3))
+"""Rows of a tile, warps, blocks that share a multiprocessor, parts loaded ahead."""
 _OTHER = 40
 """Registers of a thread that hold no sums, at least."""
 
