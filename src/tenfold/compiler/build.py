@@ -18,7 +18,7 @@ from tenfold.compiler.conditions import conditions, late_conditions, written
 from tenfold.compiler.contents import constants_section
 from tenfold.compiler.cover import Machine, cover
 from tenfold.compiler.device.binaries import GpuBackend
-from tenfold.compiler.device.placing import sooner_beside
+from tenfold.compiler.device.placing import by_clock, share, sooner_beside
 from tenfold.compiler.formats import Formats, reformat
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.finish import finish_rows
@@ -143,11 +143,13 @@ def compile_for(
         refusals: list[NotFused] = []
         machine = machine_of(target, options, [own for one in plugins for own in one.strategies])
         items = cover(graph, layout, machine, refusals)
-        if machine.beside and sooner_beside(graph, items, target):
+        if machine.beside and sooner_beside(graph, items, target, options.effort):
             items = cover(graph, layout, machine.beside, refusals)
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("tune") as said:
         said.append(backend.tune(items, tuning))
+        if machine.beside and by_clock(target, options.effort):
+            said.append(share(graph, items, layout, machine.beside.strategies, tuning))
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, weights)
         made = backend.machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))

@@ -146,7 +146,8 @@ class Contest:
 class Tuning:
     """What one target's choices by the clock work with. `inputs` are the model's, which say what sizes are usual;
     `tell(phase, done, total)` hears of problems as they are settled; `start` is when the time began that may be spent;
-    once `stop()` is true nothing more is timed, and what was won so far is kept.
+    once `stop()` is true nothing more is timed, and what was won so far is kept. `lone`: problems with one candidate
+    are timed, too.
     """
 
     inputs: Sequence[Value]
@@ -157,6 +158,7 @@ class Tuning:
     tell: Tell
     stop: Callable[[], bool] = never
     start: float = field(default_factory=time.perf_counter)
+    lone: bool = False
 
     @cached_property
     def point(self) -> Point:
@@ -211,7 +213,7 @@ def contests_of(items: Sequence[Item], tuning: Tuning, effort: Effort) -> list[C
     for piece in kernels(items):
         expected = seconds_of(piece.region, isa, tuning.point)
         whole += expected
-        if isinstance(piece, Chosen) and len(piece.candidates) > 1:
+        if isinstance(piece, Chosen) and (tuning.lone or len(piece.candidates) > 1):
             names = [str(tactic) for _, tactic in piece.candidates]
             problem = problem_of(piece.region, names, tuning.about, tuning.point)
             contest = found.setdefault(problem, Contest(problem, [], 0.0, {}))

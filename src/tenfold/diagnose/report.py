@@ -41,6 +41,7 @@ def describe(file: File, target: str | None = None) -> dict[str, Any]:
         "spans": _spans(plan),
         "regions": regions,
         "ways": report.get("ways", []),
+        "transfers": report.get("transfers", []),
         "memory": {"weights": weights, **report.get("memory", {})},
         "not_fused": report.get("not_fused", []),
         "source_map": _source_map(regions),

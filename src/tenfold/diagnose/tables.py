@@ -65,6 +65,9 @@ def inspection(about: Data, *, why: bool = False) -> Iterator[RenderableType]:
     yield regions(about["regions"], why=why)
     if why and about.get("ways"):
         yield ways(about["ways"])
+    if about.get("transfers"):
+        yield ""
+        yield transfers(about["transfers"])
     yield ""
     yield memory(about["memory"])
     yield ""
@@ -81,10 +84,12 @@ def regions(found: Sequence[Data], *, why: bool = False) -> RenderableType:
     built it and how long that took, and who refused it.
     """
     times = [region["expected_us"] for region in found if "expected_us" in region]
+    shared = {"cuda", "cpu"} <= {region.get("place") for region in found}
     title = f"{len(found)} regions" + (f", {sum(times):.0f} µs expected on the GPU" if times else "")
     table = plain(title, "#", "tier", "kind", "tactic", "over", "operators", right=("#",))
     for number, region in enumerate(found):
-        tier = f"[{_TIER_STYLE.get(region['tier'], '')}]{region['tier']}[/]"
+        place = f" on {region['place']}" if shared and region["place"] != "host" else ""
+        tier = f"[{_TIER_STYLE.get(region['tier'], '')}]{region['tier']}{place}[/]"
         tactic = region["tactic"] + (f": {region['expected_us']:.1f} µs" if "expected_us" in region else "")
         cells = (region["kind"], tactic, _shape(region["domain"]), sources(region["source"], all=why))
         table.add_row(str(number), tier, *map(escape, cells))
@@ -100,6 +105,18 @@ def ways(found: Sequence[Data]) -> Table:
         table.add_row(escape(sources(stretch["source"])), escape(stretch["tactic"]))
         for note in candidates(stretch):
             table.add_row("", f"[dim]{escape(note)}[/]")
+    return table
+
+
+def transfers(found: Sequence[Data]) -> Table:
+    """What moves between a GPU and the CPU in a call on the host's arrays: how much at usual sizes, where to, and what
+    for.
+    """
+    known = sum(one["bytes"] or 0 for one in found)
+    table = plain(f"{len(found)} transfers, {in_bytes(known)}", "value", "bytes", "to", "for", right=("bytes",))
+    for one in found:
+        size = "as the data say" if one["bytes"] is None else in_bytes(one["bytes"])
+        table.add_row(*map(escape, (one["value"] or "a value", size, one["to"], one["for"])))
     return table
 
 

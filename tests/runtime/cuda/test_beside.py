@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import io
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 from onnx import parser
+from rich.console import Console
 
 import tenfold
+from tenfold.diagnose import report, tables
 from tenfold.errors import TargetError
 from tenfold.target import machine_gpu
 from tests.conformance.run import by_name, disagreement
@@ -78,6 +81,10 @@ def test_a_step_of_the_cpu_between_two_of_the_gpu(driver: FakeDriver, no_scans: 
     assert places(engine).count("cpu") == 1 and places(engine).count("cuda") >= 2
     moved = [(one["value"], one["to"]) for one in engine.report["transfers"]]
     assert [to for _, to in moved] == ["cuda", "cuda", "cpu", "cuda", "cpu"], moved
+    shown = Console(width=200, file=io.StringIO(), record=True)
+    shown.print(*tables.inspection(report.describe(engine.file)))
+    text = shown.export_text()
+    assert "5 transfers" in text and "kernel on cpu" in text
 
 
 def test_what_orders_sums_and_places_stays_on_the_gpu(driver: FakeDriver) -> None:

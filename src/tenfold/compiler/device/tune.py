@@ -86,8 +86,9 @@ def settle(pieces: Sequence[Chosen], entry: Entry, target: Target) -> None:
 def _contests(items: Sequence[Item], target: Target, effort: int) -> dict[str, list[Chosen]]:
     about = choices.about(f"{target.portable}", f"triton {version('triton')}", generators())
     found: dict[str, list[Chosen]] = {}
+    least = 1 if target.beside else 2
     for piece in kernels(items):
-        if isinstance(piece, Chosen) and len(piece.candidates) > 1 and piece.kernel.place == "cuda":
+        if isinstance(piece, Chosen) and len(piece.candidates) >= least and piece.kernel.place == "cuda":
             names = [str(tactic) for _, tactic in _some(piece, effort)]
             found.setdefault(problem_of(piece.region, names, about, typical), []).append(piece)
     return found
