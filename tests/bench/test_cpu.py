@@ -17,7 +17,10 @@ from bench.cpu import language, operators, promises, torch_peer, vision
 from bench.cpu.__main__ import chosen, said
 from bench.cpu.results import Results, plot
 from bench.cpu.rows import BY_ROW, GROUPS, ROWS, drawn
+from bench.cpu.shipping import ship
 from bench.cpu.turns import distance, opened
+from tenfold.compiler import choices
+from tenfold.compiler.timings import Entry, Timings
 from tenfold.diagnose import is_installed, open_peer
 from tenfold.diagnose.roofline import Ceiling
 
@@ -134,3 +137,18 @@ def test_pytorch_s_work_is_the_row_s(tmp_path: Path) -> None:
         found = torch_peer.work_of(torch, name, weights)(*map(torch.from_numpy, inputs.values()))
         (ours,) = tenfold.build(path, cache=False).run(inputs).values()
         np.testing.assert_allclose(ours, found.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_only_what_is_clear_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "FOLDER", tmp_path)
+    about = choices.about("cpu vendor_id Any", "1", inside="isa; 2 threads")
+
+    def entry(region: str, seconds: float) -> Entry:
+        times = {"a": 1e-5, "b": seconds}
+        return Entry("\n".join([*about, region, "candidates: a b"]), times, min(times, key=lambda one: times[one]), 1)
+
+    known = Timings(tmp_path / "cache")
+    for number, seconds in enumerate((0.9e-5, 0.97e-5, 2e-5)):
+        known.keep(entry(f"region {number}", seconds))
+    known.bundle(tmp_path / "all.json")
+    assert ship([tmp_path / "all.json"]) == {"cpu-vendor_id-any.json": 1}

@@ -105,7 +105,7 @@ def test_a_sheet_says_what_stages_need(pool: CompilePool) -> None:
     ((_, parts, words),) = told["stages"]
     assert parts == 8
     assert words == [[0, 8], [1, 0], [stopwatch.WORKSPACE, 1024], 16, [0, 0]]
-    assert sheet.buffers(cache=400, turns=8) == [[4096, True, 4, 4], [120, True, 8, 5]]
+    assert sheet.buffers(cache=400, turns=8) == [[4096, True, 4, 2], [120, True, 8, 5]]
 
 
 def test_copies_outgrow_the_cache() -> None:

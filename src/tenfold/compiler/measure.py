@@ -31,7 +31,8 @@ _PROGRAM = "tenfold.compiler.stopwatch"
 _STARTING, _PATIENCE = 60.0, 60.0
 _LEAST_TURNS, _MOST_TURNS, _ROUND = 2, 16, 0.02
 _MOST_BYTES = 3 << 29
-_WARM = 4
+_WARM = 2
+"""Copies of what is warm: a network's buffers lie where others have just lain."""
 ONE, SIDE = 1, 224
 Entries = Mapping[tuple[str, bool], int]
 _Key = tuple[Value, tuple[Op, ...]]

@@ -53,7 +53,7 @@ EFFORTS: Mapping[int, Effort] = {
     2: Effort(120.0, 0.1, 3e-7, 0.0),
     3: Effort(float("inf"), 0.3, 0.0, 0.0),
 }
-TRUST = 0.02
+TRUST = 0.04
 """The cost model's choice stands unless another is faster by this share."""
 _BATCH = 6
 """Problems whose candidates are compiled together, before any of them is timed."""

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tenfold.codegen.cpu import gemm
+from tenfold.codegen.cpu import product as product_module
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, identity
 from tenfold.codegen.strategy import Refusal
+from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Value
@@ -231,3 +233,15 @@ def test_on_another_machine(tmp_path: Path) -> None:
         for fixed, layout in ((True, "dense"), (False, "dense"), (False, "reversed")):
             given = [anchored.Given(a, layout), anchored.Given(b, "dense" if fixed else layout, constant=fixed)]
             check_emulated(gemm.STRATEGY, anchored.Case(MatMul(), given), tmp_path, tolerance)
+
+
+@pytest.mark.parametrize(
+    ("a_bytes", "b_bytes", "parts"),
+    [(1, 1 << 20, (1, 64)), (1 << 20, 1, (16, 4)), (1 << 18, 1 << 20, (2, 32)), (1 << 18, 1 << 18, (4, 16))],
+)
+def test_many_threads_fetch_little(a_bytes: int, b_bytes: int, parts: tuple[int, int]) -> None:
+    grid = product_module._grid(a_bytes, b_bytes, copied=False, wanted=64)
+    found = {name: dim.evaluate(size, {"threads": 16}) for name, size in grid.items()}
+    assert (found["row_parts"], found["column_parts"]) == parts
+    few = product_module._fitting(grid, 3, 5)
+    assert [dim.evaluate(size, {"threads": 16}) for size in few.values()] == [3, 5]

@@ -36,6 +36,13 @@ _TALL = 8
 """The least blocks of rows in a part that reads a B beyond the second cache."""
 _COPIES = 4
 """The most parts for each thread, by columns, where each copies its rows."""
+_LARGE, _CROWD = 4, 4
+"""How many second caches a B fills that more than so many threads had better not all fetch whole: that counts for more
+than parts in plenty, which even out what disturbs a thread.
+"""
+_FOREIGN = 2
+"""How many times as long a byte takes that another thread has just written as one of B."""
+_DOUBLINGS = 4
 _STRETCH = 16
 """The most blocks in a stretch of rows."""
 
@@ -404,7 +411,33 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
         rest = dim.ceildiv(rest, found[name])
     found["column_parts"] = _even(found["column_parts"], found["batch_parts"] * found["row_parts"], panels)
     found["row_parts"] = _shared(found, wanted, dim.ceildiv(rows, block.rows))
-    return found
+    large = isinstance(b_bytes, int) and b_bytes > _LARGE * isa.l2
+    if product.cut or product.separate or not large or not dim.known_equal(batches, 1):
+        return found
+    grid = _grid(rows * product.terms * product.a_dtype.itemsize, b_bytes, copied, wanted)
+    grid = _fitting(grid, dim.ceildiv(rows, block.rows), panels)
+    crowd = dim.logical_and(dim.less(_CROWD, THREADS), dim.less(THREADS - 1, wanted))
+    return found | {name: dim.select(crowd, grid[name], found[name]) for name in grid}
+
+
+def _grid(a_bytes: Size, b_bytes: Size, copied: bool, wanted: Size) -> dict[str, Size]:
+    """Into how many parts many threads cut rows and columns, so that each has the fewest bytes to fetch: rows that
+    other threads wrote, and columns of B. A thread's parts lie side by side in its rows.
+    """
+    rows: Size = 1
+    for power in range(_DOUBLINGS):
+        more = dim.less(2 * 4**power * b_bytes, _FOREIGN * a_bytes * THREADS)
+        rows = dim.select(more, dim.minimum(2 << power, THREADS), rows)
+    each = 1 if copied else dim.maximum(1, dim.minimum(_FEW, wanted // THREADS))
+    return {"row_parts": rows, "column_parts": dim.ceildiv(THREADS, rows) * each}
+
+
+def _fitting(grid: Mapping[str, Size], blocks: Size, panels: Size) -> dict[str, Size]:
+    """A grid with at most a part for each block of rows and each panel of columns; what columns lack, rows give."""
+    rows = dim.maximum(grid["row_parts"], dim.ceildiv(THREADS, panels))
+    rows = dim.maximum(1, dim.minimum(blocks, rows))
+    each = dim.ceildiv(grid["row_parts"] * grid["column_parts"], rows)
+    return {"row_parts": rows, "column_parts": dim.maximum(1, dim.minimum(panels, each))}
 
 
 def _even(parts: Size, others: Size, most: Size) -> Size:
