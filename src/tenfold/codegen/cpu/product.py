@@ -226,7 +226,9 @@ def _block(product: Product, isa: Isa) -> Block:
 
 
 def _stretches(product: Product, isa: Isa) -> Stretches:
-    """Stretches for which a panel of B, the stretch of A and its sums share the second cache."""
+    """Stretches for which a panel of B, the stretch of A and its sums share the second cache; where sums are taken up
+    again, fewer rows, so that those of more panels stay there.
+    """
     total = _total(product)
     block = _block(product, isa)
     width = block.columns * total.itemsize
@@ -237,11 +239,11 @@ def _stretches(product: Product, isa: Isa) -> Stretches:
     lines = dim.product(axis.size for axis in product.rows)
     once = isinstance(lines, int) and lines <= block.rows
     if not windowed and not once and known > most_terms * 3 // 2:
-        pieces = -(-known // most_terms)
+        pieces = -(-known // (most_terms * 9 // 8))
         known = -(-known // pieces)
-    fitting = isa.l2 * 3 // 8 // max(1, known * total.itemsize)
-    rows = min(fitting, _STRETCH * block.rows, isa.l1 * 2 // (8 * product.taps)) // block.rows * block.rows
     blocked = not windowed and (not isinstance(terms, int) or known < terms)
+    fitting = isa.l2 * (9 if blocked else 12) // 32 // max(1, known * total.itemsize)
+    rows = min(fitting, _STRETCH * block.rows, isa.l1 * 2 // (8 * product.taps)) // block.rows * block.rows
     rows = max(block.rows, rows)
     return Stretches(rows, max(1, isa.l2 // 4 // (width * rows)) if blocked else 0, max(1, known))
 
