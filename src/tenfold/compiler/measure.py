@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tenfold.codegen.child import Child, Closing
 from tenfold.codegen.cpu.image import Image
 from tenfold.codegen.region import THREADS
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Refusal, Stage, Workspace
-from tenfold.compiler.child import Child
 from tenfold.compiler.stopwatch import LENGTH, WORKSPACE, copies_of
 from tenfold.compiler.typical import USUAL, guessed
 from tenfold.ir import dim
@@ -111,8 +110,8 @@ class Sheet:
         return rows
 
 
-class Stopwatch:
-    """The process that times kernels, started when first needed. Use it as a context manager, or `close` it."""
+class Stopwatch(Closing):
+    """The process that times kernels, started when first needed."""
 
     def __init__(self, point: Point) -> None:
         self.point = point
@@ -169,11 +168,3 @@ class Stopwatch:
         if self._child is not None:
             self._child.close()
             self._child = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

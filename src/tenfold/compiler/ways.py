@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tenfold.codegen.child import Child
 from tenfold.compiler import choices
-from tenfold.compiler.child import Child
 from tenfold.compiler.measure import Point
 from tenfold.compiler.timings import Entry
 from tenfold.compiler.tune import EFFORTS, Tuning, best, told_of

@@ -91,7 +91,7 @@ def test_an_interrupt_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(worker, "receive", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         pool.compile([Request(GOOD.format(5), ISA)])
-    assert worker.process.returncode is not None
+    assert worker._process.returncode is not None
     pool.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(worker.process.pid, 0)
+        os.kill(worker._process.pid, 0)

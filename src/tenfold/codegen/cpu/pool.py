@@ -7,26 +7,21 @@ import json
 import logging
 import os
 import selectors
-import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 
-import tenfold.codegen.cpu
-from tenfold import settings
+from tenfold.codegen.child import Child, Closing
 from tenfold.codegen.cpu.isa import Isa
 
 Told = Callable[[int, int], None]
 _log = logging.getLogger("tenfold")
-_ROOT = Path(tenfold.codegen.cpu.__path__[0]).parents[2]
 _WORKER = "tenfold.codegen.cpu.worker"
+_LENGTH = 4
 _COMPILER = f"llvmlite {version('llvmlite')}"
 
 
@@ -102,62 +97,37 @@ class ObjectCache:
             self._give_up(error)
 
 
-class _Worker:
+class _Worker(Child):
     """One running compile worker and the request it is busy with."""
 
     def __init__(self) -> None:
-        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            env=settings.child_environment(_ROOT),
-            start_new_session=True,
-        )
-        assert self.process.stdin and self.process.stdout
-        self.requests: IO[bytes] = self.process.stdin
-        self.answers: IO[bytes] = self.process.stdout
+        super().__init__(_WORKER, heard=True)
         self.index = -1
 
-    def send(self, index: int, request: Request) -> None:
+    def ask(self, index: int, request: Request) -> None:
         """Hand over a request; a worker that is gone shows when its answer is read."""
         self.index = index
-        with suppress(BrokenPipeError):
-            for part in (json.dumps(request.options).encode(), request.source.encode()):
-                self.requests.write(len(part).to_bytes(4, "little") + part)
-            self.requests.flush()
+        for part in (json.dumps(request.options).encode(), request.source.encode()):
+            self.send(len(part).to_bytes(_LENGTH, "little"), part)
 
     def receive(self) -> bytes | Failure | None:
         """The answer to the request at hand; None if the worker has died."""
-        size = self.answers.read(4)
-        payload = self.answers.read(int.from_bytes(size, "little")) if len(size) == 4 else b""
-        if not payload or len(payload) != int.from_bytes(size, "little"):
+        payload = self.message(_LENGTH)
+        if not payload:
             return None
         return payload[1:] if payload[0] == 0 else Failure(payload[1:].decode())
 
     def last_words(self) -> str:
-        """What the dead worker wrote on standard error, its last lines."""
-        code = self.process.wait()
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        """How it died, and what it wrote on standard error."""
+        lines = self.complaints()
         reason = next((line for line in lines if "LLVM ERROR" in line or "rror:" in line), " ".join(lines[-1:]))
-        return f"the compile worker ended with status {code}: {reason or 'no message'}"
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.answers, self.errors):
-            stream.close()
-        with suppress(BrokenPipeError):
-            self.requests.close()
+        return f"the compile worker ended with status {self.status()}: {reason or 'no message'}"
 
 
-class CompilePool:
+class CompilePool(Closing):
     """Up to `size` compile workers, started when first needed (or by `start`), and a cache in front of them.
 
-    Use it as a context manager, or `close` it. One thread at a time may call `compile`.
+    One thread at a time may call `compile`.
     """
 
     def __init__(self, size: int, cache: ObjectCache | None = None) -> None:
@@ -197,12 +167,12 @@ class CompilePool:
             while waiting or selector.get_map():
                 while waiting and len(selector.get_map()) < self.size:
                     worker = self._idle.pop() if self._idle else _Worker()
-                    worker.send(*waiting.popleft())
-                    selector.register(worker.answers, selectors.EVENT_READ, worker)
+                    worker.ask(*waiting.popleft())
+                    selector.register(worker.output, selectors.EVENT_READ, worker)
                 for ready, _ in selector.select():
                     worker = ready.data
                     answer = worker.receive()
-                    selector.unregister(worker.answers)
+                    selector.unregister(worker.output)
                     if answer is None:
                         answers[worker.index] = Failure(worker.last_words())
                         worker.close()
@@ -229,11 +199,3 @@ class CompilePool:
         """End the workers; a later `compile` starts new ones."""
         while self._idle:
             self._idle.pop().close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

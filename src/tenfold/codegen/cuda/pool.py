@@ -7,26 +7,22 @@ import hashlib
 import itertools
 import math
 import pickle
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import Protocol
 
 import tenfold.codegen.cuda
-from tenfold import settings
+from tenfold.codegen.child import Child, Closing
 from tenfold.codegen.cuda.program import Binary, Failure, Program
 
 Told = Callable[[int, int], None]
-_ROOT = Path(tenfold.codegen.cuda.__path__[0]).parents[2]
 _WORKER = "tenfold.codegen.cuda.worker"
+_LENGTH = 4
 
 
 class Store(Protocol):
@@ -39,52 +35,29 @@ class Store(Protocol):
         """Remember."""
 
 
-class _Worker:
+class _Worker(Child):
     """One running compile worker."""
 
     def __init__(self, sm: int, folder: str) -> None:
-        environment = settings.child_environment(_ROOT) | {"TRITON_CACHE_DIR": folder, "TRITON_INTERPRET": "0"}
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER, str(sm)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment,
-            start_new_session=True,
-        )
+        environment = {"TRITON_CACHE_DIR": folder, "TRITON_INTERPRET": "0"}
+        super().__init__(_WORKER, str(sm), environment=environment, heard=True)
 
     def compile(self, program: Program) -> Binary | Failure | None:
         """The answer to a program; None if the worker died of it."""
-        requests, answers = self._process.stdin, self._process.stdout
-        assert requests and answers
         payload = pickle.dumps(program)
-        with suppress(BrokenPipeError):
-            requests.write(len(payload).to_bytes(4, "little") + payload)
-            requests.flush()
-        size = int.from_bytes(answers.read(4), "little")
-        data = answers.read(size)
-        found: Binary | Failure | None = pickle.loads(data) if data and len(data) == size else None
+        self.send(len(payload).to_bytes(_LENGTH, "little"), payload)
+        data = self.message(_LENGTH)
+        found: Binary | Failure | None = pickle.loads(data) if data else None
         return found
 
     def last_words(self) -> str:
-        """What the dead worker wrote last."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the compile worker ended with status {self._process.wait()}: {' '.join(lines[-1:]) or 'no message'}"
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream:
-                with suppress(BrokenPipeError):
-                    stream.close()
+        """How it died, and what it wrote last."""
+        said = " ".join(self.complaints()[-1:])
+        return f"the compile worker ended with status {self.status()}: {said or 'no message'}"
 
 
-class GpuPool:
-    """Up to `size` compile workers for one compute capability, started when first needed. A context manager."""
+class GpuPool(Closing):
+    """Up to `size` compile workers for one compute capability, started when first needed."""
 
     def __init__(self, size: int, sm: int, store: Store) -> None:
         self._size, self._sm, self._store = max(1, size), sm, store
@@ -139,12 +112,8 @@ class GpuPool:
             self._idle.put(worker)
         return made
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the workers."""
         while not self._idle.empty():
             worker = self._idle.get()
             if worker:

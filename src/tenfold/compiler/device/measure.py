@@ -4,20 +4,11 @@ does not end costs that process, and is refused; the rest are timed by the next.
 
 from __future__ import annotations
 
-import os
 import pickle
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from select import select
-from types import TracebackType
-from typing import IO, Self
 
-from tenfold import settings
+from tenfold.codegen.child import Child, Closing
 from tenfold.codegen.cuda.arch import PROCESSORS
 from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, GpuArgument
 from tenfold.codegen.cuda.program import Binary, Program
@@ -36,16 +27,14 @@ from tenfold.ir.op import Op
 from tenfold.ops.constant import Constant
 
 _PROGRAM = "tenfold.compiler.device.stopwatch"
-_ROOT = Path(__file__).parents[3]
 _STARTING, _PATIENCE = 120.0, 20.0
 """Seconds that a process may take to start, and a kernel to be timed."""
 _COLD = 128 << 20
 _COPIES = (2, 32)
-_CHUNK = 1 << 20
 
 
-class Stopwatch:
-    """A clock for kernels; `close` it."""
+class Stopwatch(Closing):
+    """A clock for kernels."""
 
     def __init__(self, processors: int) -> None:
         self._processors = processors
@@ -93,72 +82,24 @@ class Stopwatch:
             self._process.close()
             self._process = None
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Process:
+class Process(Child):
     """A running stopwatch."""
 
     def __init__(self, program: str = _PROGRAM) -> None:
+        super().__init__(program)
         self._waited = False
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=settings.child_environment(_ROOT),
-            start_new_session=True,
-        )
 
     def answers(self, job: Job) -> Iterator[Answer]:
         """What it says of a job, until it is done, ends, or says nothing for too long."""
-        assert self._process.stdin and self._process.stdout
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(framed(job))
-            self._process.stdin.flush()
+        self.send(framed(job))
         patience = _PATIENCE if self._waited else _STARTING
-        while (said := self._message(self._process.stdout, patience)) is not None:
+        while (data := self.message(LENGTH, patience)) is not None:
             self._waited, patience = True, _PATIENCE
+            said: Answer = pickle.loads(data)
             yield said
             if "found" in said:
                 return
-
-    def _message(self, stream: IO[bytes], patience: float) -> Answer | None:
-        """The next answer; None if the stream has ended, or is silent for so many seconds."""
-        until, data, wanted = time.monotonic() + patience, b"", LENGTH
-        while len(data) < wanted:
-            ready, _, _ = select([stream], [], [], max(0.0, until - time.monotonic()))
-            part = os.read(stream.fileno(), min(_CHUNK, wanted - len(data))) if ready else b""
-            if not part:
-                return None
-            data += part
-            if len(data) == LENGTH == wanted:
-                wanted += int.from_bytes(data, "little")
-        found: Answer = pickle.loads(data[LENGTH:])
-        return found
-
-    def last_words(self) -> str:
-        """How it ended, or that it has not."""
-        try:
-            status = self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            return "it does not end"
-        return f"it ends its process with status {status}"
-
-    def close(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(BrokenPipeError):
-                assert stream
-                stream.close()
 
 
 def job_of(region: Region, built: Sequence[CudaKernel], binaries: Mapping[Program, Binary], processors: int) -> Job:
