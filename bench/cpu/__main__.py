@@ -10,6 +10,7 @@ run that was broken off goes on where it was.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -54,8 +55,9 @@ def child(module: str, *arguments: str) -> str:
     return lines[-1]
 
 
+@functools.cache
 def highest(threads: int) -> Ceiling:
-    """The best of a few measurements of what this machine can do, as a disturbed one tells too little."""
+    """The best of a few measurements of what this machine can do, as a disturbed one tells too little; once a run."""
     found = [one for one in (ceiling(threads) for _ in range(TRIES)) if one]
     if not found:
         raise RuntimeError("the machine's ceiling could not be measured")
