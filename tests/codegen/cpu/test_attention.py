@@ -93,6 +93,13 @@ def test_causal(offset: int) -> None:
     check(First(), case_of(Attention(0.3, True, offset, blind=blind), 40, 35, symbolic=True), tolerance=NEAR)
 
 
+@pytest.mark.parametrize("scale", [0.02, 1.0, 3.0])
+def test_scores_that_grow(scale: float) -> None:
+    mask = np.linspace(-30, 10, 300, dtype=np.float32) + np.zeros((70, 1), np.float32)
+    for case in (case_of(Attention(scale), 70, 300, batch=1), case_of(Attention(scale), 70, 300, batch=1, mask=mask)):
+        check(First(), case, tolerance=2 * NEAR)
+
+
 MASKS = [(1, 1, 1, 33), (2, 1, 1, 33), (2, 1, 21, 33), (1, 2, 21, 33), (21, 33), (33,), (21, 1), (1, 1), (2, 2, 21, 33)]
 
 

@@ -36,7 +36,7 @@ _SLACK = 8.0
 
 @functools.cache
 def source(form: Form) -> str:
-    """The module of the stage in textual form; a part is `block.columns` queries of one head."""
+    """The module of the stage in textual form; a part is at most `block.columns` queries of one head."""
     return BlockedWriter(form).text()
 
 
@@ -45,6 +45,10 @@ class BlockedWriter(StageWriter):
 
     def __init__(self, form: Form) -> None:
         super().__init__(form.isa, "attention", form.names)
+        self._use(form)
+
+    def _use(self, form: Form) -> None:
+        """Write code for parts of this form from here on."""
         self.form, self.block, self.size = form, form.block, form.total.itemsize
         self.vector = self.vectors(form.block.lanes)
         self.element = register_type(form.total)
@@ -55,22 +59,35 @@ class BlockedWriter(StageWriter):
         self.out = OutSite(self, form.body, form.streams, form.around, form.total, value)
 
     def text(self) -> str:
-        """The queries turned, the blocks of keys, the results turned back."""
+        """A part: where it lies, and, if it has few queries, in fewer vectors."""
         rest, panel = divided(self.part, self.arg("panels"))
         self.batch, self.head = divided(rest, self.arg("heads"))
         self.shared = divided(self.head, self.arg("sharing"))[0]
         self.first = panel * self.block.columns
         self.rows = least(self.arg("queries") - self.first, self.number(self.block.columns))
+        self.visible = self._visible()
+        narrow = self.form.narrowed
+        if narrow is None:
+            self._part()
+            return self.finish()
+
+        def narrowly(form: Form = narrow) -> None:
+            self._use(form)
+            self._part()
+
+        choose(self.scalar, self.rows > narrow.block.columns, self._part, narrowly)
+        return self.finish()
+
+    def _part(self) -> None:
+        """The queries turned, the blocks of keys, the results turned back."""
         self._turn_queries()
         self._clear()
-        self.visible = self._visible()
         vectors = self.block.vectors
         start = [self.vector.constant(self.element, -math.inf).value] * vectors
         start += [self.vector.zero(self.element).value] * vectors
         block = self.arg("key_block")
         _, state = repeat(self.scalar, 0, self.visible, self._keys, start, by=block)
         self._write(self._wrapped(state[:vectors]), self._wrapped(state[vectors:]))
-        return self.finish()
 
     def _at(self, place: str) -> ir.Value:
         return self.step(self.scratch, self.form.places[place])
@@ -351,7 +368,9 @@ def _weigher(module: ir.Module, form: Form, rows: int) -> tuple[int, ir.Function
     over keys of values [key][element] times weights [key][query], for `rows` elements.
     """
     block, size = form.block, form.total.itemsize
-    function = define(module, f"weigh{rows}", ir.VoidType(), [POINTER, I64, I64, POINTER, POINTER], internal=True)
+    function = define(
+        module, f"weigh{rows}x{block.vectors}", ir.VoidType(), [POINTER, I64, I64, POINTER, POINTER], internal=True
+    )
     builder = ir.IRBuilder(function.entry_basic_block)
     scalar, vector = Vectors(builder, form.isa, 1), Vectors(builder, form.isa, block.lanes)
     values, pitch, keys, weights, results = function.args

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tenfold.codegen.cpu.isa import Isa
@@ -40,7 +40,8 @@ class Mask:
 @dataclass(frozen=True)
 class Form:
     """Lanes are queries, `block.columns` of them to a part; `keys` is the most keys of a block, `depth` the elements of
-    a query and of a key, `width` those of a value. The softmax of no keys is zero, or NaN if `blind` says so.
+    a query and of a key, `width` those of a value. A last part of few queries may have a block of its own, `narrow`.
+    The softmax of no keys is zero, or NaN if `blind` says so.
     """
 
     isa: Isa
@@ -63,6 +64,12 @@ class Form:
     outputs: tuple[Stream, ...]
     indices: tuple[tuple[int, Stream], ...]
     around: Surroundings
+    narrow: Block | None = None
+
+    @property
+    def narrowed(self) -> Form | None:
+        """The form of parts that have no more queries than `narrow` has columns."""
+        return replace(self, block=self.narrow, narrow=None) if self.narrow else None
 
     @property
     def streams(self) -> dict[str, Stream]:

@@ -97,10 +97,26 @@ def _blocks(region: Anchored, isa: Isa) -> list[Block]:
         return blocks
 
     def cost(one: Block) -> float:
-        lanes = -(-queries // one.columns) * (one.columns + _AGAIN)
+        lanes = _lanes_taken(queries, one, _narrow(one, isa, region))
         return lanes * (queries + one.columns if causal else 1)
 
     return sorted(blocks, key=cost)
+
+
+def _narrow(block: Block, isa: Isa, region: Anchored) -> Block | None:
+    """The block of half as many vectors, where a last part may have so few queries."""
+    queries = region.domain[2]
+    halves = [one for one in blocks_of(isa, _total(region)) if one.lanes == block.lanes]
+    found = [one for one in halves if one.vectors == (block.vectors + 1) // 2 < block.vectors]
+    fitting = [one for one in found if not isinstance(queries, int) or 0 < queries % block.columns <= one.columns]
+    return fitting[0] if fitting else None
+
+
+def _lanes_taken(queries: int, block: Block, narrow: Block | None) -> int:
+    """What the parts of so many queries cost, in lanes."""
+    whole, rest = divmod(queries, block.columns)
+    last = (narrow or block).columns + _AGAIN if rest else 0
+    return whole * (block.columns + _AGAIN) + last
 
 
 def _repeated(size: Size, stride: Size, wanted: Size) -> Size:
@@ -204,7 +220,7 @@ class _Blocked(_Maker):
         values = self.values(form.streams) | {"panels": panels, "key_block": self._key_block(k.shape[2])}
         values |= {f"group{number}": way for number, way in enumerate(self._ways())}
         stage = Stage(source(form), ordered(form.names, values), q.shape[0] * q.shape[1] * panels)
-        return Kernel((stage,), form.places["end"])
+        return Kernel((stage,), max(one.places["end"] for one in (form, form.narrowed) if one))
 
     def _key_block(self, keys: Size) -> Size:
         """Even blocks of whole rows of registers."""
@@ -243,6 +259,7 @@ class _Blocked(_Maker):
             outputs=streams["outputs"],
             indices=tuple(zip(asked(region), streams["others"], strict=True)),
             around=surroundings(region, (), frozenset()),
+            narrow=_narrow(self.block, self.isa, region),
         )
 
     def _most_keys(self) -> int:
