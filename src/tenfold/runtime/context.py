@@ -126,6 +126,8 @@ class Context:
             results = self._replay.run(self._in_order(inputs))
             if results is not None:
                 self.native_calls, self.reentries = 1, self._invocation.entries - 1
+                if self.reentries:
+                    self._quick = self.in_order = None
                 if self._replay.status:
                     self._finish(self._replay.status)
                 return self._ended(results) if self._state.carried else results

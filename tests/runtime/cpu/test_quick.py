@@ -194,3 +194,22 @@ def test_results_of_every_dtype(dtype: dt.DType) -> None:
     given = np.zeros((2, 0, 3), ml_dtypes.bfloat16 if dtype is dt.bf16 else dtype.numpy)
     for _ in range(4):
         assert engine(given).shape == (3, 0, 2) and engine(given).dtype == given.dtype
+
+
+def test_a_call_that_took_long_is_not_quick(engine: tenfold.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"x": np.zeros((4, 3), np.float32), "i": np.array([1, 1])}
+    with engine.context() as context:
+        for _ in range(3):
+            context.run(asked)
+        assert context._quick is not None and context._replay is not None
+        run = context._replay.run
+
+        def slow(arrays: Any) -> Any:
+            found = run(arrays)
+            context._invocation.entries = 2
+            return found
+
+        monkeypatch.setattr(context, "_quick", lambda _: None)
+        monkeypatch.setattr(context._replay, "run", slow)
+        context.run(asked)
+        assert context.reentries == 1 and context.in_order is None
