@@ -29,6 +29,8 @@ from tenfold.ir import dim
 from tenfold.ops.constant import Constant
 from tenfold.target import Target
 
+LOOKS_FURTHER = hasattr(gl.shared_memory_descriptor, "_reinterpret")
+"""Whether a line of shared memory may be seen as the tile that begins there."""
 _CHANNELS, _WIDEST, _TEAMS = 64, 128, 2
 """Channels of a line of shared memory, columns at most, teams of four warps that take turns."""
 _USUAL = 1 << 12
@@ -146,6 +148,8 @@ class Kept:
         arch, plan = arch_of(target), boxes.plan_of(region)
         if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
             return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
+        if not LOOKS_FURTHER:
+            return Refusal("this Triton lets no view of shared memory reach further than what it is of: 3.6 does")
         reason = plan.reason if isinstance(plan, Refusal) else _refusal(plan)
         if reason or isinstance(plan, Refusal):
             return Refusal(reason or "")
