@@ -13,29 +13,35 @@ from tenfold.ir.dtype import f32
 ZEN4 = replace(ROWS[1], halves=True)
 
 
-def _first(columns: int, terms: int) -> str:
-    return str(quickest(ZEN4, f32, columns, terms)[0])
+def _first(columns: int, terms: int, far: bool = False) -> str:
+    return str(quickest(ZEN4, f32, columns, terms, far)[0])
 
 
 @pytest.mark.parametrize(
     ("columns", "terms", "block"),
-    [(192, 32, "14x1x16"), (184, 80, "14x1x16"), (24, 96, "8x3x8"), (40, 120, "4x5x8"), (80, 480, "14x1x16")],
+    [(192, 32, "14x1x16"), (184, 80, "14x1x16"), (24, 96, "8x3x8"), (40, 120, "4x5x8"), (32, 192, "14x1x16")],
 )
 def test_idle_lanes_weigh_what_they_cost(columns: int, terms: int, block: str) -> None:
     assert _first(columns, terms) == block
 
 
-@pytest.mark.parametrize(("columns", "block"), [(96, "4x6x16"), (64, "6x4x16"), (16, "14x1x16"), (128, "14x1x16")])
-def test_few_terms_take_one_panel_where_it_holds_all(columns: int, block: str) -> None:
-    assert _first(columns, 16) == block
+@pytest.mark.parametrize(
+    ("columns", "terms", "far", "block"),
+    [(96, 16, False, "4x6x16"), (64, 16, False, "6x4x16"), (72, 16, False, "8x3x8"), (128, 16, False, "14x1x16"),
+     (48, 48, True, "8x3x16"), (96, 96, True, "14x1x16"), (32, 192, True, "14x2x16")],
+)  # fmt: skip
+def test_one_panel_holds_all_columns_where_results_come_fast_or_go_far(
+    columns: int, terms: int, far: bool, block: str
+) -> None:
+    assert _first(columns, terms, far) == block
 
 
 @pytest.mark.parametrize("isa", ROWS, ids=lambda one: one.level)
 def test_other_machines_keep_their_order(isa: Isa) -> None:
-    assert quickest(isa, f32, 96, 16) == fitting(isa, f32, 96)
+    assert quickest(isa, f32, 96, 16, far=True) == fitting(isa, f32, 96)
 
 
 @pytest.mark.parametrize("columns", range(1, 200, 7))
 def test_every_block_fits_the_registers(columns: int) -> None:
-    for block in quickest(ZEN4, f32, columns, 8):
+    for block in quickest(ZEN4, f32, columns, 8, far=True):
         assert block.rows * block.vectors + block.vectors + 1 <= ZEN4.vector_registers

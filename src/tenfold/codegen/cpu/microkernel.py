@@ -31,8 +31,10 @@ _FEW = 64
 """One idle lane for so many columns is as good as none."""
 _ROWS = 14
 """The most rows of a block: more addresses than this are not worth the vectors they spare."""
-_BRIEF, _WIDEST = 16, 6
-"""The most terms of a sum that is done before its line of memory is there; the most vectors to a row for such sums."""
+_BRIEF, _WIDEST, _WIDE = 16, 6, 4
+"""The most terms of a sum that is done before its line of memory is there; the most vectors to a row that all columns
+make, for such sums and for others.
+"""
 _LOADED, _NARROW = 0.9, 1.05
 """Cycles of a load where products take one, about; what a vector half as wide costs beside its half."""
 _SHARED = 4
@@ -97,11 +99,13 @@ def fitting(isa: Isa, total: DType, columns: Size, rows: Size | None = None) -> 
     return sorted(found, key=lambda one: (-columns % one.columns) // few)
 
 
-def quickest(isa: Isa, total: DType, columns: int, terms: int) -> list[Block]:
-    """The blocks for pixels of an image, each a sum of so many `terms` for each of the columns, the best guess first.
+def quickest(isa: Isa, total: DType, columns: int, terms: int, far: bool) -> list[Block]:
+    """The blocks for pixels of an image, each a sum of so many `terms` for each of the columns, the best guess first;
+    `far` results are more than caches keep.
 
-    Where a vector takes two halves' time, one vector to a row hides best what a block costs beside its products. Sums
-    of few terms are made faster than lines of memory come that lie apart: one panel holds all columns, where it can.
+    Where a vector takes two halves' time, one vector to a row hides best what a block costs beside its products. But
+    far results, and those of brief sums, come faster than lines of memory that lie apart: there one panel holds all
+    columns, where it can, so that lines are written one after the other.
     """
     found = fitting(isa, total, columns)
     if not isa.halves:
@@ -109,7 +113,8 @@ def quickest(isa: Isa, total: DType, columns: int, terms: int) -> list[Block]:
     wide = isa.lanes(total.itemsize)
     found.sort(key=lambda one: (_cycles(one, columns, wide), one.vectors > 1))
     vectors = -(-columns // wide)
-    if terms > _BRIEF or vectors > _WIDEST or vectors * wide > columns * 9 // 8:
+    most = _WIDEST if terms <= _BRIEF else _WIDE if far else 0
+    if vectors > most or vectors * wide > columns * 17 // 16:
         return found
     rows = (isa.vector_registers - vectors - 1) // vectors
     whole = Block(min(_ROWS, max(1, rows - rows % 2)), vectors, wide)

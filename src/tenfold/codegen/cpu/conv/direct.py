@@ -28,6 +28,8 @@ from tenfold.target import Target
 _FEW = 8
 """Channels below which the taps along a line are worth joining to them by a copy."""
 _PAGE = 4096
+_FAR = 2
+"""Second caches that results fill which are not there any more when memory for the next ones is asked for."""
 _BLOCKS = 3
 """The most blocks that are offered."""
 
@@ -142,7 +144,9 @@ def _blocks(region: Anchored, isa: Isa) -> list[Block]:
     total, single = sum_of(x.dtype, weights.dtype), dim.product((region.domain[0], *region.domain[2:])) == 1
     if crowded or single:
         return fitting(isa, total, _each(region))
-    return quickest(isa, total, _each(region), math.prod(terms))
+    written = dim.product(region.domain) * total.itemsize
+    far = not isinstance(written, int) or written > _FAR * isa.l2
+    return quickest(isa, total, _each(region), math.prod(terms), far)
 
 
 def _natural(x: Operand) -> tuple[Size, ...]:
