@@ -174,7 +174,7 @@ class Lines:
 
 
 _NAMES = ("m", "warps", "blocks", "ahead")
-_TILES = ((64, 4, 4, 4), (64, 4, 5, 4), (128, 8, 2, 4), (64, 4, 4, 8), (64, 4, 6, 3), (128, 4, 3, 3))
+_TILES = ((64, 4, 4, 4), (64, 4, 5, 4), (128, 8, 2, 4), (64, 4, 6, 3), (128, 4, 3, 3))
 """Rows of a tile, warps, blocks that share a multiprocessor, parts loaded ahead."""
 _OTHER = 40
 """Registers of a thread that hold no sums, at least."""
