@@ -28,6 +28,8 @@ from tenfold.target import Target
 
 MOST_CHANNELS = 8
 _PIXELS = 256
+_SHORT = 2.5
+"""How many times as long boxes take whose rows fill half a line of shared memory."""
 
 
 @triton.jit
@@ -69,7 +71,7 @@ class Spanned:
         shape = shape_of(region)
         assert isinstance(shape, Shape)
         plan = _plan(region, _second(shape), tactic)
-        return 1500 + (boxes.guess(plan, tactic, target) if plan else implicit.guess(_second(shape), tactic, target))
+        return 1500 + (_SHORT * boxes.guess(plan, tactic, target) if plan else implicit.guess(_second(shape), tactic, target))
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """The copy into the workspace, and the product."""
