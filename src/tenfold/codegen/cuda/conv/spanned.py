@@ -71,7 +71,9 @@ class Spanned:
         shape = shape_of(region)
         assert isinstance(shape, Shape)
         plan = _plan(region, _second(shape), tactic)
-        return 1500 + (_SHORT * boxes.guess(plan, tactic, target) if plan else implicit.guess(_second(shape), tactic, target))
+        if plan:
+            return 1500 + _SHORT * boxes.guess(plan, tactic, target)
+        return 1500 + implicit.guess(_second(shape), tactic, target)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """The copy into the workspace, and the product."""
