@@ -372,7 +372,7 @@ def _tiles(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
         for slices in (1, 2, 4, 8):
             each = -(-steps // slices)
             useful = slices == 1 or (
-                each >= 4 and each * (slices - 1) < steps and tiles * slices <= 3 * arch.processors
+                each >= 4 and each * (slices - 1) < steps and tiles * slices <= 2 * arch.processors
             )
             useful = useful and (slices == 1 or slices * m * n * 4 <= _SUMS)
             if n <= widest and useful and slots >= 2:

@@ -10,12 +10,7 @@ from collections.abc import Sequence
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import (
-    fence_async_shared,
-    mbarrier,
-    warpgroup_mma,
-    warpgroup_mma_wait,
-)
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, warpgroup_mma
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
@@ -97,8 +92,7 @@ def lines(
                 values = values + (
                     taken(x, windows, in_sizes, part + AHEAD, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),
                 )
-            acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc, is_async=True)
-        acc = warpgroup_mma_wait(0, deps=(acc,) + values)[0]
+            acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc)
         found = concluded(acc, 0, numbers, uniforms, 0, n, body, kinds)
         result = gl.convert_layout(found.to(w.dtype), across)
         row = gl.expand_dims((tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, across))).to(gl.int64), 1)
@@ -174,7 +168,7 @@ class Lines:
 
 
 _NAMES = ("m", "warps", "blocks", "ahead")
-_TILES = ((64, 4, 4, 4), (64, 4, 5, 4), (128, 8, 2, 4), (64, 4, 6, 3), (128, 4, 3, 3))
+_TILES = ((64, 4, 5, 4), (64, 4, 6, 3), (128, 8, 2, 4), (64, 4, 4, 4), (128, 4, 3, 3))
 """Rows of a tile, warps, blocks that share a multiprocessor, parts loaded ahead."""
 _OTHER = 40
 """Registers of a thread that hold no sums, at least."""
