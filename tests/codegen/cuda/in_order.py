@@ -87,7 +87,7 @@ def lines(
     x, w, output, extra, uniforms, row_sizes, tiles, m, n, in_sizes, out_sizes, pads, body: tl.constexpr,
     kinds: tl.constexpr, strides: tl.constexpr, dilations: tl.constexpr, CHANNELS: tl.constexpr, T1: tl.constexpr,
     SPAN: tl.constexpr, PAIRED: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, PARTS: tl.constexpr,
-    AHEAD: tl.constexpr, WARPS: tl.constexpr, EARLY: tl.constexpr,
+    AHEAD: tl.constexpr, CHAINED: tl.constexpr, WARPS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         row, column = tile * M + tl.arange(0, M), tl.arange(0, N)

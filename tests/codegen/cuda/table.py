@@ -266,7 +266,7 @@ def convolutions() -> Iterator[Entry]:
         ("3x3 of 4, step 1", image(4, (16, 18), 120, 3, 1, 1)),
     )
     for name, region in first:
-        yield Entry(f"conv first {name}", lines.STRATEGY, region, 2e-3, most=5)
+        yield Entry(f"conv first {name}", lines.STRATEGY, region, 2e-3, most=7)
     moments = (("8x8", image(64, (8, 8), 128, 3, 1, 1, beside=True)),
                ("16x16", image(128, (16, 16), 64, 3, 1, 1, beside=True)),
                ("4x4", image(64, (4, 4), 72, 3, 1, 1, beside=True, count=3)))  # fmt: skip

@@ -10,7 +10,12 @@ from collections.abc import Sequence
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, warpgroup_mma
+from triton.experimental.gluon.language.nvidia.hopper import (
+    fence_async_shared,
+    mbarrier,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
@@ -61,10 +66,11 @@ def lines(
     x, w, output, extra, uniforms, row_sizes, tiles, m, n, in_sizes, out_sizes, pads, body: gl.constexpr,
     kinds: gl.constexpr, strides: gl.constexpr, dilations: gl.constexpr, CHANNELS: gl.constexpr, T1: gl.constexpr,
     SPAN: gl.constexpr, PAIRED: gl.constexpr, M: gl.constexpr, N: gl.constexpr, K: gl.constexpr, PARTS: gl.constexpr,
-    AHEAD: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
+    AHEAD: gl.constexpr, CHAINED: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is (address, strides of image, channel and three axes), `w` a descriptor of columns by terms, which come in
-    PARTS of K; the last pad is what lies before a span. The parts of a row are loaded AHEAD of their products.
+    PARTS of K; the last pad is what lies before a span. The parts of a row are loaded AHEAD of their products,
+    which wait for each other only at the end if CHAINED.
     """
     sums: gl.constexpr = layout_of(N, WARPS)
     layout: gl.constexpr = gl.DotOperandLayout(0, sums, 2)
@@ -92,7 +98,9 @@ def lines(
                 values = values + (
                     taken(x, windows, in_sizes, part + AHEAD, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),
                 )
-            acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc)
+            acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc, is_async=CHAINED)
+        if CHAINED:
+            acc = warpgroup_mma_wait(0, deps=(acc,) + values)[0]
         found = concluded(acc, 0, numbers, uniforms, 0, n, body, kinds)
         result = gl.convert_layout(found.to(w.dtype), across)
         row = gl.expand_dims((tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, across))).to(gl.int64), 1)
@@ -138,7 +146,7 @@ class Lines:
         """One launch."""
         shape = shape_of(region)
         assert isinstance(shape, Shape) and isinstance(region, Anchored)
-        M, warps, blocks, ahead = (int(tactic[name]) for name in _NAMES)
+        M, warps, blocks, ahead, chained = (int(tactic[name]) for name in _NAMES)
         rows = site_of(region, shape.axes).rows
         N = max(32, grid.power_of_two(shape.n))
         tiles, (parts, span, K) = dim.ceildiv(shape.m, M), _terms(shape)
@@ -159,7 +167,7 @@ class Lines:
             "strides": shape.strides,
             "dilations": shape.dilations,
             **{"CHANNELS": shape.k, "T1": shape.taps[1], "SPAN": span, "PAIRED": int(_paired(shape))},
-            **{"M": M, "N": N, "K": K, "PARTS": parts, "AHEAD": ahead},
+            **{"M": M, "N": N, "K": K, "PARTS": parts, "AHEAD": ahead, "CHAINED": chained},
             **{"WARPS": warps, "EARLY": int(arch_of(target).early)},
         }
         most = dim.minimum(tiles, PROCESSORS * blocks)
@@ -167,9 +175,17 @@ class Lines:
         return CudaKernel(launches=(made,))
 
 
-_NAMES = ("m", "warps", "blocks", "ahead")
-_TILES = ((64, 4, 5, 4), (64, 4, 6, 3), (128, 8, 2, 4), (64, 4, 4, 4), (128, 4, 3, 3))
-"""Rows of a tile, warps, blocks that share a multiprocessor, parts loaded ahead."""
+_NAMES = ("m", "warps", "blocks", "ahead", "chained")
+_TILES = (
+    (64, 4, 5, 4, 0),
+    (64, 4, 4, 4, 1),
+    (128, 8, 2, 4, 0),
+    (128, 8, 2, 4, 1),
+    (64, 4, 6, 3, 0),
+    (64, 4, 4, 4, 0),
+    (128, 4, 3, 3, 0),
+)
+"""Rows of a tile, warps, blocks that share a multiprocessor, parts loaded ahead, whether products wait at the end."""
 _OTHER = 40
 """Registers of a thread that hold no sums, at least."""
 
