@@ -123,10 +123,19 @@ def residual_of(x: Value) -> Value:
     return value
 
 
+def pooled(x: Value) -> Value:
+    value: Value = ops.Pool("max", (3, 3), (2, 2), (1, 1), (1, 1), (1, 1))(x)
+    return value
+
+
 WAYS: dict[str, tuple[tuple[int, ...], Callable[[Value], Value]]] = {
     "spanned": ((2, 3, 19, 14), lambda x: ops.Relu()(bias(conv(x, 24, k=7, stride=2, pad=3)))),
     "spanned in even steps": ((2, 3, 21, 16), lambda x: bias(conv(x, 24, k=4, stride=4))),
     "boxes of steps over pixels": ((2, 32, 7, 9), lambda x: conv(conv(x, 32, k=1), 24, k=1, stride=2)),
+    "lines": ((2, 3, 14, 18), lambda x: pooled(ops.Relu()(bias(conv(x, 24, k=7, stride=2, pad=3))))),
+    "lines of odd steps": ((2, 4, 7, 9), lambda x: bias(conv(x, 40, pad=1))),
+    "kept": ((2, 64, 9, 7), lambda x: pooled(ops.Relu()(bias(conv(x, 64, pad=1))))),
+    "depthwise of whole tiles": ((1, 32, 9, 7), lambda x: bias(conv(x, 32, k=7, pad=3, groups=32))),
     "implicit": ((1, 24, 7, 9), lambda x: ops.Relu()(bias(conv(x, 40, pad=1, stride=2)))),
     "sliced": ((2, 24, 5, 3), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
     "persistent": ((2, 24, 5, 7), lambda x: ops.Relu()(bias(conv(x, 40, k=1)))),
