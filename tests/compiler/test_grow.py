@@ -46,6 +46,20 @@ def regions(text: str) -> list[str]:
 
 
 GOLDEN = {
+    "a product tells the moments of its rows": (
+        """graph (%x: f16[5, 64], %w: f16[64, 64], %r: f16[5, 64]) {
+          %y = Add(MatMul(%x, %w), %r)
+          return %y, Moments<group=32>(%y)
+        }""",
+        ["MatMul Add [5, 64]"],
+    ),
+    "moments of what is no product are told apart": (
+        """graph (%x: f16[5, 64]) {
+          %y = Abs(%x)
+          return %y, Moments<group=32>(%y)
+        }""",
+        ["Abs [5, 64]", "Moments [2, 2, 5]"],
+    ),
     "elementwise work is one sweep": (
         """graph (%x: f32[N, 4], %y: f32[4]) {
           return Add(Mul(Exp(%x), %y), Abs(%x))

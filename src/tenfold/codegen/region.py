@@ -155,7 +155,8 @@ class Anchored(Region):
     (an image is N, C, H, W whatever its storage). The domain is the shape of the operation's first result,
     in its own order. `body` takes the anchor's results in registers 0 … `results`-1, then `extra` operands; it gives
     `outputs`; `extra` and `outputs` are stated over the domain. An anchor with several results of different shapes
-    has the identity as its body and outputs stated over their own axes.
+    has the identity as its body and outputs stated over their own axes. Of the only output, `moments` [2, parts, …] are
+    told besides, where they are asked for: along its last axis, the sums of so many parts, and those of their squares.
     """
 
     anchor: Op
@@ -163,3 +164,4 @@ class Anchored(Region):
     body: Body
     extra: tuple[Operand, ...] = ()
     results: int = 1
+    moments: Operand | None = field(default=None, metadata={"rare": True})

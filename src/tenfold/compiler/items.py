@@ -104,6 +104,7 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
             writes += region.finish_outputs
         case Anchored():
             reads += [*region.inputs, *region.extra]
+            writes += [region.moments] if region.moments else []
     return reads, writes
 
 

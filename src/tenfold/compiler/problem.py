@@ -30,7 +30,9 @@ def problem_of(region: Region, candidates: Iterable[str], about: Sequence[str], 
 
 
 def _fields(region: Region) -> list[Any]:
-    return [field for field in fields(region) if field.name != "source"]
+    """What tells one region from another; what few have, only of those that have it."""
+    found = [field for field in fields(region) if field.name != "source"]
+    return [one for one in found if "rare" not in one.metadata or getattr(region, one.name) is not None]
 
 
 class _Writer:

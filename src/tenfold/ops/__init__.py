@@ -100,6 +100,7 @@ from tenfold.ops.logic import (
 )
 from tenfold.ops.mapping import CastMap, DictVectorizer, ZipMap
 from tenfold.ops.matmul import MatMul
+from tenfold.ops.moments import Moments, Standardise
 from tenfold.ops.movement import (
     Append,
     Concat,
@@ -151,21 +152,21 @@ __all__ = (
     "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "HasElement", "Head", "If", "ImageDecoder",
     "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p",
     "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum",
-    "Minimum", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or",
-    "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu",
-    "Require", "Resample", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan",
-    "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength",
+    "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf",
+    "Or", "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch",
+    "Relu", "Require", "Resample", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh",
+    "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength",
     "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice",
-    "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "StringConcat",
-    "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
-    "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor",
-    "ZipMap", "scalar",
+    "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "Standardise",
+    "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu",
+    "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter",
+    "Within", "Xor", "ZipMap", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
     Add, Sub, Mul, Div, Mod, Pow, Minimum, Maximum, Neg, Abs, Sign, Floor, Ceil, Trunc, Round, Sqrt, Rsqrt,
     Reciprocal, Exp, Log, Log1p, Expm1, Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh,
-    Constant, Sizes, Fill, Iota, Copy, Pick, Windows, Within,
+    Constant, Sizes, Fill, Iota, Copy, Pick, Windows, Within, Moments, Standardise,
     If, Loop, Scan, Require,
     SequenceOf, Unstack, SplitToSequence, SequenceAt, SequenceInsert, SequenceErase, SequenceLength,
     ConcatFromSequence, MapSequence, OptionalOf, HasElement, GetElement,

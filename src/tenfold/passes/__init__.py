@@ -6,6 +6,7 @@ from tenfold.ir import dtype as dt
 from tenfold.options import Options
 from tenfold.passes.absorb import ABSORB
 from tenfold.passes.algebra import CANONICAL, MERGING
+from tenfold.passes.behind import NormsBehind
 from tenfold.passes.channels import CHANNELS
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
@@ -52,6 +53,10 @@ results lie.
 
 NARROW = {dtype.name: CUDA + Pipeline(Narrow(dtype=dtype)) + TIDY for dtype in (dt.f16, dt.bf16)}
 """The same, where 16 bits are asked for."""
+BEHIND = {dtype.name: NARROW[dtype.name] + Pipeline(NormsBehind(dtype=dtype)) + TIDY for dtype in (dt.f16, dt.bf16)}
+"""The same, for machines whose products can tell the moments of the rows that they make."""
+TELLING = "sm_90"
+"""The level of such machines."""
 
 
 def for_precision(options: Options) -> Pipeline:
@@ -61,4 +66,6 @@ def for_precision(options: Options) -> Pipeline:
 
 def for_target(target: Target, options: Options) -> Pipeline:
     """The passes that follow PORTABLE for a target."""
-    return CPU if target.kind == "cpu" else NARROW.get(options.precision, CUDA)
+    if target.kind == "cpu":
+        return CPU
+    return (BEHIND if target.level == TELLING else NARROW).get(options.precision, CUDA)

@@ -25,12 +25,12 @@ class MergeProducts(Pass):
         if steps.exhausted:
             return
         for group in list(_groups(graph)):
-            ends = [_biased(node) for node in group]
-            biased = all(bias is not None for _, bias in ends)
-            values = [end if biased else node.output for node, (end, _) in zip(group, ends, strict=True)]
+            ends = [biased(node) for node in group]
+            added = all(bias is not None for _, bias in ends)
+            values = [end if added else node.output for node, (end, _) in zip(group, ends, strict=True)]
             sizes = [_columns(node) for node in group]
             whole: Value = MatMul()(group[0].inputs[0], Concat(1)(*(node.inputs[1] for node in group)))
-            if biased:
+            if added:
                 biases = [Reshape((n,))(bias) for n, (_, bias) in zip(sizes, ends, strict=True) if bias is not None]
                 whole = Add()(whole, Concat(0)(*biases))
             parts = Split(whole.type.rank - 1, tuple(sizes))(whole)
@@ -46,7 +46,7 @@ def _groups(graph: Graph) -> Iterator[list[Node]]:
     found: dict[tuple[Value, bool], list[Node]] = {}
     for node in graph.nodes:
         if isinstance(node.op, MatMul) and isinstance(node.inputs[1].op, Constant) and _columns(node):
-            found.setdefault((node.inputs[0], _biased(node)[1] is not None), []).append(node)
+            found.setdefault((node.inputs[0], biased(node)[1] is not None), []).append(node)
     yield from (group for group in found.values() if len(group) > 1)
 
 
@@ -57,7 +57,7 @@ def _columns(node: Node) -> int:
     return n if a.rank > 1 and b.rank == 2 and isinstance(n, int) else 0
 
 
-def _biased(node: Node) -> tuple[Value, Value | None]:
+def biased(node: Node) -> tuple[Value, Value | None]:
     """(x w + b, b) where a row of constants is all that follows a product; else (x w, None)."""
     product = node.output
     if len(product.uses) != 1 or product in (node.graph.outputs if node.graph else ()):

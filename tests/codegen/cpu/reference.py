@@ -20,6 +20,7 @@ from tenfold.codegen.region import (
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Value
 from tenfold.ops.constant import Constant
+from tenfold.ops.moments import Moments
 from tests.codegen.cpu.running import number
 
 Memory = Mapping[Value, np.ndarray]
@@ -45,6 +46,7 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
         reads += region.inputs
     if isinstance(region, Anchored):
         reads += region.extra
+        writes += [region.moments] if region.moments else []
     if isinstance(region, Row):
         reads += region.finish_inputs
         writes += region.finish_outputs
@@ -102,6 +104,9 @@ def evaluate(region: Region, memory: Memory, bindings: Mapping[str, int]) -> Non
         results = region.anchor.results(tuple(np.ascontiguousarray(run.view(one)) for one in region.inputs))
         extra = [run.view(one).copy() for one in region.extra]
         _write(run, region.outputs, run.body(region.body, [*results, *extra]))
+        if region.moments is not None:
+            made, told = run.view(region.outputs[0]), run.view(region.moments)
+            told[...] = Moments(made.shape[-1] // told.shape[1]).evaluate(made)
 
 
 def _write(run: Evaluation, outputs: Sequence[Operand], results: Sequence[np.ndarray]) -> None:

@@ -8,28 +8,31 @@ from dataclasses import replace
 import numpy as np
 import triton
 
-from tenfold.codegen.cuda import columns, gemm, pointwise, recurrent, reduce, scan, scatter, sort, stream, sweeps
+from tenfold.codegen.cuda import columns, gemm, pointwise, recurrent, reduce, scan, scatter, sort, stream, sweeps, whole
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.conv import boxes, depthwise, kept, lines, transposed
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import compile_program
-from tenfold.codegen.region import Anchored, Phase, Region, Row, identity
+from tenfold.codegen.region import Anchored, Operand, Phase, Region, Row, identity
 from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
 from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
+from tenfold.ops.arithmetic import Add
+from tenfold.ops.attention import Attention
 from tenfold.ops.constant import Constant
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.index import ScatterND
 from tenfold.ops.matmul import MatMul
+from tenfold.ops.moments import Standardise
 from tenfold.ops.recurrent import GRU
 from tenfold.ops.reduce import Cumulative
 from tenfold.ops.sort import TopK
 from tenfold.target import Target
 from tests.codegen.cpu import anchored, cases
 from tests.codegen.cpu.anchored import Given
-from tests.codegen.cpu.cases import tensor
+from tests.codegen.cpu.cases import body, tensor
 from tests.codegen.cuda.table import image
 
 TARGET = Target("cuda", "sm_90")
@@ -47,6 +50,30 @@ def matrix(n: int, k: int) -> Region:
     a, c = tensor(dt.f16, (1, k)), tensor(dt.f16, (1, n))
     b = replace(tensor(dt.f16, (k, n)), value=value)
     return Anchored((1, n), (c,), MatMul(), (a, b), identity(dt.f16))
+
+
+def telling() -> Region:
+    """A product that tells the moments of 32 columns of its rows at a time."""
+    return replace(product(200, 256, 768), moments=tensor(dt.f32, (2, 8, 200)))
+
+
+def standardised() -> Region:
+    """A product of rows whose moments are told in 4 parts, with a row added to it."""
+    plain, told = product(200, 256, 128), tensor(dt.f32, (2, 4, 200))
+    rows = tuple(Operand(told.value, dt.f32, (200, 256), (1, 0), part * 200) for part in range(8))
+    columns = tuple(replace(tensor(dtype, (256,)), shape=(200, 256), strides=(0, 1)) for dtype in (dt.f32, dt.f16))
+    what = body(
+        [dt.f16, dt.f32, *[dt.f32] * 8, dt.f16],
+        (Standardise(128, 1e-6), tuple(range(10)), dt.f16),
+        (Add(), (11, 10), dt.f16),
+    )
+    return replace(plain, body=what, extra=(columns[0], *rows, columns[1]))
+
+
+def few_keys() -> Region:
+    """Attention to 197 keys."""
+    q, k, v, y = (tensor(dt.f16, (2, 3, 197, 64)) for _ in range(4))
+    return Anchored(y.shape, (y,), Attention(0.125), (q, k, v), identity(dt.f16))
 
 
 def channels() -> Region:
@@ -97,6 +124,9 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (gemm.STRATEGIES[1], product(1, 4096, 4096), (0,)),
         (boxes.STRATEGY, product(1024, 3072, 768), (0, 9, -1)),
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
+        (boxes.STRATEGY, telling(), (0, -1)),
+        (boxes.STRATEGY, standardised(), (0, -1)),
+        (whole.STRATEGY, few_keys(), (0, 1)),
         (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),
         *([(kept.STRATEGY, image(64, (56, 56), 64, 3, 1, 1), (0,))] if kept.LOOKS_FURTHER else []),

@@ -216,7 +216,7 @@ class AttentionStrategy:
             ]
         busy = [m for m in (128, 64, 32, 16) if m <= most and -(-blocks[1] // m) * blocks[0] >= arch.processors]
         first = busy[0] if busy else 16
-        order = sorted((m for m in (128, 64, 32, 16) if m <= most), key=lambda m: (m != first, m))
+        order = sorted((m for m in (128, 64, 32, 16) if m <= most), key=lambda m: max(m, first) // min(m, first))
         return [
             Tactic(self.name, (("m", m), ("n", n), ("warps", 8 if m == 128 else 4), ("stages", stages)))
             for m in order

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from tenfold.codegen.cuda import gemm, stream, vector, vendor
+from tenfold.codegen.cuda import gemm, moments, stream, vector, vendor
 from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, kept, lines, spanned
 from tenfold.codegen.cuda.launch import CudaKernel
-from tenfold.codegen.region import Region
+from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
 from tenfold.target import Target
 
@@ -21,7 +22,9 @@ class Guessing(Strategy, Protocol):
 
 
 class Contraction:
-    """Whichever strategy's tactic promises most."""
+    """Whichever strategy's tactic promises most. Where the moments of its rows are asked for, and the strategy does not
+    tell them itself, a launch behind it does.
+    """
 
     name = "contraction"
 
@@ -33,21 +36,41 @@ class Contraction:
         found: list[tuple[float, Tactic]] = []
         reasons: list[str] = []
         for one in self._strategies.values():
-            tactics = one.tactics(region, target)
+            tactics = one.tactics(_asked(one, region), target)
             if isinstance(tactics, Refusal):
                 reasons.append(f"{one.name}: {tactics.reason}")
             else:
-                found += [(one.guess(region, tactic, target), tactic) for tactic in tactics]
+                found += [(_guess(one, region, tactic, target), tactic) for tactic in tactics]
         if not found:
             return Refusal("; ".join(reasons))
         return [tactic for _, tactic in sorted(found, key=lambda pair: pair[0])]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """The kernel of the strategy that the tactic names."""
-        kernel = self._strategies[tactic.strategy].build(region, tactic, target)
+        strategy = self._strategies[tactic.strategy]
+        asked = _asked(strategy, region)
+        kernel = strategy.build(asked, tactic, target)
         assert isinstance(kernel, CudaKernel)
-        return kernel
+        if asked is region:
+            return kernel
+        assert isinstance(region, Anchored) and region.moments is not None
+        behind = moments.launches(region.outputs[0], region.moments, target)
+        return replace(kernel, launches=(*kernel.launches, *behind))
 
+
+def _asked(strategy: Guessing, region: Region) -> Region:
+    """What a strategy is asked for: moments only of boxes."""
+    told = isinstance(region, Anchored) and region.moments is not None and strategy is not boxes.STRATEGY
+    return replace(region, moments=None) if told and isinstance(region, Anchored) else region
+
+
+def _guess(strategy: Guessing, region: Region, tactic: Tactic, target: Target) -> float:
+    asked = _asked(strategy, region)
+    return strategy.guess(asked, tactic, target) + (0.0 if asked is region else _BEHIND)
+
+
+_BEHIND = 2000.0
+"""Nanoseconds of a launch that tells moments."""
 
 STRATEGY = Contraction(
     *gemm.STRATEGIES,

@@ -6,6 +6,7 @@ from tenfold.codegen.cuda import (
     attention,
     columns,
     contraction,
+    moments,
     plain,
     pointwise,
     recurrent,
@@ -16,6 +17,7 @@ from tenfold.codegen.cuda import (
     spread,
     suppress,
     sweeps,
+    whole,
     window,
 )
 from tenfold.codegen.cuda.conv import transposed
@@ -31,7 +33,9 @@ STRATEGIES: tuple[Strategy, ...] = (
     contraction.STRATEGY,
     transposed.STRATEGY,
     plain.STRATEGY,
+    moments.STRATEGY,
     attention.STRATEGY,
+    whole.STRATEGY,
     recurrent.STRATEGY,
     scan.STRATEGY,
     scatter.STRATEGY,

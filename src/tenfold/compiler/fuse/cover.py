@@ -28,6 +28,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
 from tenfold.ops.logic import Cast, Equal, Where
+from tenfold.ops.moments import Moments
 from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
@@ -299,11 +300,12 @@ def _anchored(group: Group, growth: Growth) -> Anchored:
     layout = growth.layout
     rank = len(group.domain)
     builder = BodyBuilder(layout, group.domain, range(rank))
-    epilogue = [node for node in group.nodes if node is not anchor]
+    told = [node for node in group.nodes if isinstance(node.op, Moments) and node is not anchor]
+    epilogue = [node for node in group.nodes if node is not anchor and node not in told]
     if len(anchor.outputs) > 1:
         return _several_results(group, growth)
     builder.collect(epilogue, anchor.outputs)
-    results = results_of(group, growth)
+    results = [value for value in results_of(group, growth) if value.producer not in told]
     body = builder.body(epilogue, (*anchor.outputs, *builder.loads), results)
     return Anchored(
         group.domain,
@@ -312,6 +314,7 @@ def _anchored(group: Group, growth: Growth) -> Anchored:
         tuple(whole_operand(layout, value) for value in anchor.inputs),
         body,
         tuple(builder.loads.values()),
+        moments=whole_operand(layout, told[0].output) if told else None,
         source=source_of(group.nodes),
         uniforms=tuple(builder.uniforms),
         gathered=tuple(operand for _, operand in builder.gathered.values()),

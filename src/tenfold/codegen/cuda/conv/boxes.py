@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from tenfold.codegen.cuda import emit, gemm, grid
+from tenfold.codegen.cuda import emit, gemm, grid, moments
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
+from tenfold.codegen.cuda.conv.standing import MADE, settled
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.cuda.site import slices_of
@@ -53,8 +54,8 @@ class View:
 class Plan:
     """`x` over images, lines, places of a line, places, channels; `w` over columns and terms (terms and columns, if not
     `turned`); `full` the output, then what lies beside it, over images, rows, pixels, columns. `kinds` and `extra` say
-    of each operand of the body: 4 one number a column of an image, 3 the one beside, 2 one number a column, 0 one
-    number.
+    of each operand of the body: 4 one number a column of an image, 3 the one beside, 2 one number a column, 1 one a
+    pixel of a line, 0 one number.
     """
 
     region: Anchored
@@ -176,6 +177,8 @@ def _beside(region: Anchored, sizes: Sizes, strides: Sequence[Sizes]) -> list[tu
         moves = [size != 1 and step != 0 for size, step in zip(sizes, steps, strict=True)]
         if moves == [True, False, False, True] and steps[3] == 1:
             found.append((4, View(one, sizes, steps)))
+        elif moves == [False, False, True, False] and steps[2] == 1:
+            found.append((1, View(one, sizes, steps)))
         elif any(moves[:3]):
             if one.dtype is not region.outputs[0].dtype:
                 return Refusal("what lies beside has elements of another type")
@@ -202,6 +205,9 @@ def _checked(
     if isinstance(beside, Refusal):
         return beside
     full = (output, *(view for kind, view in beside if kind == 3))
+    told = region.moments
+    if told is not None and (dim.product(output.shape[:2]) != 1 or grid.step_of(told.shape[2:], told.strides[2:]) != 1):
+        return Refusal("moments of rows that do not lie side by side")
     if not all(map(_moves, (x, w, *full))):
         return Refusal("rows that are no multiple of 16 bytes do not move by descriptor")
     if taps != (1, 1) and k % _depth(k):
@@ -277,7 +283,17 @@ def tactics_of(name: str, plan: Plan | Refusal, target: Target) -> list[Tactic] 
         return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
     if isinstance(plan, Refusal):
         return plan
-    return [Tactic(name, tuple(one.items())) for one in (*_tiles(plan, arch), *_parted(plan, arch))]
+    found = [Tactic(name, tuple(one.items())) for one in (*_tiles(plan, arch), *_parted(plan, arch))]
+    width = _told(plan)[1]
+    return [one for one in found if all(part % width == 0 for part in _parts(one))] if width else found
+
+
+def _told(plan: Plan) -> tuple[tuple[Filling, ...], int]:
+    """Where moments go, with the steps from the sums to their squares and from part to part; the columns of a part."""
+    told = plan.region.moments
+    if told is None:
+        return (), 0
+    return (place(told), *numbers(told.strides[:2])), moments.width_of(told, plan.region.outputs[0])
 
 
 def _parts(tactic: Tactic) -> tuple[int, ...]:
@@ -318,6 +334,9 @@ def launch_of(
     parts = _parts(tactic)
     full = [tuple(boxed(one.operand, (*box, n), one.shape, one.strides) for n in parts) for one in plan.full]
     tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
+    told, width = _told(plan)
+    beside = settled(plan.region.body, plan.kinds, [view.operand for view in plan.extra], plan.sizes[2])
+    made = MADE if beside.standing else ()
     sums, room, zeroed = slices_of(tiles, m, N, slices, behind)
     fillings: dict[str, Filling] = {
         "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides, image),
@@ -326,17 +345,21 @@ def launch_of(
         ),
         "output": full[0],
         "beside": full[1] if full[1:] else (),
-        "extra": tuple(map(_number, plan.kinds, plan.extra)),
+        "extra": (*(_number(plan.kinds[one], plan.extra[one]) for one in beside.kept), *(0 for _ in made)),
+        "told": told,
+        "moments": beside.moments,
         "uniforms": uniforms(plan.region.uniforms),
         **sums,
         "tiles": number(tiles),
         "counts": numbers((across, counts[2], counts[1])),
-        **{"n": plan.n, "k": plan.k},
-        "body": Hole(emit.hole_text(plan.region.body).replace("tl.full((), ", "tl.cast(")),
-        "kinds": plan.kinds,
+        **{"m": number(plan.sizes[2]), "n": plan.n, "k": plan.k},
+        "body": Hole(emit.hole_text(beside.body).replace("tl.full((), ", "tl.cast(")),
+        "kinds": (*(plan.kinds[one] for one in beside.kept), *made),
         **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
         **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},
         "PARTS": parts,
+        "WIDTH": width,
+        "STANDING": beside.standing,
         "BYTES": ((m + N) * K * size, m * N * size),
         **{"K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
         "TURNED": int(plan.turned),

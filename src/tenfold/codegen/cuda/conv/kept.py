@@ -77,7 +77,7 @@ def multiply(
     HIGH: gl.constexpr = box[1] + T1 - 1
     grid.begin(EARLY)
     mbarrier.wait(there, 0)
-    numbers = numbers_of(extra, 0, 0, n, kinds, layout_of(N, 4), N, ())
+    numbers = numbers_of(extra, (), 0, 0, 0, 0, n, kinds, layout_of(N, 4), N, ())
     turn = team + 0
     for tile in range(gl.program_id(0) + team * gl.num_programs(0), tiles, gl.num_programs(0) * 2):
         image, row, pixel, left = corner(tile, counts, box, 1)
@@ -96,8 +96,8 @@ def multiply(
         acc = warpgroup_mma_wait(0, deps=(acc,))
         mbarrier.arrive(empty.index((turn * T2 + T2 + SLOTS - 1) % SLOTS))
         stored(
-            (acc, acc), output, 0, extra, uniforms, numbers, kept, team, image, row, pixel, left, n, body, kinds, box,
-            (N,), 4,
+            (acc, acc), output, 0, extra, (), (), uniforms, numbers, kept, team, image, row, pixel, left, 0, n, body,
+            kinds, box, (N,), 0, 4,
         )  # fmt: skip
         turn += 2
     tma.store_wait(0)

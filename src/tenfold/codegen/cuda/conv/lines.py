@@ -84,7 +84,7 @@ def lines(
         copy_in(w, [0, part * K], there, weights.index(part))
     grid.begin(EARLY)
     mbarrier.wait(there, 0)
-    numbers = numbers_of(extra, 0, 0, n, kinds, sums, N, ())
+    numbers = numbers_of(extra, (), 0, 0, 0, 0, n, kinds, sums, N, ())
     for tile in range(gl.program_id(0), tiles, gl.num_programs(0)):
         row = tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, layout))
         image, _, h, v = corner(gl.minimum(row, m - 1), out_sizes, strides, pads)

@@ -192,10 +192,31 @@ def summed(
 
 
 @gluon.jit
+def standing_of(moments, top, m, M: gl.constexpr, WARPS: gl.constexpr, STANDING: gl.constexpr):
+    """(mean / deviation, 1 / deviation) of a tile's rows, a row a thread, from the moments of their parts; nothing
+    where STANDING, (parts, elements of a row, 10^12 of what is added to the variance), is empty.
+    """
+    if len(STANDING) == 0:
+        return ()
+    else:
+        row = top + gl.arange(0, M, layout=gl.BlockedLayout([1], [32], [WARPS], [0]))
+        total = gl.load(moments + row, mask=row < m, other=0)
+        square = gl.load(moments + STANDING[0] * m + row, mask=row < m, other=0)
+        for part in gl.static_range(1, STANDING[0]):
+            total += gl.load(moments + part * m + row, mask=row < m, other=0)
+            square += gl.load(moments + (STANDING[0] + part) * m + row, mask=row < m, other=0)
+        mean = total * (1.0 / STANDING[1])
+        variance = gl.maximum(square * (1.0 / STANDING[1]) - mean * mean, 0.0)
+        factor = gl.rsqrt(variance + 1e-12 * STANDING[2])
+        return (mean * factor, factor)
+
+
+@gluon.jit
 def numbers_of(
-    extra, image, left, n, kinds: gl.constexpr, layout: gl.constexpr, N: gl.constexpr, box: gl.constexpr
+    extra, standing, image, top, left, m, n, kinds: gl.constexpr, layout: gl.constexpr, N: gl.constexpr,
+    box: gl.constexpr,
 ):  # fmt: skip
-    """What lies beside the sums of a tile: one number, or one a column, or one a column of each image."""
+    """What lies beside the sums of a tile: one number, one a row, one a column, or one a column of each image."""
     column = left + gl.arange(0, N, layout=gl.SliceLayout(0, layout))
     found = ()
     for one in gl.static_range(len(kinds)):
@@ -208,6 +229,12 @@ def numbers_of(
                 inside = gl.expand_dims(row < extra[one][2], 1) & gl.expand_dims(column < n, 0)
                 start = extra[one][0] + gl.expand_dims(row * extra[one][1], 1)
                 found = found + (gl.load(start + gl.expand_dims(column, 0), mask=inside, other=0),)
+        elif kinds[one] > 4:
+            its = gl.convert_layout(standing[kinds[one] - 5], gl.SliceLayout(1, layout))
+            found = found + (gl.expand_dims(its, 1),)
+        elif kinds[one] == 1:
+            pixel = top + gl.arange(0, box[0] * box[1] * box[2], layout=gl.SliceLayout(1, layout))
+            found = found + (gl.expand_dims(gl.load(extra[one] + pixel, mask=pixel < m, other=0), 1),)
         elif kinds[one] == 2:
             found = found + (gl.expand_dims(gl.load(extra[one] + column, mask=column < n, other=0), 0),)
         elif kinds[one] == 0:
@@ -232,9 +259,25 @@ def concluded(acc, kept, numbers, uniforms, left, n, body: gl.constexpr, kinds: 
 
 
 @gluon.jit
+def tell(told, found, top, left, m, n, M: gl.constexpr, N: gl.constexpr, WIDTH: gl.constexpr):
+    """The sums of every WIDTH columns of a tile's rows, and of their squares."""
+    apart = found.to(gl.float32).reshape((M, N // WIDTH, WIDTH))
+    totals = gl.sum(apart, 2)
+    squares = gl.sum(apart * apart, 2)
+    layout: gl.constexpr = totals.type.layout
+    row = gl.expand_dims(top + gl.arange(0, M, layout=gl.SliceLayout(1, layout)), 1)
+    part = gl.expand_dims(left // WIDTH + gl.arange(0, N // WIDTH, layout=gl.SliceLayout(0, layout)), 0)
+    inside = (row < m) & (part * WIDTH < n)
+    at = told[0] + part * told[2] + row
+    gl.store(at, totals, mask=inside)
+    gl.store(at + told[1], squares, mask=inside)
+
+
+@gluon.jit
 def stored(
-    accs, output, beside: gl.constexpr, extra, uniforms, numbers, kept, team, image, row, pixel, left, n,
-    body: gl.constexpr, kinds: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, WARPS: gl.constexpr,
+    accs, output, beside: gl.constexpr, extra, told, standing, uniforms, numbers, kept, team, image, row, pixel, left,
+    m, n, body: gl.constexpr, kinds: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, WIDTH: gl.constexpr,
+    WARPS: gl.constexpr,
 ):  # fmt: skip
     """What the body makes of a tile, part by part on its way out, in shared memory that parts alike share where nothing
     lies beside. `numbers` are there already, or are loaded now.
@@ -243,7 +286,9 @@ def stored(
         begin = left + part * PARTS[0]
         these = numbers
         if len(kinds) > 0 and len(numbers) == 0:
-            these = numbers_of(extra, image, begin, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part], box)
+            these = numbers_of(
+                extra, standing, image, pixel, begin, m, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part], box
+            )  # fmt: skip
         room = kept[part % len(kept)].index(team)
         results = room.reshape((box[0] * box[1] * box[2], PARTS[part]))
         if beside == 0 and (part == 0 or len(kept) < len(PARTS)):
@@ -252,14 +297,16 @@ def stored(
         results.store(found.to(output[part].dtype))
         fence_async_shared()
         copy_out(output[part], [image, row, pixel, begin], room)
+        if WIDTH > 0:
+            tell(told, found, pixel, begin, m, n, box[0] * box[1] * box[2], PARTS[part], WIDTH)
 
 
 @gluon.jit
 def multiply(
-    team, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k, body: gl.constexpr,
-    kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, K: gl.constexpr,
-    SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
-    EARLY: gl.constexpr,
+    team, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles, counts, m, n, k,
+    body: gl.constexpr, kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr,
+    WIDTH: gl.constexpr, STANDING: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr,
+    WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """Every TEAMS-th tile of the block: its products, the body on them and on what lies beside them, stored. Where the
     sums leave room for them, the numbers beside a tile are loaded before its sums are made.
@@ -277,9 +324,10 @@ def multiply(
     for tile in range(gl.program_id(0) + team * gl.num_programs(0), tiles * SLICES, gl.num_programs(0) * TEAMS):
         image, row, pixel, left = corner(tile // SLICES, counts, box, N)
         length = length_of(tile, steps, SLICES)
+        standing = standing_of(moments, pixel, m, M, WARPS, STANDING)
         numbers = ()
         if ROOM:
-            numbers = numbers_of(extra, image, left, n, kinds, layout_of(N, WARPS), N, box)
+            numbers = numbers_of(extra, standing, image, pixel, left, m, n, kinds, layout_of(N, WARPS), N, box)
         accs = summed(ring, turns, team, turn, count, length, M, PARTS, WARPS, K, SLOTS, TEAMS, TURNED)
         for ahead in range(TEAMS):
             count += length_of(tile + ahead * gl.num_programs(0), steps, SLICES)
@@ -291,8 +339,8 @@ def multiply(
             mbarrier.wait(kept_full.index(team), turn // TEAMS & 1)
         if last:
             stored(
-                accs, output, len(beside), extra, uniforms, numbers, kept, team, image, row, pixel, left, n, body,
-                kinds, box, PARTS, WARPS,
+                accs, output, len(beside), extra, told, standing, uniforms, numbers, kept, team, image, row, pixel,
+                left, m, n, body, kinds, box, PARTS, WIDTH, WARPS,
             )  # fmt: skip
         if len(beside) > 0:
             tma.store_wait(0)
@@ -302,18 +350,29 @@ def multiply(
 
 
 @gluon.jit
+def barriers(COUNT: gl.constexpr):
+    """So many barriers, each passed when one has arrived."""
+    found = gl.allocate_shared_memory(gl.int64, [COUNT, 1], mbarrier.MBarrierLayout())
+    for one in gl.static_range(COUNT):
+        mbarrier.init(found.index(one), count=1)
+    return found
+
+
+@gluon.jit
 def boxes(
-    x, w, output, beside, extra, uniforms, partial, counters, tiles, counts, n, k, body: gl.constexpr,
+    x, w, output, beside, extra, told, moments, uniforms, partial, counters, tiles, counts, m, n, k, body: gl.constexpr,
     kinds: gl.constexpr, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr, dilations: gl.constexpr,
-    pads: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, BYTES: gl.constexpr, K: gl.constexpr,
-    SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
-    AHEAD: gl.constexpr, EARLY: gl.constexpr,
+    pads: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, WIDTH: gl.constexpr, STANDING: gl.constexpr,
+    BYTES: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr,
+    SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is a descriptor of boxes of [images, lines, places of a line, places, channels], `w` of columns by terms (of
     terms by columns, if not TURNED), one for each of the PARTS that a tile's columns come in; so are `output` and
     `beside`, which may be empty, of boxes of [images, rows, pixels, columns]. BYTES are those of a step, and of what
-    lies beside a tile. `extra` are addresses of one number (`kinds` 0) or one a column (2), or of one a column of each
-    image, with the stride between images and their number (4); 3 says that it is what lies beside.
+    lies beside a tile. `extra` are addresses of one number (`kinds` 0), one a pixel of a line (1), one a column (2), or
+    of one a column of each image, with the stride between images and their number (4); 3 says that it is what lies
+    beside. `told`, where WIDTH is not 0, says where the moments of every WIDTH columns of the line's pixels go. Of the
+    line's pixels as they are read, `moments` give what `kinds` 5 and 6 stand for.
     """
     slots_x = gl.allocate_shared_memory(x.dtype, [SLOTS] + x.block_type.shape, x.layout)
     slots_w = ()
@@ -325,27 +384,19 @@ def boxes(
         one = output[part]
         if part == 0 or len(beside) > 0 or PARTS[part] != PARTS[0]:
             kept = kept + (gl.allocate_shared_memory(one.dtype, [TEAMS] + one.block_type.shape, one.layout),)
-    full = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
-    empty = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
-    kept_full = gl.allocate_shared_memory(gl.int64, [TEAMS, 1], mbarrier.MBarrierLayout())
-    kept_empty = gl.allocate_shared_memory(gl.int64, [TEAMS, 1], mbarrier.MBarrierLayout())
-    turns = gl.allocate_shared_memory(gl.int64, [TEAMS, 1], mbarrier.MBarrierLayout())
-    for slot in gl.static_range(SLOTS):
-        mbarrier.init(full.index(slot), count=1)
-        mbarrier.init(empty.index(slot), count=1)
-    for team in gl.static_range(TEAMS):
-        mbarrier.init(kept_full.index(team), count=1)
-        mbarrier.init(kept_empty.index(team), count=1)
-        mbarrier.init(turns.index(team), count=1)
+    full, empty = barriers(SLOTS), barriers(SLOTS)
+    kept_full, kept_empty, turns = barriers(TEAMS), barriers(TEAMS), barriers(TEAMS)
     fence_async_shared()
     ring, own = (slots_x, slots_w, full, empty), (kept, kept_full, kept_empty, turns)
     if TEAMS == 2:
         gl.warp_specialize(
             [
-                (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, PARTS, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
-                (multiply, (1, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, PARTS, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
+                (multiply, (0, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
+                            counts, m, n, k, body, kinds, TAPS, box, PARTS, WIDTH, STANDING, K, SLOTS, TEAMS, WARPS,
+                            SLICES, TURNED, EARLY)),
+                (multiply, (1, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
+                            counts, m, n, k, body, kinds, TAPS, box, PARTS, WIDTH, STANDING, K, SLOTS, TEAMS, WARPS,
+                            SLICES, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
                         BYTES, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
@@ -354,8 +405,9 @@ def boxes(
     else:
         gl.warp_specialize(
             [
-                (multiply, (0, output, beside, extra, uniforms, partial, counters, ring, own, tiles, counts, n, k,
-                            body, kinds, TAPS, box, PARTS, K, SLOTS, TEAMS, WARPS, SLICES, TURNED, EARLY)),
+                (multiply, (0, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
+                            counts, m, n, k, body, kinds, TAPS, box, PARTS, WIDTH, STANDING, K, SLOTS, TEAMS, WARPS,
+                            SLICES, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
                         BYTES, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],

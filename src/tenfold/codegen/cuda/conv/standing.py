@@ -1,0 +1,86 @@
+"""Products whose rows are standardised: mean and deviation of a tile's rows, made once, stand for all their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenfold.codegen.cuda.launch import Filling, place
+from tenfold.codegen.region import Body, Instruction, Operand
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ops.arithmetic import Mul, Sub
+from tenfold.ops.moments import Standardise
+
+_LEAST = 1e-12
+MADE = (5, 6)
+"""The kinds of what the kernel makes of moments: mean / deviation and 1 / deviation of a row."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A body, the numbers of the operands beside it that it still reads, where moments lie, and (parts, elements of a
+    row, 10^12 of what is added to the variance): nothing, where it asks for none of what the kernel makes.
+    """
+
+    body: Body
+    kept: tuple[int, ...]
+    moments: Filling = 0
+    standing: tuple[int, ...] = ()
+
+
+def settled(body: Body, kinds: Sequence[int], extra: Sequence[Operand], rows: Size) -> Settled:
+    """The body with two numbers a row behind the operands that are kept, in place of moments that lie part by part; as
+    it was where there are none.
+    """
+    same = Settled(body, tuple(range(len(extra))))
+    places = [number for number, one in enumerate(body.code) if isinstance(one.op, Standardise)]
+    if len(places) != 1:
+        return same
+    at, one = places[0], body.code[places[0]]
+    op, parts = one.op, one.args[2:]
+    assert isinstance(op, Standardise)
+    others = {arg for number, other in enumerate(body.code) if number != at for arg in other.args}
+    inside = all(0 < part < len(body.inputs) and kinds[part - 1] == 1 for part in parts)
+    if not inside or others & set(parts) or op.epsilon < _LEAST:
+        return same
+    operands = [extra[part - 1] for part in parts]
+    if not _side_by_side(operands, rows):
+        return same
+    kept = tuple(number for number in range(len(extra)) if number + 1 not in parts)
+    numbers = (len(parts) // 2, op.count, round(op.epsilon / _LEAST))
+    return Settled(_rewritten(body, at, kept), kept, place(operands[0]), numbers)
+
+
+def _side_by_side(parts: Sequence[Operand], rows: Size) -> bool:
+    first = parts[0]
+    return all(
+        one.value is first.value and dim.known_equal(one.offset, first.offset + number * rows)
+        for number, one in enumerate(parts)
+    )
+
+
+def _rewritten(body: Body, at: int, kept: Sequence[int]) -> Body:
+    """The body on the operands that are kept, mean / deviation and 1 / deviation, its `at`-th instruction being
+    z / deviation - mean / deviation c.
+    """
+    inputs = (body.inputs[0], *(body.inputs[number + 1] for number in kept), dt.f32, dt.f32)
+    names = {0: 0} | {number + 1: place + 1 for place, number in enumerate(kept)}
+    mean, factor = len(inputs) - 2, len(inputs) - 1
+    code: list[Instruction] = []
+
+    def write(one: Instruction) -> int:
+        code.append(one)
+        return len(inputs) + len(code) - 1
+
+    for number, one in enumerate(body.code):
+        if number == at:
+            z, c = (names[arg] for arg in one.args[:2])
+            scaled = write(Instruction(Mul(), (z, factor), dt.f32))
+            moved = write(Instruction(Mul(), (mean, c), dt.f32))
+            found = write(Instruction(Sub(), (scaled, moved), dt.f32))
+        else:
+            found = write(Instruction(one.op, tuple(names[arg] for arg in one.args), one.dtype))
+        names[len(body.inputs) + number] = found
+    return Body(inputs, tuple(code), tuple(names[output] for output in body.outputs))
