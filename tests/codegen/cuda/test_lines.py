@@ -61,7 +61,8 @@ def test_numbers_of_each_image_beside_boxes(name: str) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 2])
-def test_weights_that_are_kept(which: int) -> None:
+def test_weights_that_are_kept(which: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "LOOKS_FURTHER", True)
     held(kept.STRATEGY, image(64, (9, 7), 24, 3, 1, 1, count=1), which)
 
 

@@ -20,6 +20,7 @@ from tenfold.target import Target
 from tests.runtime.cuda.emulated import FakeDriver, gpu
 
 from tenfold.codegen.cuda import contraction, strategies  # isort: skip
+from tenfold.codegen.cuda.conv import kept  # isort: skip
 
 RNG = np.random.default_rng(11)
 
@@ -153,6 +154,7 @@ WAYS: dict[str, tuple[tuple[int, ...], Callable[[Value], Value]]] = {
 @pytest.mark.parametrize("which", [0, -1])
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, way: str, which: int) -> None:
+    monkeypatch.setattr(kept, "LOOKS_FURTHER", True)
     strategy, plain = contraction.STRATEGY._strategies[way.partition(" ")[0]], contraction.Contraction.tactics
     taken = []
 

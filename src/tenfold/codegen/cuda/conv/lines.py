@@ -98,7 +98,7 @@ def lines(
                 values = values + (
                     taken(x, windows, in_sizes, part + AHEAD, dilations, CHANNELS, T1, SPAN, PAIRED, K, layout),
                 )
-            acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc, is_async=CHAINED)
+            acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc, is_async=CHAINED == 1)
         if CHAINED:
             acc = warpgroup_mma_wait(0, deps=(acc,) + values)[0]
         found = concluded(acc, 0, numbers, uniforms, 0, n, body, kinds)
