@@ -9,9 +9,10 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.launch import CudaKernel, gathered, launch, number, numbers, uniforms
+from tenfold.codegen.cuda.launch import CudaKernel, launch
 from tenfold.codegen.cuda.program import Hole
-from tenfold.codegen.region import Body, Phase, Region, Row, identity
+from tenfold.codegen.cuda.rows import walked
+from tenfold.codegen.region import Body, Phase, Region, Row
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
 from tenfold.target import Target
@@ -93,36 +94,17 @@ class RowStrategy:
         assert isinstance(region, Row)
         longest = _longest(region)
         assert longest is not None
-        groups = (region.inputs, region.outputs, region.finish_inputs, region.finish_outputs)
-        operands = [one for group in groups for one in group]
-        bodies = (*(phase.body for phase in region.phases), region.finish, region.body)
-        outer, inner = grid.merged(region.domain, operands, grid.asked(*bodies), region.reduced)
-        streams, kinds = grid.streams(operands, outer, inner), grid.kinds(outer, inner)
-        ends = [sum(map(len, groups[: k + 1])) for k in range(4)]
-        cuts = [slice(end - len(group), end) for end, group in zip(ends, groups, strict=True)]
-        rows, columns = int(tactic["rows"]), dim.product(inner.sizes)
-        names = ("inputs", "outputs", "finish_inputs", "finish_outputs")
-        nothing = identity()
+        walk, high = walked(region), int(tactic["rows"])
         fillings = {
-            **{name: streams[cut] for name, cut in zip(names, cuts, strict=True)},
-            "gathered": gathered(region.gathered),
-            "uniforms": uniforms(region.uniforms),
-            "row_sizes": numbers(outer.sizes),
-            "column_sizes": numbers(inner.sizes),
-            "rows": number(dim.product(outer.sizes)),
-            "columns": number(columns),
-            "scalars": Hole(_scalars(region, inner.places)),
-            "finish": Hole(emit.hole_text(region.finish or nothing, inner.places)),
-            "body": Hole(emit.hole_text(region.body or nothing, inner.places)),
-            **{f"{name[:-1]}_kinds": kinds[cut] for name, cut in zip(names, cuts, strict=True)},
-            "ROWS": rows,
-            "COLUMNS": grid.power_of_two(longest),
-            "EARLY": int(arch_of(target).early),
+            **walk.streams,
+            **walk.sizes,
+            "scalars": Hole(_scalars(region, walk.places)),
+            **walk.bodies,
+            **{"ROWS": high, "COLUMNS": grid.power_of_two(longest), "EARLY": int(arch_of(target).early)},
         }
-        blocks = dim.ceildiv(dim.product(outer.sizes), rows)
-        return CudaKernel(
-            launches=(launch(f"{__name__}:rows_in_registers", blocks, fillings, warps=int(tactic["warps"])),)
-        )
+        blocks = dim.ceildiv(walk.rows, high)
+        made = launch(f"{__name__}:rows_in_registers", blocks, fillings, warps=int(tactic["warps"]))
+        return CudaKernel(launches=(made,))
 
 
 def _longest(region: Row) -> int | None:

@@ -12,6 +12,7 @@ import triton.language as tl
 from tenfold.codegen.cuda import emit, grid, sweeps
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, launch, workspace
+from tenfold.codegen.cuda.rows import walked
 from tenfold.codegen.region import Region, Row
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
@@ -82,7 +83,7 @@ class Spread:
         """A launch a phase and one behind them; a workspace of what slices gave."""
         assert isinstance(region, Row)
         wide, slices, warps = (int(tactic[name]) for name in ("elements", "slices", "warps"))
-        walk = sweeps.walked(region)
+        walk = walked(region)
         rows, count = walk.rows, len(region.phases)
         launches = [
             launch(
@@ -92,6 +93,7 @@ class Spread:
                     **walk.streams,
                     "partial": workspace("*fp32"),
                     **walk.sizes,
+                    **sweeps.phases(region, walk),
                     **walk.bodies,
                     **{"PHASE": phase, "COLUMNS": wide, "SLICES": slices, "EARLY": int(arch_of(target).early)},
                 },

@@ -7,30 +7,19 @@ combines all, in order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import triton
 import triton.language as tl
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.launch import (
-    CudaKernel,
-    Filling,
-    counters,
-    gathered,
-    launch,
-    number,
-    numbers,
-    uniforms,
-    workspace,
-)
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, counters, launch, workspace
 from tenfold.codegen.cuda.program import Hole
-from tenfold.codegen.region import Phase, Region, Row, identity
+from tenfold.codegen.cuda.rows import Walk, walked
+from tenfold.codegen.region import Phase, Region, Row
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
-from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.target import Target
 
@@ -178,6 +167,7 @@ class Sweeps:
             **walk.streams,
             **sliced,
             **walk.sizes,
+            **phases(region, walk),
             **walk.bodies,
             **{"ROWS": high, "COLUMNS": wide, "SLICES": slices, "EARLY": int(arch_of(target).early)},
         }
@@ -186,44 +176,14 @@ class Sweeps:
         return CudaKernel(launches=(made,), workspace=room * dtype.itemsize, zeroed=(rows if slices > 1 else 0) * 4)
 
 
-@dataclass(frozen=True)
-class Walk:
-    """How many rows a region has, and what a kernel takes that sweeps over them: `streams`, `sizes`, `bodies`."""
-
-    rows: Size
-    streams: Mapping[str, Filling]
-    sizes: Mapping[str, Filling]
-    bodies: Mapping[str, Filling]
-
-
-def walked(region: Row) -> Walk:
-    """The rows of a region and their elements, over the fewest axes."""
-    groups = (region.inputs, region.outputs, region.finish_inputs, region.finish_outputs)
-    operands = [one for group in groups for one in group]
-    bodies = (*(phase.body for phase in region.phases), region.finish, region.body)
-    outer, inner = grid.merged(region.domain, operands, grid.asked(*bodies), region.reduced)
-    streams, kinds = grid.streams(operands, outer, inner), grid.kinds(outer, inner)
-    ends = [sum(map(len, groups[: k + 1])) for k in range(4)]
-    cuts = [slice(end - len(group), end) for end, group in zip(ends, groups, strict=True)]
-    names, nothing = ("inputs", "outputs", "finish_inputs", "finish_outputs"), identity()
-    rows, columns = dim.product(outer.sizes), dim.product(inner.sizes)
-    sizes: dict[str, Filling] = {
-        "gathered": gathered(region.gathered),
-        "uniforms": uniforms(region.uniforms),
-        "row_sizes": numbers(outer.sizes),
-        "column_sizes": numbers(inner.sizes),
-        **{"rows": number(rows), "columns": number(columns)},
-    }
-    holes: dict[str, Filling] = {
-        "elements": tuple(Hole(emit.hole_text(phase.body, inner.places)) for phase in region.phases),
+def phases(region: Row, walk: Walk) -> dict[str, Filling]:
+    """How each phase makes, begins, joins and ends what it combines."""
+    return {
+        "elements": tuple(Hole(emit.hole_text(phase.body, walk.places)) for phase in region.phases),
         "starts": tuple(Hole(_start(phase)) for phase in region.phases),
         "joins": tuple(Hole(_join(phase)) for phase in region.phases),
         "closes": tuple(Hole(_close(phase)) for phase in region.phases),
-        "finish": Hole(emit.hole_text(region.finish or nothing, inner.places)),
-        "body": Hole(emit.hole_text(region.body or nothing, inner.places)),
-        **{f"{name[:-1]}_kinds": kinds[cut] for name, cut in zip(names, cuts, strict=True)},
     }
-    return Walk(rows, {name: streams[cut] for name, cut in zip(names, cuts, strict=True)}, sizes, holes)
 
 
 def result_of(phase: Phase) -> DType:
