@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tenfold.codegen.cpu import pointwise
-from tenfold.codegen.operands import dense, storage_order, turned
-from tenfold.codegen.region import Anchored, Operand, Pointwise, identity
-from tenfold.codegen.strategy import Address, Argument, Kernel, Refusal, Stage, Workspace
+from tenfold.codegen.epilogue import copying, following, guessed, in_storage_order
+from tenfold.codegen.region import Anchored, Operand
+from tenfold.codegen.strategy import Address, Argument, Kernel, Stage, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
@@ -22,43 +22,19 @@ def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Ke
 
     A body that does nothing costs nothing: the result goes where it belongs. Else it goes through the workspace.
     """
-    dtype = region.body.inputs[0]
-    if region.body == identity(dtype) and region.outputs[0].dtype is dtype:
+    after = following(region)
+    if after is None:
         return make(region.outputs[0])
-    result = dense(dtype, region.domain)
-    first = make(result)
-    order = storage_order(region.outputs[0])
-    inputs = [turned(one, order) for one in (result, *region.extra)]
-    after = Pointwise(
-        tuple(region.domain[axis] for axis in order),
-        tuple(turned(one, order) for one in region.outputs),
-        tuple(inputs),
-        region.body,
-        gathered=region.gathered,
-        uniforms=region.uniforms,
-    )
-    second = _elementwise(after, target)
+    result = after.inputs[0]
+    first, second = make(result), guessed(pointwise.STRATEGY, in_storage_order(after), target)
     stages = tuple(_placed(stage, result.value, first.workspace) for stage in (*first.stages, *second.stages))
-    size = dim.ceildiv(dim.product(region.domain) * dtype.itemsize, _LINE) * _LINE
+    size = dim.ceildiv(dim.product(region.domain) * result.dtype.itemsize, _LINE) * _LINE
     return Kernel(stages, max(first.scratch, second.scratch), first.workspace + size)
 
 
-def copied(source: Operand, target: Operand, machine: Target) -> tuple[Stage, ...]:
+def copied(source: Operand, to: Operand, target: Target) -> tuple[Stage, ...]:
     """The stages that copy an operand to another of the same sizes."""
-    order = storage_order(target)
-    region = Pointwise(
-        tuple(target.shape[axis] for axis in order),
-        (turned(target, order),),
-        (turned(source, order),),
-        identity(source.dtype),
-    )
-    return _elementwise(region, machine).stages
-
-
-def _elementwise(region: Pointwise, target: Target) -> Kernel:
-    tactics = pointwise.STRATEGY.tactics(region, target)
-    assert not isinstance(tactics, Refusal), tactics
-    return pointwise.STRATEGY.build(region, tactics[0], target)
+    return guessed(pointwise.STRATEGY, copying(source, to), target).stages
 
 
 def _placed(stage: Stage, value: Value, start: Size) -> Stage:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from tenfold.codegen.cuda import pointwise
 from tenfold.codegen.cuda.launch import CudaKernel, Descriptor, GpuArgument, Launch
-from tenfold.codegen.operands import dense, storage_order, turned
-from tenfold.codegen.region import Anchored, Operand, Pointwise, identity
-from tenfold.codegen.strategy import Address, Refusal, Workspace
+from tenfold.codegen.epilogue import copying, following, guessed
+from tenfold.codegen.region import Anchored, Operand, Pointwise
+from tenfold.codegen.strategy import Address, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
@@ -24,37 +24,27 @@ def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Cu
 
     A body that does nothing costs nothing: the result goes where it belongs. Else it goes through the workspace.
     """
-    dtype = region.body.inputs[0]
-    if region.body == identity(dtype) and region.outputs[0].dtype is dtype:
+    after = following(region)
+    if after is None:
         return make(region.outputs[0])
-    result = dense(dtype, region.domain)
+    result = after.inputs[0]
     first = make(result)
-    after = Pointwise(
-        region.domain,
-        region.outputs,
-        (result, *region.extra),
-        region.body,
-        gathered=region.gathered,
-        uniforms=region.uniforms,
-    )
     start = room(first.workspace)
     launches = placed((*first.launches, *elementwise(after, target)), {result.value: start})
-    size = dim.product(region.domain) * dtype.itemsize
+    size = dim.product(region.domain) * result.dtype.itemsize
     return CudaKernel(launches=launches, workspace=start + size, zeroed=first.zeroed)
 
 
 def copied(source: Operand, to: Operand, target: Target) -> tuple[Launch, ...]:
     """The launch that copies an operand to another of the same sizes."""
-    order = storage_order(to)
-    result, given = turned(to, order), turned(source, order)
-    return elementwise(Pointwise(result.shape, (result,), (given,), identity(source.dtype)), target)
+    return elementwise(copying(source, to), target)
 
 
 def elementwise(region: Pointwise, target: Target) -> tuple[Launch, ...]:
     """The launches of an elementwise region."""
-    tactics = pointwise.STRATEGY.tactics(region, target)
-    assert not isinstance(tactics, Refusal), tactics
-    return pointwise.STRATEGY.build(region, tactics[0], target).launches
+    made = guessed(pointwise.STRATEGY, region, target)
+    assert isinstance(made, CudaKernel)
+    return made.launches
 
 
 def room(size: Size) -> Size:
