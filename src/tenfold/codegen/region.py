@@ -165,3 +165,12 @@ class Anchored(Region):
     extra: tuple[Operand, ...] = ()
     results: int = 1
     moments: Operand | None = field(default=None, metadata={"rare": True})
+
+
+@dataclass(frozen=True, eq=False)
+class Chain(Region):
+    """Regions that follow each other, as one: each may read what those before it have written. The domain is that of
+    the last; `outputs` are those of all.
+    """
+
+    parts: tuple[Region, ...]

@@ -12,6 +12,7 @@ from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
 from tenfold.codegen.cuda.arch import PROCESSORS
 from tenfold.codegen.region import THREADS
+from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.backend import MachineCode
 from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.fuse.decompose import take_apart
@@ -19,7 +20,7 @@ from tenfold.compiler.items import Item, Piece, kernels
 from tenfold.compiler.layout import Assumption, Layout
 from tenfold.compiler.portions import portions
 from tenfold.compiler.schedule import Scheduler
-from tenfold.compiler.tune import tune
+from tenfold.compiler.tune import Tuning, tune
 from tenfold.compiler.ways import Stretch, leave
 from tenfold.errors import UnsupportedError
 from tenfold.ir import dim
@@ -57,6 +58,10 @@ class CpuBackend:
         if isinstance(node.op, Attention):
             return attention.takes(value.type for value in node.inputs)
         return isinstance(node.op, Fourier) and fourier.takes(node.op, node.inputs[0].type)
+
+    def joined(self, items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+        """As they are."""
+        return list(items)
 
     def machine_code(
         self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tenfold.codegen.cpu.pool import CompilePool, Told
+from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.items import Item
 from tenfold.compiler.schedule import Entries, Scheduler
 from tenfold.compiler.tune import Tuning
@@ -42,6 +43,9 @@ class Backend(Protocol):
 
     def tune(self, items: Sequence[Item], tuning: Tuning) -> str:
         """Choose by the timing cache and the clock, where the options ask for it; a few words on what came of it."""
+
+    def joined(self, items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+        """The items, some of which one kernel takes together where that is faster."""
 
     def machine_code(
         self, items: Sequence[Item], target: Target, pool: CompilePool, tell: Told | None = None

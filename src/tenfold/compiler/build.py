@@ -150,6 +150,7 @@ def compile_for(
         said.append(backend.tune(items, tuning))
         if machine.beside and by_clock(target, options.effort):
             said.append(share(graph, items, layout, machine.beside.strategies, tuning))
+        items = backend.joined(items, machine.strategies, tuning)
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, weights)
         made = backend.machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.codegen.region import Anchored, Body, Operand, Pointwise, Region, Row
+from tenfold.codegen.region import Anchored, Body, Chain, Operand, Pointwise, Region, Row
 from tenfold.compiler.items import operands
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
@@ -31,6 +31,9 @@ def cost_of(region: Region, reads: Iterable[Operand], writes: Iterable[Operand])
             given = tuple(Type(operand.dtype, operand.shape) for operand in inputs)
             made = tuple(Type(operand.dtype, operand.shape) for operand in outputs)
             return Cost(anchor.cost(given, made).flops + points * _length(body), moved)
+        case Chain(parts=parts):
+            each = [cost_of(part, *operands(part)) for part in parts]
+            return Cost(dim.total(one.flops for one in each), dim.total(one.bytes for one in each))
     return Cost(0, moved)
 
 

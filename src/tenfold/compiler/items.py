@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tenfold.codegen.region import Anchored, Operand, Pointwise, Region, Row
+from tenfold.codegen.region import Anchored, Chain, Operand, Pointwise, Region, Row
 from tenfold.codegen.strategy import Kernel
 from tenfold.compiler.loops import Turns
 from tenfold.ir.dim import Dim
@@ -105,6 +105,11 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
         case Anchored():
             reads += [*region.inputs, *region.extra]
             writes += [region.moments] if region.moments else []
+        case Chain(parts=parts):
+            each = [operands(part) for part in parts]
+            made = {one.value for _, some in each for one in some}
+            reads = [one for some, _ in each for one in some if one.value not in made]
+            writes = [one for _, some in each for one in some]
     return reads, writes
 
 

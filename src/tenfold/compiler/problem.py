@@ -47,6 +47,8 @@ class _Writer:
                 return f"~{self._at(part)}"
             case Operand():
                 return self._operand(part)
+            case Region():
+                return self.told(tuple(getattr(part, field.name) for field in _fields(part)))
             case Body():
                 return f"{self.told(part.inputs)} {' '.join(map(self._instruction, part.code))} {part.outputs}"
             case Op():

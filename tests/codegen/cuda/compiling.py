@@ -8,13 +8,27 @@ from dataclasses import replace
 import numpy as np
 import triton
 
-from tenfold.codegen.cuda import columns, gemm, pointwise, recurrent, reduce, scan, scatter, sort, stream, sweeps, whole
+from tenfold.codegen.cuda import (
+    chain,
+    columns,
+    gemm,
+    links,
+    pointwise,
+    recurrent,
+    reduce,
+    scan,
+    scatter,
+    sort,
+    stream,
+    sweeps,
+    whole,
+)
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.conv import boxes, depthwise, kept, lines, transposed
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import compile_program
-from tenfold.codegen.region import Anchored, Operand, Phase, Region, Row, identity
+from tenfold.codegen.region import Anchored, Chain, Operand, Phase, Region, Row, identity
 from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
 from tenfold.ir.op import Op
@@ -76,6 +90,14 @@ def few_keys() -> Region:
     return Anchored(y.shape, (y,), Attention(0.125), (q, k, v), identity(dt.f16))
 
 
+def behind(n: int, k: int) -> Region:
+    """Two products of a row, one behind the other."""
+    first, second = matrix(k, k), matrix(n, k)
+    assert isinstance(second, Anchored)
+    last = replace(second, inputs=(first.outputs[0], second.inputs[1]))
+    return Chain(last.domain, (*first.outputs, *last.outputs), (first, last))
+
+
 def channels() -> Region:
     """A convolution of one channel a group."""
     x, w, y = (tensor(dt.f16, shape) for shape in ((2, 64, 28, 28), (64, 1, 5, 5), (2, 64, 28, 28)))
@@ -128,6 +150,7 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (boxes.STRATEGY, standardised(), (0, -1)),
         (whole.STRATEGY, few_keys(), (0, 1)),
         (stream.STRATEGY, matrix(2048, 2048), (0,)),
+        *([(chain.STRATEGY, behind(4096, 2048), (0,))] if links.VIEWS else []),
         (depthwise.STRATEGY, channels(), (0,)),
         *([(kept.STRATEGY, image(64, (56, 56), 64, 3, 1, 1), (0,))] if kept.LOOKS_FURTHER else []),
         (lines.STRATEGY, image(3, (62, 50), 64, 7, 2, 3), (0,)),

@@ -12,6 +12,7 @@ from tenfold.codegen.cuda.conv.implicit import corner as place_of
 from tenfold.codegen.cuda.conv.teams import corner, reached, share
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import kernel_of
+from tests.codegen.cuda.links_in_order import chained
 
 
 @triton.jit
@@ -145,6 +146,7 @@ STANDINS = {
     "tenfold.codegen.cuda.conv.lines:lines": lines,
     "tenfold.codegen.cuda.conv.teams:boxes": boxes,
     "tenfold.codegen.cuda.stream:streamed": streamed,
+    "tenfold.codegen.cuda.links:chained": chained,
 }
 
 

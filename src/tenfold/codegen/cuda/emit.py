@@ -205,13 +205,19 @@ COMBINED: Mapping[str, str] = {
 }
 
 
+SINGLE: Mapping[str, str] = {"sum": "tl.sum({0}, 0)"}
+"""The same of a row alone, which has one axis: what has generated code there."""
+
+
 class TileWriter:
     """The text of a hole being written. `places` says which of the hole's positions is the domain's axis (None: 0);
-    `coarse` that all it gives is rounded to 16 bits.
+    `coarse` that all it gives is rounded to 16 bits; `combined` how rows are combined.
     """
 
-    def __init__(self, places: Sequence[int | None], coarse: bool = False) -> None:
-        self.places, self.coarse = places, coarse
+    def __init__(
+        self, places: Sequence[int | None], coarse: bool = False, combined: Mapping[str, str] = COMBINED
+    ) -> None:
+        self.places, self.coarse, self.combined = places, coarse, combined
         self.lines: list[str] = []
         self._known: dict[str, str] = {}
 
@@ -237,7 +243,7 @@ class TileWriter:
         """The variable of a row's elements combined, one number a row."""
         start = literal(IDENTITIES[how](dtype), dtype)
         tile = self.name(f"tl.where(inside, {element}, {start})")
-        return self.name(COMBINED[how].format(tile))
+        return self.name(self.combined[how].format(tile))
 
     def text(self, outputs: Sequence[str]) -> str:
         """The whole function."""

@@ -98,7 +98,7 @@ class RowStrategy:
         fillings = {
             **walk.streams,
             **walk.sizes,
-            "scalars": Hole(_scalars(region, walk.places)),
+            "scalars": Hole(scalars(region, emit.TileWriter(walk.places))),
             **walk.bodies,
             **{"ROWS": high, "COLUMNS": grid.power_of_two(longest), "EARLY": int(arch_of(target).early)},
         }
@@ -111,9 +111,8 @@ def _longest(region: Row) -> int | None:
     return dim.bounds(dim.product(region.domain[len(region.domain) - region.reduced :]))[1]
 
 
-def _scalars(region: Row, places: Sequence[int | None]) -> str:
+def scalars(region: Row, writer: emit.TileWriter) -> str:
     """The hole that runs the phases, one after the other."""
-    writer = emit.TileWriter(places)
     inputs = [writer.value(number, one.dtype) for number, one in enumerate(region.inputs)]
     found: list[str] = []
     for phase in region.phases:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tenfold.codegen.cuda import (
     attention,
+    chain,
     columns,
     contraction,
     moments,
@@ -36,6 +37,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     moments.STRATEGY,
     attention.STRATEGY,
     whole.STRATEGY,
+    chain.STRATEGY,
     recurrent.STRATEGY,
     scan.STRATEGY,
     scatter.STRATEGY,

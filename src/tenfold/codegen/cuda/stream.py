@@ -123,7 +123,7 @@ class Stream:
         if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
             return Refusal(f"sm_{arch.sm} has no warps that load for others")
         assert isinstance(region, Anchored)
-        reason = _refusal(region, problem)
+        reason = refusal(region, problem)
         if reason:
             return Refusal(reason)
         room = arch.shared // 2 - 3072
@@ -144,7 +144,7 @@ class Stream:
         problem = gemm.problem_of(region)
         assert isinstance(region, Anchored) and not isinstance(problem, Refusal)
         N, K, slots = (int(tactic[name]) for name in ("n", "k", "slots"))
-        w = _turned(problem.b)
+        w = turned(problem.b)
         beside = tuple(2 if strides[0] != 0 else 0 for strides in problem.site.columns.strides[: len(region.extra)])
         tiles = dim.ceildiv(problem.n, N)
         fillings: dict[str, Filling] = {
@@ -162,7 +162,8 @@ class Stream:
         return CudaKernel(launches=(launch(f"{__name__}:streamed", blocks, fillings, _WARPS, registers=_REGISTERS),))
 
 
-def _refusal(region: Anchored, problem: gemm.Problem) -> str | None:
+def refusal(region: Anchored, problem: gemm.Problem) -> str | None:
+    """Why a product cannot take its matrix so."""
     if problem.m != 1 or problem.batch or not isinstance(problem.n, int) or not isinstance(problem.k, int):
         return "more rows than one, or columns or terms of unknown number"
     if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
@@ -183,7 +184,7 @@ def _whole(b: Operand) -> Operand | None:
     return b if b.offset == 0 and b.value.type.shape == b.shape and b.strides == (b.shape[-1], 1) else None
 
 
-def _turned(b: Operand) -> Operand:
+def turned(b: Operand) -> Operand:
     """The matrix as columns by terms."""
     shape = b.shape[::-1]
     if b.strides[-2] == 1:

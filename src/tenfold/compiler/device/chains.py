@@ -1,0 +1,140 @@
+"""Regions that follow each other and that one kernel may take together: a chain against its parts, by the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tenfold.codegen.cuda.launch import CudaKernel
+from tenfold.codegen.region import Anchored, Chain, Pointwise, Region, Row
+from tenfold.codegen.strategy import Refusal, Strategy, Tactic
+from tenfold.compiler.device.tune import tune_device
+from tenfold.compiler.items import Item, kernels, operands
+from tenfold.compiler.tune import Chosen, Tuning, choose
+from tenfold.ir import dim
+from tenfold.ir.graph import Value
+from tenfold.ops.matmul import MatMul
+from tenfold.target import Target
+
+_MOST = 4
+"""Products of a chain: a kernel holds the code of all its links."""
+_EFFORT = 1
+"""The least effort at which chains are looked for: only the clock says whether one is faster than its parts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """The parts of a chain by their own kernels, one after another."""
+
+    parts: tuple[Chosen, ...]
+    name = "apart"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """The only one."""
+        return [Tactic(self.name)]
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """All launches; each part may use the workspace and the counters anew."""
+        every = [part.kernel for part in self.parts if isinstance(part.kernel, CudaKernel)]
+        return CudaKernel(
+            launches=tuple(one for kernel in every for one in kernel.launches),
+            workspace=dim.maximum(0, *(kernel.workspace for kernel in every)),
+            zeroed=dim.maximum(0, *(kernel.zeroed for kernel in every)),
+        )
+
+
+def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+    """The items with chains in the place of their parts where the clock says that they are faster, and that their
+    results agree. A chain stands where the last of its own parts stood.
+    """
+    takers = [one for one in strategies if one.name == "chain"]
+    if tuning.options.effort < _EFFORT or not takers:
+        return list(items)
+    stretches = list(_stretches(items, takers, tuning))
+    ends = [parts[-1] for parts in stretches]
+    written = {one.value for item in kernels(items) for one in operands(item.region)[1]}
+    for at in range(1, len(stretches)):
+        early = [one for one in stretches[at] if _waits_for_nothing(one, written)]
+        later, sooner = [one for one in stretches[at] if one not in early], [*stretches[at - 1], *early]
+        if early and all(_piece(some, takers, tuning) for some in (sooner, later)):
+            stretches[at - 1], stretches[at] = sooner, later
+    made = [(_piece(parts, takers, tuning), parts, end) for parts, end in zip(stretches, ends, strict=True)]
+    found = [(one, parts, end) for one, parts, end in made if one is not None]
+    tune_device([one for one, _, _ in found], tuning)
+    chains = [(one, parts, end) for one, parts, end in found if one.tactic != str(one.candidates[0][1])]
+    kept = {end: one for one, _, end in chains}
+    taken = {part for _, parts, _ in chains for part in parts}
+    return [one for item in items for one in _instead(item, kept, taken)]
+
+
+def _instead(item: Item, kept: Mapping[Chosen, Chosen], taken: Collection[Chosen]) -> list[Item]:
+    """What stands for an item: the chain that it ends, nothing if it is part of one, else itself."""
+    if not isinstance(item, Chosen) or item not in taken:
+        return [item]
+    return [kept[item]] if item in kept else []
+
+
+def _piece(parts: Sequence[Chosen], takers: Sequence[Strategy], tuning: Tuning) -> Chosen | None:
+    """The parts as one piece, if it is taken: as they are, or as the best guess of a chain has them."""
+    made = choose(_chain(parts), takers, tuning.target)
+    if isinstance(made, list):
+        return None
+    apart, tactic = Apart(tuple(parts)), Tactic(Apart.name)
+    kind = "Chain of " + ", ".join(part.label.kind for part in parts)
+    return replace(
+        made,
+        kernel=apart.build(made.region, tactic, tuning.target),
+        tactic=str(tactic),
+        label=replace(made.label, kind=kind, tactic=str(tactic)),
+        candidates=((apart, tactic), *made.candidates[:1]),
+    )
+
+
+def _chain(parts: Sequence[Chosen]) -> Chain:
+    return Chain(
+        parts[-1].region.domain,
+        tuple(one for part in parts for one in part.region.outputs),
+        tuple(part.region for part in parts),
+        source=tuple(dict.fromkeys(name for part in parts for name in part.region.source)),
+    )
+
+
+def _waits_for_nothing(one: Chosen, written: Collection[Value]) -> bool:
+    """Whether it works, element by element, on what is there before the call, and nothing writes."""
+    return isinstance(one.region, Pointwise) and all(
+        read.value.producer is None and read.value not in written for read in operands(one.region)[0]
+    )
+
+
+def _stretches(items: Sequence[Item], takers: Sequence[Strategy], tuning: Tuning) -> Iterator[list[Chosen]]:
+    """The pieces of each stretch that may be a chain."""
+    at = 0
+    while at < len(items):
+        parts = _stretch(items[at:], takers, tuning)
+        if parts:
+            yield parts
+        at += max(1, len(parts))
+
+
+def _stretch(items: Sequence[Item], takers: Sequence[Strategy], tuning: Tuning) -> list[Chosen]:
+    """The pieces that begin a list, as far as they are one chain."""
+    found: list[Chosen] = []
+    whole = products = 0
+    for item in items:
+        if not isinstance(item, Chosen) or not isinstance(item.region, Pointwise | Row | Anchored):
+            break
+        product = _is_product(item.region)
+        if not isinstance(item.kernel, CudaKernel) or (product and products == _MOST):
+            break
+        found.append(item)
+        products += product
+        if products > 1 and not isinstance(item.region, Row):
+            chain = _chain(found)
+            if all(isinstance(one.tactics(chain, tuning.target), Refusal) for one in takers):
+                break
+            whole = len(found)
+    return found[:whole]
+
+
+def _is_product(region: Region) -> bool:
+    return isinstance(region, Anchored) and isinstance(region.anchor, MatMul)
