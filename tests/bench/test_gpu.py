@@ -37,9 +37,9 @@ def test_rows_go_on_after_one_that_fails(tmp_path: Path, monkeypatch: pytest.Mon
     started: list[list[str]] = []
     plain = runner.subprocess.Popen
 
-    def start(command: list[str]) -> Any:
+    def start(command: list[str], **given: Any) -> Any:
         started.append(command)
-        return plain([sys.executable, str(child), *command[3:]])
+        return plain([sys.executable, str(child), *command[3:]], **given)
 
     monkeypatch.setattr(runner.subprocess, "Popen", start)
     path = tmp_path / "gpu.jsonl"
