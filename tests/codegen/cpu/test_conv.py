@@ -67,6 +67,7 @@ class Case:
 DIRECT = {
     "1x1": Case(n=2, c=20, size=(7, 9), o=40, k=1),
     "1x1, whole blocks": Case(n=2, c=20, size=(7, 9), o=64, k=1),
+    "1x1, more results than the second cache": Case(n=1, c=20, size=(60, 60), o=96, k=1),
     "1x1 stride 2": Case(n=2, c=20, size=(7, 9), o=40, k=1, stride=2),
     "1x1 padded": Case(n=1, c=12, size=(5, 4), o=9, k=1, pad=1),
     "3x3": Case(n=2, c=16, size=(7, 9), o=33, k=3, pad=1),

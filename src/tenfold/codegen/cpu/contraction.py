@@ -36,7 +36,8 @@ class Form:
     counts the axes that A and packed B share; `groups` the ways in which the body's operands move along the rows;
     `indices` are the axes of the domain whose positions the body reads, which move like operands do.
     `copied`: stretches of A are copied into scratch, as elements of the sums' type, which any strides and types allow;
-    only without windows. `short`: sums have few terms, so that whole blocks get their body in registers.
+    only without windows. `short`: sums have few terms, so that whole blocks get their body in registers; `far`: such
+    blocks ask for the memory that they will write, as results are more than the second cache keeps.
     """
 
     isa: Isa
@@ -56,6 +57,7 @@ class Form:
     indices: tuple[tuple[int, Stream], ...]
     around: Surroundings
     short: bool
+    far: bool
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -145,11 +147,12 @@ class _Writer(StageWriter):
         function = define(self.module, "whole", ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
         tile = Tile(form.isa, a, form.b, form.total, self.block, self.block.rows, ahead=True)
-        sums = tile.sums(builder, function.args[:5])
         out = OutSite(self.within(builder), form.body, form.streams, form.around, form.total, self.block)
         offsets, lines = function.args[5 : 5 + form.groups], function.args[5 + form.groups :]
-        code = Vectors(builder, form.isa, self.block.lanes)
-        out.write_whole(code, dict(zip(form.streams, lines, strict=True)), offsets, sums)
+        code, places = Vectors(builder, form.isa, self.block.lanes), dict(zip(form.streams, lines, strict=True))
+        if form.far:
+            out.expect_whole(places, offsets)
+        out.write_whole(code, places, offsets, tile.sums(builder, function.args[:5]))
         builder.ret_void()
         return function
 

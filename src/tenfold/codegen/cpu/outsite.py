@@ -142,6 +142,16 @@ class OutSite:
                 total = code.wrap(sums[row * block.vectors + v])
                 self._finish(code, total, here, column, None, known[v])
 
+    def expect_whole(self, lines: Mapping[str, ir.Value], offsets: Sequence[ir.Value]) -> None:
+        """Ask for the lines of memory that `write_whole` will write, while the sums are still being made."""
+        scalar, block = self.stage.scalar, self.block
+        for name, stream in self.outputs.items():
+            assert stream.group is not None
+            for row in range(block.rows):
+                here = self.stage.step(lines[name], load_size(scalar, offsets[stream.group], row * 8))
+                for place in range(0, block.columns * stream.dtype.itemsize, self.stage.isa.line):
+                    prefetch(self.stage.builder, self.stage.step(here, place), write=True)
+
     def _pitch(self, name: str) -> Vector:
         """Bytes from column to column."""
         column = self.streams[name].column

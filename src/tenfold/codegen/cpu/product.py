@@ -274,7 +274,16 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
         indices=tuple(zip(asked(region), streams[ends:], strict=True)),
         around=surroundings(region, (), frozenset()),
         short=_short(product, streams, stretches),
+        far=_far(product, isa) and _short(product, streams, stretches),
     )
+
+
+def _far(product: Product, isa: Isa) -> bool:
+    """Whether the results are known to be more than the second cache keeps, in several panels."""
+    domain = dim.product(product.region.domain)
+    written = domain * product.region.outputs[0].dtype.itemsize
+    several = product.columns.size != _block(product, isa).columns
+    return several and isinstance(written, int) and written > isa.l2
 
 
 def _short(product: Product, streams: Sequence[Stream], stretches: Stretches) -> bool:
