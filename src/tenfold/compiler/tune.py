@@ -168,8 +168,9 @@ class Tuning:
     @cached_property
     def about(self) -> list[str]:
         """The lines that begin each problem: the machine, and the versions."""
-        inside = f"{isa_of(self.target)}; {self.point.threads} threads"
-        return choices.about(f"cpu {machine_kind()}", generators(), inside=inside)
+        isa = isa_of(self.target)
+        inside = f"{isa.level}; {self.point.threads} threads"
+        return choices.about(f"cpu {machine_kind()}", generators(), str(isa), inside=inside)
 
     @property
     def effort(self) -> Effort:
