@@ -10,7 +10,6 @@ run that was broken off goes on where it was.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import subprocess
@@ -24,7 +23,6 @@ from bench.cpu.results import FOLDER, Results
 from bench.cpu.rows import BY_ROW, GROUPS
 from tenfold.diagnose.roofline import Ceiling, ceiling
 
-TRIES = 3
 PEERS = "onnxruntime,openvino,torch,torch.compile"
 
 
@@ -55,21 +53,20 @@ def child(module: str, *arguments: str) -> str:
     return lines[-1]
 
 
-@functools.cache
 def highest(threads: int) -> Ceiling:
-    """The best of a few measurements of what this machine can do, as a disturbed one tells too little; once a run."""
-    found = [one for one in (ceiling(threads) for _ in range(TRIES)) if one]
+    """The best of two measurements of what this machine can do, as a disturbed one tells too little."""
+    found = [one for one in (ceiling(threads), ceiling(threads)) if one]
     if not found:
         raise RuntimeError("the machine's ceiling could not be measured")
     return Ceiling(max(one.flops for one in found), max(one.bandwidth for one in found))
 
 
-def measured(name: str, options: argparse.Namespace, results: Results) -> dict[str, Any]:
+def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """The result of a row or a promise; an error in its place if it could not be measured."""
     try:
         if name in BY_PROMISE:
             return {"value": float(child("bench.cpu.promises", name, str(options.threads)))}
-        top = results.highest(options.threads, highest(options.threads))
+        top = highest(options.threads)
         numbers = (
             "--threads",
             str(options.threads),
@@ -98,7 +95,7 @@ def main() -> None:
     results = Results(options.out)
     for name in chosen(options.rows):
         if options.rows or options.fresh or results.measured(name, options.threads) is None:
-            found = measured(name, options, results)
+            found = measured(name, options)
             results.add(name, options.threads, found)
             print(f"{name:24} {said(found)}", flush=True)
 

@@ -10,14 +10,12 @@ import platform
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.cpu.promises import PROMISES
 from bench.cpu.rows import GROUPS, ROWS, Row, Want
 from tenfold.codegen.cpu.isa import machine_caches
-from tenfold.diagnose.roofline import Ceiling
 from tenfold.target import Target, machine_flags
 from tenfold.version import __version__
 
@@ -53,9 +51,9 @@ class Results:
         words = re.findall(r"[a-z0-9]+", f"{self.about['model']} {self.about['family']}".lower())
         kept = [word for word in words if word not in ("r", "tm", "cpu", "family", "model", "stepping", "processor")]
         self.path = folder / f"cpu-{'-'.join(kept)}.json"
-        known: Data = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.rows: dict[str, dict[str, Data]] = known.get("threads", {})
-        self.ceilings: dict[str, dict[str, float]] = known.get("ceilings", {})
+        self.rows: dict[str, dict[str, Data]] = {}
+        if self.path.exists():
+            self.rows = json.loads(self.path.read_text())["threads"]
 
     def measured(self, row: str, threads: int) -> Data | None:
         """The last measurement of a row."""
@@ -67,20 +65,10 @@ class Results:
         self.rows.setdefault(str(threads), {})[row] = stamp | found
         self.write()
 
-    def highest(self, threads: int, found: Ceiling) -> Ceiling:
-        """The most that this kind of machine managed on so many threads, now or in an earlier run: a virtual machine
-        whose memory is shared tells half of it for minutes.
-        """
-        known = Ceiling(**self.ceilings.get(str(threads), asdict(found)))
-        best = Ceiling(max(known.flops, found.flops), max(known.bandwidth, found.bandwidth))
-        self.ceilings[str(threads)] = asdict(best)
-        return best
-
     def write(self) -> None:
         """Write the file, the table and the plot, each whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        every = {"machine": self.about, "ceilings": self.ceilings, "threads": self.rows}
-        _replace(self.path, json.dumps(every, indent=1, sort_keys=True) + "\n")
+        _replace(self.path, json.dumps({"machine": self.about, "threads": self.rows}, indent=1, sort_keys=True) + "\n")
         _replace(self.path.with_suffix(".md"), "\n".join(self.markdown()) + "\n")
         for threads in self.rows:
             _replace(self.path.with_name(f"{self.path.stem}-{threads}.svg"), plot(self.ratios(threads)))
@@ -96,7 +84,7 @@ class Results:
         yield f"# {self.about['model']}"
         yield f"\n{self.about['family']}; {self.about['isa']}; {caches}; {self.about['cpus']} CPUs."
         yield "`python -m bench cpu`: medians in milliseconds by turns in one process. Ratio: best peer over ours."
-        yield "Share: of the roofline, Σ over regions of max(FLOP / peak, bytes / bandwidth), the best measured so far."
+        yield "Share: of the roofline, Σ over regions of max(FLOP / peak, bytes / bandwidth), both measured in the run."
         for threads in sorted(self.rows, key=int):
             yield f"\n## {threads} threads\n\n![ratios]({self.path.stem}-{threads}.svg)\n"
             yield from self._table(self.rows[threads])

@@ -22,7 +22,6 @@ from bench.cpu.turns import distance, opened
 from tenfold.compiler import choices
 from tenfold.compiler.timings import Entry, Timings
 from tenfold.diagnose import is_installed, open_peer
-from tenfold.diagnose.roofline import Ceiling
 
 SMALL = {
     "mtcnn-12": lambda: vision.mtcnn(12),
@@ -87,15 +86,6 @@ def test_results_add_up_over_runs(tmp_path: Path) -> None:
     assert len({row.count("|") for row in table}) == 1
     assert any("geometric mean" in row and "1.10" in row for row in table)
     assert "0.80" in again.path.with_name(f"{again.path.stem}-2.svg").read_text()
-
-
-def test_the_best_ceiling_is_kept(tmp_path: Path) -> None:
-    first = Results(tmp_path)
-    assert first.highest(2, Ceiling(3.0, 60.0)) == Ceiling(3.0, 60.0)
-    first.write()
-    again = Results(tmp_path)
-    assert again.highest(2, Ceiling(4.0, 33.0)) == Ceiling(4.0, 60.0)
-    assert again.highest(1, Ceiling(2.0, 20.0)) == Ceiling(2.0, 20.0)
 
 
 def test_plots_are_drawn_to_scale() -> None:
