@@ -106,7 +106,7 @@ def measure(threads: int) -> dict[str, float]:
     """Multiply-adds in f32 a second (each two operations) and bytes read from memory a second, on so many threads."""
     isa = isa_of(Target.host())
     image = _image(isa)
-    data = np.full(READ // WIDTH + 16, 0.5, np.float32).view(np.uint8)
+    data = np.arange(READ // WIDTH + 16, dtype=np.float32).view(np.uint8)
     data = data[-data.ctypes.data % 64 :][:READ]
     parts = PARTS * threads
     flops = 2 * isa.lanes(WIDTH) * accumulators(isa) * TURNS * parts
