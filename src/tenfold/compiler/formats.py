@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from tenfold.errors import OptionError
 from tenfold.ir import dtype as dt
@@ -71,22 +71,16 @@ def _last(rank: int) -> tuple[int, ...]:
 
 def _parsed(name: str, words: str, type: Type) -> tuple[DType, bool]:
     """The element type and whether channels come last."""
-    last = CHANNELS_LAST in (parts := words.split())
-    types = [one for one in parts if one != CHANNELS_LAST]
-    _require(bool(parts) and len(types) < 2 and parts.count(CHANNELS_LAST) < 2, name, words, "is no format")
+    parts = words.split()
+    last, types = CHANNELS_LAST in parts, [one for one in parts if one != CHANNELS_LAST]
+    named = [one for one in dt.ALL if one.name in types]
+    once = bool(parts) and len(types) < 2 and len(parts) - len(types) < 2
+    _require(once and len(named) == len(types), name, words, "is no format")
     _require(not last or type.rank > 2, name, words, f"needs an axis of channels and others behind it, not {type}")
-    dtype = _dtype(name, words, types) if types else type.dtype
+    dtype = named[0] if named else type.dtype
     numbers = all(not one.is_object and one.kind is not dt.Kind.COMPLEX for one in (dtype, type.dtype))
     _require(dtype is type.dtype or numbers, name, words, f"cannot stand for {type}")
     return dtype, last
-
-
-def _dtype(name: str, words: str, types: Sequence[str]) -> DType:
-    try:
-        return dt.parse(types[0])
-    except KeyError:
-        _require(False, name, words, "is no format")
-        raise
 
 
 def _require(holds: bool, name: str, words: str, problem: str) -> None:

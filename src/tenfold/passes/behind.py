@@ -24,7 +24,7 @@ from tenfold.ops.moments import Moments, Standardise
 from tenfold.ops.movement import Reshape, Slice
 from tenfold.ops.normalize import LayerNorm
 from tenfold.ops.reduce import Reduce
-from tenfold.passes.merge import biased
+from tenfold.passes.merge import adopt, biased
 from tenfold.rewrite.pattern import used_once
 from tenfold.rewrite.pipeline import Pass
 from tenfold.rewrite.rule import Steps
@@ -122,15 +122,5 @@ def _replace(graph: Graph, norm: Node, product: Node, parts: Sequence[Value]) ->
     standard = Standardise(width, norm.op.epsilon)(MatMul()(x, matrix), sums, *parts)
     found = Add()(standard, Cast(x.type.dtype)(row))
     source = tuple(dict.fromkeys((*norm.source, *product.source, *(end.producer.source if end.producer else ()))))
-    _adopt(found, source)
+    adopt(found, source)
     graph.replace_uses(end, found)
-
-
-def _adopt(value: Value, source: tuple[str, ...]) -> None:
-    """Say of the floating nodes behind a value what they stand for."""
-    stack = [value]
-    while stack:
-        producer = stack.pop().producer
-        if producer is not None and producer.graph is None and not producer.source:
-            producer.source = source
-            stack.extend(producer.inputs)

@@ -36,7 +36,7 @@ class MergeProducts(Pass):
             parts = Split(whole.type.rank - 1, tuple(sizes))(whole)
             source = tuple(dict.fromkeys(name for node in group for name in node.source))
             for part in parts:
-                _adopt(part, source)
+                adopt(part, source)
             for value, part in zip(values, parts, strict=True):
                 graph.replace_uses(value, part)
 
@@ -72,7 +72,7 @@ def biased(node: Node) -> tuple[Value, Value | None]:
     return user.output, others[0]
 
 
-def _adopt(value: Value, source: tuple[str, ...]) -> None:
+def adopt(value: Value, source: tuple[str, ...]) -> None:
     """Say of the floating nodes behind a value what they stand for."""
     stack = [value]
     while stack:

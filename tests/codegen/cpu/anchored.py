@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.codegen.cpu.isa import ROWS, Isa
-from tenfold.codegen.region import Anchored, Body, Operand, identity
+from tenfold.codegen.region import Anchored, Body, Instruction, Operand, identity
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Refusal, Strategy, Tactic, Workspace
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
@@ -21,12 +21,26 @@ from tenfold.ir.graph import Value
 from tenfold.ir.op import Array, Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
+from tenfold.ops.activation import Sigmoid
+from tenfold.ops.arithmetic import Add, Neg
 from tenfold.ops.constant import Constant
 from tenfold.target import Target
 from tests.codegen.cpu import jit
 from tests.codegen.cpu.memory import Guarded
 
 LAYOUTS = ("dense", "reversed", "spaced")
+
+TWO_RESULTS = Body(
+    (dt.f32,) * 3,
+    (
+        Instruction(Add(), (0, 1), dt.f32),
+        Instruction(Sigmoid(), (3,), dt.f32),
+        Instruction(Add(), (4, 2), dt.f32),
+        Instruction(Neg(), (3,), dt.f32),
+    ),
+    (5, 6),
+)
+"""Of sums, a bias and a residual: sigmoid(sums + bias) + residual, and -(sums + bias)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 
 from tenfold.codegen.cpu.conv import narrow
-from tenfold.codegen.region import Body, Instruction
 from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
-from tenfold.ops.activation import Sigmoid
-from tenfold.ops.arithmetic import Add, Neg
 from tenfold.ops.conv import Conv
 from tenfold.target import Target
 from tests.codegen.cpu import jit
-from tests.codegen.cpu.anchored import Case, Given, check, random, tactics
+from tests.codegen.cpu.anchored import TWO_RESULTS, Case, Given, check, random, tactics
 from tests.codegen.cpu.emulated import check_emulated
 
 _EVEX = re.compile(r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])|%k[0-7]\b")
@@ -118,18 +115,8 @@ def test_not_a_number_stays_where_it_is() -> None:
 def test_bias_residual_activation_and_second_result() -> None:
     image = Image(2, 5, (9, 50), 3, o=2, pad=1, layouts=("reversed", "reversed"))
     bias, rest = random(dt.f32, 1, 2, 1, 1, seed=2), random(dt.f32, 2, 2, 9, 50, seed=3)
-    body = Body(
-        (dt.f32,) * 3,
-        (
-            Instruction(Add(), (0, 1), dt.f32),
-            Instruction(Sigmoid(), (3,), dt.f32),
-            Instruction(Add(), (4, 2), dt.f32),
-            Instruction(Neg(), (3,), dt.f32),
-        ),
-        (5, 6),
-    )
     extra = [Given(np.broadcast_to(bias, rest.shape)), Given(rest, "reversed")]
-    case = replace(image.case(body=body, extra=extra), layouts=["reversed", "dense"])
+    case = replace(image.case(body=TWO_RESULTS, extra=extra), layouts=["reversed", "dense"])
     sums = case.op.results(tuple(one.array for one in case.inputs))[0] + bias
     check(narrow.STRATEGY, case, [1 / (1 + np.exp(-sums)) + rest, -sums], tolerance=1e-5)
 

@@ -11,15 +11,13 @@ from tenfold.codegen.cpu.conv import ending, planes, woven
 from tenfold.codegen.cpu.conv.ending import Ending
 from tenfold.codegen.cpu.lines import Stream
 from tenfold.codegen.cpu.microkernel import Block
-from tenfold.codegen.region import Body, Instruction, identity
+from tenfold.codegen.region import identity
 from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
-from tenfold.ops.activation import Sigmoid
-from tenfold.ops.arithmetic import Add, Neg
 from tenfold.target import Target
 from tests.codegen.cpu import jit
-from tests.codegen.cpu.anchored import Case, Given, check, random, tactics
+from tests.codegen.cpu.anchored import TWO_RESULTS, Case, Given, check, random, tactics
 from tests.codegen.cpu.emulated import check_emulated
 from tests.codegen.cpu.test_narrow import Image
 
@@ -76,18 +74,8 @@ def test_bias_residual_activation_and_second_result(light: float, monkeypatch: p
     woven.source.cache_clear()
     image = Image(1, 3, (9, 21), 3, o=32, pad=1, layouts=LAST)
     bias, rest = random(dt.f32, 1, 32, 1, 1, seed=2), random(dt.f32, 1, 32, 9, 21, seed=3)
-    body = Body(
-        (dt.f32,) * 3,
-        (
-            Instruction(Add(), (0, 1), dt.f32),
-            Instruction(Sigmoid(), (3,), dt.f32),
-            Instruction(Add(), (4, 2), dt.f32),
-            Instruction(Neg(), (3,), dt.f32),
-        ),
-        (5, 6),
-    )
     bias_given = Given(np.broadcast_to(bias, rest.shape).copy(), "reversed")
-    case = replace(image.case(body=body, extra=[bias_given, Given(rest, "reversed")]), layouts=["reversed"] * 2)
+    case = replace(image.case(body=TWO_RESULTS, extra=[bias_given, Given(rest, "reversed")]), layouts=["reversed"] * 2)
     sums = case.op.results(tuple(one.array for one in case.inputs))[0] + bias
     check(planes.STRATEGY, case, [1 / (1 + np.exp(-sums)) + rest, -sums], tolerance=1e-5)
     woven.source.cache_clear()
