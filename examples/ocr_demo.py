@@ -143,7 +143,7 @@ def main() -> None:
     folder = Path(rapidocr_onnxruntime.__file__).parent / "models"
     for recorder, (task, name) in zip(recorders, MODELS.items(), strict=True):
         ours, theirs, difference = compare(recorder, folder / name)
-        figures = (f"{ours:.2f}", f"{theirs:.2f}", f"{ours / theirs:.2f}", f"{difference:.1e}")
+        figures = (f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.2f}", f"{difference:.1e}")
         table.add_row(task, str(len(recorder.asked)), *figures)
     rich.print(table)
 
