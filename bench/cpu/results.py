@@ -60,7 +60,12 @@ class Results:
         return self.rows.get(str(threads), {}).get(row)
 
     def add(self, row: str, threads: int, found: Data) -> None:
-        """Take a measurement in, and write the file, the table and the plot anew."""
+        """Take a measurement in, and write the file, the table and the plot anew. An error doesn't take the place of a
+        measurement.
+        """
+        known = self.measured(row, threads)
+        if "error" in found and known and "error" not in known:
+            return
         stamp = {"date": datetime.date.today().isoformat(), "tenfold": __version__}
         self.rows.setdefault(str(threads), {})[row] = stamp | found
         self.write()

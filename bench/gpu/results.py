@@ -82,12 +82,13 @@ def key(row: Row) -> tuple[str, int]:
 
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-    """Rows by name; a newer one takes the place of an older, and keeps its peers if it has none."""
+    """Rows by name; a newer one takes the place of an older. If it has no peers it keeps those of the older one, which
+    then are `of_another_run`.
+    """
     found = {key(row): row for row in old}
     for row in new:
-        known = found.get(key(row), {})
-        peers = row.get("peers") or known.get("peers")
-        found[key(row)] = row | ({"peers": peers} if peers else {})
+        known = found.get(key(row), {}).get("peers")
+        found[key(row)] = row | ({"peers": known, "of_another_run": True} if known and not row.get("peers") else {})
     return [found[name] for name in sorted(found)]
 
 
@@ -109,15 +110,15 @@ def ratio(row: Row) -> tuple[float, str] | None:
 
 def line(row: Row) -> str:
     """A row of the table."""
+    found, ms, another = ratio(row), row["ms"], row.get("of_another_run", False)
     eager, here, known = milliseconds(row, "eager"), milliseconds(row, "torch.compile"), COMPILED.get(key(row))
-    found, ms = ratio(row), row["ms"]
     vendor = sum(part["us"] for part in row["parts"] if part["tactic"].startswith("cublas"))
     cells = (
         row["network"], row["batch"], f"{ms:.3f}", f"{row['error']:.1e}",
         _shown(row.get("flops"), 1e9 * ms, ".0f"), _shown(row.get("bytes"), 1e6 * ms, ".0f"),
         _shown(row.get("roofline_ms"), ms, ".0%"), row["kernels"],
         _shown(vendor, sum(part["us"] for part in row["parts"]), ".0%"), _shown(row.get("own_ms"), 1, ".3f"),
-        _shown(eager, 1, ".3f"), _shown(here, 1, ".3f") if here else f"({known:.3f})" if known else "—",
+        _peer(eager, another), _peer(here or known, another or here is None),
         f"{found[0]:.2f}{found[1]}" if found else "—", GOALS.get(key(row), "—"),
         row.get("about", {}).get("date", "earlier"),
     )  # fmt: skip
@@ -126,6 +127,11 @@ def line(row: Row) -> str:
 
 def _shown(number: float | None, unit: float, form: str) -> str:
     return "—" if number is None or not unit else format(number / unit, form)
+
+
+def _peer(ms: float | None, another: bool) -> str:
+    """A peer's time, in brackets if another run measured it."""
+    return "—" if ms is None else f"({ms:.3f})" if another else f"{ms:.3f}"
 
 
 def name_of(row: Row) -> str:

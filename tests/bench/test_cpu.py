@@ -77,6 +77,8 @@ def test_results_add_up_over_runs(tmp_path: Path) -> None:
     again.add("squeezenet", 2, result(0.8))
     again.add("mlp", 2, {"error": "it broke | here"})
     again.add("arena", 2, {"value": 1.0})
+    again.add("resnet50", 2, {"error": "no such package"})
+    assert "error" not in (again.measured("resnet50", 2) or {})
     data = json.loads(again.path.read_text())
     assert set(data["threads"]["2"]) == {"resnet50", "squeezenet", "mlp", "arena"}
     assert {"model", "isa", "caches", "cpus", "family"} <= set(data["machine"])

@@ -57,7 +57,7 @@ def test_a_newer_row_keeps_its_peers() -> None:
     assert [one["ms"] for one in found] == [1.0, 3.0]
     assert results.ratio(found[0]) == (2.0, "") and results.ratio(found[1]) == (2.0, " (e)")
     shown = results.line(found[0] | {"flops": 1e9, "bytes": 1e9, "roofline_ms": 0.5})
-    assert "| 1 | 1000 | 50% |" in shown and "| 2.00 |" in shown
+    assert "| 1 | 1000 | 50% |" in shown and "| (2.000) | 2.00 |" in shown
     assert results.ratio(row("other", 1, 1.0)) is None
 
 
