@@ -104,7 +104,7 @@ def main() -> None:
         try:
             found = row(BY_NAME[name], arguments.threads, arguments.rounds)
         except Exception as error:
-            found = (name, "", "", "", "", f"{type(error).__name__}: {str(error)[:150]}")
+            found = (name, "", "", "", "", f"{type(error).__name__}: {str(error)[:400]}")
         table.add_row(*found)
         print("| " + " | ".join(found) + " |", flush=True)
     if not arguments.markdown:

@@ -4,7 +4,8 @@
 
 Each row is measured in a process of its own and written at once to bench/results, in the file of this kind of CPU:
 JSON, a table and a plot. Rows that the file has are left out unless `--rows` names them or `--fresh` asks for all; so a
-run that was broken off goes on where it was.
+run that was broken off goes on where it was. A row that can't be measured (a model that pip can't download, say) tells
+why, the next one follows, and figures that it had before stay.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
         words = (name, "--against", options.against, *numbers, "--top", json.dumps(asdict(top)))
         return {"effort": options.effort, "ceiling": asdict(top), **json.loads(child("bench.cpu.turns", *words))}
     except RuntimeError as error:
-        return {"error": str(error)[:200]}
+        return {"error": str(error)[:400]}
 
 
 def main() -> None:
@@ -94,7 +95,8 @@ def main() -> None:
     options = parser.parse_args()
     results = Results(options.out)
     for name in chosen(options.rows):
-        if options.rows or options.fresh or results.measured(name, options.threads) is None:
+        known = results.measured(name, options.threads)
+        if options.rows or options.fresh or known is None or "error" in known:
             found = measured(name, options)
             results.add(name, options.threads, found)
             print(f"{name:24} {said(found)}", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import tenfold
+from bench.cpu import __main__ as table
 from bench.cpu import language, operators, promises, torch_peer, vision
 from bench.cpu.__main__ import chosen, said
 from bench.cpu.results import Results, plot
@@ -22,6 +24,8 @@ from bench.cpu.turns import distance, opened
 from tenfold.compiler import choices
 from tenfold.compiler.timings import Entry, Timings
 from tenfold.diagnose import is_installed, open_peer
+from tenfold.diagnose.roofline import Ceiling
+from tests.models import packages
 
 SMALL = {
     "mtcnn-12": lambda: vision.mtcnn(12),
@@ -88,6 +92,29 @@ def test_results_add_up_over_runs(tmp_path: Path) -> None:
     assert len({row.count("|") for row in table}) == 1
     assert any("geometric mean" in row and "1.10" in row for row in table)
     assert "0.80" in again.path.with_name(f"{again.path.stem}-2.svg").read_text()
+
+
+def test_what_pip_cannot_download_is_named_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(packages, "CACHE", tmp_path)
+    with pytest.raises(packages.NotThere, match=r"silero-vad==6.2.3; put silero_vad-6.2.3-\*.whl into .*/silero-vad=="):
+        packages.member("silero-vad", "silero_vad/data/silero_vad.onnx")
+
+
+def test_a_row_that_cannot_be_measured_lets_the_next_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def child(module: str, name: str, *_: str) -> str:
+        if name == "silero-vad-op15":
+            raise RuntimeError("put the wheel there")
+        return json.dumps(result())
+
+    monkeypatch.setattr(sys, "argv", ["bench", "--rows", "silero-vad-op15,mlp", "--out", str(tmp_path)])
+    monkeypatch.setattr(table, "child", child)
+    monkeypatch.setattr(table, "highest", lambda threads: Ceiling(1.0, 1.0))
+    table.main()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split(maxsplit=1) == ["silero-vad-op15", "put the wheel there"] and said[1].startswith("mlp")
 
 
 def test_plots_are_drawn_to_scale() -> None:

