@@ -18,8 +18,6 @@ from tenfold.target import Target
 
 _MOST = 4
 """Products of a chain: a kernel holds the code of all its links."""
-_EFFORT = 1
-"""The least effort at which chains are looked for: only the clock says whether one is faster than its parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +43,10 @@ class Apart:
 
 def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
     """The items with chains in the place of their parts where the clock says that they are faster, and that their
-    results agree. A chain stands where the last of its own parts stood.
+    results agree, here or where the choice was shipped from. A chain stands where the last of its own parts stood.
     """
     takers = [one for one in strategies if one.name == "chain"]
-    if tuning.options.effort < _EFFORT or not takers:
+    if not takers:
         return list(items)
     stretches = list(_stretches(items, takers, tuning))
     ends = [parts[-1] for parts in stretches]

@@ -44,16 +44,17 @@ TRUST = 0.01
 
 
 def tune_device(items: Sequence[Item], tuning: Tuning) -> str:
-    """Choose by the timing cache, and by the clock if this machine runs the target's code; a few words on it."""
+    """Choose by what was shipped and, with effort, by the timing cache, and by the clock if this machine runs the
+    target's code; a few words on it.
+    """
     target, options, timings = tuning.target, tuning.options, tuning.timings
-    if options.effort == 0:
-        return "by the cost model"
-    contests = _contests(items, target, options.effort)
+    contests = _contests(items, target, max(options.effort, choices.EFFORT))
     unknown: dict[str, list[Chosen]] = {}
-    times_here = target.runs_here()
+    times_here = options.effort > 0 and target.runs_here()
     for problem, pieces in contests.items():
         shipped = options.effort <= choices.EFFORT or not times_here
-        entry = timings.find(problem, options.effort) or (_shipped(problem, pieces) if shipped else None)
+        known = timings.find(problem, options.effort) if options.effort else None
+        entry = known or (_shipped(problem, pieces) if shipped else None)
         if entry is None:
             unknown[problem] = pieces
         else:
@@ -65,7 +66,7 @@ def tune_device(items: Sequence[Item], tuning: Tuning) -> str:
     for problem, pieces in tuple(unknown.items()):
         if entry := _shipped(problem, pieces):
             settle(unknown.pop(problem), entry, target)
-    return f"{len(contests) - len(unknown)} of {len(contests)} problems settled by the clock"
+    return f"{len(contests) - len(unknown)} of {len(contests)} problems settled by a clock"
 
 
 def _shipped(problem: str, pieces: Sequence[Chosen]) -> Entry | None:
