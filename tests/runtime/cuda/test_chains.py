@@ -53,16 +53,8 @@ def test_two_layers_behind_a_past(driver: FakeDriver, monkeypatch: pytest.Monkey
     graph = llama(1, 1, 40, Shape(width=128, layers=2, heads=2, shared=1, inner=256, words=80))
     parts = _kinds(tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0))
     assert not any(kind.startswith("Chain of ") for kind in parts)
-    monkeypatch.setattr(chains, "_EFFORT", 0)
     monkeypatch.setattr(chains, "tune_device", _by_chains)
     engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0)
     found = [kind for kind in _kinds(engine) if kind.startswith("Chain of ")]
     assert len(found) == 2 and [one.count("Copy") for one in found] == [3, 1], found
     _agrees(engine, graph)
-
-
-def test_parts_stay_where_the_clock_says_so(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = llama(1, 1, 40, Shape(width=128, layers=1, heads=2, shared=1, inner=256, words=80))
-    apart = _kinds(tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0))
-    monkeypatch.setattr(chains, "_EFFORT", 0)
-    assert _kinds(tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0)) == apart
