@@ -20,7 +20,7 @@ from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import Block, Tile, call_tile
 from tenfold.codegen.cpu.outsite import OutSite, Stream, named
-from tenfold.codegen.cpu.stage import StageWriter, divided, least
+from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, share_of
 from tenfold.codegen.cpu.storage import cast, widen
 from tenfold.codegen.cpu.table import Table
 from tenfold.codegen.cpu.vectors import I64, POINTER, Vector, Vectors
@@ -128,13 +128,13 @@ class _Writer(StageWriter):
         """The stage: its share of the work, then batches, stretches of rows, panels, blocks."""
         rest, columns = divided(self.part, self.arg("column_parts"))
         batches, rows = divided(rest, self.arg("row_parts"))
-        panels = self._blocks(self.arg("columns"), self.block.columns)
-        self.panels = self._share(panels, columns, self.arg("column_parts"))
-        blocks = self._share(self._blocks(self.arg("rows"), self.block.rows), rows, self.arg("row_parts"))
+        panels = ceildiv(self.arg("columns"), self.block.columns)
+        self.panels = share_of(panels, columns, self.arg("column_parts"))
+        blocks = share_of(ceildiv(self.arg("rows"), self.block.rows), rows, self.arg("row_parts"))
         self.table.prepare()
         if self.form.copied:
             self._list_copies()
-        first, end = self._share(self.arg("batches"), batches, self.arg("batch_parts"))
+        first, end = share_of(self.arg("batches"), batches, self.arg("batch_parts"))
         repeat(self.scalar, first, end, lambda batch: self._batch(batch, *blocks))
         return self.finish()
 
@@ -156,15 +156,6 @@ class _Writer(StageWriter):
         builder.ret_void()
         return function
 
-    def _blocks(self, size: Vector, of: Vector | int) -> Vector:
-        """How many blocks `of` that size hold `size`."""
-        whole = self.number(of) if isinstance(of, int) else of
-        return divided(size + (whole - 1), whole)[0]
-
-    def _share(self, total: Vector, part: Vector, parts: Vector) -> tuple[Vector, Vector]:
-        """First and end of the part's even share."""
-        return divided(total * part, parts)[0], divided(total * (part + 1), parts)[0]
-
     def _batch(self, batch: Vector, first: Vector, end: Vector) -> None:
         """Blocks of rows `first` to `end` of one batch, in even stretches."""
         names = ("@a", "@b", *self.form.streams)
@@ -175,8 +166,8 @@ class _Writer(StageWriter):
                 starts[name] = self.step(starts[name], at * self.arg(f"batch{axis}.{name}"))
         end_row = least(end * self.block.rows, self.arg("rows"))
         most = divided(self.arg("row_stretch"), self.number(self.block.rows))[0]
-        count = self._blocks(end - first, most)
-        each = self._blocks(end - first, (count < 1).where(1, count)) * self.block.rows
+        count = ceildiv(end - first, most)
+        each = ceildiv(end - first, (count < 1).where(1, count)) * self.block.rows
 
         def stretch(row: Vector) -> None:
             rows = _Stretch(starts, least(each, end_row - row))
@@ -208,7 +199,7 @@ class _Writer(StageWriter):
         b = self.step(stretch.starts["@b"], place * form.b.itemsize)
         k = first * form.a.itemsize if form.separate else terms.count
         table = self.step(self.scratch, self.arg("at.lines")) if form.copied else self.table.start
-        blocks = self._blocks(stretch.rows, block.rows)
+        blocks = ceildiv(stretch.rows, block.rows)
 
         def one(t: Vector) -> None:
             rows = least(stretch.rows - t * block.rows, self.number(block.rows))

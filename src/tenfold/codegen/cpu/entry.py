@@ -16,11 +16,7 @@ from tenfold.ir.dim import Size
 
 
 class Entry(StageWriter):
-    """A stage with even shares for its parts, outer axes `size0`, `size1`, … and vectors along lines."""
-
-    def share(self, total: Vector, part: Vector, parts: Vector) -> tuple[Vector, Vector]:
-        """First and end of a part's even share."""
-        return total * part / parts, total * (part + 1) / parts
+    """A stage with outer axes `size0`, `size1`, … and vectors along lines."""
 
     def points(self, axes: int, number: Vector) -> list[Vector]:
         """The coordinates of a point counted in row-major order through so many outer axes."""

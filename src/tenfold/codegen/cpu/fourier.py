@@ -23,7 +23,7 @@ from tenfold.codegen.cpu.flow import load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.memory import load, load_one, store
 from tenfold.codegen.cpu.movement import transposed
-from tenfold.codegen.cpu.stage import address, least, ordered
+from tenfold.codegen.cpu.stage import least, numbered, operand_names, operand_values, ordered, share_of
 from tenfold.codegen.cpu.storage import stored_type
 from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
@@ -111,7 +111,7 @@ class Form:
         """The arguments of the stage; steps in bytes."""
         found = ["lines", "groups", "parts"]
         for run in (*self.reads, *self.writes):
-            found += [f"@{run.name}", f"{run.name}.line", *(f"{run.name}.{axis}" for axis in range(self.outer))]
+            found += operand_names(run.name, ("line", *range(self.outer)))
         return (*found, *(f"size{axis}" for axis in range(self.outer)))
 
 
@@ -126,7 +126,7 @@ class _Writer(Entry):
 
     def text(self) -> str:
         """A part is a stretch of groups of lines."""
-        repeat(self.scalar, *self.share(self.arg("groups"), self.part, self.arg("parts")), self._group)
+        repeat(self.scalar, *share_of(self.arg("groups"), self.part, self.arg("parts")), self._group)
         return self.finish()
 
     def _turns(self) -> ir.GlobalVariable:
@@ -332,8 +332,7 @@ class FourierStrategy:
         values["parts"] = parts = parts_of(lines * length, _GRAIN, dim.minimum(groups, 8 * THREADS))
         values |= {f"size{a}": at_least_one(size) for a, size in enumerate(found.sizes)}
         for (name, one), strides in zip(runs.items(), found.strides, strict=True):
-            values |= {f"@{name}": address(one), f"{name}.line": one.strides[-1] * one.dtype.itemsize}
-            values |= {f"{name}.{a}": stride * one.dtype.itemsize for a, stride in enumerate(strides)}
+            values |= operand_values(name, one, {"line": one.strides[-1], **numbered(strides)})
         stage = Stage(source(form), ordered(form.names, values), parts)
         return Kernel((stage,), scratch=form.table + 2 * form.buffer)
 

@@ -21,7 +21,7 @@ from tenfold.codegen.cpu.gates import Cell, Point, Sweep, cell_of
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import Block, Tile
-from tenfold.codegen.cpu.stage import divided, least
+from tenfold.codegen.cpu.stage import divided, least, share_of
 from tenfold.codegen.cpu.storage import narrow, register_type, stored_type, widen
 from tenfold.codegen.cpu.vectors import I32, I64, Vector, Vectors
 from tenfold.ir import dtype as dt
@@ -205,9 +205,9 @@ class _Project(_Writer):
         """The module."""
         self.rows = self.arg("steps") * self.arg("sequences")
         blocks = (self.rows + (self.form.rows - 1)) / self.form.rows
-        first, end = self.share(blocks * self.form.panels, self.part, self.arg("parts"))
+        first, end = share_of(blocks * self.form.panels, self.part, self.arg("parts"))
         repeat(self.scalar, first, end, self._item)
-        first, end = self.share(self.arg("sequences"), self.part, self.arg("parts"))
+        first, end = share_of(self.arg("sequences"), self.part, self.arg("parts"))
         repeat(self.scalar, first, end, self._first_states)
         return self.finish()
 
@@ -246,8 +246,8 @@ class _Advance(_Writer):
         """The module."""
         row, panel = divided(self.part, self.arg("panel_parts"))
         row_parts = self.arg("parts") / self.arg("panel_parts")
-        self.sequences = self.share(self.arg("sequences"), row, row_parts)
-        self.panels = self.share(self.number(self.form.panels), panel, self.arg("panel_parts"))
+        self.sequences = share_of(self.arg("sequences"), row, row_parts)
+        self.panels = share_of(self.number(self.form.panels), panel, self.arg("panel_parts"))
         first, end = (one * self.form.width for one in self.panels)
         self.units = first, least(end, self.number(self.form.op.hidden))
         self.sums = self.step(self.scratch, self.form.table)

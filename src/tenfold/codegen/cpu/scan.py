@@ -20,7 +20,7 @@ from tenfold.codegen.cpu.epilogue import with_epilogue
 from tenfold.codegen.cpu.flow import repeat
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.stage import address, divided, least, ordered
+from tenfold.codegen.cpu.stage import address, divided, least, ordered, share_of
 from tenfold.codegen.cpu.storage import narrow, register_type, widen
 from tenfold.codegen.cpu.vectors import Vector, Vectors
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
@@ -65,7 +65,7 @@ class _Writer(Entry):
 
     def text(self) -> str:
         """A part is a stretch of points, each of them a chunk of lines where lines lie side by side."""
-        first, last = self.share(self.arg("points"), self.part, self.arg("parts"))
+        first, last = share_of(self.arg("points"), self.part, self.arg("parts"))
 
         def point(number: Vector) -> None:
             if not self.form.side:

@@ -20,7 +20,7 @@ from tenfold.codegen.cpu.epilogue import copied, with_epilogue
 from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.stage import address, divided, ordered
+from tenfold.codegen.cpu.stage import address, divided, numbered, operand_values, ordered, share_of
 from tenfold.codegen.cpu.storage import SUPPORTED, narrow, widen, wrap
 from tenfold.codegen.cpu.vectors import I1, I32, I64, Vector, Vectors
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
@@ -119,7 +119,7 @@ class _Elements(_Writer):
 
     def text(self) -> str:
         """The module."""
-        first, last = self.share(self.arg("points"), self.part, self.arg("parts"))
+        first, last = share_of(self.arg("points"), self.part, self.arg("parts"))
 
         def line(number: Vector, good: Vector) -> Vector:
             at = self.points(self.form.outer, first + number)
@@ -148,7 +148,7 @@ class _Slices(_Writer):
         """The module."""
         form = self.form
         width = self.arg(f"inner{form.inner - 1}") if form.inner else self.number(1)
-        first, last = self.share(width, self.part, self.arg("parts"))
+        first, last = share_of(width, self.part, self.arg("parts"))
 
         def update(number: Vector, good: Vector) -> Vector:
             at = self.points(form.outer, number)
@@ -247,8 +247,7 @@ def _elements(op: ScatterElements, y: Operand, positions: Operand, updates: Oper
     values: dict[str, Argument] = {"points": points, "parts": parts, "size": y.shape[op.axis], "count": count}
     values |= {f"size{axis}": at_least_one(size) for axis, size in enumerate(found.sizes)}
     for (name, one), strides in zip(named.items(), found.strides, strict=True):
-        values |= {f"@{name}": address(one), f"{name}.line": one.strides[op.axis] * one.dtype.itemsize}
-        values |= _steps(name, one, strides)
+        values |= operand_values(name, one, {"line": one.strides[op.axis], **numbered(strides)})
     return Stage(source(form), ordered(form.names, values), parts)
 
 

@@ -19,7 +19,7 @@ from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.heap import ENTRY, define_sift, entry_at, float_key, put
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.stage import address, ordered
+from tenfold.codegen.cpu.stage import numbered, operand_names, operand_values, ordered, share_of
 from tenfold.codegen.cpu.storage import SUPPORTED, register_type, widen
 from tenfold.codegen.cpu.vectors import I64, Vector, Vectors, integer, is_float, width
 from tenfold.codegen.region import THREADS, Anchored, Region
@@ -55,7 +55,7 @@ class Form:
         """The arguments of the stage; steps in bytes."""
         found = ["@heap", "size", "k", "points", "parts"]
         for name in _NAMES:
-            found += [f"@{name}", f"{name}.line", *(f"{name}.{axis}" for axis in range(self.outer))]
+            found += operand_names(name, ("line", *range(self.outer)))
         return (*found, *(f"size{axis}" for axis in range(self.outer)))
 
 
@@ -76,7 +76,7 @@ class _Writer(Entry):
             self._empty(heap, x, values, indices)
 
         def all_points() -> None:
-            repeat(self.scalar, *self.share(self.arg("points"), self.part, self.arg("parts")), point)
+            repeat(self.scalar, *share_of(self.arg("points"), self.part, self.arg("parts")), point)
 
         choose(self.scalar, self.arg("k") > 0, all_points, lambda: None)
         return self.finish()
@@ -189,8 +189,7 @@ class SortStrategy:
         values: dict[str, Argument] = {"@heap": Workspace(), "size": x.shape[axis], "k": k, "points": points}
         values |= {"parts": parts} | {f"size{a}": at_least_one(size) for a, size in enumerate(found.sizes)}
         for (name, one), strides in zip(operands.items(), found.strides, strict=True):
-            values |= {f"@{name}": address(one), f"{name}.line": one.strides[axis] * one.dtype.itemsize}
-            values |= {f"{name}.{a}": stride * one.dtype.itemsize for a, stride in enumerate(strides)}
+            values |= operand_values(name, one, {"line": one.strides[axis], **numbered(strides)})
         stage = Stage(source(form), ordered(form.names, values), parts)
         return Kernel((stage,), workspace=points * k * ENTRY)
 

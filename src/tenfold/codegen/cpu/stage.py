@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from llvmlite import ir
 
@@ -12,6 +12,7 @@ from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import Operand
 from tenfold.codegen.strategy import Address, Argument
+from tenfold.ir.dim import Size
 from tenfold.runtime.cpu.block import KERNEL_ERROR
 
 
@@ -94,6 +95,33 @@ def divided(value: Vector, by: Vector) -> tuple[Vector, Vector]:
     builder = value.code.builder
     quotient = value.code.wrap(builder.udiv(value.value, by.value))
     return quotient, value - quotient * by
+
+
+def ceildiv(size: Vector, of: Vector | int) -> Vector:
+    """How many blocks `of` that size hold `size`."""
+    whole = size.like(of) if isinstance(of, int) else of
+    return divided(size + (whole - 1), whole)[0]
+
+
+def share_of(total: Vector, part: Vector, parts: Vector) -> tuple[Vector, Vector]:
+    """First and end of a part's even share."""
+    return divided(total * part, parts)[0], divided(total * (part + 1), parts)[0]
+
+
+def operand_names(name: str, steps: Iterable[object]) -> tuple[str, ...]:
+    """The arguments of an operand: its address, and its steps under these words."""
+    return (f"@{name}", *(f"{name}.{step}" for step in steps))
+
+
+def operand_values(name: str, operand: Operand, steps: Mapping[str, Size]) -> dict[str, Argument]:
+    """What they hold: its address, and its steps in bytes."""
+    size = operand.dtype.itemsize
+    return {f"@{name}": address(operand), **{f"{name}.{word}": step * size for word, step in steps.items()}}
+
+
+def numbered(strides: Iterable[Size]) -> dict[str, Size]:
+    """Steps whose words are the numbers of their axes."""
+    return {str(axis): stride for axis, stride in enumerate(strides)}
 
 
 def ordered(names: Sequence[str], arguments: Mapping[str, Argument]) -> tuple[Argument, ...]:

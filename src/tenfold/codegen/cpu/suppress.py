@@ -19,7 +19,7 @@ from tenfold.codegen.cpu.flow import choose, define, repeat, step
 from tenfold.codegen.cpu.heap import ENTRY, define_sift, entry_at, float_key, put
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.memory import first_lanes, load, load_one, store
-from tenfold.codegen.cpu.stage import address, divided, least, ordered
+from tenfold.codegen.cpu.stage import address, divided, least, ordered, share_of
 from tenfold.codegen.cpu.storage import register_type
 from tenfold.codegen.cpu.vectors import I1, I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import Anchored, Region
@@ -109,7 +109,7 @@ class _Chooser(Entry):
             taken = self._chosen(heap, kept, count, (number, image, kind))
             store(self.scalar, dt.i64, self.step(self.pointer("@counts"), number * 8), taken)
 
-        repeat(self.scalar, *self.share(self.arg("groups"), self.part, self.arg("parts")), group)
+        repeat(self.scalar, *share_of(self.arg("groups"), self.part, self.arg("parts")), group)
         return self.finish()
 
     def _candidates(self, heap: ir.Value, image: Vector, kind: Vector) -> Vector:

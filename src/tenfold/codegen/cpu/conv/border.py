@@ -11,7 +11,7 @@ from llvmlite import ir
 from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.stage import StageWriter, address, divided, ordered
+from tenfold.codegen.cpu.stage import StageWriter, address, divided, ordered, share_of
 from tenfold.codegen.cpu.storage import stored_type
 from tenfold.codegen.cpu.vectors import I1, Vector, Vectors
 from tenfold.codegen.cpu.weave import interleaved
@@ -103,8 +103,7 @@ class _Writer(StageWriter):
             empty = self.number(0)
             choose(self.scalar, inside, lambda: self._line(source, here), lambda: self._clear(here, empty, pitch))
 
-        first, end = (divided(lines * share, parts)[0] for share in (self.part, self.part + 1))
-        repeat(self.scalar, first, end, line)
+        repeat(self.scalar, *share_of(lines, self.part, parts), line)
         return self.finish()
 
     def _line(self, source: ir.Value, target: ir.Value) -> None:

@@ -17,10 +17,9 @@ from llvmlite import ir
 from tenfold.codegen.cpu.conv.ending import Ending, Place, finish
 from tenfold.codegen.cpu.flow import define, repeat, step
 from tenfold.codegen.cpu.isa import Isa
-from tenfold.codegen.cpu.lines import Stream
 from tenfold.codegen.cpu.memory import first_lanes, load, store
 from tenfold.codegen.cpu.microkernel import multiply_add, prefetch
-from tenfold.codegen.cpu.stage import StageWriter, divided, least, most
+from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, most, operand_names, share_of
 from tenfold.codegen.cpu.vectors import F32, I64, POINTER, Vector, Vectors
 from tenfold.ir.dtype import f32
 
@@ -49,11 +48,6 @@ class Form:
         return self.isa.lanes(_SIZE)
 
     @property
-    def streams(self) -> dict[str, Stream]:
-        """The body's operands by name."""
-        return self.ending.streams
-
-    @property
     def seen(self) -> int:
         """Pixels of a line of the image from the first that a block sees to the last."""
         return (self.pixels - 1) * self.stride + (self.taps - 1) * self.dilation + 1
@@ -63,8 +57,8 @@ class Form:
         """The stage's arguments in order; steps in bytes."""
         found = ["lines", "height", "width", "channels", "line_parts", "channel_parts"]
         found += ["@w", "down", "down.stride", "down.dilation", "above", "left", "x.height", "x.width"]
-        for name in ("x", *self.streams):
-            found += [f"@{name}", *(f"{name}.{word}" for word in ("image", "row", "column"))]
+        for name in ("x", *self.ending.streams):
+            found += operand_names(name, ("image", "row", "column"))
         return tuple(found)
 
 
@@ -102,15 +96,11 @@ class _Writer(StageWriter):
         form = self.form
         store(self.vectors(form.lanes), f32, self.scratch, self.vectors(form.lanes).zero(F32))
         lines, channels = divided(self.part, self.arg("channel_parts"))
-        whole = divided(self.arg("channels") + (form.lanes - 1), self.number(form.lanes))[0]
-        low, high = (
-            least(one * form.lanes, self.arg("channels")) for one in self._share(whole, channels, "channel_parts")
-        )
-        repeat(self.scalar, *self._share(self.arg("lines"), lines, "line_parts"), lambda at: self._line(at, low, high))
+        shared = share_of(ceildiv(self.arg("channels"), form.lanes), channels, self.arg("channel_parts"))
+        low, high = (least(one * form.lanes, self.arg("channels")) for one in shared)
+        first, end = share_of(self.arg("lines"), lines, self.arg("line_parts"))
+        repeat(self.scalar, first, end, lambda at: self._line(at, low, high))
         return self.finish()
-
-    def _share(self, total: Vector, part: Vector, parts: str) -> tuple[Vector, Vector]:
-        return divided(total * part, self.arg(parts))[0], divided(total * (part + 1), self.arg(parts))[0]
 
     def _line(self, number: Vector, low: Vector, high: Vector) -> None:
         """Channels `low` to `high` of one line."""
@@ -118,12 +108,10 @@ class _Writer(StageWriter):
         image, row = divided(number, self.arg("height"))
         above = row * self.arg("down.stride") - self.arg("above")
         dilation = self.arg("down.dilation")
-        first = divided(most(0 - above, self.number(0)) + (dilation - 1), dilation)[0]
-        end = least(
-            divided(most(self.arg("x.height") - above, self.number(0)) + (dilation - 1), dilation)[0], self.arg("down")
-        )
+        first = ceildiv(most(0 - above, self.number(0)), dilation)
+        end = least(ceildiv(most(self.arg("x.height") - above, self.number(0)), dilation), self.arg("down"))
         starts = {}
-        for name in ("x", *form.streams):
+        for name in ("x", *form.ending.streams):
             place = image * self.arg(f"{name}.image") + (above if name == "x" else row) * self.arg(f"{name}.row")
             starts[name] = self.step(self.pointer(f"@{name}"), place)
         line = _Line(starts, row, first, end)
@@ -142,7 +130,7 @@ class _Writer(StageWriter):
         steady = [filters, (line.end - line.first).value, down.value, (high - channel).value]
         places = {
             name: self.step(line.starts[name], channel * (one.step or 0) * one.dtype.itemsize)
-            for name, one in form.streams.items()
+            for name, one in form.ending.streams.items()
         }
 
         def some(careful: bool, pixel: Vector) -> None:
@@ -154,7 +142,7 @@ class _Writer(StageWriter):
             self.builder.call(self.blocks[lanes, careful, tail], [here, *steady, *ends, self.scratch, *wide, *moved])
 
         left, width = self.arg("left"), self.arg("width")
-        inner = least(self._blocks(left, form.pixels * form.stride) * form.pixels, width)
+        inner = least(ceildiv(left, form.pixels * form.stride) * form.pixels, width)
         seen = self.arg("x.width") + left - form.seen
         fitting = (seen < 0).where(0, divided(most(seen, self.number(0)), self.number(form.stride))[0] + 1)
         fitting = least(fitting + (form.pixels - 1), width)
@@ -163,19 +151,16 @@ class _Writer(StageWriter):
         for careful, start, stop in ((True, self.number(0), inner), (False, inner, outer), (True, outer, width)):
             repeat(self.scalar, start, stop, functools.partial(some, careful), by=form.pixels)
 
-    def _blocks(self, size: Vector, of: int) -> Vector:
-        return divided(size + (of - 1), self.number(of))[0]
-
     @property
     def _columns(self) -> list[str]:
-        return ["x.width", "x.column", *(f"{name}.column" for name in self.form.streams)]
+        return ["x.width", "x.column", *(f"{name}.column" for name in self.form.ending.streams)]
 
     def _define(self, lanes: int, careful: bool, tail: bool) -> ir.Function:
         """`void block(ptr x, ptr w, i64 lines, i64 line, i64 channels, i64 place, i64 pixels, ptr zeros, i64 width,
         i64 column, i64 columns of streams …, ptr streams …)`: the block whose taps begin at pixel `place` of the image.
         """
         form = self.form
-        streams = len(form.streams)
+        streams = len(form.ending.streams)
         kinds = [POINTER, POINTER, *[I64] * 5, POINTER, I64, I64, *[I64] * streams, *[POINTER] * streams]
         name = f"block{lanes}{'_careful' * careful}{'_tail' * tail}"
         function = define(self.module, name, ir.VoidType(), kinds, internal=True)

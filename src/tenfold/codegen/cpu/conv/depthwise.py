@@ -12,11 +12,10 @@ from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
 from tenfold.codegen.cpu.product import Axis, Product, kernel, moving
-from tenfold.codegen.cpu.stage import address, ordered
+from tenfold.codegen.cpu.stage import operand_values, ordered
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic
 from tenfold.ir import dim
-from tenfold.ir.dim import Size
 from tenfold.ir.dtype import f32
 from tenfold.ops.conv import Conv
 from tenfold.ops.movement import Reshape
@@ -106,7 +105,7 @@ def _lines(region: Anchored, isa: Isa) -> Kernel:
         "x.width": x.shape[-1],
     }
     operands = (x, *region.extra, *region.outputs)
-    for name, one in zip(("x", *form.streams), operands, strict=True):
+    for name, one in zip(("x", *form.ending.streams), operands, strict=True):
         values |= _moves(name, one, two)
     lines = region.domain[0] * region.domain[2] if two else region.domain[0]
     work = lines * region.domain[-1] * (channels * math.prod(taps))
@@ -121,11 +120,8 @@ def _lines(region: Anchored, isa: Isa) -> Kernel:
 
 def _moves(name: str, operand: Operand, two: bool) -> dict[str, Argument]:
     """Its address, and bytes from an image to the next, from a line to the next, from a pixel to the next."""
-    size, strides = operand.dtype.itemsize, operand.strides
-    steps: tuple[Size, ...] = (strides[0], strides[2] if two else 0, strides[-1])
-    words = ("image", "row", "column")
-    found: dict[str, Argument] = {f"@{name}": address(operand)}
-    return found | {f"{name}.{word}": step * size for word, step in zip(words, steps, strict=True)}
+    strides = operand.strides
+    return operand_values(name, operand, {"image": strides[0], "row": strides[2] if two else 0, "column": strides[-1]})
 
 
 def _filters(weights: Operand, lanes: int) -> Packed:

@@ -24,7 +24,7 @@ _LIGHT = 12
 
 @dataclass(frozen=True)
 class Ending:
-    """A body whose operands move by 0 or 1 from channel to channel, and from pixel to pixel as the call says."""
+    """A body, and how its operands and results move along the lanes; other steps are arguments."""
 
     body: Body
     extra: tuple[Stream, ...]

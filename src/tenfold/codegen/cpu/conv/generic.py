@@ -16,7 +16,7 @@ from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import multiply_add, sum_of
 from tenfold.codegen.cpu.outsite import place_in
 from tenfold.codegen.cpu.product import refuse
-from tenfold.codegen.cpu.stage import StageWriter, address, divided, ordered
+from tenfold.codegen.cpu.stage import StageWriter, address, divided, ordered, share_of
 from tenfold.codegen.cpu.storage import cast, narrow, register_type, widen
 from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import THREADS, Anchored, Body, Operand, Region
@@ -144,7 +144,7 @@ class _Writer(StageWriter):
                 at.insert(0, place)
             repeat(self.scalar, 0, self.arg(f"size{last}"), lambda place: self._element([*at, place]))
 
-        repeat(self.scalar, divided(lines * self.part, parts)[0], divided(lines * (self.part + 1), parts)[0], line)
+        repeat(self.scalar, *share_of(lines, self.part, parts), line)
         return self.finish()
 
     def _at(self, name: str, places: Sequence[Vector]) -> ir.Value:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from tenfold.codegen.axes import at_least_one
 from tenfold.codegen.cpu.conv.direct import weights_of
+from tenfold.codegen.cpu.conv.ending import Ending
 from tenfold.codegen.cpu.conv.strip import Block, Down, Form, source
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.lines import stream
 from tenfold.codegen.cpu.packing import view_recipe
-from tenfold.codegen.cpu.stage import address, ordered
+from tenfold.codegen.cpu.stage import operand_values, ordered
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic
 from tenfold.ir import dim
@@ -269,12 +270,15 @@ class _Problem:
             phase=tile.phase,
             x=stream(f32, step),
             square=self._square(),
-            body=region.body,
-            extra=tuple(stream(one.dtype, one.strides[column]) for one in region.extra),
-            outputs=tuple(stream(one.dtype, one.strides[column]) for one in region.outputs),
+            ending=Ending(
+                region.body,
+                tuple(stream(one.dtype, one.strides[column]) for one in region.extra),
+                tuple(stream(one.dtype, one.strides[column]) for one in region.outputs),
+            ),
         )
         values, scratch = self._numbers(tile, form)
-        for name, operand in {"x": x, **self._operands()}.items():
+        operands = (x, *region.extra, *region.outputs)
+        for name, operand in zip(("x", *form.ending.streams), operands, strict=True):
             values |= self._steps(name, operand, self.weights[2 if name == "x" else 1])
         values |= {"x.column": step * f32.itemsize, "x.step": x.strides[column] * f32.itemsize}
         parts = values["parts"]
@@ -292,23 +296,17 @@ class _Problem:
         side = 1 << max(0, min(self.lanes, channels, extent).bit_length() - 1)
         return side if side >= 4 else 0
 
-    def _operands(self) -> dict[str, Operand]:
-        region = self.region
-        extra = {f"extra{number}": one for number, one in enumerate(region.extra)}
-        return extra | {f"out{number}": one for number, one in enumerate(region.outputs)}
-
     def _steps(self, name: str, operand: Operand, channels: int) -> dict[str, Argument]:
         """Its address and its steps in bytes; a group has that many of its channels."""
-        size, strides = operand.dtype.itemsize, operand.strides
-        row, column = self.axes
-        return {
-            f"@{name}": address(operand),
-            f"{name}.image": strides[0] * size,
-            f"{name}.group": strides[1] * (channels * size),
-            f"{name}.channel": strides[1] * size,
-            f"{name}.row": 0 if row is None else strides[2 + row] * size,
-            f"{name}.column": strides[2 + column] * size,
+        strides, (row, column) = operand.strides, self.axes
+        steps: dict[str, Size] = {
+            "image": strides[0],
+            "group": strides[1] * channels,
+            "channel": strides[1],
+            "row": 0 if row is None else strides[2 + row],
+            "column": strides[2 + column],
         }
+        return operand_values(name, operand, steps)
 
     def _numbers(self, tile: _Tile, form: Form) -> tuple[dict[str, Argument], int]:
         """The other arguments, and the bytes of scratch."""

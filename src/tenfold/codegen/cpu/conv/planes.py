@@ -12,7 +12,7 @@ from tenfold.codegen.cpu.conv.woven import Form, source
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import Block
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
-from tenfold.codegen.cpu.stage import address, ordered
+from tenfold.codegen.cpu.stage import address, operand_values, ordered
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic
 from tenfold.ir import dim
@@ -171,9 +171,8 @@ def _kernel(region: Anchored, isa: Isa) -> Kernel:
         "at.lines": sums,
     }
     for name, operand in zip(form.ending.streams, (*region.extra, *region.outputs), strict=True):
-        words = zip(("image", "row", "column"), (operand.strides[axis] for axis in (0, 2, 3)), strict=True)
-        values |= {f"@{name}": address(operand)}
-        values |= {f"{name}.{word}": step * operand.dtype.itemsize for word, step in words}
+        image, _, row, column = operand.strides
+        values |= operand_values(name, operand, {"image": image, "row": row, "column": column})
     return Kernel((Stage(source(form), ordered(form.names, values), parts),), sums + tile.size)
 
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from tenfold.codegen.cpu.conv.ending import Ending
 from tenfold.codegen.cpu.flow import choose, define, load_size, repeat, step
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Cursor, Inputs, LineBody, Spot, Stream, Surroundings, lanes_for, outputs_of, walk
 from tenfold.codegen.cpu.memory import load, load_one, store
 from tenfold.codegen.cpu.microkernel import multiply_add
 from tenfold.codegen.cpu.movement import transposed
-from tenfold.codegen.cpu.stage import StageWriter, divided, least, most
+from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, most, operand_names, share_of
 from tenfold.codegen.cpu.vectors import F32, I64, POINTER, Vector, Vectors
-from tenfold.codegen.region import Body
 from tenfold.ir.dtype import f32
 
 _SIZE = f32.itemsize
@@ -69,20 +69,12 @@ class Form:
     phase: int
     x: Stream
     square: int
-    body: Body
-    extra: tuple[Stream, ...]
-    outputs: tuple[Stream, ...]
+    ending: Ending
 
     @property
     def lanes(self) -> int:
         """Pixels of a vector."""
         return self.isa.lanes(_SIZE)
-
-    @property
-    def streams(self) -> dict[str, Stream]:
-        """The body's operands by name."""
-        extra = {f"extra{number}": one for number, one in enumerate(self.extra)}
-        return extra | {f"out{number}": one for number, one in enumerate(self.outputs)}
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -91,8 +83,8 @@ class Form:
         found += ["height", "width", "channels", "taps", "dilation"]
         found += ["at.sums", "at.lines", "sums.step", "channel.step"]
         found += ["@w", "w.group", "x.height", "x.width", "x.above", "x.left", "x.step", "squared"]
-        for name in ("x", *self.streams):
-            found += [f"@{name}", *(f"{name}.{word}" for word in ("image", "group", "channel", "row", "column"))]
+        for name in ("x", *self.ending.streams):
+            found += operand_names(name, ("image", "group", "channel", "row", "column"))
         return tuple(found)
 
 
@@ -129,23 +121,22 @@ class _Writer(StageWriter):
         self.form = form
         self.pixels = self.vectors(form.lanes)
         self.blocks = {count: self._define(count) for count in dict.fromkeys((form.block.vectors, 1))}
-        steps = [1, *(one.step for one in form.extra)]
-        self.body = LineBody(self, Surroundings((), (), 0), form.body, steps, 0)
+        steps = [1, *(one.step for one in form.ending.extra)]
+        self.body = LineBody(self, Surroundings((), (), 0), form.ending.body, steps, 0)
         self.lines = self.step(self.scratch, self.arg("at.lines"))
 
     def text(self) -> str:
         """The whole stage. A strip is a column of tiles; a part is an even share of the blocks of all strips."""
         self._list_taps()
         blocks, parts = self.arg("blocks"), self.arg("parts")
-        first, end = (divided(self.arg("all.blocks") * part, parts)[0] for part in (self.part, self.part + 1))
+        first, end = share_of(self.arg("all.blocks"), self.part, parts)
 
         def strip(number: Vector) -> None:
             low, high = most(first - number * blocks, self.number(0)), least(end - number * blocks, blocks)
-            tiles = divided(high - low + (self.arg("tile.blocks") - 1), self.arg("tile.blocks"))[0]
-            each = divided(high - low + (tiles - 1), tiles)[0]
+            each = ceildiv(high - low, ceildiv(high - low, self.arg("tile.blocks")))
             repeat(self.scalar, low, high, lambda at: self._tile(number, at, least(each, high - at)), by=each)
 
-        until = (first < end).where(divided(end + (blocks - 1), blocks)[0], 0)
+        until = (first < end).where(ceildiv(end, blocks), 0)
         repeat(self.scalar, divided(first, blocks)[0], until, strip)
         return self.finish()
 
@@ -192,9 +183,9 @@ class _Writer(StageWriter):
 
             def phase(number: Vector) -> None:
                 at = left + number
-                count = self._strides(width - number)
-                low = inside.where(least(self._strides(most(self.number(0) - at, self.number(0))), count), 0)
-                high = self._strides(most(self.arg("x.width") - at, self.number(0)))
+                count = ceildiv(width - number, form.stride)
+                low = inside.where(least(ceildiv(most(self.number(0) - at, self.number(0)), form.stride), count), 0)
+                high = ceildiv(most(self.arg("x.width") - at, self.number(0)), form.stride)
                 segment = _Segment(low, inside.where(most(least(high, count), low), 0), count)
                 here = self.step(source, at * self.arg("x.step"))
                 self._channels(here, self.step(target, number * form.phase), segment)
@@ -202,10 +193,6 @@ class _Writer(StageWriter):
             repeat(self.scalar, 0, form.phases, phase)
 
         repeat(self.scalar, 0, (tile.rows - 1) * form.down.stride + form.down.lines(1), line)
-
-    def _strides(self, elements: Vector) -> Vector:
-        """How many strides along the line begin in that many elements."""
-        return divided(elements + (self.form.stride - 1), self.number(self.form.stride))[0]
 
     def _channels(self, source: ir.Value, target: ir.Value, segment: _Segment) -> None:
         """One line of all channels."""
@@ -298,17 +285,17 @@ class _Writer(StageWriter):
 
     def _finish(self, tile: _Tile, row: Vector, channel: Vector, sums: ir.Value) -> None:
         """The body on a line of the tile, `row` of it."""
-        form = self.form
+        form, ending = self.form, self.form.ending
 
         def cursor(name: str) -> Cursor:
             place = channel * self.arg(f"{name}.channel") + (tile.row + row) * self.arg(f"{name}.row")
             place = place + tile.column * self.arg(f"{name}.column")
-            return Cursor(form.streams[name], self.step(self._start(name, tile), place), self.arg(f"{name}.column"))
+            return Cursor(ending.streams[name], self.step(self._start(name, tile), place), self.arg(f"{name}.column"))
 
-        cursors = {name: cursor(name) for name in form.streams}
-        inputs = Inputs([Cursor(_PLAIN, sums), *(cursors[f"extra{n}"] for n in range(len(form.extra)))], self.scalar)
-        dtypes = [one.dtype for one in form.outputs]
-        lanes = lanes_for(form.isa.vector_bytes, form.body, [f32, *(one.dtype for one in form.streams.values())])
+        cursors = {name: cursor(name) for name in ending.streams}
+        inputs = Inputs([Cursor(_PLAIN, sums), *(cursors[f"extra{n}"] for n in range(len(ending.extra)))], self.scalar)
+        dtypes = [one.dtype for one in ending.outputs]
+        lanes = lanes_for(form.isa.vector_bytes, ending.body, [f32, *(one.dtype for one in ending.streams.values())])
         line = Spot(self.vectors(lanes), 0, self.number(0), {})
         settled = self.body.settle(line, inputs.even)
 
@@ -318,7 +305,7 @@ class _Writer(StageWriter):
             for number, value in enumerate(outputs_of(self.body.body, results, stored, dtypes)):
                 cursors[f"out{number}"].write(spot, value)
 
-        masked = form.isa.masks and all(one.step == 1 for one in form.outputs)
+        masked = form.isa.masks and all(one.step == 1 for one in ending.outputs)
         walk(line, self.scalar, self.number(0), tile.columns, masked, visit)
 
     def _define(self, vectors: int) -> ir.Function:

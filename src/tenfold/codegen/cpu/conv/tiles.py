@@ -20,7 +20,7 @@ from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import Block, Tile, call_tile
 from tenfold.codegen.cpu.outsite import OutSite, Stream, named
-from tenfold.codegen.cpu.stage import StageWriter, divided, least
+from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, share_of
 from tenfold.codegen.cpu.vectors import F32, I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import f32
@@ -154,25 +154,18 @@ class _Writer(StageWriter):
         """The stage: a part's share of tiles and of panels, in stretches."""
         rows, columns = divided(self.part, self.arg("column_parts"))
         by = self.block.rows
-        blocks = self._share(self._blocks(self.arg("tiles"), by), rows, self.arg("row_parts"))
+        blocks = share_of(ceildiv(self.arg("tiles"), by), rows, self.arg("row_parts"))
         if self.form.gathers:
             self._clear()
         first, end = blocks[0] * by, least(blocks[1] * by, self.arg("tiles"))
         most = divided(self.arg("stretch"), self.number(by))[0]
-        count = self._blocks(blocks[1] - blocks[0], most)
-        each = self._blocks(blocks[1] - blocks[0], (count < 1).where(1, count)) * by
+        count = ceildiv(blocks[1] - blocks[0], most)
+        each = ceildiv(blocks[1] - blocks[0], (count < 1).where(1, count)) * by
         if self.form.multiplies:
-            panels = self._blocks(self.arg("columns"), self.block.columns)
-            self.panels = self._share(panels, columns, self.arg("column_parts"))
+            panels = ceildiv(self.arg("columns"), self.block.columns)
+            self.panels = share_of(panels, columns, self.arg("column_parts"))
         repeat(self.scalar, first, end, lambda at: self._stretch(at, least(each, end - at)), by=each)
         return self.finish()
-
-    def _blocks(self, size: Vector, of: Vector | int) -> Vector:
-        whole = self.number(of) if isinstance(of, int) else of
-        return divided(size + (whole - 1), whole)[0]
-
-    def _share(self, total: Vector, part: Vector, parts: Vector) -> tuple[Vector, Vector]:
-        return divided(total * part, parts)[0], divided(total * (part + 1), parts)[0]
 
     def _stretch(self, first: Vector, count: Vector) -> None:
         form = self.form
@@ -267,7 +260,7 @@ class _Writer(StageWriter):
     def _list_rows(self, stretch: _Stretch) -> None:
         """The table of the rows' addresses: [point][block][row of the block]."""
         lines, point = self.step(self.scratch, self.arg("at.lines")), self.arg("seen.point")
-        padded = self._blocks(stretch.count, self.block.rows) * self.block.rows
+        padded = ceildiv(stretch.count, self.block.rows) * self.block.rows
 
         def points(number: Vector) -> None:
             start, slots = self.step(stretch.seen, number * point), self.step(lines, number * padded * 8)
@@ -307,7 +300,7 @@ class _Writer(StageWriter):
         wide = block.columns * _SIZE
         filters = self.step(self.pointer("@filters"), panel * every * channels * wide)
         products, lines = (self.step(self.scratch, self.arg(f"at.{name}")) for name in ("products", "lines"))
-        padded = self._blocks(stretch.count, block.rows) * block.rows
+        padded = ceildiv(stretch.count, block.rows) * block.rows
 
         def points(number: Vector) -> None:
             b = self.step(filters, number * channels * wide)

@@ -18,7 +18,7 @@ from tenfold.codegen.cpu.flow import choose, define, repeat, step
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.memory import load, load_one, store
 from tenfold.codegen.cpu.microkernel import Block, multiply_add
-from tenfold.codegen.cpu.stage import StageWriter, divided, least, most
+from tenfold.codegen.cpu.stage import StageWriter, divided, least, most, operand_names, share_of
 from tenfold.codegen.cpu.vectors import F32, I64, POINTER, Vector, Vectors
 from tenfold.codegen.cpu.weave import interleaved
 from tenfold.ir.dtype import f32
@@ -56,7 +56,7 @@ class Form:
         found += ["@w", "panels", "taps", "down.stride", "down.dilation", "above", "left", "x.height", "x.width"]
         found += ["@x", "x.image", "x.row", "x.plane", "seen", "pitch", "at.lines"]
         for name in self.ending.streams:
-            found += [f"@{name}", *(f"{name}.{word}" for word in ("image", "row", "column"))]
+            found += operand_names(name, ("image", "row", "column"))
         return tuple(found)
 
 
@@ -88,9 +88,7 @@ class _Writer(StageWriter):
 
     def text(self) -> str:
         """The stage; a part is an even share of the tiles."""
-        tiles, parts = self.arg("tiles"), self.arg("parts")
-        first, end = (divided(tiles * share, parts)[0] for share in (self.part, self.part + 1))
-        repeat(self.scalar, first, end, self._tile)
+        repeat(self.scalar, *share_of(self.arg("tiles"), self.part, self.arg("parts")), self._tile)
         return self.finish()
 
     def _tile(self, number: Vector) -> None:
