@@ -15,11 +15,6 @@ from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
 from tests.runtime.cuda.emulated import FakeDriver, gpu
 
-from tenfold.codegen.cuda import links  # isort: skip
-
-
-pytestmark = pytest.mark.skipif(not links.VIEWS, reason="this Triton has no views of shared memory, so no chains")
-
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:

@@ -271,7 +271,8 @@ class TileWriter:
 
     def _require(self, index: str, size: str) -> None:
         """Set the alarm where an index that is used lies outside."""
-        outside = self.name(f"inside & (({index} < -{size}) | ({index} >= {size}))")
+        place = self.name(f"tl.broadcast_to({index}, inside.shape)")
+        outside = self.name(f"inside & (({place} < -{size}) | ({place} >= {size}))")
         words = self.name(f"tl.broadcast_to({ALARM}, {outside}.shape)")
         line = f"tl.store({words}, tl.full({outside}.shape, 1, tl.int32), mask={outside})"
         if line not in self.lines:

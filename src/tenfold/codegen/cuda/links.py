@@ -16,9 +16,8 @@ from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared,
 
 from tenfold.codegen.cuda import grid
 from tenfold.codegen.cuda.conv.teams import copy_in, meet
+from tenfold.codegen.cuda.views import seen_as
 
-VIEWS = hasattr(gl.shared_memory_descriptor, "_reinterpret")
-"""Whether a row of shared memory may be seen as several."""
 ARRIVE, WAIT, PRODUCT, POINTS, ATTENTION, JOIN = (gl.constexpr(kind) for kind in range(6))
 """What a link is: the first number of its plan."""
 
@@ -121,7 +120,7 @@ def product(
     chunked: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
     _, output, extra, ready, uniforms, _ = given
     prepared(ready, row, plan[5], plan[8], plan[9], holes[0], holes[1], plan[6], WARPS)
-    terms = row.slice(0, plan[6])._reinterpret(row.dtype, [plan[6] // K, K // 64, 64], chunked)
+    terms = seen_as(row.slice(0, plan[6]), row.dtype, [plan[6] // K, K // 64, 64], chunked)
     shape = gl.zeros((K // 64, 64, 8), row.dtype, b)
     for tile in range(turn_of(plan[1]), plan[2], gl.num_programs(0)):
         column = tile * N + gl.arange(0, N, layout=gl.SliceLayout(0, gl.SliceLayout(2, layout)))
