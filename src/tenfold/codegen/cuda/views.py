@@ -1,4 +1,4 @@
-"""Shared memory seen as another shape, which the oldest Triton that is allowed calls by another name than the newest."""
+"""Shared memory seen as another shape: the oldest Triton that is allowed calls it by another name than the newest."""
 
 from __future__ import annotations
 
