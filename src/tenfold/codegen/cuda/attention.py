@@ -18,6 +18,7 @@ from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
 from tenfold.ops.attention import Attention
 from tenfold.target import Target
 
@@ -94,9 +95,10 @@ def flash(
 ):  # fmt: skip
     """Operands are (address, strides of batch, head, place, element). SCALE and CAP count millionths of millionths,
     WIDE and HIGH are D and E as powers of two. Blocks of N keys that all queries see whole come first, then blocks of
-    TAIL keys.
+    TAIL keys. EARLY: 1, the next kernel may start behind the last load; 2, at once.
     """
     FACTOR: tl.constexpr = 1.4426950408889634e-12 * SCALE if CAP <= 0 and ADDED == 0 and SCALE > 0 else 1.0
+    grid.release(EARLY == 2)
     grid.wait(EARLY)
     tiles = tl.cdiv(s, M)
     number, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
@@ -131,7 +133,7 @@ def flash(
         column = begin + tl.arange(0, TAIL)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, True)
         state = folded(state, scores, values, column, t, high, FACTOR, E, HIGH, True, True)
-    grid.release(EARLY)
+    grid.release(EARLY == 1)
     last_part = True
     if SLICES > 1:
         scaled = (state[0] * FACTOR, state[1], state[2])
@@ -250,10 +252,20 @@ class AttentionStrategy:
             **{"D": D, "E": E, "WIDE": max(16, grid.power_of_two(D)), "HIGH": high},
             "ADDED": 0 if not masks else 1 if masks[0].dtype is dt.boolean else 2,
             **{"CAUSAL": int(op.causal), "NAN": int(op.blind == "nan")},
-            **{"M": M, "N": N, "TAIL": _tail(op, region, N), "SLICES": slices, "EARLY": int(arch_of(target).early)},
+            **{"M": M, "N": N, "TAIL": _tail(op, region, N), "SLICES": slices},
+            "EARLY": _early(region, tiles * slices, target),
         }
         made = launch(f"{__name__}:flash", tiles * slices, fillings, int(tactic["warps"]), int(tactic["stages"]))
         return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def _early(region: Anchored, blocks: Size, target: Target) -> int:
+    """When the next kernel may start: at once where each multiprocessor has a block at most, and blocks have more to do
+    than to load, as they have with several queries.
+    """
+    arch = arch_of(target)
+    alone = isinstance(blocks, int) and blocks <= arch.processors and region.domain[2] != 1
+    return int(arch.early) * (2 if alone else 1)
 
 
 def _tail(op: Attention, region: Anchored, n: int) -> int:
