@@ -27,8 +27,8 @@ from tests.codegen.cpu.emulated import check_emulated
 from tests.codegen.cpu.test_conv import Case, each_isa, placed, weights_of
 
 WAYS = [
-    Tactic("conv.winograd", (("results", results), ("gathered", way)))
-    for results, way in itertools.product(POINTS, ("by the way", "first"))
+    Tactic("conv.winograd", (("products", products), ("gathered", way)))
+    for products, way in itertools.product((4, 6), ("by the way", "first"))
 ]
 CASES = {
     "whole tiles": Case(n=1, c=16, size=(8, 8), o=32, k=3, pad=1),
@@ -38,6 +38,13 @@ CASES = {
     "one pixel": Case(n=3, c=16, size=(1, 1), o=16, k=3, pad=1),
     "several stretches": Case(n=1, c=64, size=(41, 37), o=96, k=3, pad=1),
     "planes of the result": Case(n=1, c=24, size=(6, 11), o=24, k=3, pad=1, y="first"),
+}
+OTHERS = {
+    "blocks of taps": Case(n=1, c=16, size=(9, 13), o=37, k=11, pad=5),
+    "down alone": Case(n=2, c=19, size=(21, 1), o=33, k=(5, 1)),
+    "across alone": Case(n=1, c=16, size=(3, 18), o=16, k=(1, 7), pad=(0, 3)),
+    "one axis": Case(n=2, c=18, size=(23,), o=20, k=5, pad=2),
+    "uneven": Case(n=1, c=17, size=(8, 15), o=18, k=(3, 5), pad=(1, 2)),
 }
 
 
@@ -62,6 +69,23 @@ def test_every_way(isa: Isa, name: str, tactic: Tactic) -> None:
         tuple(compare(region, kernel, isa, arrays, [wanted], low=case.n == 1, threads=threads)) for threads in (1, 2, 5)
     }
     assert len(results) == 1, "the answer depends on the number of threads"
+
+
+@each_isa
+@pytest.mark.parametrize("name", OTHERS)
+def test_taps_other_than_three_by_three(isa: Isa, name: str) -> None:
+    """Every way that is offered; along one axis tiles of eight products are among them."""
+    case = OTHERS[name]
+    x, w = random(dt.f32, case.n, case.c, *case.size), weights_of(case)
+    region = region_of(case, w)
+    arrays = {region.inputs[0].value: np.moveaxis(x, 1, -1)}
+    wanted = np.asarray(case.conv.evaluate(x, w))
+    found = [one.tactics(region, Target("cpu", isa.level)) for one in (winograd.STRATEGY, winograd.DOUBTED)]
+    ways = [tactic for tactics in found if not isinstance(tactics, Refusal) for tactic in tactics]
+    assert {int(way["products"]) for way in ways} == ({4, 6, 8} if 1 in w.shape[2:] or w.ndim == 3 else {4, 6})
+    for tactic in ways:
+        kernel = build(winograd.STRATEGY, region, isa, tactic)
+        compare(region, kernel, isa, arrays, [wanted], 5e-6, threads=3)
 
 
 @each_isa
@@ -112,12 +136,29 @@ def test_images_of_sizes_unseen_at_build(isa: Isa, tactic: Tactic) -> None:
         compare(region, kernel, isa, {x: image.transpose(0, 2, 3, 1)}, [wanted], bindings=sizes)
 
 
-@pytest.mark.parametrize("points", POINTS.values())
-def test_the_algorithm_is_exact_but_for_rounding(points: tuple[float, ...]) -> None:
-    a, g, b = matrices(points)
+@pytest.mark.parametrize(("points", "taps"), [(one, taps) for size, one in POINTS.items() for taps in range(1, size)])
+def test_the_algorithm_is_exact_but_for_rounding(points: tuple[float, ...], taps: int) -> None:
+    a, g, b = matrices(points, taps)
     x, w = np.random.default_rng(0).standard_normal((2, len(b)))
-    wanted = np.convolve(x, w[2::-1], "valid")
-    np.testing.assert_allclose(a @ ((g @ w[:3]) * (b @ x)), wanted, rtol=0, atol=1e-13)
+    wanted = np.convolve(x, w[:taps][::-1], "valid")
+    np.testing.assert_allclose(a @ ((g @ w[:taps]) * (b @ x)), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "products", "taps", "blocks"), [("blocks of taps", 6, (3, 3), 16), ("one axis", 8, (1, 5), 1)]
+)
+def test_errors_of_other_taps_keep_the_stated_bound(
+    name: str, products: int, taps: tuple[int, int], blocks: int
+) -> None:
+    case, isa = OTHERS[name], jit.runnable()[-1]
+    x, w = np.sign(random(dt.f32, case.n, case.c, *case.size)), weights_of(case)
+    region = region_of(case, w)
+    wanted = np.asarray(case.conv.evaluate(x.astype(np.float64), w.astype(np.float64)))
+    terms = case.c * blocks
+    least = error_bound(POINTS[products], terms, taps) * terms * np.abs(w).max() / np.abs(wanted).max()
+    tactic = Tactic("conv.winograd", (("products", products), ("gathered", "by the way")))
+    kernel = build(winograd.STRATEGY, region, isa, tactic)
+    compare(region, kernel, isa, {region.inputs[0].value: np.moveaxis(x, 1, -1)}, [wanted], min(least, 4e-6))
 
 
 @pytest.mark.parametrize("tactic", WAYS[::2], ids=str)
@@ -134,7 +175,7 @@ def test_errors_keep_the_stated_bound(tactic: Tactic, channels: int) -> None:
         region = region_of(case, w)
         wanted = np.asarray(case.conv.evaluate(x.astype(np.float64), w.astype(np.float64)))
         scale = np.abs(wanted).max()
-        least = error_bound(POINTS[int(tactic["results"])], channels) * channels * np.abs(x).max() * np.abs(w).max()
+        least = error_bound(POINTS[int(tactic["products"])], channels) * channels * np.abs(x).max() * np.abs(w).max()
         arrays = {region.inputs[0].value: x.transpose(0, 2, 3, 1)}
         kernel = build(winograd.STRATEGY, region, isa, tactic)
         compare(region, kernel, isa, arrays, [wanted], min(least / scale, 4e-6))
@@ -142,19 +183,20 @@ def test_errors_keep_the_stated_bound(tactic: Tactic, channels: int) -> None:
 
 def test_a_filter_in_the_transformed_domain() -> None:
     w = random(dt.f32, 2, 5, 3, 3)
-    op = WinogradFilter(POINTS[4])
+    op = WinogradFilter(POINTS[6])
+    assert op.infer(Type(dt.f32, (2, 5, 3, 1))).shape == (2, 5, 6, 1)
     assert op.infer(Type(dt.f32, w.shape)).shape == (2, 5, 6, 6)
     found = op.evaluate(w)
     assert found.dtype == np.float32 and found.shape == (2, 5, 6, 6)
     np.testing.assert_array_equal(found[..., 5, 5], w[..., 2, 2])
-    with pytest.raises(ValueError, match="3 by 3"):
-        op.infer(Type(dt.f32, (2, 5, 3, 1)))
+    with pytest.raises(ValueError, match="at most 6 by 6"):
+        op.infer(Type(dt.f32, (2, 5, 7, 3)))
 
 
 @pytest.mark.parametrize(
     ("case", "reason"),
     [(Case(n=1, c=64, size=(8, 8), o=64, k=3, pad=1, stride=2), "stride 1"),
-     (Case(n=1, c=64, size=(8, 8), o=64, k=5, pad=1), "3x3"),
+     (Case(n=1, c=64, size=(8, 8), o=64, k=1), "no taps"),
      (Case(n=1, c=64, size=(8, 8), o=64, k=3, pad=1, groups=2), "groups"),
      (Case(n=1, c=64, size=(8, 8), o=64, k=3, pad=1, x="first"), "adjacent"),
      (Case(n=1, c=4, size=(8, 8), o=64, k=3, pad=1), "fill a vector"),
@@ -171,8 +213,8 @@ def test_the_faster_way_comes_first() -> None:
     large, small = Case(1, 64, (56, 56), 64, 3, pad=1), Case(1, 256, (14, 14), 256, 3, pad=1)
     ways = [winograd.STRATEGY.tactics(region_of(one, weights_of(one)), target) for one in (large, small)]
     assert [str(one[0]) for one in ways if not isinstance(one, Refusal)] == [
-        "conv.winograd(results=4, gathered=by the way)",
-        "conv.winograd(results=4, gathered=first)",
+        "conv.winograd(products=6, gathered=by the way)",
+        "conv.winograd(products=6, gathered=first)",
     ]
     assert not isinstance(direct.STRATEGY.tactics(region_of(large, weights_of(large)), target), Refusal)
 

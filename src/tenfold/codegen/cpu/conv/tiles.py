@@ -4,11 +4,15 @@ For a stretch of tiles, each tile of n x n pixels of the image becomes n² rows,
 panel of filters the micro-kernel multiplies, point by point, all rows of the stretch (`multiply`); what a tile's points
 give becomes m x m pixels of the result, and the body follows (`scatter`). Everything of a stretch stays in the second
 cache. Where there are too few tiles to share, a stage of its own gathers all of them into the workspace first.
+
+Filters of many taps come in blocks of a few: a tile's row then holds, side by side, the channels of the pixels that
+each block sees, so that blocks are merely more terms. An axis of one tap has tiles of one pixel, and no transform.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +28,7 @@ from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, shar
 from tenfold.codegen.cpu.vectors import F32, I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import f32
-from tenfold.ops.winograd import factors
+from tenfold.ops.winograd import elements, factors
 
 _SIZE = f32.itemsize
 _LANES = 8
@@ -35,12 +39,13 @@ _LANES = 8
 class Form:
     """What the code depends on; all sizes and all other strides are arguments.
 
-    `gathers`: tiles are gathered; `multiplies`: they are multiplied and scattered. `groups` counts the ways in which
-    the body's operands move along the pixels of the result.
+    `taps` are those of a block of the filters, down and across. `gathers`: tiles are gathered; `multiplies`: they are
+    multiplied and scattered. `groups` counts the ways in which the body's operands move along the pixels of the result.
     """
 
     isa: Isa
     points: tuple[float, ...]
+    taps: tuple[int, int]
     block: Block
     gathers: bool
     multiplies: bool
@@ -52,14 +57,16 @@ class Form:
     around: Surroundings
 
     @property
-    def side(self) -> int:
-        """Pixels of the image along a tile."""
-        return 2 * len(self.points) + 2
+    def seen(self) -> tuple[int, int]:
+        """Pixels of the image that a tile sees, down and across."""
+        down, across = self.taps
+        return elements(self.points, down), elements(self.points, across)
 
     @property
-    def made(self) -> int:
-        """Pixels of the result along a tile."""
-        return 2 * len(self.points)
+    def made(self) -> tuple[int, int]:
+        """Pixels of the result that a tile makes, down and across."""
+        (down, across), taps = self.seen, self.taps
+        return down - taps[0] + 1, across - taps[1] + 1
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -69,11 +76,11 @@ class Form:
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The arguments of the stage, in order; "@" marks addresses, "at." places in scratch. Steps are in bytes."""
-        found = ["@seen", "channels", "seen.tile", "seen.point", "tiles", "across", "down", "stretch"]
+        found = ["@seen", "channels", "blocks", "seen.tile", "seen.point", "tiles", "across", "down", "stretch"]
         found += ["row_parts", "column_parts"]
         if self.gathers:
             found += ["@x", "x.image", "x.row", "x.column", "height", "width", "above", "left"]
-            found += ["at.places", "at.zeros"]
+            found += ["at.places", "at.zeros", "blocks.across"]
         if self.multiplies:
             found += ["@filters", *self.streams, "columns", "result.height", "result.width"]
             found += ["at.seen", "at.lines", "at.products", "products.point", "at.made", "at.offsets", "at.ends"]
@@ -90,7 +97,9 @@ def source(form: Form) -> str:
 
 
 def seen_at_points(points: Sequence[float], x: Sequence[Vector]) -> list[Vector]:
-    """B x: elements 0 … n-1 of the image at 0, +p, -p of each point, infinity."""
+    """B x: elements 0 … n-1 of the image at 0, +p, -p of each point, infinity; one element is itself."""
+    if len(x) == 1:
+        return list(x)
     whole = factors(tuple(points))
     found = [_polynomial(whole, x[0::2])]
     for point in points:
@@ -108,12 +117,13 @@ def _polynomial(factors: Sequence[float], x: Sequence[Vector]) -> Vector:
     return total
 
 
-def interpolated(points: Sequence[float], y: Sequence[Vector]) -> list[Vector]:
-    """A y: the results of a tile, from the products at 0, +p, -p of each point, infinity."""
+def interpolated(points: Sequence[float], y: Sequence[Vector], count: int) -> list[Vector]:
+    """A y: so many results of a tile, from the products at 0, +p, -p of each point, infinity; one product is itself."""
+    if len(y) == 1:
+        return list(y)
     sums = [y[1 + 2 * k] + y[2 + 2 * k] for k in range(len(points))]
     differences = [y[1 + 2 * k] - y[2 + 2 * k] for k in range(len(points))]
     found = []
-    count = 2 * len(points)
     for power in range(count):
         total = y[0] if power == 0 else y[-1] if power == count - 1 else None
         for point, one in zip(points, differences if power % 2 else sums, strict=True):
@@ -176,7 +186,7 @@ class _Writer(StageWriter):
             seen = self.step(seen, first * self.arg("seen.tile"))
         stretch = _Stretch(first, count, seen)
         if form.gathers:
-            repeat(self.scalar, 0, count, lambda tile: self._gather(stretch, tile))
+            repeat(self.scalar, 0, count, lambda tile: self._gather_blocks(stretch, tile))
         if form.multiplies:
             self._list_rows(stretch)
             repeat(self.scalar, 0, count, lambda tile: self._list_pixels(stretch, tile))
@@ -186,7 +196,8 @@ class _Writer(StageWriter):
         """The image of a tile, and its first pixel of the result."""
         rest, column = divided(tile, self.arg("across"))
         image, row = divided(rest, self.arg("down"))
-        return image, row * self.form.made, column * self.form.made
+        down, across = self.form.made
+        return image, row * down, column * across
 
     # gathering
 
@@ -203,10 +214,21 @@ class _Writer(StageWriter):
             by=self.form.isa.vector_bytes,
         )
 
-    def _gather(self, stretch: _Stretch, tile: Vector) -> None:
-        """One tile in the transformed domain: the addresses of its pixels, then the transform of all channels."""
+    def _gather_blocks(self, stretch: _Stretch, tile: Vector) -> None:
+        """What each block of the filters sees of a tile."""
         image, row, column = self._place(stretch.first + tile)
         row, column = row - self.arg("above"), column - self.arg("left")
+        target = self.step(stretch.seen, tile * self.arg("seen.tile"))
+
+        def block(number: Vector) -> None:
+            down, across = divided(number, self.arg("blocks.across"))
+            place = row + down * self.form.taps[0], column + across * self.form.taps[1]
+            self._gather(image, *place, self.step(target, number * self.arg("channels") * _SIZE))
+
+        repeat(self.scalar, 0, self.arg("blocks"), block)
+
+    def _gather(self, image: Vector, row: Vector, column: Vector, target: ir.Value) -> None:
+        """Pixels of the image in the transformed domain: their addresses, then the transform of all channels."""
         places = self.step(self.scratch, self.arg("at.places"))
         zeros = self.wide.splat(
             (self.scalar.wrap(self.builder.ptrtoint(self.scratch, I64)) + self.arg("at.zeros")).value
@@ -214,7 +236,7 @@ class _Writer(StageWriter):
         start = self.step(self.pointer("@x"), image * self.arg("x.image"))
         columns = self.wide.splat(column.value) + self.wide.iota(I64)
         moved = columns * self.wide.splat(self.arg("x.column").value)
-        for number in range(self.form.side):
+        for number in range(self.form.seen[0]):
             at = row + number
             inside = at.compare("<", self.arg("height"), unsigned=True)
             within = self.wide.splat(inside.where(self.arg("width"), 0).value)
@@ -222,7 +244,6 @@ class _Writer(StageWriter):
             address = self.wide.splat(self.builder.ptrtoint(line, I64)) + moved
             address = columns.compare("<", within, unsigned=True).where(address, zeros)
             self.builder.store(address.value, self.step(places, number * 8 * _LANES), align=8)
-        target = self.step(stretch.seen, tile * self.arg("seen.tile"))
         arguments = [places, (self.arg("channels") * _SIZE).value, target, self.arg("seen.point").value]
         self.builder.call(self.gather, arguments)
 
@@ -244,11 +265,13 @@ class _Writer(StageWriter):
                 start = load_pointer(scalar, places, (row * _LANES + column) * 8)
                 return load(code, f32, step(builder, start, at))
 
-            every = range(form.side)
-            down = [seen_at_points(form.points, [pixel(row, column) for row in every]) for column in every]
+            rows, columns = form.seen
+            down = [
+                seen_at_points(form.points, [pixel(row, column) for row in range(rows)]) for column in range(columns)
+            ]
             for row, line in enumerate(zip(*down, strict=True)):
                 for column, value in enumerate(seen_at_points(form.points, line)):
-                    place = at + point * (row * form.side + column)
+                    place = at + point * (row * columns + column)
                     store(code, f32, step(builder, target, place), value)
 
         repeat(scalar, 0, scalar.wrap(size), channels, by=form.isa.vector_bytes)
@@ -271,39 +294,39 @@ class _Writer(StageWriter):
 
             repeat(self.scalar, 0, padded, row)
 
-        repeat(self.scalar, 0, self.form.side**2, points)
+        repeat(self.scalar, 0, math.prod(self.form.seen), points)
 
     def _list_pixels(self, stretch: _Stretch, tile: Vector) -> None:
         """How many lines and columns of a tile of the result exist, and each group's offsets of its pixels."""
-        made = self.form.made
+        made, across = math.prod(self.form.made), self.form.made[1]
         image, row, column = self._place(stretch.first + tile)
         ends = self.step(self.scratch, self.arg("at.ends") + tile * 16)
         sizes = (self.arg("result.height") - row, self.arg("result.width") - column)
-        for number, size in enumerate(sizes):
-            self.builder.store(least(size, self.number(made)).value, self.step(ends, 8 * number), align=8)
+        for number, (size, most) in enumerate(zip(sizes, self.form.made, strict=True)):
+            self.builder.store(least(size, self.number(most)).value, self.step(ends, 8 * number), align=8)
         for group in range(self.form.groups):
             steps = [self.arg(f"group{group}.{word}") for word in ("image", "row", "column")]
             start = image * steps[0] + row * steps[1] + column * steps[2]
             table = self._offsets(group, tile)
-            for number in range(made * made):
-                offset = start + steps[1] * (number // made) + steps[2] * (number % made)
+            for number in range(made):
+                offset = start + steps[1] * (number // across) + steps[2] * (number % across)
                 self.builder.store(offset.value, self.step(table, 8 * number), align=8)
 
     def _offsets(self, group: int, tile: Vector) -> ir.Value:
-        place = (self.arg("stretch") * group + tile) * (8 * self.form.made**2)
+        place = (self.arg("stretch") * group + tile) * (8 * math.prod(self.form.made))
         return self.step(self.scratch, self.arg("at.offsets") + place)
 
     def _panel(self, stretch: _Stretch, panel: Vector) -> None:
         """All products of a stretch with a panel of filters, then the results."""
         form, block = self.form, self.block
-        channels, every = self.arg("channels"), self.number(form.side**2)
+        terms, every = self.arg("channels") * self.arg("blocks"), self.number(math.prod(form.seen))
         wide = block.columns * _SIZE
-        filters = self.step(self.pointer("@filters"), panel * every * channels * wide)
+        filters = self.step(self.pointer("@filters"), panel * every * terms * wide)
         products, lines = (self.step(self.scratch, self.arg(f"at.{name}")) for name in ("products", "lines"))
         padded = ceildiv(stretch.count, block.rows) * block.rows
 
         def points(number: Vector) -> None:
-            b = self.step(filters, number * channels * wide)
+            b = self.step(filters, number * terms * wide)
             slots, sums = (
                 self.step(lines, number * padded * 8),
                 self.step(products, number * self.arg("products.point")),
@@ -311,7 +334,7 @@ class _Writer(StageWriter):
 
             def some(row: Vector) -> None:
                 rows = least(stretch.count - row, self.number(block.rows))
-                arguments = [self.step(slots, row * 8), self.number(1).value, channels.value, self.number(0).value]
+                arguments = [self.step(slots, row * 8), self.number(1).value, terms.value, self.number(0).value]
                 arguments += [b, self.step(sums, row * wide), self.number(0).value]
                 call_tile(self.scalar, self.tiles, block, rows, arguments)
 
@@ -334,8 +357,8 @@ class _Writer(StageWriter):
         starts = {name: self.pointer(name) for name in form.streams}
 
         def line(number: Vector) -> None:
-            offsets = [self.step(self._offsets(group, tile), number * 8 * form.made) for group in range(form.groups)]
-            self.out.write(starts, offsets, self.step(made, number * form.made * wide), columns, first, left)
+            offsets = [self.step(self._offsets(group, tile), number * 8 * form.made[1]) for group in range(form.groups)]
+            self.out.write(starts, offsets, self.step(made, number * form.made[1] * wide), columns, first, left)
 
         repeat(self.scalar, 0, load_size(self.scalar, ends), line)
 
@@ -344,6 +367,7 @@ class _Writer(StageWriter):
         its products, `point` bytes apart.
         """
         form, block = self.form, self.block
+        rows, columns = form.seen
         function = define(self.module, "scatter", ir.VoidType(), [POINTER, I64, POINTER], internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
         scalar, code = Vectors(builder, form.isa, 1), Vectors(builder, form.isa, block.lanes)
@@ -352,14 +376,13 @@ class _Writer(StageWriter):
 
         def vector(at: Vector) -> None:
             across = []
-            for column in range(form.side):
-                places = (at + stride * (row * form.side + column) for row in range(form.side))
-                across.append(
-                    interpolated(form.points, [load(code, f32, step(builder, products, place)) for place in places])
-                )
+            for column in range(columns):
+                places = (at + stride * (row * columns + column) for row in range(rows))
+                found = [load(code, f32, step(builder, products, place)) for place in places]
+                across.append(interpolated(form.points, found, form.made[0]))
             for row, line in enumerate(zip(*across, strict=True)):
-                for column, value in enumerate(interpolated(form.points, line)):
-                    place = (row * form.made + column) * block.columns * _SIZE
+                for column, value in enumerate(interpolated(form.points, line, form.made[1])):
+                    place = (row * form.made[1] + column) * block.columns * _SIZE
                     store(code, f32, step(builder, step(builder, made, place), at), value)
 
         repeat(scalar, 0, block.columns * _SIZE, vector, by=block.lanes * _SIZE)
