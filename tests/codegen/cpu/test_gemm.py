@@ -228,11 +228,15 @@ def test_no_register_beyond_avx2_for_v3() -> None:
 
 
 def test_on_another_machine(tmp_path: Path) -> None:
-    for dtype, tolerance in ((dt.f32, 1e-5), (dt.f16, 1e-3), (dt.i8, 0)):
+    for dtype, tolerance, fixed, layout in (
+        (dt.f32, 1e-5, True, "dense"),
+        (dt.f32, 1e-5, False, "reversed"),
+        (dt.f16, 1e-3, True, "dense"),
+        (dt.i8, 0, False, "dense"),
+    ):
         a, b = random(dtype, 2, 19, 37), random(dtype, 37, 29)
-        for fixed, layout in ((True, "dense"), (False, "dense"), (False, "reversed")):
-            given = [anchored.Given(a, layout), anchored.Given(b, "dense" if fixed else layout, constant=fixed)]
-            check_emulated(gemm.STRATEGY, anchored.Case(MatMul(), given), tmp_path, tolerance)
+        given = [anchored.Given(a, layout), anchored.Given(b, "dense" if fixed else layout, constant=fixed)]
+        check_emulated(gemm.STRATEGY, anchored.Case(MatMul(), given), tmp_path, tolerance)
 
 
 @pytest.mark.parametrize(
