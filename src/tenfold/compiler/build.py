@@ -252,7 +252,7 @@ def build(
 def _opened(model: Any, opening: Mapping[str, Any], options: Options, formats: Formats) -> Graph:
     """The graph of a model, or a copy of one, with its state and formats."""
     graph = copy(model) if isinstance(model, Graph) else open_model(model, **opening)
-    carry(graph, opening["states"], options.targets)
+    carry(graph, opening["states"])
     reformat(graph, formats)
     return graph
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.movement import Append, Concat, Slice
 from tenfold.rewrite.rule import specialise
-from tenfold.target import Target
 
 Pairs = bool | Mapping[str, str]
 
@@ -43,17 +42,14 @@ _NEW_NAMES = (
 """How exporters call the new value of a state, by what they call the old one."""
 
 
-def carry(graph: Graph, pairs: Pairs, targets: Sequence[Target] = ()) -> None:
+def carry(graph: Graph, pairs: Pairs) -> None:
     """Let a context keep the state of a graph: `pairs` names for inputs the outputs that are their next values, True
     finds them by the names that exporters give.
 
-    Raises OptionError for a name that the graph does not have, where an output cannot be an input, and for targets that
-    keep none.
+    Raises OptionError for a name that the graph does not have, and where an output cannot be an input.
     """
     if pairs is False:
         return
-    if any(one.kind != "cpu" for one in targets):
-        raise OptionError("state is kept on CPUs only", argument="state", remedy="leave it out, or build for a CPU")
     _follow_names(graph)
     chosen = _found(graph) if pairs is True else dict(pairs)
     old = {value.name: value for value in graph.inputs}

@@ -297,7 +297,8 @@ class Context:
 
     def _result(self, number: int, shape: tuple[int, ...]) -> Array:
         if number in self._state.carried:
-            return self._state.result(number, shape)
+            kept: Array = self._state.result(number, shape)
+            return kept
         spec = self._plan.outputs[number]
         bound = self._bound_outputs.get(spec.name)
         if bound is None:
@@ -383,7 +384,7 @@ class Context:
         """Another context of the engine, with a copy of the state: to go on from here in two ways."""
         made = self.engine.context(threads=self._frames.threads)
         with self._lock:
-            made.seed(self._state.read())
+            made._state.adopt(self._state)
         return made
 
     # asynchronous

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,17 @@ from numpy.typing import NDArray
 from tenfold.errors import InputError, LimitError
 from tenfold.ir import dim
 from tenfold.runtime.arrays import as_input
-from tenfold.runtime.cpu.arena import Arena
 from tenfold.runtime.plan import Carried, Plan, Spec
 
 Array = NDArray[Any]
 FEWEST_ROWS = 64
+
+
+class Room(Protocol):
+    """What a call takes beside the state."""
+
+    size: int
+    limit: int | None
 
 
 class State:
@@ -32,11 +38,11 @@ class State:
     `seed` has; `filled` how many rows there are, by the number of the input that says so.
     """
 
-    def __init__(self, plan: Plan, arena: Arena) -> None:
+    def __init__(self, plan: Plan, arena: Room) -> None:
         self._plan, self._arena = plan, arena
         self._limit = arena.limit
-        self._spare: dict[int, Array] = {}
-        self.arrays: dict[int, Array] = {}
+        self._spare: dict[int, Any] = {}
+        self.arrays: dict[int, Any] = {}
         self._carried = sorted(plan.carried, key=lambda one: one.input)
         self.carried = {one.output: one for one in self._carried}
         self.filled = {one.count: 0 for one in plan.carried if one.grows}
@@ -61,7 +67,7 @@ class State:
 
     # calls
 
-    def complete(self, given: Mapping[int, Array]) -> list[Array]:
+    def complete(self, given: Mapping[int, Array]) -> list[Any]:
         """All inputs of a call in order, where the caller gives these by number."""
         sizes: dict[str, int] | None = None
         for one in self:
@@ -81,17 +87,17 @@ class State:
                 grown = True
         return grown
 
-    def result(self, number: int, shape: tuple[int, ...]) -> Array:
+    def result(self, number: int, shape: tuple[int, ...]) -> Any:
         """The array that a call writes the next value of the state into which is output `number`."""
         one = self.carried[number]
         if one.grows or one.in_place:
             return self.arrays[one.input]
         spare = self._spare.get(number)
         if spare is None or spare.shape != shape:
-            spare = self._spare[number] = np.empty(shape, one.spec.dtype.numpy)
+            spare = self._spare[number] = self._empty(one.spec, shape)
         return spare
 
-    def commit(self, slots: NDArray[np.int64], results: Sequence[Array]) -> None:
+    def commit(self, slots: NDArray[np.int64], results: Sequence[Any]) -> None:
         """A call has ended: its results are the state now."""
         for number, one in self.carried.items():
             if one.grows:
@@ -106,12 +112,16 @@ class State:
         """The state by name: views of the filled rows."""
         return {one.spec.name: self._rows(one, self.filled.get(one.count, 0)) for one in self if self._begun(one)}
 
+    def adopt(self, other: State) -> None:
+        """Make a copy of another one's state this one's."""
+        self.seed(other.read())
+
     def _begun(self, one: Carried) -> bool:
         return one.input in self.arrays
 
     def _rows(self, one: Carried, rows: int) -> Array:
-        array = self.arrays[one.input]
-        return array[(*(slice(None),) * one.along, slice(0, rows))] if one.grows else array
+        whole: Array = self.arrays[one.input]
+        return _part(one, whole, rows) if one.grows else whole
 
     def reset(self) -> None:
         """Forget it: the next call begins anew."""
@@ -161,10 +171,9 @@ class State:
         for name, array in arrays.items():
             one = known[name]
             if one.grows:
-                self._allocate(one, array.shape, array.shape[one.along])
-                self._rows(one, array.shape[one.along])[...] = array
+                self._fill(one, self._allocate(one, array.shape, array.shape[one.along]), array)
             else:
-                self.arrays[one.input] = array.copy()
+                self.arrays[one.input] = self._copied(one.spec, array)
         self.filled = rows
         self.version += 1
 
@@ -183,7 +192,7 @@ class State:
                 found[symbol.name] = array.shape[symbol.axis] if symbol.axis < array.ndim else 0
         return found
 
-    def _first(self, one: Carried, sizes: Mapping[str, int]) -> Array:
+    def _first(self, one: Carried, sizes: Mapping[str, int]) -> Any:
         """The state before the first call: no rows, or what the model begins with."""
         symbols = {name: dim.symbol(name, low=None) for name in sizes}
         shape = [
@@ -191,9 +200,9 @@ class State:
         ]
         if one.start:
             packed = zlib.decompress(base64.b64decode(one.start))
-            return np.frombuffer(packed, one.spec.dtype.numpy).reshape(shape).copy()
+            return self._copied(one.spec, np.frombuffer(packed, one.spec.dtype.numpy).reshape(shape))
         if not one.grows:
-            return np.zeros(shape, one.spec.dtype.numpy)
+            return self._zeros(one.spec, shape)
         return self._allocate(one, shape, 0)
 
     def _grow(self, one: Carried, needed: int) -> None:
@@ -205,12 +214,10 @@ class State:
                 argument=one.spec.name,
                 remedy="reset the context, or build with a larger maximum in dims",
             )
-        kept = self._rows(one, rows)
-        self._allocate(one, old.shape, needed)
-        self._rows(one, rows)[...] = kept
+        self._move(one, old, self._allocate(one, old.shape, needed), rows)
         self.version += 1
 
-    def _allocate(self, one: Carried, shape: Sequence[int], rows: int) -> Array:
+    def _allocate(self, one: Carried, shape: Sequence[int], rows: int) -> Any:
         """A buffer of that state with room for `rows`: twice as many, or as many as the memory's limit leaves."""
         fixed = self._plan.inputs[one.input].shape[one.along]
         others = sum(array.nbytes for number, array in self.arrays.items() if number != one.input)
@@ -220,7 +227,7 @@ class State:
             nbytes = int(np.prod(sizes, dtype=np.int64)) * one.spec.dtype.itemsize
             left = None if self._limit is None else self._limit - others - nbytes - self._arena.size
             if left is None or left >= 0:
-                self.arrays[one.input] = np.empty(sizes, one.spec.dtype.numpy)
+                self.arrays[one.input] = self._empty(one.spec, sizes)
                 self._arena.limit = None if self._limit is None else self._limit - others - nbytes
                 return self.arrays[one.input]
         raise LimitError(
@@ -229,6 +236,29 @@ class State:
             argument="memory_limit",
             remedy="raise memory_limit, or reset the context",
         )
+
+    # where it lies
+
+    def _empty(self, spec: Spec, shape: Sequence[int]) -> Any:
+        return np.empty(shape, spec.dtype.numpy)
+
+    def _zeros(self, spec: Spec, shape: Sequence[int]) -> Any:
+        return np.zeros(shape, spec.dtype.numpy)
+
+    def _copied(self, spec: Spec, array: Array) -> Any:
+        return array.copy()
+
+    def _fill(self, one: Carried, buffer: Any, rows: Array) -> None:
+        """Write the first rows of a buffer."""
+        _part(one, buffer, rows.shape[one.along])[...] = rows
+
+    def _move(self, one: Carried, old: Any, buffer: Any, rows: int) -> None:
+        """Copy the first rows of a buffer, which is used no more, to a larger one."""
+        _part(one, buffer, rows)[...] = _part(one, old, rows)
+
+
+def _part(one: Carried, buffer: Array, rows: int) -> Array:
+    return buffer[(*(slice(None),) * one.along, slice(0, rows))]
 
 
 def _fitting(spec: Spec, given: Any) -> Array:

@@ -25,10 +25,12 @@ from tenfold.runtime.cuda.memory import LARGE, Block, Results
 from tenfold.runtime.cuda.queued import Lane, Queue
 from tenfold.runtime.cuda.repeat import Repeat
 from tenfold.runtime.cuda.resident import Resident
+from tenfold.runtime.cuda.state import DeviceState
 from tenfold.runtime.frame import Frame
 from tenfold.runtime.plan import ARENA, FIRST_INPUT, Label, counters_base
 from tenfold.runtime.profile import Profile, in_order
 from tenfold.runtime.profile import Step as Timed
+from tenfold.runtime.steps import Opcode
 
 REPEATS = 4
 """Kinds of calls that a context repeats without looking at them again."""
@@ -60,6 +62,9 @@ class DeviceContext(Context):
         self._results = arrays.Recycled(self._driver)
         self._pinned = Results(self._driver)
         self._repeats: list[Repeat] = []
+        self._state: DeviceState = DeviceState(plan, self._memory, self._driver, lambda: self._last)
+        entries = [step[4] for step in plan.steps.tolist() if step[0] == Opcode.CALL]
+        self._grids = np.array(sorted(set(entries)), np.int64)
 
     def _alarms(self) -> Alarms:
         return Alarms(self._driver, self.engine.plan, self.engine.entry.get("alarms", ()))
@@ -69,6 +74,7 @@ class DeviceContext(Context):
         if self._queued_calls is not None:
             self._queued_calls.close(self._stream)
         self._driver.synchronize(self._last)
+        self._state.reset()
         try:
             self._lane.alarms.look()
         finally:
@@ -95,12 +101,19 @@ class DeviceContext(Context):
         for part in self._parts(frame, self._lane):
             self._part(part, frame, stream)
         self._remember_call(given, frame, stream)
-        return self._returned(sources, results, stream, given)
+        found = self._returned(sources, self._for_the_caller(results), stream, given)
+        self._state.commit(frame.slots, results)
+        return found
+
+    def _for_the_caller(self, results: Sequence[DeviceArray]) -> list[DeviceArray]:
+        """Results but for those that are the state of the next call."""
+        return [one for number, one in enumerate(results) if number not in self._state.carried]
 
     def _remember_call(self, given: Mapping[str, Any], frame: Frame, stream: Any) -> None:
         """Let later calls be repetitions of this one, if it is one graph on tensors of the GPU."""
         ordered = {name: given[name] for name in self._inputs if name in given}
-        whole = len(ordered) == len(self._inputs) and not self._bound_outputs and not self._frames.valued
+        fixed = not self._bound_outputs and not self._frames.valued and self._state.stays
+        whole = len(ordered) == len(self._inputs) and fixed
         if whole and len(self._plan.spans) == 1 and Repeat.of_tensors([*ordered.values()]):
             if len(self._repeats) == REPEATS:
                 self._driver.synchronize(self._last)
@@ -116,7 +129,7 @@ class DeviceContext(Context):
         own[self._counters_at - len(results) : self._counters_at] = [one.address for one in results]
         made = Launches(self._driver, self._resident.functions, self._plan, self._plan.spans[0], frame.slots)
         made.load(addressed(self._plan, frame.slots, own, self._resident.weights))
-        return made, results
+        return made, self._for_the_caller(results)
 
     def _forget(self) -> None:
         super()._forget()
@@ -131,18 +144,19 @@ class DeviceContext(Context):
             self._repeats.clear()
 
     def _outputs_of(self, frame: Frame, stream: Any) -> list[DeviceArray]:
-        found = []
-        for spec, shape in zip(self._plan.outputs, frame.outputs, strict=True):
+        found: list[DeviceArray] = []
+        for number, (spec, shape) in enumerate(zip(self._plan.outputs, frame.outputs, strict=True)):
             assert shape is not None, "engines for GPUs alone have no outputs whose sizes only data decide"
-            found.append(self._results.take(spec, shape, stream))
+            kept = number in self._state.carried
+            found.append(self._state.result(number, shape) if kept else self._results.take(spec, shape, stream))
         return found
 
     def _sources(self, given: Mapping[str, Any]) -> list[Array | DeviceArray]:
-        """The call's inputs: NumPy's, or arrays that lie on the GPU."""
+        """What the caller gives: NumPy's arrays, or those that lie on the GPU."""
         for name in given:
             self._require(name, self._inputs, "input")
         found: list[Array | DeviceArray] = []
-        for spec in self._plan.inputs:
+        for spec in self.engine.inputs:
             array = given.get(spec.name, self._bound_inputs.get(spec.name))
             there = arrays.on_device(spec, array)
             found.append(there if there is not None else self._input(spec, given))
@@ -166,7 +180,7 @@ class DeviceContext(Context):
         """The frame of the call, and where results go; all bases are set, and the host's inputs on their way in the
         stream `inward`.
         """
-        frame = self._frames.find([self._contents(index, one, stream) for index, one in enumerate(sources)])
+        frame = self._frame_of(dict(zip(self._places, sources, strict=True)), stream)
         before = self._bases[[ARENA, self._counters_at]]
         self._bases[ARENA] = self._memory.reserve(frame.arena, stream)
         counters = int(frame.slots[self.engine.entry["counters"]])
@@ -174,11 +188,21 @@ class DeviceContext(Context):
         if not np.array_equal(before, self._bases[[ARENA, self._counters_at]]):
             self._drop_repeats()
         self._bases[self._counters_at + 1] = lane.alarms.address
-        for number, source in enumerate(sources):
+        for number, source in zip(self._places, sources, strict=True):
             self._bases[FIRST_INPUT + number] = self._placed(number, source, stream, lane, inward)
         results = self._outputs_of(frame, stream)
-        self._bases[FIRST_INPUT + len(sources) : self._counters_at] = [one.address for one in results]
+        for number, address in self._state.addresses.items():
+            self._bases[FIRST_INPUT + number] = address
+        self._bases[self._counters_at - len(results) : self._counters_at] = [one.address for one in results]
         return frame, results
+
+    def _frame_of(self, sources: Mapping[int, Array | DeviceArray], stream: Any) -> Frame:
+        """The frame of a call that is given these by number; the state has room for its rows."""
+        contents = {number: self._contents(number, one, stream) for number, one in sources.items()}
+        frame = self._frames.find(self._state.shapes(contents))
+        while self._state.make_room(frame.slots):
+            frame = self._frames.find(self._state.shapes(contents))
+        return frame
 
     def _contents(self, number: int, source: Array | DeviceArray, stream: Any) -> Array:
         """What decides a frame: the input's shape, or its contents where sizes follow from them."""
@@ -204,8 +228,9 @@ class DeviceContext(Context):
     def _parts(self, frame: Frame, lane: Lane) -> list[Launches]:
         """The launches of a frame, remembered."""
         functions, spans = self._resident.functions, self._plan.spans
+        key = (frame.slots[self._grids].tobytes(), *self._state.addresses.values()) if self._state else frame
         return lane.parts(
-            frame, lambda: [Launches(self._driver, functions, self._plan, span, frame.slots) for span in spans]
+            key, lambda: [Launches(self._driver, functions, self._plan, span, frame.slots) for span in spans]
         )
 
     def _part(self, part: Launches, frame: Frame, stream: Any) -> None:
@@ -309,7 +334,8 @@ class DeviceContext(Context):
         except TenfoldError:
             driver.synchronize(queue.inward)
             raise
-        queue.finish(lane, order.promised, self._arriving(order, results, queue, lane))
+        self._state.commit(frame.slots, results)
+        queue.finish(lane, order.promised, self._arriving(order, self._for_the_caller(results), queue, lane))
 
     def _arriving(
         self, order: _Order, results: Sequence[DeviceArray], queue: Queue, lane: Lane
@@ -341,7 +367,7 @@ class DeviceContext(Context):
             complete = [replace(one, stream=None) for one in results] if there else ()
             given = order.given
             ended = arrays.like(given.values(), complete) if there else _as_given(hosts, given)
-            return dict(zip(self._names, ended, strict=True))
+            return dict(zip(self._outputs, ended, strict=True))
 
         return found
 
@@ -360,8 +386,9 @@ class DeviceContext(Context):
             for part in self._parts(frame, self._lane):
                 part.load(self._addressed(frame))
                 found += timed(self._driver, part, self._plan.labels, stream)
-            outputs = self._returned(sources, results, stream, given)
-        return Profile(in_order(found), dict(zip(self._names, outputs, strict=True)), 0)
+            outputs = self._returned(sources, self._for_the_caller(results), stream, given)
+            self._state.commit(frame.slots, results)
+        return Profile(in_order(found), dict(zip(self._outputs, outputs, strict=True)), 0)
 
 
 class _Order:

@@ -108,12 +108,11 @@ class Launches:
             return
         self._cells[:] = fresh
         self._encode_all(changed)
-        if self._graph and any(isinstance(one, _Launch) and one.places for one in self._work):
+        work = {owner: one for owner in sorted(changed) if isinstance(one := self._work[owner], _Launch)}
+        if self._graph and any(one.places for one in work.values()):
             self.close()
         if self._graph:
-            for owner in sorted(changed):
-                one = self._work[owner]
-                assert isinstance(one, _Launch)
+            for owner, one in work.items():
                 self._driver.change(
                     self._graph, owner, one.function.handle, one.blocks, one.function.threads, one.function.shared,
                     one.pointers.ctypes.data,

@@ -33,15 +33,15 @@ class Block:
     """One growing block on the GPU; its contents are lost when it grows. `zeroed`: zeros when new."""
 
     def __init__(self, driver: Driver, limit: int | None, zeroed: bool = False) -> None:
-        self._driver, self._limit, self._zeroed = driver, limit, zeroed
+        self._driver, self.limit, self._zeroed = driver, limit, zeroed
         self.address = self.size = 0
 
     def reserve(self, size: int, stream: Any) -> int:
         """The address of at least `size` bytes; LimitError past the limit, OutOfMemory."""
         if size > self.size:
-            if self._limit is not None and size > self._limit:
+            if self.limit is not None and size > self.limit:
                 raise LimitError(
-                    f"a call needs {size} bytes of memory, and the limit is {self._limit}",
+                    f"a call needs {size} bytes of memory, and the limit is {self.limit}",
                     argument="memory_limit",
                     remedy="raise memory_limit or use smaller inputs",
                 )

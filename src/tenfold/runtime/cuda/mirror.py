@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,21 @@ _NAMES = {HOST: "to the CPU", GPU: "to the GPU"}
 
 class Mirror:
     """Both sides have an arena laid out alike; every other base has a block on the GPU. `host` and `gpu` are the
-    addresses of the bases, `slots` the call's numbers.
+    addresses of the bases, `slots` the call's numbers, `same` the bases that lie where another one does.
 
     Copies to the host are complete when they return; what is copied from it has been read when `ready` returns that
     brings anything there, so that the CPU may write again.
     """
 
-    def __init__(self, driver: Driver, host: NDArray[np.int64], slots: NDArray[np.int64], limit: int | None) -> None:
-        self._driver, self._host, self._slots = driver, host, slots
+    def __init__(
+        self,
+        driver: Driver,
+        host: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        limit: int | None,
+        same: Mapping[int, int],
+    ) -> None:
+        self._driver, self._host, self._slots, self._same = driver, host, slots, same
         self.gpu = np.zeros_like(host)
         self.stream = driver.open_stream()
         self._arena = Block(driver, limit)
@@ -56,7 +63,7 @@ class Mirror:
         if side == HOST:
             self._await_reading()
         for window in windows:
-            key = _key(window)
+            key = self._key(window)
             at = self._at.get(key, 0)
             if side == GPU:
                 self._place(window)
@@ -73,7 +80,7 @@ class Mirror:
     def made(self, windows: Iterable[Window], side: int) -> None:
         """Note that buffers were written on one side."""
         for window in windows:
-            self._at[_key(window)] = side
+            self._at[self._key(window)] = side
 
     def room(self, windows: Iterable[Window]) -> None:
         """Make room on the GPU for what is written there."""
@@ -83,7 +90,14 @@ class Mirror:
     def _place(self, window: Window) -> None:
         base = window.base
         if base != ARENA and base not in self._given:
-            self.gpu[base] = self._others.room(base, self._bytes(window), self.stream)
+            home = self._same.get(base, base)
+            address = self._others.room(home, self._bytes(window), self.stream)
+            for one in (base, home, *(other for other, its in self._same.items() if its == home)):
+                self.gpu[one] = address
+
+    def _key(self, window: Window) -> tuple[int, int]:
+        base = window.base
+        return self._same.get(base, base), window.offset if base == ARENA else 0
 
     def _bytes(self, window: Window) -> int:
         return int(self._slots[window.shape[0]]) * window.dtype.itemsize
@@ -124,7 +138,7 @@ class Mirror:
 
     def holds(self, base: int) -> int:
         """Where an input or output is as it should be."""
-        return self._at.get((base, 0), 0)
+        return self._at.get((self._same.get(base, base), 0), 0)
 
     def close(self) -> None:
         """Give everything back."""
@@ -134,7 +148,3 @@ class Mirror:
         self._driver.synchronize(self.stream)
         self._driver.close_event(self._read)
         self._driver.close_stream(self.stream)
-
-
-def _key(window: Window) -> tuple[int, int]:
-    return (window.base, window.offset if window.base == ARENA else 0)

@@ -8,7 +8,7 @@ each with memory of its own for inputs and graphs that read there; the arena is 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +16,6 @@ from tenfold.runtime.cuda.alarms import Alarms
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches
 from tenfold.runtime.cuda.memory import Staging
-from tenfold.runtime.frame import Frame
 
 REMEMBERED = 64
 """Shapes whose graphs are kept."""
@@ -29,17 +28,17 @@ class Lane:
     def __init__(self, driver: Driver, alarms: Callable[[], Alarms]) -> None:
         self._driver = driver
         self.staging, self.alarms = Staging(driver), alarms()
-        self._graphs: OrderedDict[Frame, list[Launches]] = OrderedDict()
+        self._graphs: OrderedDict[Hashable, list[Launches]] = OrderedDict()
         self._ended: Future[None] | None = None
 
-    def parts(self, frame: Frame, make: Callable[[], list[Launches]]) -> list[Launches]:
-        """The launches of a frame, remembered."""
-        found = self._graphs.get(frame)
+    def parts(self, key: Hashable, make: Callable[[], list[Launches]]) -> list[Launches]:
+        """The launches of a frame, or of frames that are alike, remembered."""
+        found = self._graphs.get(key)
         if found is None:
-            found = self._graphs[frame] = make()
+            found = self._graphs[key] = make()
             if len(self._graphs) > REMEMBERED:
                 self._close(self._graphs.popitem(last=False)[1])
-        self._graphs.move_to_end(frame)
+        self._graphs.move_to_end(key)
         return found
 
     def occupy(self, ended: Future[None]) -> None:

@@ -54,11 +54,16 @@ class SharedContext(Context):
         self._last.set_result({})
         self._calls = 0
         invocation = self._invocation
-        self._mirror = Mirror(self._driver, self._bases, invocation.frame, self.engine.arena_limit)
+        self._first_output = FIRST_INPUT + len(plan.inputs)
+        same = {
+            self._first_output + one.output: FIRST_INPUT + one.input
+            for one in plan.carried
+            if one.grows or one.in_place
+        }
+        self._mirror = Mirror(self._driver, self._bases, invocation.frame, self.engine.arena_limit, same)
         self._counters = Block(self._driver, None, zeroed=True)
         self._counters_at = counters_base(len(plan.inputs), len(plan.outputs))
         self._alarms = Alarms(self._driver, plan, self.engine.entry.get("alarms", ()))
-        self._first_output = FIRST_INPUT + len(plan.inputs)
         self._graphs: OrderedDict[Frame, dict[int, Launches]] = OrderedDict()
         self._on_gpu: dict[int, DeviceArray] = {}
         self._running: Frame | None = None
@@ -131,9 +136,10 @@ class SharedContext(Context):
         return FIRST_INPUT + number, address, GPU
 
     def _deliver(self) -> None:
-        """Results that the GPU made last come to the host, unless the caller's arrays are on the GPU."""
+        """Results that the GPU made last come to the host, unless the caller's arrays are on the GPU; state always."""
         for number, array in enumerate(self._tensors[1]):
-            if array is not None and self._mirror.holds(self._first_output + number) == GPU and 0 not in self._on_gpu:
+            wanted = array is not None and (0 not in self._on_gpu or number in self._state.carried)
+            if wanted and self._mirror.holds(self._first_output + number) == GPU:
                 self._mirror.fetch(self._first_output + number, array.ctypes.data, array.nbytes)
         self._driver.synchronize(self._mirror.stream)
         self._alarms.look()
@@ -250,8 +256,9 @@ class SharedContext(Context):
         """Where the model's first input lies on the GPU, results do too."""
         if 0 not in self._on_gpu:
             return super()._handed_out(results, given)
-        pairs = enumerate(zip(self._plan.outputs, results, strict=True))
-        found = [self._on_the_gpu(number, spec, array) for number, (spec, array) in pairs]
+        rest = [number for number in range(len(self._plan.outputs)) if number not in self._state.carried]
+        pairs = zip(rest, self.engine.outputs, results, strict=True)
+        found = [self._on_the_gpu(number, spec, array) for number, spec, array in pairs]
         self._driver.synchronize(self._mirror.stream)
         return arrays.like([given.get(self._plan.inputs[0].name)], found)
 
