@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -33,6 +33,11 @@ class Tactic:
     def __str__(self) -> str:
         inside = ", ".join(f"{name}={value}" for name, value in self.parameters)
         return f"{self.strategy}({inside})"
+
+
+def tabled(strategy: str, names: Sequence[str], rows: Iterable[Sequence[int | str]]) -> list[Tactic]:
+    """A tactic for each row of a table of parameters."""
+    return [Tactic(strategy, tuple(zip(names, row, strict=True))) for row in rows]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda import emit, grid, rows
 from tenfold.codegen.cuda.launch import Filling, gathered, numbers, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Operand, Region, Row
@@ -20,11 +20,10 @@ COMBINED: Mapping[str, str] = {
 
 def refusal(region: Region) -> str | None:
     """Why a region is none of rows that are reduced once, and of which nothing but the result is stored."""
-    if not isinstance(region, Row):
-        return "no reduction of rows"
-    reason = emit.refusal(*(phase.body for phase in region.phases), region.finish)
+    reason = rows.refusal(region)
     if reason:
         return reason
+    assert isinstance(region, Row)
     if len(region.phases) != 1 or region.body is not None or region.finish is None:
         return "more is made of its rows than one number each"
     how = region.phases[0].combine

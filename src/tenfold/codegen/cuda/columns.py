@@ -14,7 +14,7 @@ from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, counters, launch, number, numbers, workspace
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Operand, Region, Row
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -96,7 +96,7 @@ class Columns:
             for warps in (4, 8)
             if slices == 1 or slices * 16 <= taps
         ]
-        return [Tactic(self.name, tuple(zip(names, row, strict=True))) for row in rows]
+        return tabled(self.name, names, rows)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""

@@ -14,7 +14,7 @@ from tenfold.codegen.cuda.guess import Tile
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, descriptor, launch, number, numbers, place
 from tenfold.codegen.cuda.site import Site, site_of, slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -316,7 +316,7 @@ def _shapes(name: str) -> list[Tactic]:
         (128, 256, 128, 8, 2, 2, 1),
         (64, 128, 128, 4, 2, 1, 2),
     )
-    return [Tactic(name, tuple(zip(names, row, strict=True))) for row in rows]
+    return tabled(name, names, rows)
 
 
 def guess(region: Region, tactic: Tactic, target: Target) -> float:
@@ -365,7 +365,7 @@ class Sliced:
         copied = arch.tensor_copy and _by_copy(problem) is None
         names = ("m", "n", "k", "slices", "stages", "warps", "copied")
         found = [one for one in _tiles(problem) if (one[0] + one[1]) * one[2] * one[4] <= room and copied >= one[-1]]
-        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in found]
+        return tabled(self.name, names, found)
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about."""

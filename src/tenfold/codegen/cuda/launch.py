@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from tenfold.codegen.cuda.emit import ALARM, NAMES, pointer
 from tenfold.codegen.cuda.program import Call, Hole, Parameter, Program, Word
@@ -90,6 +90,13 @@ Filling: TypeAlias = "Given | Hole | int | str | tuple[Filling, ...]"
 """What fills a kernel's parameter: a `Parameter` with the arguments still beside their words."""
 
 
+class TritonFunction(Protocol):
+    """What is told of a kernel without importing Triton."""
+
+    fn: Callable[..., Any]
+    arg_names: Sequence[str]
+
+
 def launch(
     kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3, registers: int = 0
 ) -> Launch:
@@ -103,6 +110,12 @@ def launch(
     parameters = tuple((name, _parameter(one)) for name, one in fillings.items())
     arguments = tuple(given.argument for one in fillings.values() for given in _given(one))
     return Launch(Program(kernel, parameters, warps, stages, registers), arguments, grid)
+
+
+def calling(kernel: TritonFunction, grid: Size, fillings: Mapping[str, Filling], warps: int = 4) -> Launch:
+    """The launch of a kernel whose parameters are found among `fillings` by name."""
+    ordered = {name: fillings[name] for name in kernel.arg_names}
+    return launch(f"{kernel.fn.__module__}:{kernel.fn.__name__}", grid, ordered, warps)
 
 
 def number(size: Size) -> Filling:

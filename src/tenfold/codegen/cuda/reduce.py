@@ -11,7 +11,7 @@ from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, launch
 from tenfold.codegen.cuda.program import Hole
-from tenfold.codegen.cuda.rows import walked
+from tenfold.codegen.cuda.rows import refusal, walked
 from tenfold.codegen.region import Body, Phase, Region, Row
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
@@ -71,11 +71,10 @@ class RowStrategy:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Several rows a block; a Refusal for long rows, and for what has no generated code."""
-        if not isinstance(region, Row):
-            return Refusal("no reduction of rows")
-        reason = emit.refusal(*(phase.body for phase in region.phases), region.finish, region.body)
+        reason = refusal(region)
         if reason:
             return Refusal(reason)
+        assert isinstance(region, Row)
         missing = [phase.combine for phase in region.phases if phase.combine not in emit.IDENTITIES]
         if missing:
             return Refusal(f"rows combined by {missing[0]} have no generated code for GPUs yet")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.launch import Filling, gathered, number, numbers, uniforms
 from tenfold.codegen.cuda.program import Hole
-from tenfold.codegen.region import Row, identity
+from tenfold.codegen.region import Region, Row, identity
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 
@@ -24,6 +24,13 @@ class Walk:
     streams: Mapping[str, Filling]
     sizes: Mapping[str, Filling]
     bodies: Mapping[str, Filling]
+
+
+def refusal(region: Region) -> str | None:
+    """Why a region is none of rows, or has parts without generated code."""
+    if not isinstance(region, Row):
+        return "no reduction of rows"
+    return emit.refusal(*(phase.body for phase in region.phases), region.finish, region.body)
 
 
 def walked(region: Row) -> Walk:

@@ -13,23 +13,12 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.launch import (
-    CudaKernel,
-    Filling,
-    Launch,
-    gathered,
-    launch,
-    number,
-    numbers,
-    uniforms,
-    workspace,
-)
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, calling, gathered, number, numbers, uniforms, workspace
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Anchored, Operand, Region
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
-from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ops.reduce import Cumulative
 from tenfold.target import Target
@@ -169,7 +158,7 @@ class Scan:
         made = [("lines", *one) for one in shapes]
         every = [*(("blocks", *one) for one in several), *made] if long else made
         names = ("by", "rows", "elements", "warps")
-        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in every]
+        return tabled(self.name, names, every)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch, or two with the blocks' sums in the workspace."""
@@ -208,20 +197,14 @@ class Scan:
         }
         if tactic["by"] == "lines":
             fillings = whole | {"ROWS": high}
-            return CudaKernel(launches=(_launch(lines, dim.ceildiv(rows, high), fillings, warps),))
+            return CudaKernel(launches=(calling(lines, dim.ceildiv(rows, high), fillings, warps),))
         count = dim.ceildiv(size, wide)
         partial: dict[str, Filling] = {"partial": workspace(emit.pointer(dtype)), "blocks": number(count)}
         partial["ROWS"] = high
         parts = dim.ceildiv(rows, high) * count
-        first = _launch(combined, parts, scan | partial | {"COLUMNS": wide}, warps)
-        second = _launch(blocks, parts, whole | partial | {"BEFORE": max(16, 256 // high)}, warps)
+        first = calling(combined, parts, scan | partial | {"COLUMNS": wide}, warps)
+        second = calling(blocks, parts, whole | partial | {"BEFORE": max(16, 256 // high)}, warps)
         return CudaKernel(launches=(first, second), workspace=rows * count * dtype.itemsize)
-
-
-def _launch(kernel: triton.JITFunction, count: Size, fillings: Mapping[str, Filling], warps: int) -> Launch:
-    """A launch of a kernel with its parameters in the order in which it states them."""
-    ordered = {name: fillings[name] for name in kernel.arg_names}
-    return launch(f"{__name__}:{kernel.__name__}", count, ordered, warps)
 
 
 def _turned(one: Operand, order: Sequence[int]) -> Operand:

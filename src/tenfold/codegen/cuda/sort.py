@@ -17,7 +17,7 @@ import triton.language as tl
 from tenfold.codegen.axes import few
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, launch, number, numbers, place, workspace
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, calling, number, numbers, place, workspace
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic
@@ -147,8 +147,7 @@ class Sort:
         blocks = dim.ceildiv(form.size, 32)
         fillings = form.fillings | {"size": number(form.size), "k": number(form.k), "blocks": number(blocks)}
         fillings |= form.more | {"COLUMNS": 32, "AT_ONCE": 256, "EARLY": form.more["EARLY"]}
-        ordered = {name: fillings[name] for name in ranks.arg_names}
-        return CudaKernel(launches=(launch(f"{__name__}:ranks", form.rows * blocks, ordered),))
+        return CudaKernel(launches=(calling(ranks, form.rows * blocks, fillings),))
 
 
 def _form(region: Anchored, op: TopK, early: int) -> Form:
@@ -184,9 +183,8 @@ def _packed(form: Form) -> CudaKernel:
             **{"pieces": number(pieces), "k": number(form.k), **form.more},
             **{"FIRST": int(before is None), "LAST": int(last), "ROWS": rows, "COLUMNS": columns, "TOP": top},
         }
-        ordered = {name: fillings[name] for name in packed.arg_names}
         warps = 4 if rows * columns <= 1024 else 8
-        launches.append(launch(f"{__name__}:packed", dim.ceildiv(form.rows, rows) * pieces, ordered, warps))
+        launches.append(calling(packed, dim.ceildiv(form.rows, rows) * pieces, fillings, warps))
         if last:
             return CudaKernel(launches=tuple(launches), workspace=start)
         start, size, longest, before = start + form.rows * (pieces * top * 8), pieces * top, pieces * top, after

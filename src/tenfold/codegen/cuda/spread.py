@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cuda import emit, grid, sweeps
+from tenfold.codegen.cuda import grid, sweeps
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, launch, workspace
-from tenfold.codegen.cuda.rows import walked
+from tenfold.codegen.cuda.rows import refusal, walked
 from tenfold.codegen.region import Region, Row
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.target import Target
@@ -77,7 +77,7 @@ class Spread:
         if reason:
             return Refusal(reason)
         names = ("elements", "slices", "warps")
-        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in _SHAPES]
+        return tabled(self.name, names, _SHAPES)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """A launch a phase and one behind them; a workspace of what slices gave."""
@@ -105,11 +105,12 @@ class Spread:
 
 
 def _refusal(region: Region) -> str | None:
-    if not isinstance(region, Row) or region.body is None or not region.phases:
-        return "no rows of which elements are stored"
-    reason = emit.refusal(*(phase.body for phase in region.phases), region.finish, region.body)
+    reason = refusal(region)
     if reason:
         return reason
+    assert isinstance(region, Row)
+    if region.body is None or not region.phases:
+        return "no rows of which elements are stored"
     if any(sweeps.result_of(phase) is not dt.f32 or phase.combine not in _COMBINED for phase in region.phases):
         return "phases that give more than one float each"
     cut = len(region.domain) - region.reduced

@@ -16,7 +16,7 @@ from tenfold.codegen.cuda.conv.teams import copy_in
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, boxed, launch, number, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Anchored, Operand, Region
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ops.constant import Constant
@@ -128,7 +128,7 @@ class Stream:
             return Refusal(reason)
         room = arch.shared // 2 - 3072
         names = ("n", "k", "slots")
-        return [Tactic(self.name, tuple(zip(names, (n, k, room // (n * k * 2)), strict=True))) for n, k in _TILES]
+        return tabled(self.name, names, ((n, k, room // (n * k * 2)) for n, k in _TILES))
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about: as long as the multiprocessor with most columns takes."""

@@ -15,9 +15,9 @@ from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, counters, launch, workspace
 from tenfold.codegen.cuda.program import Hole
-from tenfold.codegen.cuda.rows import Walk, walked
+from tenfold.codegen.cuda.rows import Walk, refusal, walked
 from tenfold.codegen.region import Phase, Region, Row
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
@@ -144,15 +144,14 @@ class Sweeps:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Blocks of several shapes; slices where rows are long and are reduced to one number."""
-        if not isinstance(region, Row):
-            return Refusal("no reduction of rows")
-        reason = emit.refusal(*(phase.body for phase in region.phases), region.finish, region.body)
+        reason = refusal(region)
         if reason:
             return Refusal(reason)
+        assert isinstance(region, Row)
         whole = [(*shape, 1) for shape in _SHAPES]
         cut = [(1, 4096, 8, slices) for slices in _SLICES] if _slices_pay(region) else []
         names = ("rows", "elements", "warps", "slices")
-        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in (*cut, *whole)]
+        return tabled(self.name, names, (*cut, *whole))
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch; of slices, a workspace and counters."""

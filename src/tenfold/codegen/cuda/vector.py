@@ -13,7 +13,7 @@ from tenfold.codegen.cuda.gemm import problem_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, numbers, place
 from tenfold.codegen.cuda.site import slices_of
 from tenfold.codegen.region import Region
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ops.constant import Constant
 from tenfold.target import Target
@@ -78,7 +78,7 @@ class Vector:
             return Refusal("more rows than one")
         shapes = _ALONG if problem.b.strides[-1] == 1 else _ACROSS
         names = ("n", "k", "slices", "warps")
-        return [Tactic(self.name, tuple(zip(names, one, strict=True))) for one in shapes]
+        return tabled(self.name, names, shapes)
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about: the matrix is read once, as long as the multiprocessor with most blocks takes."""
