@@ -122,8 +122,7 @@ def flash(
     start = 0
     if SLICES > 1:
         span = tl.cdiv(tl.cdiv(end, N), SLICES) * N
-        start = part * span
-        end = tl.minimum(end, start + span)
+        start, end = part * span, tl.minimum(end, part * span + span)
         whole = tl.minimum(whole, end)
     for begin in range(start, whole, N):
         column = begin + tl.arange(0, N)
