@@ -88,6 +88,24 @@ def test_at_typical_sizes_the_formulas_give_what_was_solved(rows: list[tuple[Siz
     assert memory.lower_bound(buffers) <= arena == max(ends, default=0)
 
 
+@given(lives)
+@settings(max_examples=100, derandomize=True, deadline=None)
+def test_resting_lengthens_lives_and_takes_no_more_memory(rows: list[tuple[Size, int, int]]) -> None:
+    buffers = buffers_of(rows)
+    rested = memory.rested(buffers)
+    for before, after in zip(buffers, rested, strict=True):
+        assert (before.name, before.size, before.first) == (after.name, after.size, after.first)
+        assert before.last <= after.last <= max(buffer.last for buffer in buffers)
+    usual = {"n": USUAL, "h": USUAL, "w": USUAL}
+    assert offsets(rested, usual)[2] <= offsets(buffers, usual)[2]
+
+
+def test_small_buffers_rest_where_a_larger_step_has_room_for_it() -> None:
+    rows = [(1 << 16, 0, 1), *((1024, step, step + 1) for step in range(2, 12))]
+    starts, *_ = offsets(memory.rested([Buffer("", *row) for row in rows]), random_sizes(1)[0])
+    assert all(len(set(starts[one : one + memory.REST])) == memory.REST for one in range(1, 8))
+
+
 @pytest.mark.parametrize(
     ("rows", "best"),
     [

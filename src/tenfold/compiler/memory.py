@@ -9,13 +9,15 @@ becomes known only later in a call.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenfold.compiler.typical import typical
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 
 ALIGNMENT = 64
+REST, SMALL = 4, 1 << 20
+"""The steps that buffers rest for, and the bytes of the largest that do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,42 @@ def stacking(direct: Sequence[tuple[int, ...]]) -> list[int]:
         waiting.pop()
         found.setdefault(one)
     return list(found)
+
+
+def rested(buffers: Sequence[Buffer]) -> list[Buffer]:
+    """The buffers with lives some steps longer, where the arena of typical sizes stays as small as it can be.
+
+    What another thread has read lately lies in its caches, and is written ten times as slowly as what lies in none:
+    so small buffers rest until later steps have swept them out. Large ones sweep themselves.
+    """
+    sizes = [typical(aligned(buffer.size)) for buffer in buffers]
+    usual = _height(sizes, buffers)
+    for steps in range(REST, 0, -1):
+        found = _lengthened(sizes, buffers, steps, usual)
+        if _height(sizes, found) <= usual:
+            return found
+    return list(buffers)
+
+
+def _height(sizes: Sequence[int], buffers: Sequence[Buffer]) -> int:
+    """The bytes of an arena as it is solved."""
+    return max((start + size for start, size in zip(solve(sizes, buffers), sizes, strict=True)), default=0)
+
+
+def _lengthened(sizes: Sequence[int], buffers: Sequence[Buffer], steps: int, most: int) -> list[Buffer]:
+    """The small buffers live so many steps longer, as long as no more than `most` bytes live at once."""
+    live = [0] * (max((buffer.last for buffer in buffers), default=0) + 1)
+    for buffer, size in zip(buffers, sizes, strict=True):
+        for step in range(buffer.first, buffer.last + 1):
+            live[step] += size
+    found = []
+    for buffer, size in zip(buffers, sizes, strict=True):
+        last, end = buffer.last, min(len(live) - 1, buffer.last + steps * (size <= SMALL))
+        while last < end and live[last + 1] + size <= most:
+            last += 1
+            live[last] += size
+        found.append(replace(buffer, last=last))
+    return found
 
 
 def lower_bound(buffers: Sequence[Buffer]) -> int:

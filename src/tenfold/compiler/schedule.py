@@ -59,6 +59,8 @@ class Life:
 class Scheduler:
     """Walks the items once for lifetimes and once for steps."""
 
+    resting = True
+
     def __init__(self, graph: Graph, layout: Layout, items: Sequence[Item], weights: WeightStore) -> None:
         self.graph, self.layout, self.items, self.weights = graph, layout, items, weights
         self.frame = FrameBuilder()
@@ -274,7 +276,7 @@ class Scheduler:
             for v, life in self.lives.items()
         ]
         self.buffers += self.workspaces.values()
-        direct = memory.order(self.buffers)
+        direct = memory.order(memory.rested(self.buffers) if self.resting else self.buffers)
         ends: dict[int, Slot] = {}
         for one in memory.stacking(direct):
             start = self.frame.maximum(ends[other] for other in direct[one])

@@ -10,6 +10,7 @@ from tenfold.passes.behind import NormsBehind
 from tenfold.passes.channels import CHANNELS
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
+from tenfold.passes.lines import BY_LINES
 from tenfold.passes.lookup import LOOKUP
 from tenfold.passes.merge import MergeProducts
 from tenfold.passes.movement import ALIGN, MOVEMENT
@@ -26,7 +27,7 @@ SIMPLER = FOLDING + IDENTITIES + CANONICAL + MOVEMENT
 
 SIMPLIFY = SIMPLER + CHANNELS
 TURNING = (turn_by_partners,)
-RULES = SIMPLIFY + RECOGNISE + LOOKUP + ABSORB + MERGING + SINK + ALIGN + TURNING
+RULES = SIMPLIFY + RECOGNISE + LOOKUP + ABSORB + MERGING + SINK + ALIGN + TURNING + BY_LINES
 """Every rule there is."""
 
 PORTABLE = Pipeline(
@@ -42,8 +43,8 @@ PORTABLE = Pipeline(
 )
 """What is done for every target. Chains are recognised before constants merge across their ends."""
 
-CPU = Pipeline()
-"""What is done for CPUs besides: nothing. Storage orders are chosen with the regions, not written into the graph."""
+CPU = Pipeline(Rewrite("lines", BY_LINES))
+"""What is done for CPUs besides. Storage orders are chosen with the regions, not written into the graph."""
 
 TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
 CUDA = Pipeline(MergeProducts(), Rewrite("turn", TURNING), Rewrite("align", SIMPLIFY + ALIGN)) + TIDY

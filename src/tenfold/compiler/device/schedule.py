@@ -29,6 +29,8 @@ class DeviceScheduler(Scheduler):
     grid. A descriptor among the arguments is an address, then sizes, then strides.
     """
 
+    resting = False
+
     def __init__(self, graph: Graph, layout: Layout, items: Sequence[Item], weights: WeightStore) -> None:
         super().__init__(graph, layout, items, weights)
         self._counters_base = counters_base(len(graph.inputs), len(layout.outputs))

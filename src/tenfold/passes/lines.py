@@ -1,0 +1,51 @@
+"""Images are reduced in two steps, so that threads share lines and not channels.
+
+Channels are adjacent in memory. A thread that sums a share of them reads pieces of every line, and takes what lies
+around them from the thread that wrote the line and will write it again.
+"""
+
+from __future__ import annotations
+
+from tenfold.ir import dim
+from tenfold.ir.graph import Value
+from tenfold.ops.conv import Conv
+from tenfold.ops.elementwise import Elementwise
+from tenfold.ops.reduce import Reduce
+from tenfold.rewrite.rule import Replacement, rule
+
+_LEAST = 4
+"""The lines and the pixels of a line that are worth a step of their own."""
+_ALIKE = ("sum", "mean", "max", "min")
+"""What is the same of lines as of what lines give."""
+
+
+@rule(
+    """graph (%x: f32[1, 4, 6, 6], %w: f32[8, 4, 1, 1]) {
+      return Reduce<kind='mean', axes=(2, 3), keepdims=true>(Relu(
+        Conv<strides=(1, 1), dilations=(1, 1), pads_before=(0, 0), pads_after=(0, 0)>(%x, %w)))
+    }""",
+    """graph (%x: f32[1, 4, 6, 6]) { return Reduce<kind='mean', axes=(2, 3), keepdims=true>(Relu(%x)) }""",
+)
+def image_by_lines(value: Value) -> Replacement:
+    """mean(x, (lines, pixels)) -> mean(mean(x, pixels), lines), where x is computed from a convolution"""
+    match value:
+        case Value(Reduce(kind, axes, keepdims), (x,)) if kind in _ALIKE and sorted(axes) == [2, 3]:
+            large = all(dim.known_le(_LEAST, size) for size in x.type.shape[2:])
+            if large and x.type.rank == 4 and x.type.dtype.is_float and _convolved(x):
+                return Reduce(kind, (2,), keepdims)(Reduce(kind, (3,), True)(x))
+    return None
+
+
+def _convolved(value: Value) -> bool:
+    """Whether a value is computed from a convolution of its shape, element by element."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one.op, Conv):
+            return True
+        if isinstance(one.op, Elementwise):
+            waiting += [other for other in one.inputs if other.type.shape == value.type.shape]
+    return False
+
+
+BY_LINES = (image_by_lines,)
