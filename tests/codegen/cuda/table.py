@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.cuda import plain, recurrent, scan, scatter, sort, suppress, sweeps
+from tenfold.codegen.cuda import plain, recurrent, running, scan, scatter, sort, suppress, sweeps, whole
 from tenfold.codegen.cuda.conv import boxes, kept, lines, transposed
-from tenfold.codegen.region import Anchored, Body, Instruction, Region
+from tenfold.codegen.region import Anchored, Body, Instruction, Operand, Region, identity
 from tenfold.codegen.strategy import Tactic
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
@@ -18,6 +18,7 @@ from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.activation import Relu
 from tenfold.ops.arithmetic import Add
+from tenfold.ops.attention import Attention
 from tenfold.ops.constant import Constant
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.index import ScatterElements, ScatterND
@@ -277,7 +278,31 @@ def convolutions() -> Iterator[Entry]:
         yield Entry(f"conv moment {name}", boxes.STRATEGY, region, 2e-3, most=8)
 
 
+def attention(images: int, heads: int, queries: int, keys: int, *, width: int = 64, shared: int = 1,
+              dtype: DType = dt.f16) -> Region:  # fmt: skip
+    """Attention of heads that lie side by side in a row; `shared` of them have the same keys."""
+
+    def rows(count: int, places: int) -> Operand:
+        one = cases.tensor(dtype, (images, count, places, width))
+        return replace(one, strides=(places * count * width, width, count * width, 1))
+
+    q, y, k, v = rows(heads, queries), rows(heads, queries), rows(heads // shared, keys), rows(heads // shared, keys)
+    return Anchored(y.shape, (y,), Attention(width**-0.5), (q, k, v), identity(dtype))
+
+
+def attentions() -> Iterator[Entry]:
+    """Few keys, which lie whole in shared memory, and many, which run through it."""
+    for sizes in ((24, 12, 197, 197), (40, 12, 128, 128), (3, 2, 65, 32), (2, 3, 200, 256)):
+        yield Entry(f"attention whole {sizes}", whole.STRATEGY, attention(*sizes), 3e-3, most=3)
+    yield Entry("attention whole shared", whole.STRATEGY, attention(2, 6, 190, 50, shared=3), 3e-3, most=3)
+    for sizes in ((16, 12, 384, 384), (1, 12, 1500, 1500), (2, 3, 130, 70), (2, 3, 300, 1000)):
+        yield Entry(f"attention running {sizes}", running.STRATEGY, attention(*sizes), 3e-3, most=3)
+    yield Entry("attention running 40", running.STRATEGY, attention(2, 8, 1024, 1024, width=40), 3e-3, most=3)
+    narrow = attention(2, 6, 500, 77, shared=3, dtype=dt.bf16)
+    yield Entry("attention running shared bf16", running.STRATEGY, narrow, 2e-2, most=3)
+
+
 def TABLE() -> list[Entry]:
     """All cases."""
-    every = (rows, scans, scattered, sorted_, transposes, products, suppressions, cells, convolutions)
+    every = (rows, scans, scattered, sorted_, transposes, products, suppressions, cells, convolutions, attentions)
     return [one for part in every for one in part()]

@@ -350,11 +350,11 @@ def multiply(
 
 
 @gluon.jit
-def barriers(COUNT: gl.constexpr):
-    """So many barriers, each passed when one has arrived."""
+def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr = 1):
+    """So many barriers, each passed when so many have arrived."""
     found = gl.allocate_shared_memory(gl.int64, [COUNT, 1], mbarrier.MBarrierLayout())
     for one in gl.static_range(COUNT):
-        mbarrier.init(found.index(one), count=1)
+        mbarrier.init(found.index(one), count=ARRIVALS)
     return found
 
 
