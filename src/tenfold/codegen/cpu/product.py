@@ -34,6 +34,10 @@ _SHORT = 288
 """The most terms of sums that are worth a body in registers."""
 _TALL = 8
 """The least blocks of rows in a part that reads a B beyond the second cache."""
+_LOW = 2
+"""Blocks of rows in a part whose sums of many terms are done in one go: B comes from the last cache."""
+_WAYS, _PAGE = 8, 4096
+"""So many rows a multiple of so many bytes apart share the first cache."""
 _COPIES = 4
 """The most parts for each thread, by columns, where each copies its rows."""
 _LARGE, _CROWD = 4, 4
@@ -237,7 +241,7 @@ def _stretches(product: Product, isa: Isa) -> Stretches:
     windowed = any(axis.window for axis in product.rows) or product.separate
     known = terms if isinstance(terms, int) else most_terms
     lines = dim.product(axis.size for axis in product.rows)
-    once = isinstance(lines, int) and lines <= block.rows
+    once = (isinstance(lines, int) and lines <= block.rows) or _in_one_go(product, isa)
     if not windowed and not once and known > most_terms * 3 // 2:
         pieces = -(-known // (most_terms * 9 // 8))
         known = -(-known // pieces)
@@ -246,6 +250,26 @@ def _stretches(product: Product, isa: Isa) -> Stretches:
     rows = min(fitting, _STRETCH * block.rows, isa.l1 * 2 // (8 * product.taps)) // block.rows * block.rows
     rows = max(block.rows, rows)
     return Stretches(rows, max(1, isa.l2 // 4 // (width * rows)) if blocked else 0, max(1, known))
+
+
+def _in_one_go(product: Product, isa: Isa) -> bool:
+    """Whether sums of many terms are not taken up again, and A is read in place: few rows meet a B that the last cache
+    holds, so that terms in stretches would cost copies of A, and save nothing.
+    """
+    block, total, terms, columns = _block(product, isa), _total(product), product.terms, product.columns.size
+    plain = product.term == 1 and product.a_dtype == total and not product.separate
+    windowed = any(axis.window for axis in product.rows)
+    if not plain or windowed or not isinstance(terms, int) or not isinstance(columns, int):
+        return False
+    panel = terms * block.columns * total.itemsize
+    held = isa.l2 * 3 // 16 < panel <= isa.l2 * 3 // 4 and terms * columns * total.itemsize <= isa.l3 // 2
+    return held and (block.rows <= _WAYS or not _crowded(product))
+
+
+def _crowded(product: Product) -> bool:
+    """Whether rows are known to evict each other from the first cache."""
+    pitch = product.rows[-1].a * product.a_dtype.itemsize if product.rows else 1
+    return isinstance(pitch, int) and pitch != 0 and pitch % _PAGE == 0
 
 
 def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches: Stretches) -> Form:
@@ -303,10 +327,9 @@ def _copied(product: Product, isa: Isa, stretches: Stretches) -> bool:
         return False
     if stretches.panels or product.term != 1 or product.a_dtype != _total(product):
         return True
-    pitch = product.rows[-1].a * product.a_dtype.itemsize if product.rows else 1
     width = _block(product, isa).columns
     several = not isinstance(product.columns.size, int) or product.columns.size > width
-    return isinstance(pitch, int) and pitch != 0 and pitch % 4096 == 0 and several
+    return _crowded(product) and several and not _in_one_go(product, isa)
 
 
 def _places(product: Product, form: Form, stretches: Stretches) -> tuple[dict[str, Argument], int]:
@@ -411,10 +434,13 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
     found = {"batch_parts": dim.maximum(1, dim.minimum(apart, wanted))}
     rest = dim.ceildiv(wanted, found["batch_parts"])
     panels = dim.ceildiv(columns, block.columns)
-    few = dim.minimum(panels, _COPIES * THREADS) if copied else panels
+    low = _in_one_go(product, isa)
+    few = dim.minimum(panels, _COPIES * THREADS) if copied or low else panels
     counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": few}
     if product.cut == "columns":
         counts = dict(reversed(counts.items()))
+    elif not product.cut and low:
+        counts["row_parts"] = dim.ceildiv(rows, _LOW * block.rows)
     elif not product.cut and not copied and isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
         counts["row_parts"] = dim.maximum(1, rows // (_TALL * block.rows))
     for name, count in counts.items():
