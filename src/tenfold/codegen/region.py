@@ -156,7 +156,8 @@ class Anchored(Region):
     in its own order. `body` takes the anchor's results in registers 0 … `results`-1, then `extra` operands; it gives
     `outputs`; `extra` and `outputs` are stated over the domain. An anchor with several results of different shapes
     has the identity as its body and outputs stated over their own axes. Of the only output, `moments` [2, parts, …] are
-    told besides, where they are asked for: along its last axis, the sums of so many parts, and those of their squares.
+    told besides, where they are asked for: along its last axis, the sums of so many parts, and those of their squares;
+    or of images [N, C, ..., W] `sums` [N, ..., C] along their lines.
     """
 
     anchor: Op
@@ -165,6 +166,12 @@ class Anchored(Region):
     extra: tuple[Operand, ...] = ()
     results: int = 1
     moments: Operand | None = field(default=None, metadata={"rare": True})
+    sums: Operand | None = field(default=None, metadata={"rare": True})
+
+    @property
+    def told(self) -> tuple[Operand, ...]:
+        """What is told besides."""
+        return tuple(one for one in (self.moments, self.sums) if one)
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,7 +104,7 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
             writes += region.finish_outputs
         case Anchored():
             reads += [*region.inputs, *region.extra]
-            writes += [region.moments] if region.moments else []
+            writes += region.told
         case Chain(parts=parts):
             each = [operands(part) for part in parts]
             made = {one.value for _, some in each for one in some}

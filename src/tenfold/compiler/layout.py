@@ -21,7 +21,7 @@ from tenfold.ir.graph import Graph, Node, Value, again
 from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes
 from tenfold.ops.control import If, Loop
-from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Append, Concat, Reshape, Transpose
@@ -30,7 +30,7 @@ from tenfold.ops.reduce import ArgReduce, Reduce
 
 Order = tuple[int, ...]
 
-IMAGE_OPS = (Conv, ConvTranspose)
+IMAGE_OPS = (Conv, ConvTranspose, Gated)
 FOLLOWING_OPS = (Elementwise, Concat, Reduce, ArgReduce, Pick)
 SOURCES = (Constant, Fill, Iota, Sizes)
 CONTROL = (If, *LOOPS)

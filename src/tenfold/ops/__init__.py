@@ -66,7 +66,7 @@ from tenfold.ops.arithmetic import (
 from tenfold.ops.attention import Attention, RotaryEmbedding
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
 from tenfold.ops.control import If, Loop, Require, Scan
-from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.dynamic import (
     Deferred,
     Head,
@@ -100,7 +100,7 @@ from tenfold.ops.logic import (
 )
 from tenfold.ops.mapping import CastMap, DictVectorizer, ZipMap
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.moments import Moments, Standardise
+from tenfold.ops.moments import LineSums, Moments, Standardise
 from tenfold.ops.movement import (
     Append,
     Concat,
@@ -148,25 +148,25 @@ __all__ = (
     "BitXor", "Cast", "CastMap", "Ceil", "Celu", "Cholesky", "Clip", "Compress", "Concat", "ConcatFromSequence",
     "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv",
     "DepthToSpace", "Dequantize", "Det", "DictVectorizer", "Div", "Eigh", "Elu", "Equal", "Erf", "Exp", "Expand",
-    "Expm1", "Fill", "Floor", "Fourier", "Gather", "GatherElements", "GatherND", "Gelu", "GetElement", "Greater",
-    "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "HasElement", "Head", "If", "ImageDecoder",
-    "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "Log", "Log1p",
-    "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum",
-    "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf",
-    "Or", "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch",
-    "Relu", "Require", "Resample", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh",
-    "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength",
-    "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice",
-    "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "Standardise",
-    "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu",
-    "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter",
-    "Within", "Xor", "ZipMap", "scalar",
+    "Expm1", "Fill", "Floor", "Fourier", "Gated", "Gather", "GatherElements", "GatherND", "Gelu", "GetElement",
+    "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "HasElement", "Head", "If",
+    "ImageDecoder", "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual",
+    "LineSums", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul",
+    "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg", "NonMaxSuppression", "NonZero",
+    "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal",
+    "Reduce", "RegexFullMatch", "Relu", "Require", "Resample", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding",
+    "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase",
+    "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu",
+    "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth", "Split",
+    "SplitToSequence", "Sqrt", "Standardise", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Suppression",
+    "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack",
+    "Where", "Windows", "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
     Add, Sub, Mul, Div, Mod, Pow, Minimum, Maximum, Neg, Abs, Sign, Floor, Ceil, Trunc, Round, Sqrt, Rsqrt,
     Reciprocal, Exp, Log, Log1p, Expm1, Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh,
-    Constant, Sizes, Fill, Iota, Copy, Pick, Windows, Within, Moments, Standardise,
+    Constant, Sizes, Fill, Iota, Copy, Pick, Windows, Within, Moments, LineSums, Standardise,
     If, Loop, Scan, Require,
     SequenceOf, Unstack, SplitToSequence, SequenceAt, SequenceInsert, SequenceErase, SequenceLength,
     ConcatFromSequence, MapSequence, OptionalOf, HasElement, GetElement,
@@ -183,7 +183,7 @@ ALL: tuple[type[Op], ...] = (
     Affine, Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, LogSigmoid, Mish, PRelu, Relu, ScaledTanh,
     Selu, Shrink, Sigmoid, Silu, Softplus, Softsign, Swish, ThresholdedRelu,
     Attention, RotaryEmbedding,
-    Conv, ConvTranspose, WinogradFilter,
+    Conv, ConvTranspose, Gated, WinogradFilter,
     GridSample, ImageDecoder, Resample, Resize,
     MatMul, Det, Inverse, Solve, Cholesky, Eigh, SVD, QR,
     Uniform,

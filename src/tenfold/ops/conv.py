@@ -112,6 +112,32 @@ class ConvTranspose(Op):
         return Cost(2 * inputs[0].size * dim.product(inputs[1].shape[1:]), moved(*inputs, *outputs))
 
 
+class Gated(Op):
+    """The convolution of x [N, C, *S] · gate [N, C, 1, …], rounded to their type, with w [O, C, 1, …]: y [N, O, *S]."""
+
+    def infer(self, x: Type, w: Type, gate: Type) -> Type:
+        """[N, O, *S]; ValueError where the gate is not one number a channel of an image, or w has several taps."""
+        ones = (1,) * (x.rank - 2)
+        if gate.dtype is not x.dtype or gate.shape != (*x.shape[:2], *ones) or w.shape[1:] != (x.shape[1], *ones):
+            raise ValueError(f"Gated of {x}, {w} and {gate}: one number a channel of an image, and one tap, are wanted")
+        return Type(product_dtype("Gated", x, w), (x.shape[0], w.shape[0], *x.shape[2:]))
+
+    def evaluate(self, x: Array, w: Array, gate: Array) -> Array:
+        """The definition."""
+        (result,) = plain(x.ndim).results((x * gate, w))
+        return result
+
+    def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
+        """That of the convolution."""
+        return plain(inputs[0].rank).cost(inputs[:2], outputs)
+
+
+def plain(rank: int) -> Conv:
+    """The convolution of one tap on images of that rank."""
+    ones, zeros = (1,) * (rank - 2), (0,) * (rank - 2)
+    return Conv(ones, ones, zeros, zeros)
+
+
 def _check(op: Conv | ConvTranspose, x: Type, w: Type) -> None:
     if x.rank != w.rank or x.rank < 3:
         raise ValueError(f"{op.name} takes x [N, C, *S] and w of the same rank, not {x} and {w}")

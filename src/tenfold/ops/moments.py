@@ -1,4 +1,6 @@
-"""A norm done behind the product that follows it: what a row must tell, and what becomes of the row's products."""
+"""What a kernel tells of its results by the way: moments of rows, for a norm done behind the product that follows it,
+and what becomes of such a product; sums along the lines of images, for their means.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +35,21 @@ class Moments(Op):
         """The definition."""
         wide = np.moveaxis(x.astype(np.float32).reshape(*x.shape[:-1], -1, self.group), -2, 0)
         return np.stack([wide.sum(-1), (wide * wide).sum(-1)])
+
+
+class LineSums(Op):
+    """Images x [N, C, ..., W] as f32 [N, ..., C]: the sums along their lines, channels last."""
+
+    def infer(self, x: Type) -> Type:
+        """A number for each line and channel; ValueError where there are no lines."""
+        require_float(self.name, x)
+        if x.rank < 3:
+            raise ValueError(f"LineSums takes images, which have an axis at least, not {x}")
+        return Type(dt.f32, (x.shape[0], *x.shape[2:-1], x.shape[1]))
+
+    def evaluate(self, x: Array) -> Array:
+        """The definition."""
+        return np.moveaxis(x.astype(np.float32).sum(-1), 1, -1)
 
 
 class Standardise(Elementwise):

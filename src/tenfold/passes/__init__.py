@@ -18,6 +18,7 @@ from tenfold.passes.narrow import Narrow
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
 from tenfold.passes.sink import SINK
+from tenfold.passes.squeeze import GatesTaken, MeansTold
 from tenfold.passes.turn import turn_by_partners
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
@@ -54,8 +55,13 @@ results lie.
 
 NARROW = {dtype.name: CUDA + Pipeline(Narrow(dtype=dtype)) + TIDY for dtype in (dt.f16, dt.bf16)}
 """The same, where 16 bits are asked for."""
-BEHIND = {dtype.name: NARROW[dtype.name] + Pipeline(NormsBehind(dtype=dtype)) + TIDY for dtype in (dt.f16, dt.bf16)}
-"""The same, for machines whose products can tell the moments of the rows that they make."""
+BEHIND = {
+    dtype.name: NARROW[dtype.name]
+    + Pipeline(NormsBehind(dtype=dtype), MeansTold(dtype=dtype), GatesTaken(dtype=dtype))
+    + TIDY
+    for dtype in (dt.f16, dt.bf16)
+}
+"""The same, for machines whose products can tell the moments of the rows that they make, and the like."""
 TELLING = "sm_90"
 """The level of such machines."""
 

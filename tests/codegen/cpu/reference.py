@@ -20,7 +20,7 @@ from tenfold.codegen.region import (
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Value
 from tenfold.ops.constant import Constant
-from tenfold.ops.moments import Moments
+from tenfold.ops.moments import LineSums, Moments
 from tests.codegen.cpu.running import number
 
 Memory = Mapping[Value, np.ndarray]
@@ -46,7 +46,7 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
         reads += region.inputs
     if isinstance(region, Anchored):
         reads += region.extra
-        writes += [region.moments] if region.moments else []
+        writes += region.told
     if isinstance(region, Row):
         reads += region.finish_inputs
         writes += region.finish_outputs
@@ -107,6 +107,8 @@ def evaluate(region: Region, memory: Memory, bindings: Mapping[str, int]) -> Non
         if region.moments is not None:
             made, told = run.view(region.outputs[0]), run.view(region.moments)
             told[...] = Moments(made.shape[-1] // told.shape[1]).evaluate(made)
+        if region.sums is not None:
+            run.view(region.sums)[...] = LineSums().evaluate(run.view(region.outputs[0]))
 
 
 def _write(run: Evaluation, outputs: Sequence[Operand], results: Sequence[np.ndarray]) -> None:

@@ -24,7 +24,7 @@ from tenfold.codegen.cuda import (
     whole,
 )
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.conv import boxes, depthwise, kept, lines, transposed
+from tenfold.codegen.cuda.conv import boxes, depthwise, gated, kept, lines, transposed
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import compile_program
@@ -36,7 +36,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add
 from tenfold.ops.attention import Attention
 from tenfold.ops.constant import Constant
-from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.index import ScatterND
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.moments import Standardise
@@ -104,6 +104,21 @@ def channels() -> Region:
     return Anchored((2, 64, 28, 28), (y,), Conv((1, 1), (1, 1), (2, 2), (2, 2), 64), (x, w), identity(dt.f16))
 
 
+def squeezed() -> Region:
+    """The same, which tells the sums of its lines."""
+    plain, told = channels(), tensor(dt.f32, (2, 28, 64))
+    assert isinstance(plain, Anchored)
+    return replace(plain, sums=told)
+
+
+def excited() -> Region:
+    """A convolution of an image times one number a channel."""
+    x, w, gate, y = (
+        tensor(dt.f16, shape) for shape in ((2, 96, 28, 28), (24, 96, 1, 1), (2, 96, 1, 1), (2, 24, 28, 28))
+    )
+    return Anchored((2, 24, 28, 28), (y,), Gated(), (x, w, gate), identity(dt.f16))
+
+
 def images() -> Region:
     """Sums of rows whose elements lie apart."""
     x, y = tensor(dt.f32, (2, 64, 784)), tensor(dt.f32, (2, 64, 1))
@@ -153,6 +168,8 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (chain.STRATEGY, behind(4096, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),
+        (depthwise.STRATEGY, squeezed(), (0,)),
+        (gated.STRATEGY, excited(), (0,)),
         *([(kept.STRATEGY, image(64, (56, 56), 64, 3, 1, 1), (0,))] if kept.LOOKS_FURTHER else []),
         (lines.STRATEGY, image(3, (62, 50), 64, 7, 2, 3), (0,)),
         (boxes.STRATEGY, image(64, (8, 8), 128, 3, 1, 1, beside=True), (0,)),

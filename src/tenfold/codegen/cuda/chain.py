@@ -139,8 +139,8 @@ def _product(part: Anchored, ready: Region | None, n: int, k: int) -> list[Link]
     if isinstance(problem, Refusal):
         return problem
     reason = stream.refusal(part, problem)
-    if reason or part.moments:
-        return Refusal(reason or "moments are told")
+    if reason or part.told:
+        return Refusal(reason or "more is told than its row")
     assert isinstance(problem.n, int) and isinstance(problem.k, int)
     w, a = stream.turned(problem.b), problem.a
     if problem.k > _LONGEST or problem.k % 64 or a.strides[-1] != 1 or part.body.inputs[0] is not a.dtype:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tenfold.codegen.cuda import gemm, moments, stream, vector, vendor
-from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, kept, lines, spanned
+from tenfold.codegen.cuda.conv import boxes, depthwise, gated, implicit, kept, lines, spanned
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
@@ -22,8 +22,8 @@ class Guessing(Strategy, Protocol):
 
 
 class Contraction:
-    """Whichever strategy's tactic promises most. Where the moments of its rows are asked for, and the strategy does not
-    tell them itself, a launch behind it does.
+    """Whichever strategy's tactic promises most. Where moments of its rows or sums of its lines are asked for, and the
+    strategy does not tell them itself, a launch behind it does.
     """
 
     name = "contraction"
@@ -53,15 +53,18 @@ class Contraction:
         assert isinstance(kernel, CudaKernel)
         if asked is region:
             return kernel
-        assert isinstance(region, Anchored) and region.moments is not None
-        behind = moments.launches(region.outputs[0], region.moments, target)
-        return replace(kernel, launches=(*kernel.launches, *behind))
+        assert isinstance(region, Anchored)
+        return moments.behind(kernel, region, target)
 
 
 def _asked(strategy: Guessing, region: Region) -> Region:
-    """What a strategy is asked for: moments only of boxes."""
-    told = isinstance(region, Anchored) and region.moments is not None and strategy is not boxes.STRATEGY
-    return replace(region, moments=None) if told and isinstance(region, Anchored) else region
+    """What a strategy is asked for: only what it tells."""
+    if not isinstance(region, Anchored) or all(
+        one is None or name == _TELLS.get(strategy.name)
+        for name, one in (("moments", region.moments), ("sums", region.sums))
+    ):
+        return region
+    return replace(region, moments=None, sums=None)
 
 
 def _guess(strategy: Guessing, region: Region, tactic: Tactic, target: Target) -> float:
@@ -69,8 +72,10 @@ def _guess(strategy: Guessing, region: Region, tactic: Tactic, target: Target) -
     return strategy.guess(asked, tactic, target) + (0.0 if asked is region else _BEHIND)
 
 
+_TELLS = {boxes.STRATEGY.name: "moments", depthwise.STRATEGY.name: "sums"}
+"""What strategies tell themselves."""
 _BEHIND = 2000.0
-"""Nanoseconds of a launch that tells moments."""
+"""Nanoseconds of a launch that tells what is asked for besides."""
 
 STRATEGY = Contraction(
     *gemm.STRATEGIES,
@@ -82,5 +87,6 @@ STRATEGY = Contraction(
     lines.STRATEGY,
     spanned.STRATEGY,
     implicit.STRATEGY,
+    gated.STRATEGY,
     vendor.STRATEGY,
 )

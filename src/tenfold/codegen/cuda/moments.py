@@ -1,18 +1,20 @@
-"""The moments of rows, by a launch of their own: where the kernel that makes the rows does not tell them."""
+"""The moments of rows and the sums of images' lines, by a launch of their own: where the kernel that makes them does
+not tell them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tenfold.codegen.cuda import reduce
+from tenfold.codegen.cuda import columns, reduce
 from tenfold.codegen.cuda.launch import CudaKernel, Launch
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, Phase, Region, Row, identity
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dtype as dt
 from tenfold.ops.arithmetic import Mul
 from tenfold.ops.logic import Cast
-from tenfold.ops.moments import Moments
+from tenfold.ops.moments import LineSums, Moments
 from tenfold.target import Target
 
 
@@ -43,21 +45,49 @@ def launches(x: Operand, told: Operand, target: Target) -> tuple[Launch, ...]:
     return reduce.STRATEGY.build(region, tactics[0], target).launches
 
 
+def sums(x: Operand, told: Operand, target: Target) -> CudaKernel:
+    """The kernel that reads x, images stated over their own axes, and sums its lines."""
+    order = (0, *range(2, len(x.shape) - 1), 1, len(x.shape) - 1)
+    domain = tuple(x.shape[axis] for axis in order)
+    given = replace(x, shape=domain, strides=tuple(x.strides[axis] for axis in order))
+    result = replace(told, shape=domain, strides=(*told.strides, 0))
+    wide = Body((x.dtype,), (Instruction(Cast(dt.f32), (0,), dt.f32),), (1,))
+    region = Row(domain, (), 1, (given,), (Phase(wide, "sum"),), None, identity(dt.f32), (), (result,))
+    for strategy in (columns.STRATEGY, reduce.STRATEGY):
+        tactics = strategy.tactics(region, target)
+        if not isinstance(tactics, Refusal):
+            return strategy.build(region, tactics[0], target)
+    raise AssertionError(tactics)
+
+
+def behind(kernel: CudaKernel, region: Anchored, target: Target) -> CudaKernel:
+    """A kernel, and launches behind it that tell what its region asks for besides."""
+    x, more = region.outputs[0], list[Launch]()
+    if region.moments:
+        more += launches(x, region.moments, target)
+    if region.sums:
+        more += sums(x, region.sums, target).launches
+    return replace(kernel, launches=(*kernel.launches, *more))
+
+
 class MomentsStrategy:
-    """Moments of rows that no product makes."""
+    """Moments of rows that no product makes, sums of lines that no convolution tells."""
 
     name = "moments"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """One."""
-        if not isinstance(region, Anchored) or not isinstance(region.anchor, Moments):
-            return Refusal("no moments")
+        if not isinstance(region, Anchored) or not isinstance(region.anchor, (Moments, LineSums)):
+            return Refusal("neither moments nor sums of lines")
         return [Tactic(self.name)]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
         assert isinstance(region, Anchored)
-        return CudaKernel(launches=launches(region.inputs[0], region.outputs[0], target))
+        x, told = region.inputs[0], region.outputs[0]
+        if isinstance(region.anchor, LineSums):
+            return sums(x, told, target)
+        return CudaKernel(launches=launches(x, told, target))
 
 
 STRATEGY = MomentsStrategy()

@@ -21,11 +21,12 @@ def finish(
     acc, row, column, m, n, outputs, extra, gathered, uniforms, row_sizes,
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr,
 ):  # fmt: skip
-    """The out site of a tile: the body on the sums and what lies beside them, stored element by element."""
+    """The out site of a tile: the body on the sums and what lies beside them, stored element by element, and given."""
     results = finished(acc, row, column, m, n, extra, gathered, uniforms, row_sizes, body, extra_kinds)
     row, column = row.to(tl.int64)[:, None], column[None, :]
     inside = (row < m) & (column < n)
     grid.store(outputs, results, grid.positions(row, row_sizes), (column,), inside, output_kinds)
+    return results
 
 
 @triton.jit

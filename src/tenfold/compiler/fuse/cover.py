@@ -18,17 +18,18 @@ from tenfold.codegen.region import (
     Row,
     Uniform,
 )
-from tenfold.compiler.fuse.grow import Group, Growth, is_number
+from tenfold.compiler.fuse.grow import TOLD, Group, Growth, is_number
 from tenfold.compiler.layout import Layout, storage_axes
 from tenfold.compiler.views import Shape, broadcast_strides
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Node, Value
+from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
 from tenfold.ops.logic import Cast, Equal, Where
-from tenfold.ops.moments import Moments
+from tenfold.ops.moments import LineSums, Moments
 from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
@@ -300,7 +301,7 @@ def _anchored(group: Group, growth: Growth) -> Anchored:
     layout = growth.layout
     rank = len(group.domain)
     builder = BodyBuilder(layout, group.domain, range(rank))
-    told = [node for node in group.nodes if isinstance(node.op, Moments) and node is not anchor]
+    told = [node for node in group.nodes if isinstance(node.op, TOLD) and node is not anchor]
     epilogue = [node for node in group.nodes if node is not anchor and node not in told]
     if len(anchor.outputs) > 1:
         return _several_results(group, growth)
@@ -314,11 +315,16 @@ def _anchored(group: Group, growth: Growth) -> Anchored:
         tuple(whole_operand(layout, value) for value in anchor.inputs),
         body,
         tuple(builder.loads.values()),
-        moments=whole_operand(layout, told[0].output) if told else None,
+        moments=_told(told, Moments, layout),
+        sums=_told(told, LineSums, layout),
         source=source_of(group.nodes),
         uniforms=tuple(builder.uniforms),
         gathered=tuple(operand for _, operand in builder.gathered.values()),
     )
+
+
+def _told(nodes: Iterable[Node], kind: type[Op], layout: Layout) -> Operand | None:
+    return next((whole_operand(layout, node.output) for node in nodes if isinstance(node.op, kind)), None)
 
 
 def _several_results(group: Group, growth: Growth) -> Anchored:

@@ -16,15 +16,18 @@ from tenfold.ir import unknown
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.constant import Constant
 from tenfold.ops.control import If, Loop, Scan
+from tenfold.ops.conv import Conv
 from tenfold.ops.logic import Cast
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.moments import Moments
+from tenfold.ops.moments import LineSums, Moments
 from tenfold.ops.movement import Append, Concat
 from tenfold.ops.primitive import Copy, Pick
 from tenfold.ops.reduce import ArgReduce, Reduce
 
 REDUCTIONS = (Reduce, ArgReduce)
 ALONE = (If, Loop, Scan, *REVEALING)
+TOLD = (Moments, LineSums)
+"""What a kernel tells of its result besides."""
 
 
 @dataclass(eq=False)
@@ -146,8 +149,8 @@ class Growth:
             return f"{group.nodes[-1].op.name} has several results or sizes of its own, and no site after them"
         if any(group in self.needs(v) and v.producer not in group.nodes for v in node.inputs):
             return "it sees a result of that kernel through a view"
-        if isinstance(node.op, Moments):
-            return self._moments_refusal(node, group)
+        if isinstance(node.op, TOLD):
+            return self._told_refusal(node, group)
         walks = sum(isinstance(one.op, REDUCTIONS) for one in group.nodes)
         site = Site(node, group.domain, group.axes, walks, self._inside(node, group))
         if group.is_row or (group.anchor is None and isinstance(node.op, REDUCTIONS)):
@@ -167,11 +170,17 @@ class Growth:
             return "it walks another domain"
         return None
 
-    def _moments_refusal(self, node: Node, group: Group) -> str | None:
-        """A product tells the moments of its rows by the way: of the last that it computes, which is all it stores."""
-        last = group.nodes[-1].output
-        if group.anchor is None or not isinstance(group.anchor.op, MatMul) or node.inputs[0] is not last:
-            return "only products tell the moments of what they make"
+    def _told_refusal(self, node: Node, group: Group) -> str | None:
+        """A product tells the moments of its rows by the way, a convolution of one channel a group the sums of its
+        lines: of the last that it computes, which is all it stores.
+        """
+        last, anchor = group.nodes[-1].output, group.anchor
+        if isinstance(node.op, Moments):
+            tells = anchor is not None and isinstance(anchor.op, MatMul)
+        else:
+            tells = anchor is not None and isinstance(anchor.op, Conv) and anchor.op.groups == last.type.shape[1]
+        if not tells or node.inputs[0] is not last:
+            return f"it tells no {node.op.name} of what it makes"
         before = [value for one in group.nodes[:-1] for value in one.outputs]
         inside = all(self.of.get(user) is group for value in before for user in value.uses)
         return None if inside and not any(map(self._visible, before)) else "the product has other results besides"
@@ -179,7 +188,7 @@ class Growth:
     def _is_closed(self, group: Group) -> bool:
         """True for what nothing joins: several results, objects, sizes that follow from the data."""
         several = group.anchor is not None and len(group.anchor.outputs) > 1
-        several = several or (isinstance(group.nodes[-1].op, Moments) and len(group.nodes) > 1)
+        several = several or (isinstance(group.nodes[-1].op, TOLD) and len(group.nodes) > 1)
         return several or of_objects(group.nodes[0]) or group.nodes[-1] in self.deciders.values()
 
     def _inside(self, node: Node, group: Group) -> tuple[Value, ...]:

@@ -45,7 +45,7 @@ def reaches(low, step, size):
 
 @triton.jit
 def implicit(
-    x, w, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
+    x, w, gate, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
     in_sizes, out_sizes, strides, dilations, pads, body: tl.constexpr, output_kinds: tl.constexpr,
     extra_kinds: tl.constexpr, T1: tl.constexpr, T2: tl.constexpr, TAPS: tl.constexpr, GROUPS: tl.constexpr,
     FLAT: tl.constexpr, INSIDE: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr,
@@ -53,7 +53,8 @@ def implicit(
 ):  # fmt: skip
     """A block sums one slice of the terms of one tile. `n` columns, `k` channels a group; `x` is (address, strides of
     image, channel and three axes), `w` (address, strides of column, tap and channel); T1 and T2 taps along the last two
-    axes. INSIDE: no window leaves the image.
+    axes. INSIDE: no window leaves the image. `gate`, if anything, is (address, strides of image and channel) of numbers
+    that images are multiplied by.
     """
     grid.begin(EARLY)
     tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
@@ -90,6 +91,9 @@ def implicit(
                 reached = reaches(d, a, in_sizes[0]) & reaches(h, b, in_sizes[1]) & reaches(v, c, in_sizes[2])
                 inside = inside & reached[:, None]
         values = tl.load(x_rows + terms[None, :], mask=inside, other=0)
+        if len(gate) > 0:
+            factors = gate[0] + (image.to(tl.int64) * gate[1][0])[:, None] + (channel * gate[1][1])[None, :]
+            values = values * tl.load(factors, mask=inside, other=0)
         acc = grid.dot(values, y, acc, TF32)
     begin = group * n
     site.conclude(
@@ -142,9 +146,11 @@ def guess(shape: Shape, tactic: Tactic, target: Target) -> float:
 
 
 def launch_of(
-    region: Anchored, shape: Shape, image: Filling, tactic: Tactic, target: Target, behind: Size
+    region: Anchored, shape: Shape, image: Filling, tactic: Tactic, target: Target, behind: Size, gate: Filling = ()
 ) -> tuple[Launch, Size, Size]:
-    """The launch for a shape whose image lies at `image`; bytes of workspace from `behind` on, bytes of counters."""
+    """The launch for a shape whose image lies at `image`, multiplied by what lies at `gate`; bytes of workspace from
+    `behind` on, bytes of counters.
+    """
     M, N, K, slices = (int(tactic[name]) for name in ("m", "n", "k", "slices"))
     tiles = dim.ceildiv(shape.m, M) * dim.ceildiv(shape.n, N) * shape.groups
     sums, room, zeroed = slices_of(tiles, M, N, slices, behind)
@@ -153,6 +159,7 @@ def launch_of(
     fillings: dict[str, Filling] = {
         "x": (image, numbers(shape.x.strides)),
         "w": (place(shape.w), numbers(shape.w_strides)),
+        "gate": gate,
         **sums,
         **{name: one for name, one in beside.items() if name not in bodies},
         **{"m": number(shape.m), "n": number(shape.n), "k": number(shape.k)},

@@ -1,0 +1,115 @@
+"""Squeeze and excitation without reading images again: what squeezes is told, what excites is multiplied on the way.
+
+A convolution of one channel a group has whole lines of a channel at hand, and tells their sums in f32, of which the
+mean of an image is made. A convolution of one tap multiplies the pixels that it gathers by their channels' numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dtype import DType
+from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ops.arithmetic import Mul
+from tenfold.ops.constant import Constant, scalar
+from tenfold.ops.conv import Conv, Gated, plain
+from tenfold.ops.elementwise import Elementwise
+from tenfold.ops.logic import Cast
+from tenfold.ops.moments import LineSums
+from tenfold.ops.movement import Reshape
+from tenfold.ops.reduce import Reduce
+from tenfold.passes.merge import adopt
+from tenfold.rewrite.pattern import used_once
+from tenfold.rewrite.pipeline import Pass
+from tenfold.rewrite.rule import Steps
+
+MOST = 32
+"""Channels of gated images at most: with more, a product that gathers costs more than the image that it saves."""
+
+
+@dataclass(frozen=True)
+class MeansTold(Pass):
+    """Means over all places of images in `dtype` that convolutions of one channel a group make."""
+
+    name: str = "means of told sums"
+    dtype: DType = dt.f16
+
+    def run(self, graph: Graph, steps: Steps) -> None:
+        """Rewrite every such mean."""
+        if steps.exhausted:
+            return
+        for node in graph.nodes:
+            if self._fits(node, graph):
+                found = _mean(node)
+                adopt(found, node.source)
+                graph.replace_uses(node.output, found)
+
+    def _fits(self, node: Node, graph: Graph) -> bool:
+        op = node.op
+        if not isinstance(op, Reduce) or op.kind != "mean" or node.inputs[0].type.dtype is not self.dtype:
+            return False
+        x = node.inputs[0]
+        places = range(2, x.type.rank)
+        known = all(isinstance(x.type.shape[axis], int) for axis in places)
+        return known and len(places) > 1 and sorted(op.axes) == list(places) and _is_channelwise(x)
+
+
+@dataclass(frozen=True)
+class GatesTaken(Pass):
+    """Images in `dtype` times one number a channel, where a convolution of one tap is all that reads them."""
+
+    name: str = "gates of convolutions"
+    dtype: DType = dt.f16
+
+    def run(self, graph: Graph, steps: Steps) -> None:
+        """Rewrite every such product."""
+        if steps.exhausted:
+            return
+        for node in graph.nodes:
+            if (pair := self._gate(node)) is not None:
+                found = Gated()(pair[0], node.inputs[1], pair[1])
+                before = node.inputs[0].producer
+                adopt(found, (*(before.source if before else ()), *node.source))
+                graph.replace_uses(node.output, found)
+
+    def _gate(self, node: Node) -> tuple[Value, Value] | None:
+        """What is multiplied, and by what."""
+        if not isinstance(node.op, Conv) or node.op != plain(node.output.type.rank):
+            return None
+        product, w = node.inputs
+        channels, *taps = w.type.shape[1:]
+        if not isinstance(product.op, Mul) or not isinstance(w.op, Constant) or any(size != 1 for size in taps):
+            return None
+        if product.type.dtype is not self.dtype or not used_once(product) or not dim.known_le(channels, MOST):
+            return None
+        gates = (*product.type.shape[:2], *(1 for _ in taps))
+        for x, gate in (product.inputs, product.inputs[::-1]):
+            if gate.type.shape == gates and x.type.shape == product.type.shape != gates:
+                return x, gate
+        return None
+
+
+def _is_channelwise(x: Value) -> bool:
+    """Whether x is made of a convolution of one channel a group, point by point."""
+    waiting = [x]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one.op, Conv):
+            return one.op.groups == one.type.shape[1] == one.inputs[0].type.shape[1]
+        if isinstance(one.op, Elementwise) and (one is x or used_once(one)):
+            waiting += (before for before in one.inputs if before.type.shape == x.type.shape)
+    return False
+
+
+def _mean(node: Node) -> Value:
+    x = node.inputs[0]
+    told = LineSums()(x)
+    lines = tuple(range(1, told.type.rank - 1))
+    total = Reduce("sum", lines, False)(told)
+    count = math.prod(size for size in x.type.shape[2:] if isinstance(size, int))
+    mean = Cast(x.type.dtype)(Mul()(total, scalar(1 / count, dt.f32)()))
+    result: Value = Reshape(node.output.type.shape)(mean)
+    return result

@@ -1,0 +1,77 @@
+"""Squeeze and excitation: means of told sums, gates that convolutions take, and that the numbers stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tenfold import ops, passes
+from tenfold.ir import dtype as dt
+from tenfold.ir.graph import Graph, Value, copy
+from tenfold.ir.interpret import Interpreter
+from tenfold.ir.tensor import Tensor
+from tenfold.ir.type import Type
+from tenfold.passes.narrow import Narrow
+from tenfold.passes.squeeze import GatesTaken, MeansTold
+from tenfold.rewrite.pipeline import Pipeline
+
+CHANNELS = 16
+DEPTHWISE = ops.Conv((1, 1), (1, 1), (1, 1), (1, 1), CHANNELS)
+POINTWISE = ops.Conv((1, 1), (1, 1), (0, 0), (0, 0))
+
+
+def weight(*shape: int) -> Value:
+    random = np.random.default_rng(sum(shape))
+    value: Value = ops.Constant(Tensor((random.standard_normal(shape) * 0.3).astype(np.float32)))()
+    return value
+
+
+def network(groups: int = CHANNELS, kind: str = "mean", shown: bool = False) -> Graph:
+    """A depthwise convolution, its mean, a gate made of that, and what reads the gated image; `shown` is that image."""
+    graph = Graph()
+    x = graph.input("x", Type(dt.f32, (2, CHANNELS, 6, 7)))
+    first = ops.Conv((1, 1), (1, 1), (1, 1), (1, 1), groups)(x, weight(CHANNELS, CHANNELS // groups, 3, 3))
+    image = ops.Silu()(ops.Add()(first, weight(CHANNELS, 1, 1)))
+    squeezed = ops.Reduce(kind, (2, 3))(image)  # type: ignore[arg-type]
+    gate = ops.Sigmoid()(POINTWISE(squeezed, weight(CHANNELS, CHANNELS, 1, 1)))
+    gated = ops.Mul()(image, gate)
+    result = ops.Add()(POINTWISE(gated, weight(8, CHANNELS, 1, 1)), weight(8, 1, 1))
+    graph.set_outputs([result, gated] if shown else [result], ["y", "g"][: 1 + shown])
+    return graph
+
+
+def rewritten(graph: Graph) -> Graph:
+    Pipeline(Narrow(dtype=dt.f16), MeansTold(dtype=dt.f16), GatesTaken(dtype=dt.f16))(graph)
+    passes.TIDY(graph)
+    return graph
+
+
+def names(graph: Graph) -> list[str]:
+    return [node.op.name for node in graph.nodes]
+
+
+def test_the_numbers_stay() -> None:
+    graph = network()
+    x = np.random.default_rng(1).standard_normal((2, CHANNELS, 6, 7)).astype(np.float32)
+    (wanted,) = Interpreter({}).call(copy(graph), [x])
+    rewritten(graph)
+    assert names(graph).count("LineSums") == 1 and names(graph).count("Gated") == 1
+    (found,) = Interpreter({}).call(graph, [x])
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-3 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(("groups", "kind"), [(1, "mean"), (CHANNELS, "max")])
+def test_what_tells_no_sums(groups: int, kind: str) -> None:
+    assert "LineSums" not in names(rewritten(network(groups, kind)))
+
+
+def test_a_gated_image_that_is_read_otherwise_is_made() -> None:
+    assert "Gated" not in names(rewritten(network(shown=True)))
+
+
+def test_a_gate_is_one_number_a_channel() -> None:
+    x, w = Type(dt.f16, (2, 8, 5, 5)), Type(dt.f16, (4, 8, 1, 1))
+    with pytest.raises(ValueError, match="one number a channel"):
+        ops.Gated().infer(x, w, Type(dt.f16, (2, 8, 5, 5)))
+    with pytest.raises(ValueError, match="images"):
+        ops.LineSums().infer(Type(dt.f16, (2, 8)))
