@@ -54,7 +54,7 @@ def check(bench: Bench, sketch: Sketch) -> None:
 
 @given(st.data())
 @settings(
-    max_examples=100,
+    max_examples=50,
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),

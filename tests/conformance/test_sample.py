@@ -14,7 +14,7 @@ from tests.conformance import gaps, table
 from tests.conformance.compare import difference, is_chance
 
 ROOT = Path(__file__).parents[2]
-EVERY = "31"
+EVERY = "47"
 
 
 def test_a_sample_of_the_suite(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_sample_of_the_suite(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=ROOT, env=os.environ | paths, capture_output=True, text=True, timeout=600)
     assert ended.stdout, ended.stderr
     found = json.loads(ended.stdout)
-    assert len(found["tests"]) >= 60
+    assert len(found["tests"]) >= 40
     assert {one["kind"] for one in found["tests"].values()} >= {"node", "pytorch-converted", "pytorch-operator"}
     assert not found["surprises"]
 

@@ -21,13 +21,13 @@ def _found(*arguments: str) -> dict[str, object]:
 
 
 def test_every_road_gives_what_the_interpreter_gives() -> None:
-    found = _found("routes", "--count", "24", "--seed", "1000")
+    found = _found("routes", "--count", "16", "--seed", "1000")
     assert not found["wrong"]
-    assert int(str(found["graphs"])) >= 12
+    assert int(str(found["graphs"])) >= 8
 
 
 def test_the_interpreter_gives_what_its_peers_give() -> None:
-    found = _found("peers", "--count", "1200")
+    found = _found("peers", "--count", "500")
     assert not found["wrong"]
     outcomes = found["outcomes"]
-    assert isinstance(outcomes, dict) and outcomes["agree"] >= 900
+    assert isinstance(outcomes, dict) and outcomes["agree"] >= 375

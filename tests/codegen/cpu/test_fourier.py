@@ -27,7 +27,7 @@ def check_transform(
     check(fourier.STRATEGY, case, op.results(parts), tolerance=tolerance)
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 6, 8, 9, 13, 15, 16, 22, 24, 30, 64, 100, 128, 400, 512])
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 6, 8, 9, 13, 15, 16, 22, 30, 64, 100, 400])
 def test_lengths(length: int) -> None:
     for lines in (1, 19):
         real, imaginary = random(dt.f32, lines, length), random(dt.f32, lines, length)
