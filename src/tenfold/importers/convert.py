@@ -188,18 +188,6 @@ class Operator:
         self.require(dim.logical_and(dim.less(axis, rank), dim.less(-rank - 1, axis)), "there is no such axis")
         return dim.select(dim.less(axis, 0), axis + rank, axis)
 
-    def integers_of(self, index: int) -> tuple[int, ...] | None:
-        """The contents of integer input `index` where they must be known at build time (axes, kernel shapes).
-
-        None if absent; UnsupportedError if the model computes them from its inputs.
-        """
-        if self.optional(index) is None:
-            return None
-        found = self.sizes(index)
-        if found is None or not all(isinstance(one, int) for one in found):
-            raise self.unsupported(f"input {index} must be known when the engine is built")
-        return tuple(one for one in found if isinstance(one, int))
-
     def constant(self, index: int) -> Array | None:
         """The contents of input `index` if it follows from constants alone, else None."""
         value = self.optional(index)

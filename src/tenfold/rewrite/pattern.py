@@ -105,11 +105,6 @@ def used_once(value: Value) -> bool:
     return sum(one is value for one in user.inputs) == 1
 
 
-def is_scalar(value: Value) -> bool:
-    """Whether it has one element, so that it broadcasts to anything of its rank or more."""
-    return all(size == 1 for size in value.type.shape)
-
-
 def same_type(a: Value, b: Value) -> bool:
     """Whether element type and sizes are provably the same."""
     return a.type.dtype == b.type.dtype and a.type.shape == b.type.shape

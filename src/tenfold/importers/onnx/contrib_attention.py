@@ -224,13 +224,6 @@ def _grouped(node: Operator, q: Value, k: Value, v: Value, places: Value, length
     return result
 
 
-def _one_more(x: Value) -> Value:
-    """x and one more place, of zeros: what a smooth softmax divides by besides."""
-    batch, heads, _, each = x.type.shape
-    longer: Value = Concat(2)(x, filled(0, (batch, heads, 1, each), x.type.dtype))
-    return longer
-
-
 def rotary_embedding(node: Operator) -> Results:
     """RotaryEmbedding: positions [B, S], or [1] for the first of consecutive ones."""
     x, positions = node.input(0), node.input(1)

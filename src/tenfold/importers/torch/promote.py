@@ -11,7 +11,7 @@ import torch
 from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import cast, measure
 from tenfold.ir import dtype as dt
-from tenfold.ir.dim import Dim, Size
+from tenfold.ir.dim import Dim
 from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.graph import Value
 from tenfold.ops.constant import scalar
@@ -116,8 +116,3 @@ def promoted(*operands: Operand) -> tuple[Value, ...]:
     """The operands as tensors of their common type."""
     dtype = joined(*operands)
     return tuple(as_value(one, dtype) for one in operands)
-
-
-def size_of(value: Any) -> Size | None:
-    """A plain or symbolic integer; None for anything else."""
-    return value if isinstance(value, int | Dim) and not isinstance(value, bool) else None
