@@ -1,4 +1,7 @@
-"""Real trained models on real input: after the portable pipeline they answer as before, and as ONNX Runtime."""
+"""Real trained models on real input: after the portable pipeline they are smaller, and answer as ONNX Runtime does.
+
+That they do so before it, tests/importers/test_models says.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,10 @@ def test_a_model_answers_as_before(model: Model) -> None:
     path, inputs = model.load(), model.inputs(0)
     graph = open_model(path)
     before = size(graph)
-    optimised = passes.PORTABLE(open_model(path))
+    optimised = passes.PORTABLE(graph)
     assert size(optimised) < before
-    plain, found = Interpreter().run(graph, inputs), Interpreter().run(optimised, inputs)
+    found = Interpreter().run(optimised, inputs)
     expected = session(path).run(None, inputs)
     model.check(found)
     for (name, array), reference in zip(found.items(), expected, strict=True):
-        assert distance(array, plain[name]) < 1e-4, name
         assert distance(array, reference) < 1e-4, name
