@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
-from tenfold.compiler.build import build_image
+from tenfold.compiler.build import Means, build_image
 from tenfold.compiler.phases import Phases
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph, Node, copy
@@ -32,7 +32,7 @@ class Bench:
     def engine(self, graph: Graph, **loading: int) -> Engine:
         """The engine of a graph, which is left as it is."""
         with numbered_unknowns():
-            image = build_image(copy(graph), OPTIONS, self._pool, Phases(None))
+            image = build_image(copy(graph), Means(OPTIONS, self._pool, Phases(None)))
         return from_image(image, graph.name or "graph", **{"threads": 2, **loading})
 
     def check(self, graph: Graph, calls: Sequence[Inputs]) -> Engine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tenfold import codegen, passes
@@ -54,94 +55,81 @@ LOWERED = Pipeline(Rewrite("simplify", (*passes.SIMPLER, finish_rows)), CommonSu
 """What tidies a graph after its composites are taken apart; nothing here puts them together again."""
 
 
-def build_image(
-    graph: Graph,
-    options: Options,
-    pool: CompilePool,
-    phase: Phases,
-    plugins: Sequence[Plugin] = (),
-    timings: Timings | None = None,
-) -> format.Bytes:
+@dataclass(frozen=True)
+class Means:
+    """What a build works with beside the graph. `settled`: nothing is left in it that may run in several ways."""
+
+    options: Options
+    pool: CompilePool
+    phase: Phases
+    plugins: Sequence[Plugin] = ()
+    timings: Timings = field(default_factory=Timings)
+    settled: bool = False
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the targets of an engine share and add to: weights, what refits must know, sections, the tensors that their
+    graphs refer to. `needed` is what sizes must fulfil.
+    """
+
+    needed: Sequence[Assumption]
+    notes: RefitNotes
+    weights: WeightStore = field(default_factory=WeightStore)
+    sections: Sections = field(default_factory=dict)
+    tensors: Weights = field(default_factory=dict)
+
+
+def build_image(graph: Graph, means: Means) -> format.Bytes:
     """The bytes of an engine file for a graph, which is used up."""
-    with phase("passes") as said:
+    with means.phase("passes") as said:
         before, needed = len(graph), conditions(graph)
-        Pipeline(Rewrite("plugins", tuple(rule for one in plugins for rule in one.rules)))(graph)
-        passes.for_precision(options)(graph)
+        Pipeline(Rewrite("plugins", tuple(rule for one in means.plugins for rule in one.rules)))(graph)
+        passes.for_precision(means.options)(graph)
         passes.PORTABLE(graph)
         said.append(f"{before} operations became {len(graph)}")
-    return image_of(graph, needed, options, pool, phase, plugins, timings or Timings())
+    return image_of(graph, needed, means)
 
 
-def image_of(
-    graph: Graph,
-    needed: Sequence[Assumption],
-    options: Options,
-    pool: CompilePool,
-    phase: Phases,
-    plugins: Sequence[Plugin],
-    timings: Timings,
-    *,
-    settled: bool = False,
-) -> format.Bytes:
-    """The bytes of an engine file for an optimised graph, which is used up, and what its sizes must fulfil. All targets
-    share one section of weights. In a `settled` graph nothing is left that may run in several ways.
-    """
+def image_of(graph: Graph, needed: Sequence[Assumption], means: Means) -> format.Bytes:
+    """The bytes of an engine file for an optimised graph, which is used up, and what its sizes must fulfil."""
     reserve_names(graph)
-    tensors: Weights = {}
-    sections: Sections = {"graph": show(graph, tensors).encode(errors="backslashreplace")}
+    options, contents = means.options, Contents(needed, RefitNotes(graph.weights))
+    sections, weights = contents.sections, contents.weights
+    sections["graph"] = show(graph, contents.tensors).encode(errors="backslashreplace")
     targets: dict[str, Any] = {}
-    weights, notes = WeightStore(), RefitNotes(graph.weights)
     for number, target in enumerate(options.targets):
         target.require_buildable()
         own = copy(graph) if number + 1 < len(options.targets) else graph
-        name = str(target.portable)
-        targets[name] = compile_for(
-            own, target, options, pool, phase, timings, weights, notes, sections, tensors, needed, plugins, settled
-        )
-    sections["constants"] = constants_section(tensors, weights)
-    sections |= {"weights": weights, **notes.sections(weights)}
+        targets[str(target.portable)] = compile_for(own, target, means, contents)
+    sections["constants"] = constants_section(contents.tensors, weights)
+    sections |= {"weights": weights, **contents.notes.sections(weights)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
     manifest |= {"winograd": options.winograd, "conditions": written(needed)}
     manifest |= {"structure": graph.structure} if graph.structure else {}
     manifest |= {"carried": [dataclasses.astuple(one) for one in graph.carried]} if graph.carried else {}
-    manifest["plugins"] = {one.name: [op.__name__ for op in one.ops] for one in plugins if one.ops}
+    manifest["plugins"] = {one.name: [op.__name__ for op in one.ops] for one in means.plugins if one.ops}
     return format.pack(manifest, sections)
 
 
-def compile_for(
-    graph: Graph,
-    target: Target,
-    options: Options,
-    pool: CompilePool,
-    phase: Phases,
-    timings: Timings,
-    weights: WeightStore,
-    notes: RefitNotes,
-    sections: Sections,
-    tensors: Weights,
-    needed: Sequence[Assumption],
-    plugins: Sequence[Plugin] = (),
-    settled: bool = False,
-) -> dict[str, Any]:
-    """One target's part of an engine: its sections are added, and to `tensors` what their graphs refer to; its entry
-    of the manifest is returned.
-    """
-    backend, name = BACKENDS[target.kind], str(target.portable)
+def compile_for(graph: Graph, target: Target, means: Means, contents: Contents) -> dict[str, Any]:
+    """One target's part of an engine, added to its contents; its entry of the manifest is returned."""
+    backend, name, options, phase = BACKENDS[target.kind], str(target.portable), means.options, means.phase
     if options.precision == "tf32" and target.kind == "cuda":
         target = dataclasses.replace(target, extras=(*target.extras, "tf32"))
-    tuning = Tuning(graph.inputs, target, options, pool, timings, phase.tell, phase.stop)
+    tuning = Tuning(graph.inputs, target, options, means.pool, means.timings, phase.tell, phase.stop)
     passes.for_target(target, options)(graph)
-    ways = [] if settled else settled_ways(graph, backend, tuning, phase, plugins)
+    ways = [] if means.settled else settled_ways(graph, backend, tuning, means)
     with phase("fuse") as said:
         decompose(graph, lambda node: backend.keeps(node) or appends_in_place(graph, node))
         LOWERED(graph)
         layout = arrange(graph)
-        layout.checks += (*needed, *late_conditions(graph))
+        layout.checks += (*contents.needed, *late_conditions(graph))
         said.append(f"{len(graph)} operations")
     with phase("kernels") as said:
         refusals: list[NotFused] = []
-        machine = machine_of(target, options, [own for one in plugins for own in one.strategies])
+        machine = machine_of(target, options, [own for one in means.plugins for own in one.strategies])
         items = cover(graph, layout, machine, refusals)
         if machine.beside and sooner_beside(graph, items, target, options.effort):
             items = cover(graph, layout, machine.beside, refusals)
@@ -152,32 +140,30 @@ def compile_for(
             said.append(share(graph, items, layout, machine.beside.strategies, tuning))
         items = backend.joined(items, machine.strategies, tuning)
     with phase("compile") as said:
-        scheduler = backend.scheduler(graph, layout, items, weights)
-        made = backend.machine_code(items, target, pool, lambda done, total: phase.tell("compile", done, total))
+        scheduler = backend.scheduler(graph, layout, items, contents.weights)
+        made = backend.machine_code(items, target, means.pool, lambda done, total: phase.tell("compile", done, total))
         said.append(made.said)
     with phase("link"):
         scheduler.run(made.entries)
-        notes.note(graph, hosted=any(isinstance(piece, HostPiece) for piece in pieces(items)))
+        contents.notes.note(graph, hosted=any(isinstance(piece, HostPiece) for piece in pieces(items)))
         plan = plan_of(graph, scheduler)
         data, arrays = to_manifest(plan)
-    own = {"plan": arrays, "taps": taps_section(graph, scheduler, scheduler.numbers, tensors), **made.sections}
-    sections |= {f"{name}/{key}": content for key, content in own.items()}
-    report = report_of(scheduler, plan, items, refusals) | {"decisions": notes.listed(), "ways": ways}
+    own = {"plan": arrays, "taps": taps_section(graph, scheduler, scheduler.numbers, contents.tensors), **made.sections}
+    contents.sections.update({f"{name}/{key}": content for key, content in own.items()})
+    report = report_of(scheduler, plan, items, refusals) | {"decisions": contents.notes.listed(), "ways": ways}
     report |= scheduler.remarks()
     places = {f"{key}_section": f"{name}/{key}" for key in own}
     return {"plan": data, "report": report, **places, **made.manifest, **scheduler.notes()}
 
 
-def settled_ways(
-    graph: Graph, backend: Backend, tuning: Tuning, phase: Phases, plugins: Sequence[Plugin]
-) -> list[dict[str, Any]]:
+def settled_ways(graph: Graph, backend: Backend, tuning: Tuning, means: Means) -> list[dict[str, Any]]:
     """Let what may run in several ways run in one, in place; what a report says of it."""
-    quick = dataclasses.replace(tuning.options, targets=(tuning.target,), effort=0)
+    quick = dataclasses.replace(means.options, targets=(tuning.target,), effort=0)
 
     def alone(stretch: Graph) -> format.Bytes:
-        return image_of(stretch, (), quick, tuning.pool, Phases(None), plugins, Timings(), settled=True)
+        return image_of(stretch, (), Means(quick, means.pool, Phases(None), means.plugins, settled=True))
 
-    with phase("ways") as said:
+    with means.phase("ways") as said:
         found = settle(graph, backend.stretches(graph, tuning.target), tuning, alone)
         said.append(f"{len(found)} stretches")
     return found
@@ -244,7 +230,7 @@ def build(
         with phase("import") as said:
             graph = _opened(model, opening, options, formats or {})
             said.append(f"{len(graph)} operations")
-        image = build_image(graph, options, pool, phase, added, Timings(folder))
+        image = build_image(graph, Means(options, pool, phase, added, Timings(folder)))
     stored.keep(key, image)
     return from_image(image, graph.name or "engine", **loading, foreign=True)
 

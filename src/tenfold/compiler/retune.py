@@ -11,7 +11,7 @@ from typing import Any
 from tenfold import ops
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler import conditions
-from tenfold.compiler.build import image_of, workers
+from tenfold.compiler.build import Means, image_of, workers
 from tenfold.compiler.cache import cache_folder
 from tenfold.compiler.phases import Phases, Progress, never
 from tenfold.compiler.timings import Timings
@@ -64,7 +64,7 @@ def retune(
     with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
         graph = Reader(file, (*ops.ALL, *(op for one in added for op in one.ops))).graph()
         needed = conditions.read(manifest["conditions"], graph)
-        return image_of(graph, needed, options, pool, Phases(progress, stop), added, Timings(folder))
+        return image_of(graph, needed, Means(options, pool, Phases(progress, stop), added, Timings(folder)))
 
 
 def _nearest(target: Target) -> Target:
