@@ -10,7 +10,6 @@ from onnx import numpy_helper
 from tests.models import light
 from tests.models.__main__ import session
 
-
 LARGE = {"bvlc_alexnet", "zfnet512", "vgg19"}
 """Hundreds of megabytes of weights, made as those of the others."""
 

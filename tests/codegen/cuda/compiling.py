@@ -1,9 +1,14 @@
-"""Compiles sampled tactics for sm_90 with no GPU; prints a line for each. A process of its own, as tests interpret."""
+"""Compiles sampled tactics for sm_90 with no GPU; prints a line for each. A process of its own, as tests interpret.
+
+None of them may round to TF32, which no model asks for that says nothing of precision.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import triton
@@ -12,6 +17,7 @@ from tenfold.codegen.cuda import (
     chain,
     columns,
     gemm,
+    plain,
     pointwise,
     recurrent,
     reduce,
@@ -165,6 +171,7 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (boxes.STRATEGY, standardised(), (0,)),
         (whole.STRATEGY, few_keys(), (1,)),
         (running.STRATEGY, few_keys(), (0,)),
+        (plain.STRATEGY, of(MatMul(), np.zeros((64, 96), np.float32), np.zeros((96, 64), np.float32)), (0, 1, 2, 3)),
         (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (chain.STRATEGY, behind(4096, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),
@@ -199,6 +206,9 @@ def main() -> None:
             binary = compile_program(program, arch.sm)
             assert binary.code.startswith(b"\x7fELF") and binary.shared <= arch.shared
             print(len(binary.code), binary.shared, len(binary.maps), name)
+    texts = {path: path.read_text() for path in Path(os.environ["TRITON_CACHE_DIR"]).rglob("*.ptx")}
+    rounding = [path.name for path, text in texts.items() if "tf32" in text]
+    assert texts and not rounding, f"kernels that round to TF32: {rounding}"
 
 
 if __name__ == "__main__":

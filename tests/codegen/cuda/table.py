@@ -190,7 +190,7 @@ def transposes() -> Iterator[Entry]:
 
 def products() -> Iterator[Entry]:
     """Products without tensor cores."""
-    for dtype, tolerance in ((dt.f64, 1e-13), (dt.i32, 0), (dt.i64, 0), (dt.i8, 0)):
+    for dtype, tolerance in ((dt.f64, 1e-13), (dt.f32, 1e-6), (dt.i32, 0), (dt.i64, 0), (dt.i8, 0)):
         for shape, other in (((300, 257), (257, 130)), ((7, 4, 65), (7, 65, 33)), ((1, 1000), (1000, 999))):
             case = Case(MatMul(), [Given(random(dtype, *shape)), Given(random(dtype, *other, seed=1))])
             name = f"plain {dtype} {'x'.join(map(str, shape))} by {other[-1]}"
