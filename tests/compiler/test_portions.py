@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 import tenfold
 from tenfold import ops
@@ -20,6 +21,9 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 
 SMALL = dataclasses.replace(ROWS[0], l2=1 << 12, l3=1 << 15)
+
+
+TINY = dataclasses.replace(SMALL, l3=1 << 13)
 
 
 def conv(x: Value, channels: int, size: int, rng: np.random.Generator) -> Value:
@@ -45,7 +49,7 @@ def network(batch: Size, wide: int = 8) -> Graph:
 def divided(graph: Graph, isa: Isa = SMALL) -> Graph:
     made = copy(graph)
     for stretch in portions_module.portions(made, isa):
-        stretch.ways["in portions"](made, stretch.nodes)
+        next(iter(stretch.ways.values()))(made, stretch.nodes)
     made.verify()
     return made
 
@@ -70,7 +74,6 @@ def test_a_large_batch_goes_image_by_image() -> None:
     ("batch", "isa", "why"),
     [
         (1, SMALL, "one image"),
-        (symbol("N"), SMALL, "a batch that only the call tells"),
         (6, ROWS[0], "results that the last cache holds"),
         (6, dataclasses.replace(SMALL, l2=64), "weights that no cache near a core holds"),
     ],
@@ -128,3 +131,96 @@ def test_an_engine_of_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tenfold.build(graph, cache=False)
     assert np.allclose(engine(x), expected, rtol=1e-4, atol=1e-3)
     assert any("[2:3]" in name for name in engine.taps)
+
+
+def open_network(seen: bool) -> Graph:
+    """Four layers for any number of images, with a mask for all of them and an addend for each; the second layer's
+    result may be one of the network's, ahead of the last.
+    """
+    graph, rng = Graph(), np.random.default_rng(0)
+    x, z = (graph.input(name, Type(dt.f32, (symbol("N"), 4, 16, 16))) for name in "xz")
+    mask = graph.input("mask", Type(dt.f32, (1, 1, 16, 16)))
+    second = ops.Relu()(conv(ops.Relu()(conv(x, 8, 3, rng)), 8, 1, rng))
+    second.name = "second"
+    third = ops.Mul()(ops.Add()(conv(second, 4, 3, rng), z), mask)
+    graph.set_outputs([*([second] if seen else []), conv(third, 16, 1, rng)], [*(["second"] if seen else []), "y"])
+    return graph
+
+
+def given(images: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(images)
+    shapes = {"x": (images, 4, 16, 16), "z": (images, 4, 16, 16), "mask": (1, 1, 16, 16)}
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_any_number_of_images_by_turns(seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = open_network(seen)
+    loops = [node for node in divided(graph, TINY).nodes if isinstance(node.op, ops.Scan)]
+    assert [loop.op.scanned for loop in loops] == ([1, 2] if seen else [2])
+    whole = tenfold.build(graph, effort=0, cache=False)
+    monkeypatch.setattr(assemble, "portions", lambda graph, isa: portions_module.portions(graph, TINY))
+    engine = tenfold.build(graph, effort=0, cache=False)
+    assert [way["tactic"] for way in engine.report["ways"]] == ["image by image"] * len(loops)
+    for images in (0, 1, 5, 2):
+        inputs = given(images)
+        expected = Interpreter().run(graph, inputs)
+        for name, found in engine.run(inputs).items():
+            assert np.allclose(found, expected[name], rtol=1e-4, atol=1e-3), (name, images)
+            assert np.allclose(found, whole.run(inputs)[name], rtol=1e-5, atol=1e-4)
+    shapes = {name: array.shape for name, array in given(32).items()}
+    assert engine.memory(shapes)["arena"] < whole.memory(shapes)["arena"] or seen
+
+
+def test_what_is_seen_of_a_loop_over_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tap shows the last image under a name that says so, a profile every turn; a queued call answers the same."""
+    monkeypatch.setattr(assemble, "portions", lambda graph, isa: portions_module.portions(graph, TINY))
+    graph, inputs = open_network(seen=False), given(3)
+    second = next(node.output for node in graph.nodes if node.output.name == "second")
+    engine = tenfold.build(graph, effort=0, cache=False)
+    observed = copy(graph)
+    observed.set_outputs([next(n.output for n in observed.nodes if n.output.name == second.name)], ["second"])
+    expected = Interpreter().run(observed, inputs)["second"]
+    assert np.allclose(engine.tap(inputs, ["second[-1:]"])["second[-1:]"], expected[-1:], rtol=1e-4, atol=1e-3)
+    with engine.context() as context:
+        steps = context.profile(inputs).steps
+        turns = [step for step in steps if step.number == steps[0].number]
+        assert len(turns) == 3
+        assert np.array_equal(context.submit(inputs).result()["y"], engine.run(inputs)["y"])
+
+
+def test_images_that_mix_stay_together() -> None:
+    """A run ends ahead of what mixes the batch, and sizes that may differ are no batch."""
+    graph, rng = Graph(), np.random.default_rng(0)
+    x = graph.input("x", Type(dt.f32, (symbol("N"), 4, 16, 16)))
+    mean = ops.Reduce("mean", (0,))(conv(x, 8, 3, rng))
+    graph.set_outputs([conv(ops.Relu()(mean), 8, 3, rng)], ["y"])
+    assert not portions_module.portions(graph, TINY)
+    graph = Graph()
+    x, z = (graph.input(name, Type(dt.f32, (symbol(size), 4, 16, 16))) for name, size in (("x", "N"), ("z", "M")))
+    graph.set_outputs([conv(ops.Relu()(ops.Add()(x, z)), 8, 3, rng)], ["y"])
+    runs = portions_module.portions(graph, TINY)
+    assert not any(isinstance(node.op, ops.Add) for run in runs for node in run.nodes)
+
+
+def test_a_refit_reaches_the_weights_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assemble, "portions", lambda graph, isa: portions_module.portions(graph, TINY))
+    nodes = [
+        helper.make_node("Conv", ["x", "v"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    rng = np.random.default_rng(3)
+    old = {name: rng.standard_normal((8, 8, 3, 3)).astype(np.float32) for name in "vw"}
+    ends = [helper.make_tensor_value_info(name, 1, ["N", 8, 16, 16]) for name in "xy"]
+    weights = [numpy_helper.from_array(array, name) for name, array in old.items()]
+    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], weights))
+    model.ir_version = 10
+    engine = tenfold.build(model, effort=0, cache=False)
+    assert engine.report["ways"]
+    x, new = given(3)["x"].repeat(2, axis=1), rng.standard_normal((8, 8, 3, 3)).astype(np.float32)
+    weights[1] = numpy_helper.from_array(new, "w")
+    changed = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], weights))
+    changed.ir_version = 10
+    expected = tenfold.build(changed, effort=0, cache=False)(x)
+    assert np.array_equal(engine.refit({"w": new})(x), expected)

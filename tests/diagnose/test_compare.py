@@ -11,7 +11,7 @@ import pytest
 
 import tenfold
 from tenfold.diagnose import bench, compare, is_installed, open_peer
-from tenfold.diagnose.compare import difference
+from tenfold.diagnose.compare import difference, images_of
 from tests.face import models
 
 
@@ -31,6 +31,14 @@ from tests.face import models
 )
 def test_difference(ours: list[float], theirs: list[float], expected: float) -> None:
     assert difference(np.array(ours, np.float32), np.array(theirs, np.float32)) == expected
+
+
+@pytest.mark.parametrize(
+    ("tap", "value", "images"),
+    [("x", "x", None), ("x[2:4]", "x", slice(2, 4)), ("a[0][-1:]", "a[0]", slice(-1, None)), ("x[0]", "x[0]", None)],
+)
+def test_what_a_tap_shows_of_a_value(tap: str, value: str, images: slice | None) -> None:
+    assert images_of(tap) == (value, images)
 
 
 def test_difference_of_truth_values() -> None:

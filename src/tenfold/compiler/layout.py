@@ -445,6 +445,8 @@ def _end_turn(node: Node, turns: Turns, targets: dict[int, Value], layout: Layou
     for place, whole in enumerate(node.outputs, first):
         if whole in targets.values():
             continue
+        if node.graph and whole not in node.graph.outputs and results[place] in layout.orders:
+            layout.orders[whole] = (0, *(1 + axis for axis in layout.orders[results[place]]))
         element = Value(results[place].type, name=whole.name)
         turns.elements[element] = layout.elements[element] = whole
         if results[place] in taken:

@@ -2,7 +2,8 @@
 
 Each image's result follows from that image alone, so a run of operations on [N, C, *S] may take the first images
 through all of it, then the next ones. It pays while what a layer writes for the whole batch is too much for the last
-cache, and its weights, which every portion reads again, are not.
+cache, and its weights, which every portion reads again, are not. A batch that only the call tells goes image by image:
+a loop whose turns each see one.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ from itertools import pairwise
 
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.compiler.ways import Stretch, leave
+from tenfold.ir import dim, unknown
+from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value
+from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
+from tenfold.ops.control import Scan
 from tenfold.ops.conv import Conv, ConvTranspose
-from tenfold.ops.movement import Concat, Slice
+from tenfold.ops.movement import Concat, Reshape, Slice
 from tenfold.ops.pool import Pool
 
 _MOST = 16
 """The most portions: each has steps and arguments of its own."""
+_USUAL = 16
+"""So many images count as a batch that only the call tells."""
 _LAYERS = (Conv, ConvTranspose, Pool)
 
 
@@ -30,7 +37,10 @@ def portions(graph: Graph, isa: Isa) -> list[Stretch]:
     def divide(graph: Graph, nodes: Sequence[Node]) -> None:
         _divide(graph, _Run(nodes), isa)
 
-    return [Stretch(run.nodes, {"in portions": divide, "whole": leave}) for run in _runs(graph, isa)]
+    return [
+        Stretch(run.nodes, {"in portions": divide, "whole": leave} if isinstance(run.batch, int) else _OPEN)
+        for run in _runs(graph, isa)
+    ]
 
 
 @dataclass(frozen=True)
@@ -44,19 +54,17 @@ class _Run:
         return self.nodes[-1].output
 
     @property
-    def batch(self) -> int:
-        return _batch(self.result)
-
-
-def _batch(value: Value) -> int:
-    size = value.type.shape[0]
-    assert isinstance(size, int)
-    return size
+    def batch(self) -> Size:
+        return self.result.type.shape[0]
 
 
 def _bytes(value: Value) -> int:
-    size = value.type.size
-    return size * value.type.dtype.itemsize if isinstance(size, int) else 0
+    """How many bytes a value has, where at most its batch is open."""
+    if not value.type.rank:
+        return value.type.dtype.itemsize
+    batch, *sizes = value.type.shape
+    image = dim.product(sizes) * value.type.dtype.itemsize
+    return image * (batch if isinstance(batch, int) else _USUAL) if isinstance(image, int) else 0
 
 
 def _runs(graph: Graph, isa: Isa) -> Iterator[_Run]:
@@ -76,7 +84,7 @@ def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
     layers = 0
     for count, node in enumerate(nodes, 1):
         result = node.output if _by_image(node, isa) else None
-        if result is None or _batch(result) != _batch(nodes[0].output):
+        if result is None or result.type.shape[0] != nodes[0].output.type.shape[0]:
             break
         for value in dict.fromkeys(node.inputs):
             if value in waiting:
@@ -94,44 +102,96 @@ def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
 
 def _by_image(node: Node, isa: Isa) -> bool:
     """Whether each image of a result follows from the same image of the operands, and weights are few."""
-    if len(node.outputs) != 1 or node.output.type.rank < 3 or not isinstance(node.output.type.size, int):
+    if len(node.outputs) != 1 or node.output.type.rank < 3 or not _bytes(node.output):
         return False
-    if _batch(node.output) < 2:
+    batch = node.output.type.shape[0]
+    if batch == 1 or unknown.of_sizes((batch,)):
+        return False
+    if not all(_follows(value, node) or _is_one(value, node) for value in _images(node)):
         return False
     if isinstance(node.op, Conv | ConvTranspose):
         return isinstance(node.inputs[1].op, Constant) and _bytes(node.inputs[1]) <= isa.l2
     return isinstance(node.op, Pool) or node.op.elementwise
 
 
+def _images(node: Node) -> Sequence[Value]:
+    """The operands that may have an axis of images: all but filters."""
+    return node.inputs[:1] if isinstance(node.op, Conv | ConvTranspose) else node.inputs
+
+
+def _follows(value: Value, node: Node) -> bool:
+    """Whether an operand has an image for each of the result's."""
+    return value.type.rank == node.output.type.rank and value.type.shape[0] == node.output.type.shape[0]
+
+
+def _is_one(value: Value, node: Node) -> bool:
+    """Whether an operand is the same for all images."""
+    return value.type.rank < node.output.type.rank or value.type.shape[0] == 1
+
+
 def _divide(graph: Graph, run: _Run, isa: Isa) -> None:
     """Replace a run by its portions, each small enough for an eighth of the last cache, and their concatenation."""
+    assert isinstance(run.batch, int)
     largest = max(_bytes(node.output) for node in run.nodes)
     count = min(run.batch, _MOST, -(-largest // (isa.l3 // 8)))
     ends = [run.batch * number // count for number in range(count + 1)]
-    last = run.nodes[-1]
-    whole = Node(Concat(0), [_portion(run, *ends) for ends in pairwise(ends)], name=last.name, source=last.source)
-    graph.replace_uses(run.result, whole.output)
+    parts = [_portion(run, first, end) for first, end in pairwise(ends)]
+    _replace(graph, run, Node(Concat(0), parts, name=run.nodes[-1].name, source=run.nodes[-1].source).output)
+
+
+def _replace(graph: Graph, run: _Run, result: Value) -> None:
+    graph.replace_uses(run.result, result)
     for node in reversed(run.nodes):
         graph.remove(node)
 
 
 def _portion(run: _Run, first: int, end: int) -> Value:
     """The result's images from `first` to `end`."""
-    known: dict[Value, Value] = {}
 
-    def part(value: Value, node: Node) -> Value:
-        follows = value.type.rank == node.output.type.rank and value.type.shape[0] == run.batch
-        shared = isinstance(node.op, Conv | ConvTranspose) and value is node.inputs[1]
-        if shared or not follows:
-            return value
-        if value not in known:
-            starts, shape = (first, *(0,) * (value.type.rank - 1)), (end - first, *value.type.shape[1:])
-            known[value] = Slice(starts, shape, (1,) * value.type.rank)(value)
-        return known[value]
+    def images(value: Value) -> Value:
+        starts, shape = (first, *(0,) * (value.type.rank - 1)), (end - first, *value.type.shape[1:])
+        part: Value = Slice(starts, shape, (1,) * value.type.rank)(value)
+        return part
 
+    return _again(run, {value: images(value) for value in _divided(run)}, f"[{first}:{end}]")
+
+
+def _divided(run: _Run) -> list[Value]:
+    """What a run reads of which each portion takes its own images."""
+    made = {node.output for node in run.nodes}
+    found = (value for node in run.nodes for value in _images(node) if _follows(value, node))
+    return [value for value in dict.fromkeys(found) if value not in made]
+
+
+def _again(run: _Run, known: dict[Value, Value], suffix: str) -> Value:
+    """The result of copies of a run's nodes, which read what is `known` in place of what they read."""
     for node in run.nodes:
-        inputs = [part(value, node) for value in node.inputs]
-        made = Node(node.op, inputs, name=f"{node.name}[{first}:{end}]" if node.name else "", source=node.source)
-        made.output.name = f"{node.output.name}[{first}:{end}]" if node.output.name else ""
+        inputs = [known.get(value, value) for value in node.inputs]
+        made = Node(node.op, inputs, name=f"{node.name}{suffix}" if node.name else "", source=node.source)
+        made.output.name = f"{node.output.name}{suffix}" if node.output.name else ""
         known[node.output] = made.output
     return known[run.result]
+
+
+def _by_turns(graph: Graph, nodes: Sequence[Node]) -> None:
+    """Replace a run by a loop over its images."""
+    run = _Run(nodes)
+    body, sequences, shared = Graph(name="image"), _divided(run), _shared(run)
+    known = {value: body.input("", Type(value.type.dtype, (1, *value.type.shape[1:]))) for value in sequences}
+    for value in shared:
+        known[value] = Node(value.op, ()).output if isinstance(value.op, Constant) else body.input("", value.type)
+    body.set_outputs([_again(run, known, "[-1:]")], ["result"])
+    captures = [value for value in shared if not isinstance(value.op, Constant)]
+    rows = [Reshape((run.batch, 1, *value.type.shape[1:]))(value) for value in sequences]
+    last = run.nodes[-1]
+    loop = Node(Scan(body, 0, len(rows)), [*rows, *captures], name=last.name, source=last.source)
+    _replace(graph, run, Reshape(run.result.type.shape)(loop.output))
+
+
+def _shared(run: _Run) -> list[Value]:
+    """What a run reads whole for each portion."""
+    made = {*(node.output for node in run.nodes), *_divided(run)}
+    return list(dict.fromkeys(value for node in run.nodes for value in node.inputs if value not in made))
+
+
+_OPEN = {"image by image": _by_turns}

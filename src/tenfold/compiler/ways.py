@@ -86,6 +86,8 @@ class _Judge:
         """What is known of a stretch, or is found out now; None where nothing is, it is not worth it, or it has no
         usual sizes.
         """
+        if len(stretch.ways) < 2:
+            return None
         if not (self._level or self._shipped) or _seconds(stretch, self._point) < _WORTH * self._effort.least:
             return None
         if not all(_is_fixed(value) for node in stretch.nodes for value in node.op.attributes.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tenfold.runtime.engine import Engine
 
 Array = NDArray[Any]
 TOLERANCE = 1e-4
+_PORTION = re.compile(r"(.+)\[(-?\d+):(\d*)\]")
 _COMPARED = (Kind.FLOAT, Kind.INT, Kind.UINT, Kind.BOOL)
 
 
@@ -75,10 +77,25 @@ def compare(
     inner: tuple[Difference, ...] = ()
     if layers:
         ours = engine.tap(inputs)
-        makers = {name: maker for name, maker in visible(open_model(model, **opening)).items() if name in ours}
-        theirs = open_peer(against, model, outputs=list(makers), threads=threads, **opening).run(inputs)
-        inner = _differences(makers, ours, theirs)
+        makers = visible(open_model(model, **opening))
+        taps = {name: images_of(name) for name in ours}
+        known = [(name, *taps[name]) for value in makers for name in ours if taps[name][0] == value]
+        wanted = list(dict.fromkeys(value for _, value, _ in known))
+        theirs = open_peer(against, model, outputs=wanted, threads=threads, **opening).run(inputs)
+        parts = {name: theirs[value][images] if images else theirs[value] for name, value, images in known}
+        inner = _differences({name: makers[value] for name, value, _ in known}, ours, parts)
     return Comparison(against, tolerance, outputs, inner)
+
+
+def images_of(name: str) -> tuple[str, slice | None]:
+    """The value of the user's model that a tap is of, and which of its images where the engine made a portion of them:
+    "x[2:4]" is x[2:4], "x[-1:]" the last one.
+    """
+    found = _PORTION.fullmatch(name)
+    if not found:
+        return name, None
+    whole, first, end = found.groups()
+    return whole, slice(int(first), int(end) if end else None)
 
 
 def visible(graph: Graph) -> dict[str, str]:
