@@ -185,7 +185,9 @@ def _by_turns(graph: Graph, nodes: Sequence[Node]) -> None:
     rows = [Reshape((run.batch, 1, *value.type.shape[1:]))(value) for value in sequences]
     last = run.nodes[-1]
     loop = Node(Scan(body, 0, len(rows)), [*rows, *captures], name=last.name, source=last.source)
-    _replace(graph, run, Reshape(run.result.type.shape)(loop.output))
+    whole: Value = Reshape(run.result.type.shape)(loop.output)
+    whole.name = run.result.name
+    _replace(graph, run, whole)
 
 
 def _shared(run: _Run) -> list[Value]:
