@@ -249,3 +249,13 @@ def test_many_threads_fetch_little(a_bytes: int, b_bytes: int, parts: tuple[int,
     assert (found["row_parts"], found["column_parts"]) == parts
     few = product_module._fitting(grid, 3, 5)
     assert [dim.evaluate(size, {"threads": 16}) for size in few.values()] == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("parts", "blocks", "threads", "found"),
+    [(9, 14, 2, 10), (5, 14, 2, 6), (13, 13, 2, 13), (7, 7, 2, 7), (13, 56, 2, 14), (1, 14, 2, 1), (9, 224, 16, 16)],
+)
+def test_rows_come_in_as_many_parts_as_all_threads_take_alike(
+    parts: int, blocks: int, threads: int, found: int
+) -> None:
+    assert dim.evaluate(product_module._alike(parts, blocks, blocks), {"threads": threads}) == found

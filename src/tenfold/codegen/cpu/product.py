@@ -436,7 +436,8 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
     panels = dim.ceildiv(columns, block.columns)
     low = _in_one_go(product, isa)
     few = dim.minimum(panels, _COPIES * THREADS) if copied or low else panels
-    counts = {"row_parts": dim.ceildiv(rows, block.rows), "column_parts": few}
+    blocks = dim.ceildiv(rows, block.rows)
+    counts = {"row_parts": blocks, "column_parts": few}
     if product.cut == "columns":
         counts = dict(reversed(counts.items()))
     elif not product.cut and low:
@@ -444,15 +445,14 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
     elif not product.cut and not copied and isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
         counts["row_parts"] = dim.maximum(1, rows // (_TALL * block.rows))
     for name, count in counts.items():
-        found[name] = dim.maximum(1, dim.minimum(count, rest))
+        found[name] = _alike(dim.maximum(1, dim.minimum(count, rest)), count, blocks if name == "row_parts" else 1)
         rest = dim.ceildiv(rest, found[name])
     found["column_parts"] = _even(found["column_parts"], found["batch_parts"] * found["row_parts"], panels)
-    found["row_parts"] = _shared(found, wanted, dim.ceildiv(rows, block.rows))
+    found["row_parts"] = _shared(found, wanted, blocks)
     large = isinstance(b_bytes, int) and b_bytes > _LARGE * isa.l2
     if product.cut or product.separate or not large or not dim.known_equal(batches, 1):
         return found
-    grid = _grid(rows * product.terms * product.a_dtype.itemsize, b_bytes, copied, wanted)
-    grid = _fitting(grid, dim.ceildiv(rows, block.rows), panels)
+    grid = _fitting(_grid(rows * product.terms * product.a_dtype.itemsize, b_bytes, copied, wanted), blocks, panels)
     crowd = dim.logical_and(dim.less(_CROWD, THREADS), dim.less(THREADS - 1, wanted))
     return found | {name: dim.select(crowd, grid[name], found[name]) for name in grid}
 
@@ -475,6 +475,13 @@ def _fitting(grid: Mapping[str, Size], blocks: Size, panels: Size) -> dict[str, 
     rows = dim.maximum(1, dim.minimum(blocks, rows))
     each = dim.ceildiv(grid["row_parts"] * grid["column_parts"], rows)
     return {"row_parts": rows, "column_parts": dim.maximum(1, dim.minimum(panels, each))}
+
+
+def _alike(parts: Size, most: Size, blocks: Size) -> Size:
+    """So many parts, or the few more with which all threads get equally many blocks, or nearly so."""
+    more = dim.ceildiv(parts, THREADS) * THREADS
+    equal = dim.logical_or(dim.less(blocks % THREADS, 1), dim.less(_PARTS * THREADS, blocks))
+    return dim.select(dim.logical_and(equal, dim.less(1, parts) * dim.less(more, most + 1)), more, parts)
 
 
 def _even(parts: Size, others: Size, most: Size) -> Size:
