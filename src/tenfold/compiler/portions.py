@@ -26,7 +26,7 @@ from tenfold.ops.pool import Pool
 
 _MOST = 16
 """The most portions: each has steps and arguments of its own."""
-_USUAL = 16
+_USUAL = 32
 """So many images count as a batch that only the call tells."""
 _LAYERS = (Conv, ConvTranspose, Pool)
 
