@@ -17,7 +17,7 @@ from tenfold.ir.graph import Graph, Node
 from tenfold.ir.op import Op
 from tenfold.ir.text import sizes_in
 from tenfold.ir.type import Type
-from tenfold.ops.attention import Attention
+from tenfold.ops.attention import Attention, PagedAttention
 from tenfold.ops.control import If, Loop, Scan
 from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.elementwise import Elementwise
@@ -192,6 +192,11 @@ def _attention(op: Attention, q: Type, k: Type, v: Type, *mask: Type) -> Iterato
         yield from _broadcast((*q.shape[:3], k.shape[2]), one.shape)
 
 
+def _paged(op: PagedAttention, q: Type, k: Type, v: Type, table: Type, lengths: Type) -> Iterator[Size]:
+    yield from _same([(q.shape[3], k.shape[3]), *zip(k.shape[:3], v.shape[:3], strict=True)])
+    yield from _same([(q.shape[0], table.shape[0]), (q.shape[0], lengths.shape[0])])
+
+
 def _recurrent(op: RNN | GRU | LSTM, x: Type, w: Type, *rest: Type) -> Iterator[Size]:
     yield dim.equal(x.shape[2], w.shape[1])
     for state in rest[1 + op.biases : 1 + op.biases + op.states]:
@@ -227,6 +232,7 @@ _RULES: Mapping[type[Op], Callable[..., Iterable[Size]]] = {
     TopK: _top_k,
     NonMaxSuppression: _suppression,
     Attention: _attention,
+    PagedAttention: _paged,
     RNN: _recurrent,
     GRU: _recurrent,
     LSTM: _recurrent,

@@ -63,7 +63,7 @@ from tenfold.ops.arithmetic import (
     Tanh,
     Trunc,
 )
-from tenfold.ops.attention import Attention, RotaryEmbedding
+from tenfold.ops.attention import Attention, PagedAttention, RotaryEmbedding
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
 from tenfold.ops.control import If, Loop, Require, Scan
 from tenfold.ops.conv import Conv, ConvTranspose, Gated
@@ -153,14 +153,14 @@ __all__ = (
     "ImageDecoder", "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual",
     "LineSums", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul",
     "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg", "NonMaxSuppression", "NonZero",
-    "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal",
-    "Reduce", "RegexFullMatch", "Relu", "Require", "Resample", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding",
-    "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase",
-    "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu",
-    "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth", "Split",
-    "SplitToSequence", "Sqrt", "Standardise", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Suppression",
-    "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack",
-    "Where", "Windows", "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
+    "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "PagedAttention", "Pick", "Pool", "Pow", "Quantize",
+    "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Resample", "Reshape", "Resize", "RoiAlign",
+    "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
+    "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
+    "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth",
+    "Split", "SplitToSequence", "Sqrt", "Standardise", "StringConcat", "StringNormalizer", "StringSplit", "Sub",
+    "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique",
+    "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
@@ -182,7 +182,7 @@ ALL: tuple[type[Op], ...] = (
     TopK, Unique, NonMaxSuppression, Suppression,
     Affine, Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, LogSigmoid, Mish, PRelu, Relu, ScaledTanh,
     Selu, Shrink, Sigmoid, Silu, Softplus, Softsign, Swish, ThresholdedRelu,
-    Attention, RotaryEmbedding,
+    Attention, PagedAttention, RotaryEmbedding,
     Conv, ConvTranspose, Gated, WinogradFilter,
     GridSample, ImageDecoder, Resample, Resize,
     MatMul, Det, Inverse, Solve, Cholesky, Eigh, SVD, QR,

@@ -88,6 +88,63 @@ class Attention(Op):
         return Cost(2 * dim.product(q.shape[:3]) * k.shape[2] * (q.shape[3] + v.shape[3]), moved(*inputs, *outputs))
 
 
+class PagedAttention(Op):
+    """Attention whose keys and values lie in the pages of a pool (Kwon et al. 2023, "PagedAttention").
+
+    q [B, H, S, D], k [pages, page, Hk, D], v [pages, page, Hk, E], table [B, P], lengths [B] give [B, H, S, E]; each
+    head of k and v serves H / Hk consecutive heads of q. Place t of sequence b lies on page table[b, t // page]. Those
+    before lengths[b] (at most P page) are seen, and their pages must exist; a negative one counts from the end.
+    `causal`: its queries are the last S of these places, each of which sees none behind it. `softcap` and what sees
+    nothing are as in `Attention`.
+    """
+
+    scale: float
+    causal: bool = False
+    softcap: float = 0.0
+
+    def infer(self, q: Type, k: Type, v: Type, table: Type, lengths: Type) -> Type:
+        """[B, H, S, E]; ValueError names what does not fit."""
+        dtype = require_float(self.name, q, k, v)
+        if [one.rank for one in (q, k, v, table, lengths)] != [4, 4, 4, 2, 1]:
+            raise ValueError(f"PagedAttention takes ranks 4, 4, 4, 2 and 1, not {q}, {k}, {v}, {table}, {lengths}")
+        if any(one.dtype not in (dt.i32, dt.i64) for one in (table, lengths)):
+            raise ValueError(f"PagedAttention takes a table and lengths of i32 or i64, not {table} and {lengths}")
+        pairs = (
+            ("head sizes", q.shape[3], k.shape[3]),
+            *(("pools", a, b) for a, b in zip(k.shape[:3], v.shape[:3], strict=True)),
+            *(("batches", q.shape[0], one.shape[0]) for one in (table, lengths)),
+        )
+        for what, a, b in pairs:
+            if differ(a, b):
+                raise ValueError(f"PagedAttention of {q}, {k}, {v}, {table}, {lengths}: the {what} differ")
+        heads, shared = q.shape[1], k.shape[2]
+        if isinstance(heads, int) and isinstance(shared, int) and (shared == 0 or heads % shared):
+            raise ValueError(f"PagedAttention of {q}, {k}: {heads} heads do not share {shared} heads of keys evenly")
+        return Type(dtype, (*q.shape[:3], v.shape[3]))
+
+    def evaluate(self, q: Array, k: Array, v: Array, table: Array, lengths: Array) -> Array:
+        """The definition: pages gathered, and attention with a mask."""
+        batch, places = table.shape[0], table.shape[1] * k.shape[1]
+        needed = np.arange(table.shape[1]) * k.shape[1] < lengths[:, None]
+        chosen = np.where(needed, table, 0)
+        keys, values = (
+            np.take(one, chosen, axis=0).reshape(batch, places, *one.shape[2:]).transpose(0, 2, 1, 3) for one in (k, v)
+        )
+        ends = np.broadcast_to(lengths[:, None], (batch, q.shape[2]))
+        if self.causal:
+            ends = ends - q.shape[2] + 1 + np.arange(q.shape[2])
+        seen = (np.arange(places) < ends[:, :, None]) & (np.arange(places) < lengths[:, None, None])
+        return Attention(self.scale, softcap=self.softcap).evaluate(q, keys, values, seen[:, None])
+
+    def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
+        """As if every sequence filled its pages."""
+        q, k, v, table, lengths = inputs
+        places = table.shape[1] * k.shape[1]
+        read = [Type(one.dtype, (table.shape[0], places, *one.shape[2:])) for one in (k, v)]
+        work = 2 * dim.product(q.shape[:3]) * places * (q.shape[3] + v.shape[3])
+        return Cost(work, moved(q, *read, table, lengths, *outputs))
+
+
 class RotaryEmbedding(Op):
     """Turn pairs of elements of x [..., D] by angles (Su et al. 2021): (a cos - b sin, a sin + b cos).
 

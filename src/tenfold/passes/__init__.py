@@ -15,6 +15,7 @@ from tenfold.passes.lookup import LOOKUP
 from tenfold.passes.merge import MergeProducts
 from tenfold.passes.movement import ALIGN, MOVEMENT
 from tenfold.passes.narrow import Narrow
+from tenfold.passes.pages import PAGES
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
 from tenfold.passes.sink import SINK
@@ -28,7 +29,7 @@ SIMPLER = FOLDING + IDENTITIES + CANONICAL + MOVEMENT
 
 SIMPLIFY = SIMPLER + CHANNELS
 TURNING = (turn_by_partners,)
-RULES = SIMPLIFY + RECOGNISE + LOOKUP + ABSORB + MERGING + SINK + ALIGN + TURNING + BY_LINES
+RULES = SIMPLIFY + RECOGNISE + LOOKUP + ABSORB + MERGING + SINK + ALIGN + TURNING + BY_LINES + PAGES
 """Every rule there is."""
 
 PORTABLE = Pipeline(
@@ -48,9 +49,12 @@ CPU = Pipeline(Rewrite("lines", BY_LINES))
 """What is done for CPUs besides. Storage orders are chosen with the regions, not written into the graph."""
 
 TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
-CUDA = Pipeline(MergeProducts(), Rewrite("turn", TURNING), Rewrite("align", SIMPLIFY + ALIGN)) + TIDY
-"""What is done for NVIDIA GPUs besides: fewer, larger products, fewer kernels, and what follows products done as their
-results lie.
+CUDA = (
+    Pipeline(Rewrite("pages", PAGES), MergeProducts(), Rewrite("turn", TURNING), Rewrite("align", SIMPLIFY + ALIGN))
+    + TIDY
+)
+"""What is done for NVIDIA GPUs besides: fewer, larger products, fewer kernels, what follows products done as their
+results lie, and no keys read behind a sequence's end.
 """
 
 NARROW = {dtype.name: CUDA + Pipeline(Narrow(dtype=dtype)) + TIDY for dtype in (dt.f16, dt.bf16)}

@@ -17,6 +17,7 @@ from tenfold.codegen.cuda import (
     chain,
     columns,
     gemm,
+    paged,
     plain,
     pointwise,
     recurrent,
@@ -40,7 +41,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add
-from tenfold.ops.attention import Attention
+from tenfold.ops.attention import Attention, PagedAttention
 from tenfold.ops.constant import Constant
 from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.index import ScatterND
@@ -94,6 +95,14 @@ def few_keys() -> Region:
     """Attention to 197 keys."""
     q, k, v, y = (tensor(dt.f16, (2, 3, 197, 64)) for _ in range(4))
     return Anchored(y.shape, (y,), Attention(0.125), (q, k, v), identity(dt.f16))
+
+
+def pages() -> Region:
+    """Attention of a query each to two sequences in pages."""
+    q, y = (tensor(dt.f16, (2, 32, 1, 64)) for _ in range(2))
+    pools = [tensor(dt.f16, (99, 16, 8, 64)) for _ in range(2)]
+    given = (q, *pools, tensor(dt.i32, (2, 64)), tensor(dt.i32, (2,)))
+    return Anchored(y.shape, (y,), PagedAttention(0.125), given, identity(dt.f16))
 
 
 def behind(n: int, k: int) -> Region:
@@ -172,6 +181,7 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (whole.STRATEGY, few_keys(), (1,)),
         (running.STRATEGY, few_keys(), (0,)),
         (plain.STRATEGY, of(MatMul(), np.zeros((64, 96), np.float32), np.zeros((96, 64), np.float32)), (0, 1, 2, 3)),
+        (paged.STRATEGY, pages(), (0,)),
         (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (chain.STRATEGY, behind(4096, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),

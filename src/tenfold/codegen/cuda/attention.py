@@ -62,12 +62,18 @@ def scored(
 
 
 @triton.jit
+def places(stream, column):
+    """Where the elements of these places lie, of a stream (addresses of an element each, stride)."""
+    return stream[0] + column[:, None].to(tl.int64) * stream[1]
+
+
+@triton.jit
 def folded(
-    state, scores, v, column, t, high, FACTOR: tl.constexpr, E: tl.constexpr, HIGH: tl.constexpr,
+    state, scores, at, there, high, FACTOR: tl.constexpr, E: tl.constexpr, HIGH: tl.constexpr,
     GUARDED: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
-    """(peak, total, sums) with some more keys, whose scores are still to be scaled by FACTOR. GUARDED: a row may have
-    seen nothing yet.
+    """(peak, total, sums) with some more keys, whose scores are still to be scaled by FACTOR and whose values lie at
+    `at`. GUARDED: a row may have seen nothing yet.
     """
     peak, total, acc = state
     higher = tl.maximum(peak, tl.max(scores, 1))
@@ -76,9 +82,8 @@ def folded(
         safe = tl.where(higher == float("-inf"), 0.0, higher)
     powers = tl.exp2(scores * FACTOR - (safe * FACTOR)[:, None])
     scale = tl.exp2((peak - safe) * FACTOR)
-    at = v[0] + column[:, None].to(tl.int64) * v[1]
     if EDGE or HIGH != E:
-        values = tl.load(at, mask=(column < t)[:, None] & (high < E)[None, :], other=0)
+        values = tl.load(at, mask=there[:, None] & (high < E)[None, :], other=0)
     else:
         values = tl.load(at)
     acc = tl.dot(powers.to(values.dtype), values, acc * scale[:, None], input_precision="ieee")
@@ -127,11 +132,11 @@ def flash(
     for begin in range(start, whole, N):
         column = begin + tl.arange(0, N)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, False)
-        state = folded(state, scores, values, column, t, high, FACTOR, E, HIGH, ADDED > 0, False)
+        state = folded(state, scores, places(values, column), column < t, high, FACTOR, E, HIGH, ADDED > 0, False)
     for begin in range(tl.maximum(start, whole), end, TAIL):
         column = begin + tl.arange(0, TAIL)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, True)
-        state = folded(state, scores, values, column, t, high, FACTOR, E, HIGH, True, True)
+        state = folded(state, scores, places(values, column), column < t, high, FACTOR, E, HIGH, True, True)
     grid.release(EARLY == 1)
     last_part = True
     if SLICES > 1:
@@ -207,13 +212,13 @@ class AttentionStrategy:
         keys = dim.bounds(region.inputs[1].shape[2])[1]
         most_keys = 128 if keys is None or keys > 256 else grid.power_of_two(max(keys, 32))
         few = dim.product(region.domain[:3])
-        if isinstance(few, int) and few <= arch.processors and keys is not None and keys >= 256 and most > 32:
+        if isinstance(few, int) and few <= arch.processors and (keys is None or keys >= 256) and most > 32:
             shapes = ((64, 4), (128, 4), (64, 8), (64, 16), (128, 8), (32, 8))
             names = ("m", "n", "warps", "stages", "slices")
             return [
                 Tactic(self.name, tuple(zip(names, (16, n, 4, 3, slices), strict=True)))
                 for n, slices in shapes
-                if n * wide <= 128 * 128 and n * slices <= keys
+                if n * wide <= 128 * 128 and (keys is None or n * slices <= keys)
             ]
         busy = [m for m in (128, 64, 32, 16) if m <= most and -(-blocks[1] // m) * blocks[0] >= arch.processors]
         first = busy[0] if busy else 16

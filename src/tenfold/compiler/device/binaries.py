@@ -25,7 +25,7 @@ from tenfold.compiler.tune import Chosen
 from tenfold.compiler.ways import Stretch
 from tenfold.errors import UnsupportedError
 from tenfold.ir.graph import Graph, Node
-from tenfold.ops.attention import Attention
+from tenfold.ops.attention import Attention, PagedAttention
 from tenfold.target import Target
 
 
@@ -42,7 +42,7 @@ class GpuBackend:
 
     def keeps(self, node: Node) -> bool:
         """Attention that has a kernel of its own."""
-        if not isinstance(node.op, Attention):
+        if not isinstance(node.op, (Attention, PagedAttention)):
             return False
         q, k, v = (value.type for value in node.inputs[:3])
         return heads.refusal([q.dtype, k.dtype, v.dtype], [q.shape[3], v.shape[3]]) is None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tenfold.compiler.fuse.accumulate import narrow, number, wide
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Node, Value
+from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add, Div, Exp, Maximum, Mul, Sub, Tanh
-from tenfold.ops.attention import Attention, RotaryEmbedding
-from tenfold.ops.constant import Iota
-from tenfold.ops.logic import LessOrEqual, Where
+from tenfold.ops.attention import Attention, PagedAttention, RotaryEmbedding
+from tenfold.ops.constant import Constant, Iota
+from tenfold.ops.index import Gather
+from tenfold.ops.logic import And, Cast, Less, LessOrEqual, Where
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Expand, Reshape, Slice, Transpose
 from tenfold.ops.reduce import Reduce
@@ -35,6 +39,31 @@ def attention(op: Attention, node: Node) -> Value | None:
         scores = _masked(scores, _causal(scores.type.shape, op.offset))
     answer = MatMul()(_softmax(scores, op.blind == "zero"), grouped[2])
     return narrow(Reshape(node.output.type.shape)(answer), q)
+
+
+def paged(op: PagedAttention, node: Node) -> Value:
+    """attention over the pages of the table side by side, behind a mask of what is there"""
+    q, k, v, table, lengths = node.inputs
+    (batch, many), page = table.type.shape, k.type.shape[1]
+    ends = Reshape((batch, 1))(Cast(dt.i64)(lengths))
+    needed = Less()(Reshape((1, many))(Iota(0, page, many)()), ends)
+    chosen = Where()(needed, Cast(dt.i64)(table), Constant(Tensor(np.zeros((), np.int64)))())
+    keys, values = (_side_by_side(Gather(0)(one, chosen)) for one in (k, v))
+    place, ends = Iota(0, 1, many * page)(), Reshape((batch, 1, 1, 1))(ends)
+    seen = Less()(place, ends)
+    if op.causal:
+        queries = q.type.shape[2]
+        last = Add()(Reshape((1, 1, queries, 1))(Iota(-queries, 1, queries)()), ends)
+        seen = And()(seen, LessOrEqual()(place, last))
+    value: Value = Attention(op.scale, softcap=op.softcap)(q, keys, values, seen)
+    return value
+
+
+def _side_by_side(pages: Value) -> Value:
+    """Pages [B, P, page, heads, D] as [B, heads, P page, D]."""
+    batch, many, page, heads, width = pages.type.shape
+    value: Value = Transpose((0, 2, 1, 3))(Reshape((batch, many * page, heads, width))(pages))
+    return value
 
 
 def _grouped(x: Value, shared: int, groups: int) -> Value:

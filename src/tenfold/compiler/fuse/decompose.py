@@ -21,14 +21,14 @@ from tenfold.compiler.fuse import (
     windows,
 )
 from tenfold.compiler.fuse.accumulate import accumulator, narrow, number, wide
-from tenfold.compiler.fuse.attention import attention, rotary
+from tenfold.compiler.fuse.attention import attention, paged, rotary
 from tenfold.compiler.loops import LOOPS
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.arithmetic import Abs, Add, Div, Exp, Log, Maximum, Mul, Pow, Rsqrt, Sqrt, Sub
-from tenfold.ops.attention import Attention, RotaryEmbedding
+from tenfold.ops.attention import Attention, PagedAttention, RotaryEmbedding
 from tenfold.ops.constant import Sizes
 from tenfold.ops.control import If
 from tenfold.ops.dynamic import Deferred
@@ -276,6 +276,7 @@ RULES: dict[type, Callable[[Any, Node], Value | tuple[Value, ...] | None]] = {
     Unique: distinct.distinct,
     Pool: windows.pool,
     Attention: attention,
+    PagedAttention: paged,
     RotaryEmbedding: rotary,
     Softmax: softmax,
     LogSoftmax: log_softmax,

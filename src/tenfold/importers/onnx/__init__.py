@@ -15,6 +15,7 @@ from tenfold.importers.onnx import (
     attention,
     contrib,
     contrib_attention,
+    contrib_paged,
     contrib_quant,
     control,
     conv,
@@ -58,7 +59,7 @@ MOST_ATTEMPTS = 32
 MODULES = (
     *(math, tensor, index, control),
     *(nn, early, conv, recurrent, attention, einsum, image, region, signal, quant),
-    *(contrib, contrib_attention, contrib_quant),
+    *(contrib, contrib_attention, contrib_paged, contrib_quant),
     *(random, training),
     *(text, sequence, ml, predictors, trees),
 )
