@@ -1,4 +1,4 @@
-"""Products of matrices of any numbers, without tensor cores: f64, whole numbers, operands of unlike types."""
+"""Products of matrices of any numbers, without tensor cores: f64, f32, whole numbers, operands of unlike types."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cuda import grid, sweeps
+from tenfold.codegen.cuda import apart, grid, sweeps
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, launch, workspace
 from tenfold.codegen.cuda.rows import refusal, walked
@@ -111,13 +111,11 @@ def _refusal(region: Region) -> str | None:
     assert isinstance(region, Row)
     if region.body is None or not region.phases:
         return "no rows of which elements are stored"
-    if any(sweeps.result_of(phase) is not dt.f32 or phase.combine not in _COMBINED for phase in region.phases):
+    if any(sweeps.result_of(phase) is not dt.f32 or phase.combine not in apart.COMBINED for phase in region.phases):
         return "phases that give more than one float each"
     cut = len(region.domain) - region.reduced
     rows, columns = (dim.bounds(dim.product(some))[1] or _USUAL for some in (region.domain[:cut], region.domain[cut:]))
     return None if rows <= _FEW and columns >= _LONG else "many rows, or short ones"
 
-
-_COMBINED = ("sum", "prod", "max", "min")
 
 STRATEGY = Spread()

@@ -1,4 +1,9 @@
-"""The strategies for NVIDIA GPUs, best first."""
+"""The strategies for NVIDIA GPUs, best first.
+
+Of rows that are reduced: `columns` and `window` take those whose elements lie apart and give one number each (many
+elements, few), `reduce` those that fit registers, `spread` few long ones over the whole machine, `sweeps` any. Of
+products: `contraction` by tensor cores, `plain` without.
+"""
 
 from __future__ import annotations
 

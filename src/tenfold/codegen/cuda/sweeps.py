@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda import apart, emit, grid
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, counters, launch, workspace
 from tenfold.codegen.cuda.program import Hole
@@ -199,7 +199,7 @@ def _slices_pay(region: Row) -> bool:
     cut = len(region.domain) - region.reduced
     longest, rows = (dim.bounds(dim.product(some))[1] for some in (region.domain[cut:], region.domain[:cut]))
     few = rows is not None and rows <= 1 << 10
-    plain = phase.combine in ("sum", "prod", "max", "min") and result_of(phase).bits >= 32
+    plain = phase.combine in apart.COMBINED and result_of(phase).bits >= 32
     return plain and few and (longest is None or longest >= _SLICED)
 
 
