@@ -36,6 +36,14 @@ def test_one_panel_holds_all_columns_where_results_come_fast_or_go_far(
     assert _first(columns, terms, far) == block
 
 
+@pytest.mark.parametrize(
+    ("columns", "terms", "block"),
+    [(240, 240, "8x3x16"), (192, 576, "8x3x16"), (96, 384, "14x1x16"), (240, 80, "14x1x16")],
+)
+def test_long_sums_for_many_columns_take_three_vectors(columns: int, terms: int, block: str) -> None:
+    assert _first(columns, terms) == block
+
+
 @pytest.mark.parametrize("isa", ROWS, ids=lambda one: one.level)
 def test_other_machines_keep_their_order(isa: Isa) -> None:
     assert quickest(isa, f32, 96, 16, far=True) == fitting(isa, f32, 96)

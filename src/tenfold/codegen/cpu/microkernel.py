@@ -35,6 +35,8 @@ _BRIEF, _WIDEST, _WIDE = 16, 6, 4
 """The most terms of a sum that is done before its line of memory is there; the most vectors to a row that all columns
 make, for such sums and for others.
 """
+_THREE, _LONG, _PANELS = 3, range(200, 1000), 4
+"""Vectors to a row for sums of so many terms, in so many panels at least."""
 _LOADED, _NARROW = 0.9, 1.05
 """Cycles of a load where products take one, about; what a vector half as wide costs beside its half."""
 _SHARED = 4
@@ -103,15 +105,17 @@ def quickest(isa: Isa, total: DType, columns: int, terms: int, far: bool) -> lis
     """The blocks for pixels of an image, each a sum of so many `terms` for each of the columns, the best guess first;
     `far` results are more than caches keep.
 
-    Where a vector takes two halves' time, one vector to a row hides best what a block costs beside its products. But
-    far results, and those of brief sums, come faster than lines of memory that lie apart: there one panel holds all
+    Where a vector takes two halves' time, one vector to a row hides best what a block costs beside its products. Long
+    sums for many columns take three, if those fill them: rows come from the second cache once for each panel. But far
+    results, and those of brief sums, come faster than lines of memory that lie apart: there one panel holds all
     columns, where it can, so that lines are written one after the other.
     """
     found = fitting(isa, total, columns)
     if not isa.halves:
         return found
     wide = isa.lanes(total.itemsize)
-    found.sort(key=lambda one: (_cycles(one, columns, wide), one.vectors > 1))
+    long = terms in _LONG and columns % (_THREE * wide) == 0 and columns >= _PANELS * _THREE * wide
+    found.sort(key=lambda one: (_cycles(one, columns, wide), one.vectors != (_THREE if long else 1), one.vectors))
     vectors = -(-columns // wide)
     most = _WIDEST if terms <= _BRIEF else _WIDE if far else 0
     if vectors > most or vectors * wide > columns * 17 // 16:
