@@ -18,6 +18,7 @@ from tenfold.passes.narrow import Narrow
 from tenfold.passes.pages import PAGES
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
+from tenfold.passes.rows import ROWS, repeat_late
 from tenfold.passes.sink import SINK
 from tenfold.passes.squeeze import GatesTaken, MeansTold
 from tenfold.passes.turn import turn_by_partners
@@ -29,7 +30,8 @@ SIMPLER = FOLDING + IDENTITIES + CANONICAL + MOVEMENT
 
 SIMPLIFY = SIMPLER + CHANNELS
 TURNING = (turn_by_partners,)
-RULES = SIMPLIFY + RECOGNISE + LOOKUP + ABSORB + MERGING + SINK + ALIGN + TURNING + BY_LINES + PAGES
+REPEATING = (repeat_late,)
+RULES = SIMPLIFY + RECOGNISE + LOOKUP + ABSORB + MERGING + SINK + ALIGN + TURNING + BY_LINES + PAGES + ROWS + REPEATING
 """Every rule there is."""
 
 PORTABLE = Pipeline(
@@ -48,9 +50,10 @@ PORTABLE = Pipeline(
 CPU = Pipeline(Rewrite("lines", BY_LINES))
 """What is done for CPUs besides. Storage orders are chosen with the regions, not written into the graph."""
 
-TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY), DeadCode())
+TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY + REPEATING), DeadCode())
 CUDA = (
-    Pipeline(Rewrite("pages", PAGES), MergeProducts(), Rewrite("turn", TURNING), Rewrite("align", SIMPLIFY + ALIGN))
+    Pipeline(Rewrite("pages", PAGES), Rewrite("rows", ROWS), MergeProducts())
+    + Pipeline(Rewrite("turn", TURNING), Rewrite("align", SIMPLIFY + ALIGN))
     + TIDY
 )
 """What is done for NVIDIA GPUs besides: fewer, larger products, fewer kernels, what follows products done as their

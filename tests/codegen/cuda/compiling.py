@@ -18,6 +18,7 @@ from tenfold.codegen.cuda import (
     columns,
     gemm,
     paged,
+    pingpong,
     plain,
     pointwise,
     recurrent,
@@ -105,6 +106,12 @@ def pages() -> Region:
     return Anchored(y.shape, (y,), PagedAttention(0.125), given, identity(dt.f16))
 
 
+def many_keys(width: int, causal: bool) -> Region:
+    """Attention to 1,000 keys."""
+    q, k, v, y = (tensor(dt.f16, (1, 4, 1000, width)) for _ in range(4))
+    return Anchored(y.shape, (y,), Attention(0.125, causal=causal), (q, k, v), identity(dt.f16))
+
+
 def behind(n: int, k: int) -> Region:
     """Two products of a row, one behind the other."""
     first, second = matrix(k, k), matrix(n, k)
@@ -182,6 +189,8 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (running.STRATEGY, few_keys(), (0,)),
         (plain.STRATEGY, of(MatMul(), np.zeros((64, 96), np.float32), np.zeros((96, 64), np.float32)), (0, 1, 2, 3)),
         (paged.STRATEGY, pages(), (0,)),
+        (pingpong.STRATEGY, many_keys(40, False), (0,)),
+        (pingpong.STRATEGY, many_keys(160, True), (0,)),
         (stream.STRATEGY, matrix(2048, 2048), (0,)),
         (chain.STRATEGY, behind(4096, 2048), (0,)),
         (depthwise.STRATEGY, channels(), (0,)),

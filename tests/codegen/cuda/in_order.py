@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from tenfold.codegen.cuda import grid
+from tenfold.codegen.cuda import pingpong as turns
 from tenfold.codegen.cuda.conv.implicit import corner as place_of
 from tenfold.codegen.cuda.conv.teams import corner, reached, share
 from tenfold.codegen.cuda.program import Program
@@ -141,7 +142,45 @@ def keeping(
         output[0].store([image, row, pixel, 0], tl.reshape(result, output[0].block_shape))
 
 
+@triton.jit
+def pingpong(
+    q, k, v, output, heads, shared, t, last, tiles, count, SCALE: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+    D: tl.constexpr, E: tl.constexpr, BYTES: tl.constexpr, SLOTS: tl.constexpr, TEAMS: tl.constexpr,
+    CAUSAL: tl.constexpr, EDGE: tl.constexpr, NAN: tl.constexpr, WARPS: tl.constexpr,
+    EARLY: tl.constexpr,
+):  # fmt: skip
+    FACTOR: tl.constexpr = 1.4426950408889634e-12 * SCALE
+    HIGH: tl.constexpr = output.block_shape[3]
+    for work in range(tl.program_id(0), count, tl.num_programs(0)):
+        image, head, first = turns.corner(work, heads, tiles, M * TEAMS, CAUSAL)
+        end, whole = turns.depth(first, t, last, M * TEAMS, N, CAUSAL)
+        for team in range(TEAMS):
+            row = first + team * M + tl.arange(0, M)
+            queries = tl.reshape(q.load([image, head, first + team * M, 0]), (M, q.block_shape[3]))
+            peak, total = tl.full((M,), float("-inf"), tl.float32), tl.zeros((M,), tl.float32)
+            acc = tl.zeros((M, HIGH), tl.float32)
+            for step in range(end):
+                begin = (end - 1 - step) * N
+                keys = tl.reshape(k.load([image, head // (heads // shared), begin, 0]), (N, k.block_shape[3]))
+                scores = tl.dot(queries, keys.T)
+                if EDGE and (step == 0 or begin >= whole * N):
+                    column = begin + tl.arange(0, N)
+                    there = (column < t)[None, :] & ((column[None, :] <= row[:, None] + last) | (CAUSAL == 0))
+                    scores = tl.where(there, scores, float("-inf"))
+                higher = tl.maximum(peak, tl.max(scores, 1))
+                least = tl.where(higher == float("-inf"), 0.0, higher) * FACTOR
+                powers, scale = tl.exp2(scores * FACTOR - least[:, None]), tl.exp2(peak * FACTOR - least)
+                values = tl.reshape(v.load([image, head // (heads // shared), begin, 0]), (N, HIGH))
+                acc = tl.dot(powers.to(values.dtype), values, acc * scale[:, None])
+                peak, total = higher, total * scale + tl.sum(powers, 1)
+            if CAUSAL and not NAN:
+                total = tl.where(total == 0, 1.0, total)
+            found = (acc / total[:, None]).to(output.dtype)
+            output.store([image, head, first + team * M, 0], tl.reshape(found, output.block_shape))
+
+
 STANDINS = {
+    "tenfold.codegen.cuda.pingpong:pingpong": pingpong,
     "tenfold.codegen.cuda.conv.kept:keeping": keeping,
     "tenfold.codegen.cuda.conv.lines:lines": lines,
     "tenfold.codegen.cuda.conv.teams:boxes": boxes,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.cuda import plain, recurrent, running, scan, scatter, sort, suppress, sweeps, whole
+from tenfold.codegen.cuda import pingpong, plain, recurrent, running, scan, scatter, sort, suppress, sweeps, whole
 from tenfold.codegen.cuda.conv import boxes, kept, lines, transposed
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, Region, identity
 from tenfold.codegen.strategy import Tactic
@@ -300,6 +300,13 @@ def attentions() -> Iterator[Entry]:
     yield Entry("attention running 40", running.STRATEGY, attention(2, 8, 1024, 1024, width=40), 3e-3, most=3)
     narrow = attention(2, 6, 500, 77, shared=3, dtype=dt.bf16)
     yield Entry("attention running shared bf16", running.STRATEGY, narrow, 2e-2, most=3)
+    yield Entry("attention pingpong shared bf16", pingpong.STRATEGY, narrow, 2e-2, most=8)
+    for width, queries, keys in ((80, 1024, 1024), (160, 256, 256), (40, 4096, 77), (64, 384, 384)):
+        name, region = f"attention pingpong {queries}x{keys}x{width}", attention(2, 8, queries, keys, width=width)
+        yield Entry(name, pingpong.STRATEGY, region, 3e-3, most=8)
+    for offset in (133, -70):
+        causal = replace(attention(1, 3, 200, 333, width=48), anchor=Attention(0.14, causal=True, offset=offset))
+        yield Entry(f"attention pingpong causal {offset}", pingpong.STRATEGY, causal, 3e-3, most=8)
 
 
 def TABLE() -> list[Entry]:
