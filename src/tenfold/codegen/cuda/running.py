@@ -1,7 +1,7 @@
 """Attention of many keys, which run through a ring of shared memory, in Gluon.
 
 A warp loads; two teams of warps take a tile of queries each and walk the same keys, the softmax rescaled as it goes.
-They take turns: one makes powers of two while the other multiplies (Shah et al. 2024, "FlashAttention-3").
+Each makes powers of two while the products of the keys before are under way (Shah et al. 2024, "FlashAttention-3").
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def bring(
     BYTES: gl.constexpr, SLOTS: gl.constexpr, QUEUED: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """All that the teams read: the queries of a block of tiles, then STEPS times N keys and values."""
-    slots_q, slots_k, slots_v, asked, answered, full, empty = ring
+    slots_q, slots_k, slots_v, queried, answered, full, empty = ring
     grid.wait(EARLY)
     turn = 0
     for work in range(gl.program_id(0), count, gl.num_programs(0)):
@@ -49,8 +49,8 @@ def bring(
         own = head // (heads // shared)
         place = turn % QUEUED
         mbarrier.wait(answered.index(place), (turn // QUEUED + 1) & 1)
-        mbarrier.expect(asked.index(place), BYTES[0])
-        copy_in(q, [image, head, work % blocks * ROWS, 0], asked.index(place), slots_q.index(place))
+        mbarrier.expect(queried.index(place), BYTES[0])
+        copy_in(q, [image, head, work % blocks * ROWS, 0], queried.index(place), slots_q.index(place))
         for step in range(STEPS):
             total = turn * STEPS + step
             slot = total % SLOTS
@@ -62,64 +62,87 @@ def bring(
 
 
 @gluon.jit
-def walked(
-    state, rows, slots_k, slots_v, slot, turns, team: gl.constexpr, total, LEFT: gl.constexpr, FACTOR: gl.constexpr,
-    N: gl.constexpr, D: gl.constexpr, WARPS: gl.constexpr,
-):  # fmt: skip
-    """(peak, sum, results) with N more keys, of which LEFT exist. Only one team makes powers at a time."""
-    peak, sums, acc = state
-    mine: gl.constexpr = acc.type.layout
+def asked(rows, slots_k, slot, N: gl.constexpr, D: gl.constexpr, WARPS: gl.constexpr):
+    """The products of a tile's queries with N keys, under way."""
     none = gl.zeros((64, N), gl.float32, layout_of(N, WARPS))
-    keys = slots_k.index(slot).reshape((N, D)).permute((1, 0))
-    scores = whole.seen(warpgroup_mma_wait(0, deps=(warpgroup_mma(rows, keys, none, is_async=True),)), 0, LEFT)
+    return warpgroup_mma(rows, slots_k.index(slot).reshape((N, D)).permute((1, 0)), none, is_async=True)
+
+
+@gluon.jit
+def weighed(
+    sums, peak, total, LEFT: gl.constexpr, FACTOR: gl.constexpr, dtype: gl.constexpr, D: gl.constexpr,
+    WARPS: gl.constexpr,
+):  # fmt: skip
+    """Of the scores of some more keys, LEFT of which exist: the greatest of a row so far, the sum of all powers, what
+    earlier ones are scaled by, and the powers of these.
+    """
+    scores = whole.seen(sums, 0, LEFT)
     higher = gl.maximum(peak, gl.convert_layout(gl.max(scores, 1), peak.type.layout))
-    mbarrier.wait(turns.index(team), (total + 1 - team) & 1)
     powers = whole.powers_of(scores, higher * FACTOR, FACTOR)
     scale = vmath.quick_exp2((peak - higher) * FACTOR)
-    sums = sums * scale + gl.convert_layout(gl.sum(powers, 1), peak.type.layout)
-    shares = gl.convert_layout(powers.to(slots_v.dtype), gl.DotOperandLayout(0, mine, 2))
-    acc = acc * gl.expand_dims(scale, 1)
-    acc = warpgroup_mma(shares, slots_v.index(slot).reshape((N, D)), acc, is_async=True)
-    mbarrier.arrive(turns.index(1 - team))
+    total = total * scale + gl.convert_layout(gl.sum(powers, 1), peak.type.layout)
+    return higher, total, scale, gl.convert_layout(powers.to(dtype), gl.DotOperandLayout(0, layout_of(D, WARPS), 2))
+
+
+@gluon.jit
+def walked(
+    state, rows, ring, count, LEFT: gl.constexpr, FACTOR: gl.constexpr, N: gl.constexpr, D: gl.constexpr,
+    SLOTS: gl.constexpr, WARPS: gl.constexpr,
+):  # fmt: skip
+    """(peak, sum, powers, results) with the `count`-th keys: while the values of those before are multiplied, their
+    powers are made. They are waited for once more, else the compiler would end the products first.
+    """
+    _, slots_k, slots_v, _, _, full, empty = ring
+    peak, total, shares, acc = state
+    slot, before = count % SLOTS, (count + SLOTS - 1) % SLOTS
+    mbarrier.wait(full.index(slot), count // SLOTS & 1)
+    sums = asked(rows, slots_k, slot, N, D, WARPS)
+    acc = warpgroup_mma(shares, slots_v.index(before).reshape((N, D)), acc, is_async=True)
+    sums, acc = warpgroup_mma_wait(1, deps=(sums, acc))
+    peak, total, scale, shares = weighed(sums, peak, total, LEFT, FACTOR, slots_v.dtype, D, WARPS)
+    mbarrier.wait(full.index(slot), count // SLOTS & 1)
     acc = warpgroup_mma_wait(0, deps=(acc,))
-    return higher, sums, acc
+    mbarrier.arrive(empty.index(before))
+    return peak, total, shares, acc * gl.expand_dims(scale, 1)
 
 
 @gluon.jit
 def attend(
-    team: gl.constexpr, output, ring, kept, turns, heads, count, blocks, SCALE: gl.constexpr, T: gl.constexpr,
+    team: gl.constexpr, output, ring, kept, heads, count, blocks, SCALE: gl.constexpr, T: gl.constexpr,
     STEPS: gl.constexpr, N: gl.constexpr, D: gl.constexpr, ROWS: gl.constexpr, SLOTS: gl.constexpr,
     QUEUED: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """A tile of each block of queries."""
     FACTOR: gl.constexpr = 1.4426950408889634e-12 * SCALE
-    lines: gl.constexpr = gl.SliceLayout(1, layout_of(D, WARPS))
-    WHOLE: gl.constexpr = T // N
-    slots_q, slots_k, slots_v, asked, answered, full, empty = ring
+    mine: gl.constexpr = layout_of(D, WARPS)
+    lines: gl.constexpr = gl.SliceLayout(1, mine)
+    REST: gl.constexpr = T - (STEPS - 1) * N
+    slots_q, slots_k, slots_v, queried, answered, full, empty = ring
     grid.wait(EARLY)
     turn = 0
     for work in range(gl.program_id(0), count, gl.num_programs(0)):
         which, place = work // blocks, turn % QUEUED
-        mbarrier.wait(asked.index(place), turn // QUEUED & 1)
+        mbarrier.wait(queried.index(place), turn // QUEUED & 1)
         rows = slots_q.index(place).reshape((ROWS, D)).slice(team * 64, 64)
-        state = (
-            gl.full((64,), float("-inf"), gl.float32, lines), gl.zeros((64,), gl.float32, lines),
-            gl.zeros((64, D), gl.float32, layout_of(D, WARPS)),
+        first, last = turn * STEPS, turn * STEPS + STEPS - 1
+        mbarrier.wait(full.index(first % SLOTS), first // SLOTS & 1)
+        sums = warpgroup_mma_wait(0, deps=(asked(rows, slots_k, first % SLOTS, N, D, WARPS),))
+        peak, total, _, shares = weighed(
+            sums, gl.full((64,), float("-inf"), gl.float32, lines), gl.zeros((64,), gl.float32, lines),
+            N if STEPS > 1 else REST, FACTOR, slots_v.dtype, D, WARPS,
         )  # fmt: skip
-        for step in range(WHOLE):
-            total = turn * STEPS + step
-            mbarrier.wait(full.index(total % SLOTS), total // SLOTS & 1)
-            state = walked(state, rows, slots_k, slots_v, total % SLOTS, turns, team, total, N, FACTOR, N, D, WARPS)
-            mbarrier.arrive(empty.index(total % SLOTS))
-        if T % N > 0:
-            total = turn * STEPS + WHOLE
-            mbarrier.wait(full.index(total % SLOTS), total // SLOTS & 1)
-            state = walked(state, rows, slots_k, slots_v, total % SLOTS, turns, team, total, T % N, FACTOR, N, D, WARPS)
-            mbarrier.arrive(empty.index(total % SLOTS))
+        state = (peak, total, shares, gl.zeros((64, D), gl.float32, mine))
+        for step in range(first + 1, last + (REST == N)):
+            state = walked(state, rows, ring, step, N, FACTOR, N, D, SLOTS, WARPS)
+        if STEPS > 1 and REST < N:
+            state = walked(state, rows, ring, last, REST, FACTOR, N, D, SLOTS, WARPS)
+        acc = warpgroup_mma(state[2], slots_v.index(last % SLOTS).reshape((N, D)), state[3], is_async=True)
+        acc = warpgroup_mma_wait(0, deps=(acc,))
+        mbarrier.arrive(empty.index(last % SLOTS))
         mbarrier.arrive(answered.index(place))
         tma.store_wait(0)
         room = kept.index(team)
-        room.reshape((64, D)).store((state[2] * gl.expand_dims(1.0 / state[1], 1)).to(output.dtype))
+        room.reshape((64, D)).store((acc * gl.expand_dims(1.0 / state[1], 1)).to(output.dtype))
         fence_async_shared()
         copy_out(output, [which // heads, which % heads, work % blocks * ROWS + team * 64, 0], room)
         turn = turn + 1
@@ -140,15 +163,15 @@ def running(
     slots_k = gl.allocate_shared_memory(k.dtype, [SLOTS] + k.block_type.shape, k.layout)
     slots_v = gl.allocate_shared_memory(v.dtype, [SLOTS] + v.block_type.shape, v.layout)
     kept = gl.allocate_shared_memory(output.dtype, [TEAMS] + output.block_type.shape, output.layout)
-    asked, full, turns = barriers(QUEUED, 1), barriers(SLOTS, 1), barriers(TEAMS, 1)
+    queried, full = barriers(QUEUED), barriers(SLOTS)
     answered, empty = barriers(QUEUED, TEAMS), barriers(SLOTS, TEAMS)
     fence_async_shared()
-    ring = (slots_q, slots_k, slots_v, asked, answered, full, empty)
+    ring = (slots_q, slots_k, slots_v, queried, answered, full, empty)
     gl.warp_specialize(
         [
-            (attend, (0, output, ring, kept, turns, heads, count, blocks, SCALE, T, STEPS, N, D, ROWS, SLOTS, QUEUED,
+            (attend, (0, output, ring, kept, heads, count, blocks, SCALE, T, STEPS, N, D, ROWS, SLOTS, QUEUED,
                       WARPS, EARLY)),
-            (attend, (1, output, ring, kept, turns, heads, count, blocks, SCALE, T, STEPS, N, D, ROWS, SLOTS, QUEUED,
+            (attend, (1, output, ring, kept, heads, count, blocks, SCALE, T, STEPS, N, D, ROWS, SLOTS, QUEUED,
                       WARPS, EARLY)),
             (bring, (q, k, v, ring, heads, shared, count, blocks, STEPS, N, ROWS, BYTES, SLOTS, QUEUED, EARLY)),
         ],
