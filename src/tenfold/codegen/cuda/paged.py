@@ -106,7 +106,9 @@ class PagedStrategy:
     name = "paged"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Rows and keys a block, warps, and slices of a sequence's keys; the best guess first."""
+        """Rows and keys a block, warps, and slices of a sequence's keys: one guess, since a call's lengths say what is
+        fast, and the clock has none.
+        """
         if not isinstance(region, Anchored) or not isinstance(region.anchor, PagedAttention):
             return Refusal("no attention over pages")
         q, k, v, table = region.inputs[:4]
@@ -120,18 +122,16 @@ class PagedStrategy:
         room = dim.bounds(table.shape[1] * k.shape[1])[1] or 4096
         blocks = (dim.bounds(q.shape[0])[1] or 8) * k.shape[2] * -(-rows // m)
         wide = max(grid.power_of_two(one) for one in _widths(region))
-        shapes = [n for n in ((64, 128, 32) if q.dtype is not dt.f32 else (32,)) if n * wide <= 128 * 128]
-        found = []
-        for n in shapes:
-            most = max(min(-(-_ROUNDS * arch_of(target).processors // blocks), room // n), 1)
-            best = grid.power_of_two(most)
-            found += [(n, slices) for slices in dict.fromkeys((best, max(best // 2, 1), min(2 * best, 64)))]
-        names = ("m", "n", "warps", "stages", "slices")
-        return [
-            Tactic(self.name, tuple(zip(names, (m, n, 4, stages, slices), strict=True)))
+        room_for = [
+            (n, stages)
+            for n in ((64, 32, 16) if q.dtype is not dt.f32 else (32, 16))
             for stages in (3, 2)
-            for n, slices in found
+            if 2 * n * wide * q.dtype.itemsize * stages <= arch_of(target).shared * 7 // 8
         ]
+        n, stages = room_for[0]
+        slices = grid.power_of_two(max(min(-(-_ROUNDS * arch_of(target).processors // blocks), room // n), 1))
+        names = ("m", "n", "warps", "stages", "slices")
+        return [Tactic(self.name, tuple(zip(names, (m, n, 4, stages, slices), strict=True)))]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
