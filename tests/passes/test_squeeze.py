@@ -15,7 +15,8 @@ from tenfold.passes.narrow import Narrow
 from tenfold.passes.squeeze import GatesTaken, MeansTold
 from tenfold.rewrite.pipeline import Pipeline
 
-CHANNELS = 16
+CHANNELS = 4
+SIZES = (46, 45)
 DEPTHWISE = ops.Conv((1, 1), (1, 1), (1, 1), (1, 1), CHANNELS)
 POINTWISE = ops.Conv((1, 1), (1, 1), (0, 0), (0, 0))
 
@@ -26,10 +27,10 @@ def weight(*shape: int) -> Value:
     return value
 
 
-def network(groups: int = CHANNELS, kind: str = "mean", shown: bool = False) -> Graph:
+def network(groups: int = CHANNELS, kind: str = "mean", shown: bool = False, sizes: tuple[int, int] = SIZES) -> Graph:
     """A depthwise convolution, its mean, a gate made of that, and what reads the gated image; `shown` is that image."""
     graph = Graph()
-    x = graph.input("x", Type(dt.f32, (2, CHANNELS, 6, 7)))
+    x = graph.input("x", Type(dt.f32, (2, CHANNELS, *sizes)))
     first = ops.Conv((1, 1), (1, 1), (1, 1), (1, 1), groups)(x, weight(CHANNELS, CHANNELS // groups, 3, 3))
     image = ops.Silu()(ops.Add()(first, weight(CHANNELS, 1, 1)))
     squeezed = ops.Reduce(kind, (2, 3))(image)  # type: ignore[arg-type]
@@ -52,7 +53,7 @@ def names(graph: Graph) -> list[str]:
 
 def test_the_numbers_stay() -> None:
     graph = network()
-    x = np.random.default_rng(1).standard_normal((2, CHANNELS, 6, 7)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((2, CHANNELS, *SIZES)).astype(np.float32)
     (wanted,) = Interpreter({}).call(copy(graph), [x])
     rewritten(graph)
     assert names(graph).count("LineSums") == 1 and names(graph).count("Gated") == 1
@@ -67,6 +68,10 @@ def test_what_tells_no_sums(groups: int, kind: str) -> None:
 
 def test_a_gated_image_that_is_read_otherwise_is_made() -> None:
     assert "Gated" not in names(rewritten(network(shown=True)))
+
+
+def test_a_small_gated_image_is_made() -> None:
+    assert "Gated" not in names(rewritten(network(sizes=(7, 7))))
 
 
 def test_a_gate_is_one_number_a_channel() -> None:

@@ -1,7 +1,7 @@
 """Squeeze and excitation without reading images again: what squeezes is told, what excites is multiplied on the way.
 
 A convolution of one channel a group has whole lines of a channel at hand, and tells their sums in f32, of which the
-mean of an image is made. A convolution of one tap multiplies the pixels that it gathers by their channels' numbers.
+mean of an image is made. A convolution of one tap multiplies its weights by an image's numbers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from tenfold.rewrite.pattern import used_once
 from tenfold.rewrite.pipeline import Pass
 from tenfold.rewrite.rule import Steps
 
-MOST = 32
-"""Channels of gated images at most: with more, a product that gathers costs more than the image that it saves."""
+FEWEST, MOST = 2048, 192
+"""Pixels of gated images at least, and channels at most: with fewer or more, a product that gathers costs more than the
+image that it saves.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class GatesTaken(Pass):
         channels, *taps = w.type.shape[1:]
         if not isinstance(product.op, Mul) or not isinstance(w.op, Constant) or any(size != 1 for size in taps):
             return None
-        if product.type.dtype is not self.dtype or not used_once(product) or not dim.known_le(channels, MOST):
+        pays = dim.known_le(channels, MOST) and dim.known_le(FEWEST, dim.product(product.type.shape[2:]))
+        if product.type.dtype is not self.dtype or not used_once(product) or not pays:
             return None
         gates = (*product.type.shape[:2], *(1 for _ in taps))
         for x, gate in (product.inputs, product.inputs[::-1]):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.codegen.cuda import pingpong, plain, recurrent, running, scan, scatter, sort, suppress, sweeps, whole
-from tenfold.codegen.cuda.conv import boxes, kept, lines, transposed
+from tenfold.codegen.cuda.conv import boxes, gated, kept, lines, transposed
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, Region, identity
 from tenfold.codegen.strategy import Tactic
 from tenfold.ir import dtype as dt
@@ -20,7 +20,7 @@ from tenfold.ops.activation import Relu
 from tenfold.ops.arithmetic import Add
 from tenfold.ops.attention import Attention
 from tenfold.ops.constant import Constant
-from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.index import ScatterElements, ScatterND
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
@@ -256,6 +256,15 @@ def image(channels: int, size: tuple[int, int], n: int, taps: int, step: int, pa
     return Anchored(y.shape, (y,), op, (x, w), body, extra=tuple(rows))
 
 
+def gates() -> Iterator[Entry]:
+    """Images times one number a channel, where a convolution of one tap reads them."""
+    for count, channels, size, n in ((3, 96, 56, 24), (2, 40, 13, 70)):
+        shapes = ((count, channels, size, size), (n, channels, 1, 1), (count, channels, 1, 1))
+        x, w, gate = (random(dt.f16, *shape, seed=at, scale=0.3) for at, shape in enumerate(shapes))
+        case = Case(Gated(), [Given(x, "last"), Given(w, constant=True), Given(gate)], ["last"])
+        yield of_case(f"gated {channels} to {n}, {size}x{size}", gated.STRATEGY, case, 3e-3, most=2)
+
+
 def convolutions() -> Iterator[Entry]:
     """First layers, and numbers of each image beside the sums."""
     first = (
@@ -311,5 +320,5 @@ def attentions() -> Iterator[Entry]:
 
 def TABLE() -> list[Entry]:
     """All cases."""
-    every = (rows, scans, scattered, sorted_, transposes, products, suppressions, cells, convolutions, attentions)
-    return [one for part in every for one in part()]
+    families = (rows, scans, scattered, sorted_, transposes, products, suppressions, cells)
+    return [one for part in (*families, convolutions, gates, attentions) for one in part()]

@@ -1,4 +1,4 @@
-"""Convolutions of images times one number a channel: these are multiplied where the products gather their rows."""
+"""Convolutions of images times one number a channel: a tile is of one image, whose numbers multiply its weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenfold.target import Target
 
 
 class GatedStrategy:
-    """As `implicit`, whose rows are multiplied on their way."""
+    """As `implicit`, whose weights are multiplied on their way."""
 
     name = "gated"
 

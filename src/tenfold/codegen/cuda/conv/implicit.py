@@ -44,6 +44,16 @@ def reaches(low, step, size):
 
 
 @triton.jit
+def rows_of(high, down, pixels, m, M: tl.constexpr, APART: tl.constexpr):
+    """The rows of a tile; where images lie APART, `down` tiles are of one, and rows beyond its pixels are none."""
+    if APART:
+        within = high % down * M + tl.arange(0, M)
+        return tl.where(within < pixels, high // down * pixels + within, m)
+    else:
+        return high * M + tl.arange(0, M)
+
+
+@triton.jit
 def implicit(
     x, w, gate, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
     in_sizes, out_sizes, strides, dilations, pads, body: tl.constexpr, output_kinds: tl.constexpr,
@@ -54,14 +64,16 @@ def implicit(
     """A block sums one slice of the terms of one tile. `n` columns, `k` channels a group; `x` is (address, strides of
     image, channel and three axes), `w` (address, strides of column, tap and channel); T1 and T2 taps along the last two
     axes. INSIDE: no window leaves the image. `gate`, if anything, is (address, strides of image and channel) of numbers
-    that images are multiplied by.
+    that images are multiplied by: tiles are of one image then, whose numbers multiply the weights.
     """
     grid.begin(EARLY)
     tile, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
     across = tl.cdiv(n, N)
-    high, wide = site.tile_of(tile, tl.cdiv(m, M), across * GROUPS, 8)
+    pixels = out_sizes[1] * out_sizes[2] * out_sizes[3] if len(gate) > 0 else m
+    down = tl.cdiv(pixels, M)
+    high, wide = site.tile_of(tile, down * (m // pixels), across * GROUPS, 8)
     group, left = wide // across, (wide % across) * N
-    row, column = high * M + tl.arange(0, M), left + tl.arange(0, N)
+    row, column = rows_of(high, down, pixels, m, M, len(gate) > 0), left + tl.arange(0, N)
     image, d, h, v = corner(tl.minimum(row, m - 1), out_sizes, strides, pads)
     window = image.to(tl.int64) * x[1][0] + group * k * x[1][1] + d * x[1][2] + h * x[1][3] + v * x[1][4]
     x_rows = x[0] + window[:, None]
@@ -92,8 +104,8 @@ def implicit(
                 inside = inside & reached[:, None]
         values = tl.load(x_rows + terms[None, :], mask=inside, other=0)
         if len(gate) > 0:
-            factors = gate[0] + (image.to(tl.int64) * gate[1][0])[:, None] + (channel * gate[1][1])[None, :]
-            values = values * tl.load(factors, mask=inside, other=0)
+            factors = gate[0] + (high // down).to(tl.int64) * gate[1][0] + channel * gate[1][1]
+            y = y * tl.load(factors, mask=channel < k, other=0)[:, None]
         acc = grid.dot(values, y, acc, TF32)
     begin = group * n
     site.conclude(
@@ -152,7 +164,8 @@ def launch_of(
     `behind` on, bytes of counters.
     """
     M, N, K, slices = (int(tactic[name]) for name in ("m", "n", "k", "slices"))
-    tiles = dim.ceildiv(shape.m, M) * dim.ceildiv(shape.n, N) * shape.groups
+    rows = shape.out_sizes[0] * dim.ceildiv(dim.product(shape.out_sizes[1:]), M) if gate else dim.ceildiv(shape.m, M)
+    tiles = rows * dim.ceildiv(shape.n, N) * shape.groups
     sums, room, zeroed = slices_of(tiles, M, N, slices, behind)
     beside = site_of(region, shape.axes).fillings()
     bodies = ("body", "output_kinds", "extra_kinds")
