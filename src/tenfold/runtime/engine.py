@@ -33,7 +33,7 @@ from tenfold.runtime.records import damaged, read
 from tenfold.runtime.refit import refit
 from tenfold.runtime.state import State
 from tenfold.runtime.structure import Structure
-from tenfold.runtime.taps import Taps, tap
+from tenfold.runtime.taps import Reading, TappedContext, Taps, tap
 from tenfold.target import Target
 
 if TYPE_CHECKING:
@@ -222,9 +222,13 @@ class Engine:
 
         The engine is not changed: a value that a kernel writes is read as the kernel left it; one inside a kernel is
         computed by the reference from those. Values of a branch that is not taken are left out; those of a loop are
-        of its last turn. Raises InputError for a name that is not among `taps`, and as `run` does.
+        of its last turn. Raises InputError for a name that is not among `taps`, EngineError for an engine
+        that a GPU and the CPU share, and as `run` does.
         """
-        return tap(self, self._taps, inputs, names)
+        return tap(self._taps, self._tapped, inputs, names)
+
+    def _tapped(self, reading: Reading) -> Context:
+        return self._device().tapped(self, reading) if self._on_device else TappedContext(self, reading)
 
     def context(self, *, threads: int | None = None) -> Context:
         """A new running instance; `threads` is the most threads that a call on it uses."""

@@ -8,7 +8,7 @@ that lie in memory.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -98,15 +98,16 @@ def _place(steps: list[int], base: int, offset: int, slots: list[int]) -> Place:
     return Place(tuple(steps), base, offset, slots[0], tuple(slots[1 : 1 + rank]), tuple(slots[1 + rank :]))
 
 
-def tap(engine: Engine, taps: Taps, inputs: Inputs, names: Sequence[str] | None) -> dict[str, Array]:
-    """See `Engine.tap`."""
+def tap(
+    taps: Taps, opened: Callable[[Reading], Context], inputs: Inputs, names: Sequence[str] | None
+) -> dict[str, Array]:
+    """See `Engine.tap`; `opened` gives a context whose calls read values."""
     wanted = {name: taps.value(name) for name in (taps.named if names is None else names)}
-    with TappedContext(engine, taps, taps.behind(wanted.values()) or set()) as context:
+    reading = Reading(taps, taps.behind(wanted.values()) or set())
+    with opened(reading) as context:
         context.run(inputs)
-        reference = Interpreter(context.sizes)
-        return {
-            name: context.seen[value] for name, value in wanted.items() if _known(value, context.seen, taps, reference)
-        }
+    reference = Interpreter(reading.sizes)
+    return {name: reading.seen[value] for name, value in wanted.items() if _known(value, reading.seen, taps, reference)}
 
 
 def _known(wanted: Value, known: dict[Value, Array], taps: Taps, reference: Interpreter) -> bool:
@@ -131,10 +132,10 @@ _LAST = 1 << 40
 """Stands for the end of a call among the steps after which values are read."""
 
 
-class TappedContext(Context):
-    """A context whose calls leave copies of some values in `seen`, and what the symbols stood for in `sizes`."""
+class Reading:
+    """What calls leave of some values: copies in `seen`, and what the symbols stood for in `sizes`."""
 
-    def __init__(self, engine: Engine, taps: Taps, values: Iterable[Value]) -> None:
+    def __init__(self, taps: Taps, values: Iterable[Value]) -> None:
         self.seen: dict[Value, Array] = {}
         self.sizes: dict[str, int] = {}
         self._taps = taps
@@ -142,13 +143,41 @@ class TappedContext(Context):
         for value in values:
             for step in taps.places[value].steps or (_LAST,):
                 self._at.setdefault(step, []).append(value)
+
+    @property
+    def stops(self) -> list[int]:
+        """The steps that complete values on the way."""
+        return [step for step in self._at if 0 <= step < _LAST]
+
+    def begin(self, sizes: dict[str, int], read: Callable[[Window, NDArray[np.int64], int], Array]) -> None:
+        """A call of these sizes begins; `read(window, slots, start)` copies what a window shows `start` bytes on."""
+        self.sizes, self._read = sizes, read
+        self._slots = np.array(self._taps.program.run([sizes[name] for name in self._taps.symbols]), np.int64)
+
+    def passed(self, step: int) -> None:
+        """Read what a step has completed."""
+        for value in self._at.get(step, ()):
+            place, dtype = self._taps.places[value], value.type.dtype
+            window = Window(value.name, dtype, place.base, place.offset, place.sizes, place.strides)
+            self.seen[value] = self._read(window, self._slots, int(self._slots[place.start]) * dtype.itemsize)
+
+    def end(self) -> None:
+        """Read what is complete at the end of a call alone."""
+        self.passed(_LAST)
+
+
+class TappedContext(Context):
+    """A context whose calls are read."""
+
+    def __init__(self, engine: Engine, reading: Reading) -> None:
+        self._reading = reading
         super().__init__(engine)
 
     def _open(self) -> None:
         super()._open()
         self._invocation.close()
         engine = self.engine
-        table, stops = with_stops(self._plan.steps, [step for step in self._at if 0 <= step < _LAST])
+        table, stops = with_stops(self._plan.steps, self._reading.stops)
         program = engine.executable(replace(self._plan, steps=table))
         stopping = Stopping(program, threads=self._frames.threads, team=engine.team, cancel=self._cancel)
         stopping.watch(self, stops)
@@ -156,14 +185,12 @@ class TappedContext(Context):
         self._bases[WEIGHTS] = engine.weights.ctypes.data
 
     def _walk(self, frame: Frame) -> None:
-        self.sizes = self._frames.sizes(frame)
-        values = self._taps.program.run([self.sizes[name] for name in self._taps.symbols])
-        self._slots = np.array(values, np.int64)
+        self._reading.begin(self._frames.sizes(frame), self._read)
         super()._walk(frame)
-        self.sizes = {one.name: int(self._invocation.frame[at]) for at, one in enumerate(self._plan.symbols)}
+        self._reading.sizes = {one.name: int(self._invocation.frame[at]) for at, one in enumerate(self._plan.symbols)}
         for number in range(len(self._plan.spans)):
             self.passed(-1 - number)
-        self.passed(_LAST)
+        self._reading.end()
 
     def entering(self, step: int) -> None:
         """Read what the host steps before the native span that begins at a step have made."""
@@ -173,14 +200,10 @@ class TappedContext(Context):
 
     def passed(self, step: int) -> None:
         """Read what a step has completed."""
-        for value in self._at.get(step, ()):
-            self.seen[value] = self._read(self._taps.places[value], value)
+        self._reading.passed(step)
 
-    def _read(self, place: Place, value: Value) -> Array:
-        dtype = value.type.dtype
-        start = int(self._slots[place.start]) * dtype.itemsize
-        window = Window(value.name, dtype, place.base, place.offset, place.sizes, place.strides)
-        return view(window, self._slots, lambda base, offset: self._address(base, offset) + start).copy()
+    def _read(self, window: Window, slots: NDArray[np.int64], start: int) -> Array:
+        return view(window, slots, lambda base, offset: self._address(base, offset) + start).copy()
 
 
 class Stopping(Invocation):

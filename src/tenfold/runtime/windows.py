@@ -12,10 +12,21 @@ from numpy.typing import NDArray
 from tenfold.runtime.plan import Window
 
 Array = NDArray[Any]
+Buffer = memoryview | NDArray[np.uint8]
 
 
-def view(window: Window, slots: NDArray[np.int64], address: Callable[[int, int], int]) -> Array:
-    """The tensor that a window shows, in place."""
+def in_place(address: int, size: int) -> Buffer:
+    """Bytes of this process's memory."""
+    return memoryview((ctypes.c_char * size).from_address(address))
+
+
+def view(
+    window: Window,
+    slots: NDArray[np.int64],
+    address: Callable[[int, int], int],
+    memory: Callable[[int, int], Buffer] = in_place,
+) -> Array:
+    """The tensor that a window shows: in place, or in what `memory` gives for an address and a number of bytes."""
     shape = tuple(int(slots[slot]) for slot in window.shape)
     item = window.dtype.itemsize
     strides = tuple(int(slots[slot]) * item for slot in window.strides)
@@ -24,5 +35,4 @@ def view(window: Window, slots: NDArray[np.int64], address: Callable[[int, int],
     high = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if s > 0 and n) + item
     if 0 in shape:
         return np.empty(shape, window.dtype.numpy)
-    memory = memoryview((ctypes.c_char * (high - low)).from_address(start + low))
-    return np.ndarray(shape, window.dtype.numpy, memory, -low, strides)
+    return np.ndarray(shape, window.dtype.numpy, memory(start + low, high - low), -low, strides)

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.errors import EngineError
 from tenfold.runtime.context import Context
 from tenfold.runtime.cuda.context import DeviceContext
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches
 from tenfold.runtime.cuda.resident import Resident, Weights
 from tenfold.runtime.cuda.shared import SharedContext
+from tenfold.runtime.cuda.taps import TappedDeviceContext
 from tenfold.runtime.plan import Plan, Span
 from tenfold.runtime.records import read
+from tenfold.runtime.taps import Reading
 
 if TYPE_CHECKING:
     from tenfold.runtime.engine import Engine
@@ -61,3 +64,12 @@ class Device:
         if all(span.place == "cuda" for span in engine.plan.spans):
             return DeviceContext(engine)
         return SharedContext(engine, threads)
+
+    def tapped(self, engine: Engine, reading: Reading) -> Context:
+        """A running instance whose calls are read; EngineError for an engine that the GPU and the CPU share."""
+        if not all(span.place == "cuda" for span in engine.plan.spans):
+            raise EngineError(
+                "the values of an engine that a GPU and the CPU share can't be read",
+                remedy="build the model for the CPU to look inside; `tenfold compare --no-layers` compares results",
+            )
+        return TappedDeviceContext(engine, reading)

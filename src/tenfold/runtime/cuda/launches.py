@@ -31,7 +31,7 @@ class Launches:
     """Cells hold what kernels are given, 8 bytes each; `load` fills them from a frame, `run` launches or replays."""
 
     def __init__(self, driver: Driver, functions: Sequence[Function], plan: Plan, span: Span, slots: Slots) -> None:
-        self._driver, self._functions, self._plan, self._span = driver, functions, plan, span
+        self._driver, self._functions, self._plan, self.span = driver, functions, plan, span
         self._turns = turns(plan, span)
         self._nothing = np.zeros(1, np.int64)
         self._graph: Graph | None = None
@@ -126,7 +126,7 @@ class Launches:
         self.close()
         self._clear()
         numbers: list[int] = []
-        for one in moments(self._plan, self._span, slots):
+        for one in moments(self._plan, self.span, slots):
             if one.opcode is steps.Opcode.CALL:
                 first = len(numbers)
                 numbers += one.numbers
