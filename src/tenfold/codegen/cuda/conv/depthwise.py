@@ -164,7 +164,8 @@ def depthwise(
                 total += tl.where(inside[:, None], stored, 0.0)
         if len(told) > 0:
             place = told[0] + image.to(tl.int64) * told[1][0] + deep * told[1][1] + low * told[1][2]
-            tl.store(place + column * told[1][3], tl.sum(total, 0), mask=(column < n) & (low < out_sizes[2]))
+            channels = tl.where(low < out_sizes[2], n, 0)
+            tl.store(place + column * told[1][3], tl.sum(total, 0), mask=column < channels)
 
 
 class Depthwise:
