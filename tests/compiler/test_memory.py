@@ -143,3 +143,8 @@ def test_each_stands_after_those_below_it() -> None:
     stacked = memory.stacking(direct)
     for one, under in enumerate(direct):
         assert all(stacked.index(other) < stacked.index(one) for other in under)
+
+
+def test_nothing_rests_where_sizes_become_known_in_mid_call() -> None:
+    buffers = [Buffer("", 1024, step, step + 1, section) for step, section in ((0, 0), (4, 0), (8, 1), (12, 0))]
+    assert memory.rested(buffers) == buffers

@@ -97,8 +97,11 @@ def rested(buffers: Sequence[Buffer]) -> list[Buffer]:
     """The buffers with lives some steps longer, where the arena of typical sizes stays as small as it can be.
 
     What another thread has read lately lies in its caches, and is written ten times as slowly as what lies in none:
-    so small buffers rest until later steps have swept them out. Large ones sweep themselves.
+    so small buffers rest until later steps have swept them out. Large ones sweep themselves. Where sizes become known
+    in mid-call none does: it would lie above buffers that begin, and whose sizes change, while it is in use.
     """
+    if any(buffer.section for buffer in buffers):
+        return list(buffers)
     sizes = [typical(aligned(buffer.size)) for buffer in buffers]
     usual = _height(sizes, buffers)
     for steps in range(REST, 0, -1):
