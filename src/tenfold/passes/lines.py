@@ -21,7 +21,7 @@ _ALIKE = ("sum", "mean", "max", "min")
 
 @rule(
     """graph (%x: f32[1, 4, 6, 6], %w: f32[8, 4, 1, 1]) {
-      return Reduce<kind='mean', axes=(2, 3), keepdims=true>(Relu(
+      return Reduce<kind='mean', axes=(2, 3), keepdims=false>(Relu(
         Conv<strides=(1, 1), dilations=(1, 1), pads_before=(0, 0), pads_after=(0, 0)>(%x, %w)))
     }""",
     """graph (%x: f32[1, 4, 6, 6]) { return Reduce<kind='mean', axes=(2, 3), keepdims=true>(Relu(%x)) }""",
@@ -32,7 +32,7 @@ def image_by_lines(value: Value) -> Replacement:
         case Value(Reduce(kind, axes, keepdims), (x,)) if kind in _ALIKE and sorted(axes) == [2, 3]:
             large = all(dim.known_le(_LEAST, size) for size in x.type.shape[2:])
             if large and x.type.rank == 4 and x.type.dtype.is_float and _convolved(x):
-                return Reduce(kind, (2,), keepdims)(Reduce(kind, (3,), True)(x))
+                return Reduce(kind, (2,), keepdims)(Reduce(kind, (3,), keepdims)(x))
     return None
 
 
