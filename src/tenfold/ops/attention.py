@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -43,12 +44,7 @@ class Attention(Op):
             *(("batches", q.shape[0], k.shape[0]), ("batches", k.shape[0], v.shape[0])),
             ("heads of keys and values", k.shape[1], v.shape[1]),
         )
-        for what, a, b in pairs:
-            if differ(a, b):
-                raise ValueError(f"Attention of {q}, {k}, {v}: the {what} differ")
-        heads, shared = q.shape[1], k.shape[1]
-        if isinstance(heads, int) and isinstance(shared, int) and (shared == 0 or heads % shared):
-            raise ValueError(f"Attention of {q}, {k}, {v}: {heads} heads do not share {shared} heads of keys evenly")
+        _agree(f"Attention of {q}, {k}, {v}", pairs, q.shape[1], k.shape[1])
         scores = (*q.shape[:3], k.shape[2])
         for one in mask:
             if one.dtype not in (dtype, dt.boolean) or len(broadcast_shapes(scores, one.shape)) != 4:
@@ -114,12 +110,7 @@ class PagedAttention(Op):
             *(("pools", a, b) for a, b in zip(k.shape[:3], v.shape[:3], strict=True)),
             *(("batches", q.shape[0], one.shape[0]) for one in (table, lengths)),
         )
-        for what, a, b in pairs:
-            if differ(a, b):
-                raise ValueError(f"PagedAttention of {q}, {k}, {v}, {table}, {lengths}: the {what} differ")
-        heads, shared = q.shape[1], k.shape[2]
-        if isinstance(heads, int) and isinstance(shared, int) and (shared == 0 or heads % shared):
-            raise ValueError(f"PagedAttention of {q}, {k}: {heads} heads do not share {shared} heads of keys evenly")
+        _agree(f"PagedAttention of {q}, {k}, {v}, {table}, {lengths}", pairs, q.shape[1], k.shape[2])
         return Type(dtype, (*q.shape[:3], v.shape[3]))
 
     def evaluate(self, q: Array, k: Array, v: Array, table: Array, lengths: Array) -> Array:
@@ -143,6 +134,15 @@ class PagedAttention(Op):
         read = [Type(one.dtype, (table.shape[0], places, *one.shape[2:])) for one in (k, v)]
         work = 2 * dim.product(q.shape[:3]) * places * (q.shape[3] + v.shape[3])
         return Cost(work, moved(q, *read, table, lengths, *outputs))
+
+
+def _agree(what: str, pairs: Iterable[tuple[str, Size, Size]], heads: Size, shared: Size) -> None:
+    """ValueError if sizes that go together differ, or heads do not share those of keys evenly."""
+    for which, a, b in pairs:
+        if differ(a, b):
+            raise ValueError(f"{what}: the {which} differ")
+    if isinstance(heads, int) and isinstance(shared, int) and (shared == 0 or heads % shared):
+        raise ValueError(f"{what}: {heads} heads do not share {shared} heads of keys evenly")
 
 
 class RotaryEmbedding(Op):

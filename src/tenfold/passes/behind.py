@@ -25,7 +25,7 @@ from tenfold.ops.movement import Reshape, Slice
 from tenfold.ops.normalize import LayerNorm
 from tenfold.ops.reduce import Reduce
 from tenfold.passes.merge import adopt, biased
-from tenfold.rewrite.pattern import used_once
+from tenfold.rewrite.pattern import maker
 from tenfold.rewrite.pipeline import Pass
 from tenfold.rewrite.rule import Steps
 
@@ -82,14 +82,8 @@ def _multiplies(user: Node, x: Value) -> bool:
 
 def _is_sum(x: Value) -> bool:
     """Whether x is made behind a product with a constant, of its shape."""
-    waiting = [x] if isinstance(x.op, Elementwise) else []
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one.op, MatMul):
-            return isinstance(one.inputs[1].op, Constant) and one.inputs[1].type.rank == 2
-        if isinstance(one.op, Elementwise) and (one is x or used_once(one)):
-            waiting += (before for before in one.inputs if before.type.shape == x.type.shape)
-    return False
+    product = maker(x, MatMul) if isinstance(x.op, Elementwise) else None
+    return product is not None and isinstance(product.inputs[1].op, Constant) and product.inputs[1].type.rank == 2
 
 
 def _parts(x: Value) -> list[Value]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from tenfold.ir import dim
 from tenfold.ir.graph import Value
 from tenfold.ops.conv import Conv
-from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.reduce import Reduce
+from tenfold.rewrite.pattern import maker
 from tenfold.rewrite.rule import Replacement, rule
 
 _LEAST = 4
@@ -31,21 +31,9 @@ def image_by_lines(value: Value) -> Replacement:
     match value:
         case Value(Reduce(kind, axes, keepdims), (x,)) if kind in _ALIKE and sorted(axes) == [2, 3]:
             large = all(dim.known_le(_LEAST, size) for size in x.type.shape[2:])
-            if large and x.type.rank == 4 and x.type.dtype.is_float and _convolved(x):
+            if large and x.type.rank == 4 and x.type.dtype.is_float and maker(x, Conv, alone=False):
                 return Reduce(kind, (2,), keepdims)(Reduce(kind, (3,), keepdims)(x))
     return None
-
-
-def _convolved(value: Value) -> bool:
-    """Whether a value is computed from a convolution of its shape, element by element."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one.op, Conv):
-            return True
-        if isinstance(one.op, Elementwise):
-            waiting += [other for other in one.inputs if other.type.shape == value.type.shape]
-    return False
 
 
 BY_LINES = (image_by_lines,)

@@ -16,13 +16,12 @@ from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ops.arithmetic import Mul
 from tenfold.ops.constant import Constant, scalar
 from tenfold.ops.conv import Conv, Gated, plain
-from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.logic import Cast
 from tenfold.ops.moments import LineSums
 from tenfold.ops.movement import Reshape
 from tenfold.ops.reduce import Reduce
 from tenfold.passes.merge import adopt
-from tenfold.rewrite.pattern import used_once
+from tenfold.rewrite.pattern import maker, used_once
 from tenfold.rewrite.pipeline import Pass
 from tenfold.rewrite.rule import Steps
 
@@ -97,14 +96,10 @@ class GatesTaken(Pass):
 
 def _is_channelwise(x: Value) -> bool:
     """Whether x is made of a convolution of one channel a group, point by point."""
-    waiting = [x]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one.op, Conv):
-            return one.op.groups == one.type.shape[1] == one.inputs[0].type.shape[1]
-        if isinstance(one.op, Elementwise) and (one is x or used_once(one)):
-            waiting += (before for before in one.inputs if before.type.shape == x.type.shape)
-    return False
+    made = maker(x, Conv)
+    if made is None or not isinstance(made.op, Conv):
+        return False
+    return made.op.groups == made.type.shape[1] == made.inputs[0].type.shape[1]
 
 
 def _mean(node: Node) -> Value:

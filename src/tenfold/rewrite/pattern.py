@@ -14,6 +14,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops.activation import Sigmoid
 from tenfold.ops.arithmetic import Abs, Add, Exp, Mul, Sqrt
 from tenfold.ops.constant import Constant
+from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.movement import Expand, Reshape, Transpose
 from tenfold.ops.normalize import Softmax
 from tenfold.ops.reduce import Reduce
@@ -50,6 +51,20 @@ def constant(value: Value) -> Array | None:
 def exact_constant(value: Value) -> Array | None:
     """Its elements, if it is a constant, to decide by what they are."""
     return constant(value) if _taken(value, None) else None
+
+
+def maker(value: Value, kind: type[Op], alone: bool = True) -> Value | None:
+    """The result of an operation of that kind from which a value is computed element by element, in its shape; if
+    `alone`, what lies between is read by nothing else.
+    """
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one.op, kind):
+            return one
+        if isinstance(one.op, Elementwise) and (one is value or not alone or used_once(one)):
+            waiting += (before for before in one.inputs if before.type.shape == value.type.shape)
+    return None
 
 
 def number(value: Value) -> float | None:
