@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, Launch
 from tenfold.codegen.cuda.program import Binary, Program, TensorMap, words
 from tenfold.codegen.strategy import Address, Workspace
-from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
+from tenfold.ir.substitute import evaluate
 
 _DYNAMIC_SHARED = 8
 _INTEGERS = {"i32": ctypes.c_int32, "i64": ctypes.c_int64}
@@ -103,7 +103,7 @@ class Call:
             checked(status, "cuLaunchKernelEx")
 
     def _number(self, size: Size) -> int:
-        return size if isinstance(size, int) else dim.evaluate(size, self._sizes)
+        return size if isinstance(size, int) else evaluate(size, self._sizes)
 
     def _pack(self, one: Launch, functions: Mapping[Program, Function], scratch: int) -> tuple[ctypes.Array, list]:
         cells = [*self._cells(one, functions[one.program].binary), ctypes.c_uint64(scratch), ctypes.c_uint64(0)]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph, copy
 from tenfold.ir.interpret import Interpreter
 from tenfold.ir.op import Array, Op
+from tenfold.ir.substitute import evaluate
 from tenfold.ir.type import Type
 
 N, H, W, T = (symbol(name, 1, 64) for name in "NHWT")
@@ -43,7 +43,7 @@ def arrays(graph: Graph, bindings: Mapping[str, int], seed: int = 0, most: int =
 
 def array(type: Type, bindings: Mapping[str, int], random: np.random.Generator, most: int = 5) -> Array:
     """A random array of a type."""
-    shape = tuple(dim.evaluate(size, bindings) for size in type.shape)
+    shape = tuple(evaluate(size, bindings) for size in type.shape)
     if type.dtype.is_float:
         return np.asarray(random.standard_normal(shape).astype(type.dtype.numpy))
     if type.dtype is dt.boolean:

@@ -16,6 +16,7 @@ from tenfold.ir.dim import Size, symbol
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.op import Array
+from tenfold.ir.substitute import evaluate
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 
@@ -90,7 +91,7 @@ class Sketch:
         counts = []
         for binding in self.bindings:
             try:
-                sizes = [dim.evaluate(size, binding) for size in shape]
+                sizes = [evaluate(size, binding) for size in shape]
             except InputError:
                 return 1 << 40
             counts.append(math.prod(sizes) if min(sizes, default=0) >= 0 else 1 << 40)
@@ -547,7 +548,7 @@ STEPS: dict[str, Callable[[Sketch, Value], Any]] = {
 
 def sample(type: Type, random: np.random.Generator, bindings: dict[str, int] | None = None) -> Array:
     """An array of a type: floats around 0, small whole numbers."""
-    shape = tuple(dim.evaluate(size, bindings or {}) for size in type.shape)
+    shape = tuple(evaluate(size, bindings or {}) for size in type.shape)
     if type.dtype.is_float:
         return np.asarray(random.standard_normal(shape).astype(type.dtype.numpy))
     if type.dtype is dt.boolean:

@@ -15,6 +15,7 @@ from tenfold.compiler.memory import Buffer
 from tenfold.compiler.typical import USUAL, typical
 from tenfold.ir import dim
 from tenfold.ir.dim import Size, symbol
+from tenfold.ir.substitute import evaluate
 
 SYMBOLS = {"n": symbol("n", 0), "h": symbol("h", 1, 4096), "w": symbol("w", 8, 512, 8)}
 SIZES: tuple[Size, ...] = (
@@ -67,7 +68,7 @@ def test_what_lives_together_lies_apart(rows: list[tuple[Size, int, int]]) -> No
     for known in random_sizes(20):
         starts, ends, arena = offsets(buffers, known)
         for one, buffer in enumerate(buffers):
-            size = dim.evaluate(buffer.size, known)
+            size = evaluate(buffer.size, known)
             assert starts[one] >= 0 and starts[one] % memory.ALIGNMENT == 0
             assert starts[one] + size <= ends[one] <= arena
             for other in range(one):
@@ -80,7 +81,7 @@ def test_what_lives_together_lies_apart(rows: list[tuple[Size, int, int]]) -> No
 def test_at_typical_sizes_the_formulas_give_what_was_solved(rows: list[tuple[Size, int, int]]) -> None:
     buffers = buffers_of(rows)
     usual = {"n": USUAL, "h": USUAL, "w": USUAL}
-    assert [typical(size) for size in SIZES] == [dim.evaluate(size, usual) for size in SIZES]
+    assert [typical(size) for size in SIZES] == [evaluate(size, usual) for size in SIZES]
     solved = memory.solve([typical(memory.aligned(buffer.size)) for buffer in buffers], buffers)
     starts, ends, arena = offsets(buffers, usual)
     filled = [one for one, buffer in enumerate(buffers) if typical(buffer.size)]

@@ -18,6 +18,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size, symbol
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Array
+from tenfold.ir.substitute import evaluate
 from tenfold.ir.type import Type
 
 SYMBOLS: dict[str, Size] = {"n": symbol("n"), "h": symbol("h", 1), "w": symbol("w", 1, 9), "c": symbol("c", 2, 12, 2)}
@@ -33,7 +34,7 @@ def bindings(count: int = 50) -> list[dict[str, int]]:
 
 
 def numbers(shape: Sequence[Size], known: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(dim.evaluate(size, known) for size in shape)
+    return tuple(evaluate(size, known) for size in shape)
 
 
 def whole(*shape: Size) -> View:
@@ -47,7 +48,7 @@ def seen(view: View, shape: Shape, known: Mapping[str, int]) -> Array:
     extents, strides = numbers(shape, known), numbers(view.strides, known)
     if 0 in extents:
         return np.zeros(extents, np.int32)
-    start = dim.evaluate(view.offset, known)
+    start = evaluate(view.offset, known)
     reach = [
         start + sum((n - 1) * s for n, s in zip(extents, strides, strict=True) if s * sign > 0) for sign in (1, -1)
     ]

@@ -12,9 +12,9 @@ import numpy as np
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler import build as road
 from tenfold.errors import TenfoldError
-from tenfold.ir import dim
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.interpret import bind
+from tenfold.ir.substitute import substitute
 from tenfold.ir.type import Type
 from tenfold.rewrite.pipeline import Pipeline
 from tenfold.runtime.engine import Engine
@@ -41,7 +41,7 @@ def static(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     made = Graph(name=graph.name)
     known: dict[Value, Value] = {}
     for value in graph.inputs:
-        shape = tuple(dim.substitute(size, sizes) for size in value.type.shape)
+        shape = tuple(substitute(size, sizes) for size in value.type.shape)
         known[value] = made.input(value.name, Type(value.type.dtype, shape))
     for node in graph.nodes:
         op = bind(node.op, sizes).with_graphs(lambda inner: static(inner, sizes))

@@ -16,6 +16,7 @@ from tenfold.importers.onnx import import_onnx
 from tenfold.ir import dim
 from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
+from tenfold.ir.substitute import evaluate
 
 Array = NDArray[Any]
 
@@ -80,10 +81,10 @@ def interpreted(graph: Graph, inputs: Mapping[str, Array]) -> list[Array]:
         assert value.type.rank == array.ndim, (value.type, array.shape)
         for size, actual in zip(value.type.shape, array.shape, strict=True):
             if isinstance(size, int) or not size.data_dependent:
-                assert dim.evaluate(size, symbols) == actual, (value.type, array.shape)
+                assert evaluate(size, symbols) == actual, (value.type, array.shape)
         entries = value.type.entries
         if entries is not None and all(isinstance(one, int) or not one.data_dependent for one in entries):
-            assert [dim.evaluate(one, symbols) for one in entries] == [int(one) for one in array.ravel()]
+            assert [evaluate(one, symbols) for one in entries] == [int(one) for one in array.ravel()]
     return list(found.values())
 
 

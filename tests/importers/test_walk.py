@@ -14,6 +14,7 @@ from tenfold.importers import open_model
 from tenfold.ir import dim
 from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
+from tenfold.ir.substitute import evaluate
 from tenfold.ops import Constant, Fill, If, Loop, Scan
 from tests.importers.single import reference
 
@@ -227,8 +228,8 @@ class TestBranches:
         }""")
         )
         (size,) = graph.outputs[0].type.shape
-        assert not isinstance(size, int) and dim.evaluate(size, {"N": 3, "flag[0]": 1}) == 6
-        assert dim.evaluate(size, {"N": 3, "flag[0]": 0}) == 3
+        assert not isinstance(size, int) and evaluate(size, {"N": 3, "flag[0]": 1}) == 6
+        assert evaluate(size, {"N": 3, "flag[0]": 0}) == 3
 
     UNLIKE = """g (float[N, M] x) => (float[K] z) {
         s = Shape<start = 1>(x)  one = Constant<value_ints = [1]>()  c = Equal(s, one)

@@ -9,6 +9,7 @@ from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.op import Op
+from tenfold.ir.substitute import evaluate
 from tenfold.ir.type import Type
 from tenfold.ops import (
     And,
@@ -88,9 +89,9 @@ def test_followed(op: Op, inputs: tuple[Type, ...], expected: tuple[Size, ...]) 
     (result,) = op.types(inputs)
     assert result.entries == expected
     sizes = {"N": 5, "M": 3}
-    numbers = [dim.evaluate(one, sizes) for one in expected]
+    numbers = [evaluate(one, sizes) for one in expected]
     arrays = tuple(
-        np.array([dim.evaluate(one, sizes) for one in t.entries or ()]).astype(t.dtype.numpy).reshape(t.shape)
+        np.array([evaluate(one, sizes) for one in t.entries or ()]).astype(t.dtype.numpy).reshape(t.shape)
         for t in inputs
     )
     assert [int(one) for one in op.results(arrays)[0].ravel()] == numbers

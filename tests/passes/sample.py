@@ -8,6 +8,7 @@ from tenfold.ir import dim
 from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
 from tenfold.ir.op import Array
+from tenfold.ir.substitute import evaluate
 from tenfold.ir.type import Type
 
 SIZES = {"N": 2, "S": 5, "T": 6, "H": 7, "W": 9}
@@ -32,10 +33,10 @@ def sample_of_special_numbers(graph: Graph, seed: int) -> dict[str, Array]:
 
 
 def random_array(type: Type, generator: np.random.Generator) -> Array:
-    shape = tuple(dim.evaluate(size, SIZES) for size in type.shape)
+    shape = tuple(evaluate(size, SIZES) for size in type.shape)
     if type.entries is not None:
         named = {name: 3 for entry in type.entries for name in dim.symbols(entry)} | SIZES
-        return np.array([dim.evaluate(entry, named) for entry in type.entries]).astype(type.dtype.numpy).reshape(shape)
+        return np.array([evaluate(entry, named) for entry in type.entries]).astype(type.dtype.numpy).reshape(shape)
     if type.dtype.is_float:
         return generator.normal(0, 2, shape).astype(type.dtype.numpy)
     return generator.integers(0, 2 if type.dtype.name == "bool" else 5, shape).astype(type.dtype.numpy)

@@ -20,6 +20,7 @@ from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Carry, Graph, Node, Value
+from tenfold.ir.substitute import parse
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.movement import Append, Concat, Slice
@@ -142,7 +143,7 @@ def _follow_names(graph: Graph) -> None:
     for name in sorted(known):
         others = {other: size for other, size in known.items() if other != name}
         try:
-            meant = dim.parse(name, others)
+            meant = parse(name, others)
         except ModelError:
             continue
         if len(dim.symbols(meant)) > 1:

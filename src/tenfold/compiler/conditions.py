@@ -15,6 +15,7 @@ from tenfold.ir import dim, unknown
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node
 from tenfold.ir.op import Op
+from tenfold.ir.substitute import parse
 from tenfold.ir.text import sizes_in
 from tenfold.ir.type import Type
 from tenfold.ops.attention import Attention, PagedAttention
@@ -65,7 +66,7 @@ def read(data: Iterable[Any], graph: Graph) -> list[Assumption]:
     """The conditions that `written` wrote, over the sizes of a graph."""
     known = (symbol for size in sizes_in(graph) for symbol in dim.declared(size))
     symbols: dict[str, Size] = {found.name: symbol for symbol in known if (found := symbol.symbol)}
-    return [Assumption(dim.parse(text, symbols), said, tuple(source)) for text, said, source in data]
+    return [Assumption(parse(text, symbols), said, tuple(source)) for text, said, source in data]
 
 
 def _subgraphs(node: Node) -> Iterator[tuple[Graph, Size]]:

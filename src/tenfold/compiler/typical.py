@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from tenfold.errors import InputError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
+from tenfold.ir.substitute import evaluate
 
 USUAL = 64
 
@@ -25,6 +26,6 @@ def guessed(size: Dim, names: Mapping[str, int]) -> int:
     known = (one.symbol for one in dim.declared(size))
     usual = {symbol.name: symbol.nearest(USUAL) for symbol in known if symbol}
     try:
-        return dim.evaluate(size, {**usual, **names})
+        return evaluate(size, {**usual, **names})
     except InputError:
         return USUAL

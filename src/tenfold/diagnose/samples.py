@@ -16,6 +16,7 @@ from tenfold.errors import InputError
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import Kind
+from tenfold.ir.substitute import evaluate, parse
 from tenfold.runtime.engine import Engine
 from tenfold.runtime.plan import Spec, Symbol
 from tenfold.runtime.ranges import settle
@@ -135,8 +136,8 @@ def _sizes(spec: Spec, shapes: Shapes, bindings: Mapping[str, int]) -> tuple[int
     if len(said) == len(spec.shape):
         return tuple(said)
     symbols: dict[str, Size] = {name: dim.symbol(name) for name in bindings}
-    formulas = (dim.parse(str(size), symbols) for size in spec.shape)
-    return tuple(dim.evaluate(formula, bindings) for formula in formulas)
+    formulas = (parse(str(size), symbols) for size in spec.shape)
+    return tuple(evaluate(formula, bindings) for formula in formulas)
 
 
 def about(array: Array) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import NoReturn, TypeAlias
 
@@ -47,16 +47,16 @@ class Dim:
         return _product(self, other)
 
     def __floordiv__(self, other: Size) -> Size:
-        return _floordiv(self, other)
+        return floordiv(self, other)
 
     def __rfloordiv__(self, other: int) -> Size:
-        return _floordiv(other, self)
+        return floordiv(other, self)
 
     def __mod__(self, other: Size) -> Size:
-        return _modulo(self, other)
+        return modulo(self, other)
 
     def __rmod__(self, other: int) -> Size:
-        return _modulo(other, self)
+        return modulo(other, self)
 
     def __neg__(self) -> Dim:
         return _cons(tuple((monomial, -factor) for monomial, factor in self.terms))
@@ -138,15 +138,16 @@ def symbol(name: str, low: int | None = 0, high: int | None = None, multiple: in
 
     Raises ValueError if no number is one.
     """
-    return _symbol(Symbol(name, low, high, multiple, False))
+    return of_symbol(Symbol(name, low, high, multiple, False))
 
 
 def unknown(name: str, low: int | None = 0) -> Dim:
     """A size that only the data decide (the count of NonZero): a symbol with `data_dependent` set."""
-    return _symbol(Symbol(name, low, None, 1, True))
+    return of_symbol(Symbol(name, low, None, 1, True))
 
 
-def _symbol(found: Symbol) -> Dim:
+def of_symbol(found: Symbol) -> Dim:
+    """The size that a symbol is."""
     return _cons((((atom("symbol", (), found),), found.multiple),))
 
 
@@ -197,10 +198,11 @@ def _divided(kind: str, a: Size, b: Size) -> tuple[Size, Size]:
 
 
 @_remember
-def _floordiv(a: Size, b: Size) -> Size:
+def floordiv(a: Size, b: Size) -> Size:
+    """a / b rounded down, as `//` of sizes. Raises InputError if b is 0."""
     a, b = _size(a), _size(b)
     if known_positive(-b):
-        return _floordiv(-a, -b)
+        return floordiv(-a, -b)
     if isinstance(b, Dim) and not known_positive(b):
         return _of("//", a, b)
     whole, rest = _divided("//", a, b)
@@ -215,20 +217,21 @@ def _floordiv_rest(rest: Terms, divisor: int) -> Size:
     """(g * a + r) // (g * k) -> (a + r // g) // k;  (a // m + r) // k -> (a + m * r) // (m * k)"""
     shared = math.gcd(divisor, polynomial.content(rest))
     if shared > 1:
-        return _floordiv(_of_terms(polynomial.shrink(rest, shared)), divisor // shared)
+        return floordiv(_of_terms(polynomial.shrink(rest, shared)), divisor // shared)
     constant = rest.get((), 0)
     inner = polynomial.only_atom(polynomial.add([rest, {(): -constant}]))
     if inner and inner.kind == "//" and isinstance(inner.arguments[1], int):
         dividend, first = inner.arguments[0], inner.arguments[1]
-        return _floordiv(dividend + constant * first, first * divisor)
+        return floordiv(dividend + constant * first, first * divisor)
     return _of("//", _of_terms(rest), divisor)
 
 
 @_remember
-def _modulo(a: Size, b: Size) -> Size:
+def modulo(a: Size, b: Size) -> Size:
+    """a - floordiv(a, b) * b, as `%` of sizes. Raises InputError if b is 0."""
     a, b = _size(a), _size(b)
     if known_positive(-b):
-        return -_modulo(-a, -b)
+        return -modulo(-a, -b)
     if isinstance(b, Dim) and not known_positive(b):
         return _of("%", a, b)
     rest = _divided("%", a, b)[1]
@@ -238,7 +241,7 @@ def _modulo(a: Size, b: Size) -> Size:
     if isinstance(b, Dim) or shared == 1:
         return _of("%", rest, b)
     return (
-        shared * _modulo(_of_terms(polynomial.shrink(_terms(rest), shared)), b // shared)
+        shared * modulo(_of_terms(polynomial.shrink(_terms(rest), shared)), b // shared)
         + _terms(rest).get((), 0) % shared
     )
 
@@ -248,17 +251,17 @@ def divide_exact(a: Size, b: Size) -> Size | None:
     if isinstance(b, Dim):
         whole, rest = polynomial.divide(_terms(a), _terms(b))
         return None if rest else _of_terms(whole)
-    return _floordiv(a, b) if b and divisible(a, b) else None
+    return floordiv(a, b) if b and divisible(a, b) else None
 
 
 def ceildiv(a: Size, b: Size) -> Size:
     """a / b rounded up."""
-    return _floordiv(a + b - 1, b) if known_positive(b) else -_floordiv(-a, b)
+    return floordiv(a + b - 1, b) if known_positive(b) else -floordiv(-a, b)
 
 
 def truncdiv(a: Size, b: Size) -> Size:
     """a / b rounded to zero, as ONNX divides integers."""
-    return select(less(a if known_positive(b) else a * b, 0), -_floordiv(-a, b), _floordiv(a, b))
+    return select(less(a if known_positive(b) else a * b, 0), -floordiv(-a, b), floordiv(a, b))
 
 
 def minimum(*sizes: Size) -> Size:
@@ -428,73 +431,9 @@ def declared(size: Size) -> tuple[Dim, ...]:
             atoms = set(chain.from_iterable(_terms(one)))
             found.update(part for part in atoms if part.symbol)
             waiting.extend(chain.from_iterable(part.arguments for part in atoms))
-    return tuple(_symbol(part.symbol) for part in sorted(found, key=lambda part: part.key) if part.symbol)
+    return tuple(of_symbol(part.symbol) for part in sorted(found, key=lambda part: part.key) if part.symbol)
 
 
 def symbols(size: Size) -> frozenset[str]:
     """The names of the symbols in it."""
     return frozenset(one.symbol.name for one in declared(size) if one.symbol)
-
-
-def substitute(size: Size, mapping: Mapping[str, Size]) -> Size:
-    """The formula with symbols replaced, by name; one that is not in the mapping stays.
-
-    Raises InputError if a number breaks what is known of its symbol, or if a division by zero is needed.
-    """
-    return _rebuilt(_size(size), mapping, {})
-
-
-def _rebuilt(size: Size, mapping: Mapping[str, Size], done: dict[Size, Size]) -> Size:
-    if isinstance(size, int):
-        return size
-    if size not in done:
-        terms = ([factor, *(_rebuilt_atom(part, mapping, done) for part in one)] for one, factor in size.terms)
-        done[size] = total([product(parts) for parts in terms])
-    return done[size]
-
-
-def _rebuilt_atom(part: Atom, mapping: Mapping[str, Size], done: dict[Size, Size]) -> Size:
-    if part.symbol:
-        value = mapping.get(part.symbol.name)
-        if value is None:
-            return _cons((((part,), 1),))
-        if not isinstance(value, Dim):
-            part.symbol.check(value)
-        return _floordiv(value, part.symbol.multiple)
-    if part.kind == "select":
-        condition = _rebuilt(part.arguments[0], mapping, done)
-        if isinstance(condition, int):
-            return _rebuilt(part.arguments[1 if condition else 2], mapping, done)
-    return _OPERATIONS[part.kind](*(_rebuilt(one, mapping, done) for one in part.arguments))
-
-
-def evaluate(size: Size, bindings: Mapping[str, int]) -> int:
-    """The number it is. Raises InputError naming a symbol that has no number, or one that it cannot have."""
-    found = substitute(size, bindings)
-    if isinstance(found, int):
-        return found
-    missing = ", ".join(sorted(symbols(found)))
-    raise InputError(f"the size {size} needs a number for {missing}", argument=missing)
-
-
-def parse(text: str, symbols: Mapping[str, Size]) -> Size:
-    """The size that `str` printed, or any formula of these symbols and of this module's functions.
-
-    Raises ModelError saying what cannot be read.
-    """
-    return formula.read(text, symbols, _OPERATIONS)
-
-
-_OPERATIONS: dict[str, Callable[..., Size]] = {
-    "//": _floordiv,
-    "%": _modulo,
-    "minimum": minimum,
-    "maximum": maximum,
-    "broadcast": broadcast,
-    "select": select,
-    "equal": equal,
-    "less": less,
-    "less_equal": less_equal,
-    "ceildiv": ceildiv,
-    "truncdiv": truncdiv,
-}

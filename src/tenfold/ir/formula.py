@@ -8,7 +8,6 @@ A symbol stands as it is if it is a word, or words joined by dots; otherwise in 
 from __future__ import annotations
 
 import json
-import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
@@ -27,8 +26,8 @@ _STRING = r'"(?:[^"\\]|\\.)*"'
 _TOKEN = re.compile(
     rf"\s*(?:(?P<number>\d+)|(?P<word>{_WORD.pattern})|(?P<string>{_STRING})|(?P<mark>//|\S|$))", re.ASCII
 )
-_INFIX: dict[str, Callable[[Size, Size], Size]] = {"*": operator.mul, "//": operator.floordiv, "%": operator.mod}
-_OPERATORS = ("+", "-", *_INFIX)
+_FACTORS = ("*", "//", "%")
+_OPERATORS = ("+", "-", *_FACTORS)
 
 
 def show(size: Dim) -> str:
@@ -106,8 +105,8 @@ class _Reader:
 
     def term(self) -> Size:
         found = self.factor()
-        while mark := self.accept("*", "//", "%"):
-            found = _INFIX[mark](found, self.factor())
+        while mark := self.accept(*_FACTORS):
+            found = self.functions[mark](found, self.factor())
         return found
 
     def factor(self) -> Size:
@@ -136,7 +135,7 @@ class _Reader:
     def call(self, name: str) -> Size:
         if name not in self.functions:
             self.place -= 2
-            self.fail(f"one of the functions {', '.join(sorted(self.functions))}")
+            self.fail(f"one of the functions {', '.join(sorted(filter(str.isidentifier, self.functions)))}")
         arguments = [self.sum()]
         while self.accept(","):
             arguments.append(self.sum())
@@ -145,7 +144,10 @@ class _Reader:
 
 
 def read(text: str, symbols: Mapping[str, Size], functions: Mapping[str, Callable[..., Size]]) -> Size:
-    """The size that a text says, of these symbols and functions. Raises ModelError saying where it is wrong."""
+    """The size that a text says, of these symbols and functions, `*`, `//` and `%` among them.
+
+    Raises ModelError saying where it is wrong.
+    """
     reader = _Reader(text, symbols, functions)
     found = reader.sum()
     reader.expect("")

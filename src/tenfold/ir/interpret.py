@@ -10,11 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tenfold.errors import ExecutionError, InputError, OutOfMemory, TenfoldError
-from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node, Value, unmet
 from tenfold.ir.objects import pack
 from tenfold.ir.op import Array, Op
+from tenfold.ir.substitute import substitute
 from tenfold.ir.type import Type
 
 Bindings = dict[str, int]
@@ -41,7 +41,7 @@ def bind(op: Op, bindings: Mapping[str, Size]) -> Op:
 
 def _bound(value: Any, bindings: Mapping[str, Size]) -> Any:
     if isinstance(value, Dim):
-        return dim.substitute(value, bindings)
+        return substitute(value, bindings)
     if isinstance(value, tuple):
         inner = tuple(_bound(item, bindings) for item in value)
         return value if all(new is old for new, old in zip(inner, value, strict=True)) else inner
@@ -131,7 +131,7 @@ class Interpreter:
             if not value.type.dtype.fits(array) or array.ndim != value.type.rank:
                 raise TypeError(f"it gave {array.dtype}{list(array.shape)}, not {value.type}")
             for size, actual in zip(value.type.shape, array.shape, strict=True):
-                known = dim.substitute(size, self.bindings)
+                known = substitute(size, self.bindings)
                 if isinstance(known, Dim) and known.symbol:
                     self.bindings[known.symbol.name] = actual
                 elif isinstance(known, int) and known != actual:
@@ -178,7 +178,7 @@ def bindings_of(inputs: Sequence[Value], arrays: Sequence[Array], known: Mapping
 
 def _check_assumptions(graph: Graph, bindings: Mapping[str, int]) -> None:
     for condition, operator in graph.assumptions:
-        if dim.substitute(condition, bindings) == 0:
+        if substitute(condition, bindings) == 0:
             raise InputError(unmet(condition), operator=operator, remedy="give inputs of such sizes")
 
 
@@ -190,7 +190,7 @@ def _facts(type: Type, array: Array) -> Iterator[tuple[Size, int]]:
 
 def _check(value: Value, array: Array, bindings: Mapping[str, int]) -> None:
     for place, (size, actual) in enumerate(_facts(value.type, array)):
-        expected = dim.substitute(size, bindings)
+        expected = substitute(size, bindings)
         if isinstance(expected, int) and expected != actual:
             rank = value.type.rank
             where = f"axis {place} of size" if place < rank else f"element {place - rank}, which is"

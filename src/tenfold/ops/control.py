@@ -11,6 +11,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph
 from tenfold.ir.op import Array, Op
+from tenfold.ir.substitute import substitute
 from tenfold.ir.type import Type, unknown_size
 from tenfold.ops.sequence import joined_dtype
 
@@ -200,5 +201,5 @@ def _check_arity(graph: Graph, count: int, what: str) -> None:
 def _stacked(rows: list[Array], row: Type, interpreter: Interpreter) -> Array:
     if rows:
         return np.stack(rows)
-    known = (dim.substitute(size, interpreter.bindings) for size in row.shape)
+    known = (substitute(size, interpreter.bindings) for size in row.shape)
     return np.zeros((0, *(size if isinstance(size, int) else 0 for size in known)), row.dtype.numpy)

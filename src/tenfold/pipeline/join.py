@@ -12,6 +12,7 @@ from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim, Size, symbol
 from tenfold.ir.graph import Graph, Value, copy, inline
+from tenfold.ir.substitute import substitute
 from tenfold.ir.type import Type, numbered_unknowns
 from tenfold.ops.movement import Transpose
 from tenfold.pipeline.answers import Answers
@@ -108,7 +109,7 @@ def _fed(inner: Graph, name: str | None, picture: Picture, layout: Layout) -> di
             learned[wanted.symbol.name] = size
             needs += tuple((one, f"input {target.name!r} of the model") for one in _within(wanted, size))
         else:
-            needs += ((dim.equal(dim.substitute(wanted, learned), size), f"input {target.name!r} of the model"),)
+            needs += ((dim.equal(substitute(wanted, learned), size), f"input {target.name!r} of the model"),)
     if any(condition == 0 for condition, _ in needs):
         raise OptionError(
             f"the model's input {target.name!r} is {target.type}, and the steps before it give {pixels.type}",

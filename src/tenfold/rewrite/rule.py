@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from tenfold.errors import LimitError
 from tenfold.ir import unknown
-from tenfold.ir.dim import Dim, Size, substitute
+from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.interpret import bind
 from tenfold.ir.recipe import Decision, sources
+from tenfold.ir.substitute import substitute
 from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
 from tenfold.rewrite.pattern import Asked, asking

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tenfold.errors import InputError, LimitError
 from tenfold.ir import dim
+from tenfold.ir.substitute import evaluate, parse
 from tenfold.runtime.arrays import as_input
 from tenfold.runtime.plan import Carried, Plan, Spec
 
@@ -195,9 +196,7 @@ class State:
     def _first(self, one: Carried, sizes: Mapping[str, int]) -> Any:
         """The state before the first call: no rows, or what the model begins with."""
         symbols = {name: dim.symbol(name, low=None) for name in sizes}
-        shape = [
-            size if isinstance(size, int) else dim.evaluate(dim.parse(size, symbols), sizes) for size in one.spec.shape
-        ]
+        shape = [size if isinstance(size, int) else evaluate(parse(size, symbols), sizes) for size in one.spec.shape]
         if one.start:
             packed = zlib.decompress(base64.b64decode(one.start))
             return self._copied(one.spec, np.frombuffer(packed, one.spec.dtype.numpy).reshape(shape))

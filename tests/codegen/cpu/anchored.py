@@ -14,11 +14,11 @@ import numpy as np
 from tenfold.codegen.cpu.isa import ROWS, Isa
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, identity
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Refusal, Strategy, Tactic, Workspace
-from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Array, Op
+from tenfold.ir.substitute import evaluate
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.activation import Sigmoid
@@ -128,7 +128,7 @@ def operand(dtype: dt.DType, shape: Sequence[Size], layout: str, constant: Array
 
 def number(size: Size, bindings: Mapping[str, int]) -> int:
     """A size when the symbols have these values."""
-    return size if isinstance(size, int) else dim.evaluate(size, bindings)
+    return size if isinstance(size, int) else evaluate(size, bindings)
 
 
 def extent(one: Operand, bindings: Mapping[str, int]) -> int:

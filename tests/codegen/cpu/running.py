@@ -9,16 +9,16 @@ import numpy as np
 
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Workspace
-from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
+from tenfold.ir.substitute import evaluate
 from tests.codegen.cpu import jit
 from tests.codegen.cpu.memory import Guarded
 
 
 def number(size: Size, bindings: Mapping[str, int]) -> int:
     """A size when the symbols have these values."""
-    return size if isinstance(size, int) else dim.evaluate(size, {"threads": 2, **bindings})
+    return size if isinstance(size, int) else evaluate(size, {"threads": 2, **bindings})
 
 
 def run(

@@ -12,11 +12,11 @@ from tenfold.codegen.cpu import product as product_module
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, identity
 from tenfold.codegen.strategy import Refusal
-from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Array
+from tenfold.ir.substitute import evaluate
 from tenfold.ir.type import Type
 from tenfold.ops.activation import Relu
 from tenfold.ops.arithmetic import Add, Mul, Tanh
@@ -245,10 +245,10 @@ def test_on_another_machine(tmp_path: Path) -> None:
 )
 def test_many_threads_fetch_little(a_bytes: int, b_bytes: int, parts: tuple[int, int]) -> None:
     grid = product_module._grid(a_bytes, b_bytes, copied=False, wanted=64)
-    found = {name: dim.evaluate(size, {"threads": 16}) for name, size in grid.items()}
+    found = {name: evaluate(size, {"threads": 16}) for name, size in grid.items()}
     assert (found["row_parts"], found["column_parts"]) == parts
     few = product_module._fitting(grid, 3, 5)
-    assert [dim.evaluate(size, {"threads": 16}) for size in few.values()] == [3, 5]
+    assert [evaluate(size, {"threads": 16}) for size in few.values()] == [3, 5]
 
 
 @pytest.mark.parametrize(
@@ -258,4 +258,4 @@ def test_many_threads_fetch_little(a_bytes: int, b_bytes: int, parts: tuple[int,
 def test_rows_come_in_as_many_parts_as_all_threads_take_alike(
     parts: int, blocks: int, threads: int, found: int
 ) -> None:
-    assert dim.evaluate(product_module._alike(parts, blocks, blocks), {"threads": threads}) == found
+    assert evaluate(product_module._alike(parts, blocks, blocks), {"threads": threads}) == found

@@ -27,7 +27,7 @@ from tenfold.compiler.device.functions import binary_of, functions_of, refusal
 from tenfold.compiler.device.job import Call, Contestant, Job
 from tenfold.compiler.device.stopwatch import _timed
 from tenfold.compiler.weights import apply_recipe
-from tenfold.ir import dim
+from tenfold.ir import substitute
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ops.constant import Constant
@@ -63,7 +63,7 @@ class Buffers:
 
     def at(self, size: Size) -> int:
         """A size on this GPU."""
-        return size if isinstance(size, int) else dim.evaluate(size, {str(PROCESSORS): self._driver.processors})
+        return size if isinstance(size, int) else substitute.evaluate(size, {str(PROCESSORS): self._driver.processors})
 
     def seconds(self, kernel: CudaKernel, binaries: Mapping[Program, Binary]) -> float:
         """Seconds of one run; what it wrote is in `found` then."""

@@ -24,6 +24,7 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
+from tenfold.ir.substitute import evaluate
 from tenfold.ops.constant import Constant
 
 _PROGRAM = "tenfold.compiler.device.stopwatch"
@@ -149,7 +150,7 @@ class _Sheet:
         if isinstance(size, int):
             return size
         known = {one.symbol.name: one.symbol.nearest(USUAL) for one in dim.declared(size) if one.symbol}
-        return dim.evaluate(size, known | dict.fromkeys(dim.symbols(PROCESSORS), self._processors))
+        return evaluate(size, known | dict.fromkeys(dim.symbols(PROCESSORS), self._processors))
 
     def _bytes(self, value: Value) -> int:
         size = 1

@@ -15,6 +15,7 @@ from tenfold.ir.dim import Dim, Size
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Node, Value, inline
 from tenfold.ir.interpret import bind
+from tenfold.ir.substitute import substitute
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Div, Mod, Sub
 from tenfold.ops.constant import Constant, Fill, Iota, Sizes, scalar
@@ -104,7 +105,7 @@ def deferred(op: Deferred, node: Node) -> tuple[Value, ...] | None:
     for one in read_back:
         one.source = node.source
     if node.graph and op.body.assumptions:
-        bound = ((dim.substitute(condition, learned), who) for condition, who in op.body.assumptions)
+        bound = ((substitute(condition, learned), who) for condition, who in op.body.assumptions)
         node.graph.assumptions = (*node.graph.assumptions, *bound)
     return tuple(results)
 
