@@ -11,6 +11,7 @@ import torchvision
 import transformers
 
 from bench.gpu.diffusion import unet
+from bench.gpu.plausible import plausible
 from bench.gpu.windows import swin
 
 
@@ -108,7 +109,9 @@ def _prepared(name: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
     torch.manual_seed(0)
     model, given = MODELS[name](batch)
     placed = [one.cuda() for one in (given if isinstance(given, tuple) else (given,))]
-    return model.eval().cuda().half(), tuple(one.half() if one.is_floating_point() else one for one in placed)
+    return plausible(model.eval().cuda(), placed).half(), tuple(
+        one.half() if one.is_floating_point() else one for one in placed
+    )
 
 
 def _distance(found: Any, model: Any, given: Sequence[Any]) -> float:

@@ -63,16 +63,17 @@ HEAD = """# Whole networks on one {gpu}, f16
 {versions}; `python -m bench gpu`. Milliseconds of a call, inputs on the GPU, between events over 60 calls, median
 of 7. Error: norm-wise, against f32 (ONNX Runtime) or float64. TFLOP/s, GB/s: of what the regions must do at least;
 share: of the roofline, the sum over regions of max(FLOP / peak, bytes / bandwidth), both measured in the run. cuBLASLt:
-the share of the time that its kernels take; own: milliseconds without it. Peers: PyTorch eager in a CUDA graph, and
-torch.compile (max-autotune), in the same process as ours; in brackets: of another run. Ratio: to torch.compile, or to
-eager (e) where that was not measured. Day: rows of different days are of different machines of the kind.
+the share of the time that its kernels take; own: milliseconds without it. Call: microseconds of the CPU for a call, of
+ten in a row that begin with the GPU idle. Peers: PyTorch eager in a CUDA graph, and torch.compile (max-autotune), in
+the same process as ours; in brackets: of another run. Ratio: to torch.compile, or to eager (e) where that was not
+measured. Day: rows of different days are of different machines of the kind.
 
 ![ratios]({plot})
 
 """
 COLUMNS = (
-    *("network", "batch", "ours", "error", "TFLOP/s", "GB/s", "share", "kernels", "cuBLASLt", "own", "eager"),
-    *("torch.compile", "ratio", "goal", "day"),
+    *("network", "batch", "ours", "error", "TFLOP/s", "GB/s", "share", "kernels", "cuBLASLt", "own", "call µs"),
+    *("eager", "torch.compile", "ratio", "goal", "day"),
 )
 
 
@@ -83,12 +84,14 @@ def key(row: Row) -> tuple[str, int]:
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
     """Rows by name; a newer one takes the place of an older. If it has no peers it keeps those of the older one, which
-    then are `of_another_run`.
+    then are `of_another_run`; so with the time without a vendor's kernels.
     """
     found = {key(row): row for row in old}
     for row in new:
-        known = found.get(key(row), {}).get("peers")
-        found[key(row)] = row | ({"peers": known, "of_another_run": True} if known and not row.get("peers") else {})
+        before = found.get(key(row), {})
+        known, own = before.get("peers"), {name: before[name] for name in ("own_ms",) if name in before}
+        another = {"peers": known, "of_another_run": True} if known and not row.get("peers") else {}
+        found[key(row)] = own | row | another
     return [found[name] for name in sorted(found)]
 
 
@@ -117,7 +120,8 @@ def line(row: Row) -> str:
         row["network"], row["batch"], f"{ms:.3f}", f"{row['error']:.1e}",
         _shown(row.get("flops"), 1e9 * ms, ".0f"), _shown(row.get("bytes"), 1e6 * ms, ".0f"),
         _shown(row.get("roofline_ms"), ms, ".0%"), row["kernels"],
-        _shown(vendor, sum(part["us"] for part in row["parts"]), ".0%"), _shown(row.get("own_ms"), 1, ".3f"),
+        _shown(vendor, sum(part["us"] for part in row["parts"]), ".0%"),
+        _shown(row.get("own_ms") if vendor else ms, 1, ".3f"), _shown(row.get("call_us"), 1, ".0f"),
         _peer(eager, another), _peer(here or known, another or here is None),
         f"{found[0]:.2f}{found[1]}" if found else "—", GOALS.get(key(row), "—"),
         row.get("about", {}).get("date", "earlier"),

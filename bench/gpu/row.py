@@ -21,7 +21,7 @@ import torch
 
 import tenfold
 from bench.gpu import networks, peers
-from tenfold.compiler.device import tune
+from bench.gpu.own import left_out
 from tenfold.diagnose.roofline import Ceiling, demand
 from tenfold.importers import open_model
 from tenfold.ir import dtype as dt
@@ -146,12 +146,8 @@ def given(network: networks.Network, engine: tenfold.Engine) -> list[np.ndarray]
 
 def without_vendor(network: networks.Network, effort: int) -> float:
     """Milliseconds of the same row by our kernels alone."""
-    chosen = tune.vendor_here
-    tune.vendor_here = lambda: False
-    try:
+    with left_out():
         engine = built(network, effort)
-    finally:
-        tune.vendor_here = chosen
     with engine.context() as context:
         arrays = [torch.from_numpy(array).cuda() for array in given(network, engine)]
         return timed(lambda: context.call(arrays))

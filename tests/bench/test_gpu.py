@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.cuda import results as products
 from bench.gpu import __main__ as runner
 from bench.gpu import results
+from bench.gpu.plausible import plausible
 
 CHILD = """
 import json, sys, time
@@ -59,6 +61,27 @@ def test_a_newer_row_keeps_its_peers() -> None:
     shown = results.line(found[0] | {"flops": 1e9, "bytes": 1e9, "roofline_ms": 0.5})
     assert "| 1 | 1000 | 50% |" in shown and "| (2.000) | 2.00 |" in shown
     assert results.ratio(row("other", 1, 1.0)) is None
+
+
+def test_a_newer_row_keeps_what_own_kernels_took() -> None:
+    vendor = {"us": 5.0, "tactic": "cublas(choice=0)"}
+    old = [row("net", 1, 1.5, own_ms=1.75, parts=[vendor])]
+    (found,) = results.merged(old, [row("net", 1, 1.0, parts=[vendor], call_us=7.6)])
+    assert "| 100% | 1.750 | 8 |" in results.line(found)
+    assert "| 0% | 1.000 | — |" in results.line(row("net", 1, 1.0, parts=[{"us": 5.0, "tactic": "boxes(m=128)"}]))
+
+
+def test_peers_give_results_that_tell_something() -> None:
+    layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)]
+    model = torch.nn.Sequential(*layers).eval()
+    torch.nn.init.constant_(layers[0].weight, 1e-9)
+    torch.nn.init.zeros_(layers[3].weight)
+    x = torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        found = plausible(model, [x])(x)
+        middle = torch.nn.Sequential(*layers[:2])(x)
+    assert not model.training and found.std() > 1e-3
+    assert abs(float(middle.mean())) < 1e-3
 
 
 def test_each_gpu_has_its_table(tmp_path: Path) -> None:

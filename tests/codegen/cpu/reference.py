@@ -9,6 +9,7 @@ import numpy as np
 from tenfold.codegen.region import (
     Anchored,
     Body,
+    Chain,
     Index,
     Load,
     Operand,
@@ -40,6 +41,10 @@ def view(
 
 def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
     """Those a region reads and those it writes."""
+    if isinstance(region, Chain):
+        reads, writes = ([one for part in region.parts for one in operands(part)[side]] for side in (0, 1))
+        made = {one.value for one in writes}
+        return [one for one in reads if one.value not in made], writes
     reads = [*region.gathered]
     writes = [*region.outputs]
     if isinstance(region, Pointwise | Anchored | Row):
@@ -95,6 +100,10 @@ class Evaluation:
 
 def evaluate(region: Region, memory: Memory, bindings: Mapping[str, int]) -> None:
     """Write a region's outputs."""
+    if isinstance(region, Chain):
+        for part in region.parts:
+            evaluate(part, memory, bindings)
+        return
     run = Evaluation(region, memory, bindings)
     if isinstance(region, Pointwise):
         _write(run, region.outputs, run.body(region.body, [run.view(one).copy() for one in region.inputs]))

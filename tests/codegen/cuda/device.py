@@ -1,10 +1,12 @@
 """Kernels on this machine's GPU against the operations' own definitions: poisoned buffers between guards, real sizes.
 
-    python -m tests.codegen.cuda.device [word …]
+    python -m tests.codegen.cuda.device [--tight] [word …]
 
 runs the cases whose names hold one of the words (all without any), and prints of each tactic: the greatest error,
 microseconds in a graph, what its bytes would take at 4.2 TB/s, and whether all guards stand. Exit status 1 if one is
-wrong.
+wrong. With --tight there are no guards, so that compute-sanitizer sees every access outside of a buffer:
+
+    compute-sanitizer --target-processes application-only python -m tests.codegen.cuda.device --tight …
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from tenfold.ops.constant import Constant
 from tenfold.runtime import open_device
 from tenfold.target import Target
 from tests.codegen.cpu.reference import evaluate, extent, operands, view
+from tests.codegen.cuda.staples import STAPLES
 from tests.codegen.cuda.table import TABLE, Entry
 
 TARGET = Target("cuda", "sm_90")
@@ -46,15 +49,16 @@ _TACTICS = 3
 class Buffers:
     """The buffers of a region, each between guards in memory of its own; what a stopwatch asks of them."""
 
-    def __init__(self, device: Any, region: Region, memory: Mapping[Value, np.ndarray], kernel: CudaKernel) -> None:
-        self._device, self._driver, self._memory = device, device.driver, memory
+    def __init__(self, device: Any, region: Region, memory: Mapping[Value, np.ndarray], kernel: CudaKernel,
+                 guard: int) -> None:  # fmt: skip
+        self._guard, self._device, self._driver, self._memory = guard, device, device.driver, memory
         self._stream = self._driver.open_stream()
         self._writes = [one.value for one in operands(region)[1]]
         self._places = {value: self._room(array.nbytes) for value, array in memory.items()}
         self._spare = self.at(kernel.workspace)
         self._workspace = self._room(self._spare)
-        counted = self.at(kernel.zeroed) + _GUARD
-        self._counters, self._alarm = (self._driver.allocate(counted, self._stream) for _ in range(2))
+        counted = max(self.at(kernel.zeroed), 8)
+        self._counters, self._alarm = (self._room(counted) for _ in range(2))
         self._driver.clear(self._counters, counted, self._stream)
         self._packed: dict[tuple[Value, tuple[Any, ...]], int] = {}
         self.found: dict[Value, np.ndarray] = {}
@@ -89,9 +93,9 @@ class Buffers:
             case Alarm():
                 return [self._alarm]
             case Workspace(offset):
-                return [self._workspace + _GUARD + self.at(offset)]
+                return [self._workspace + self._guard + self.at(offset)]
             case Address(value, offset):
-                return [self._places[value] + _GUARD + self.at(offset)]
+                return [self._places[value] + self._guard + self.at(offset)]
             case Packed(value, recipe):
                 return [self._constant(value, recipe)]
             case Descriptor(address, _, shape, strides):
@@ -101,21 +105,21 @@ class Buffers:
     def poison(self) -> None:
         """Inputs as they are, all else poison: outputs, the workspace, guards."""
         for value, array in self._memory.items():
-            whole = np.full(array.nbytes + 2 * _GUARD, _POISON, np.uint8)
-            whole[_GUARD : _GUARD + array.nbytes] = array.view(np.uint8).reshape(-1)
+            whole = np.full(array.nbytes + 2 * self._guard, _POISON, np.uint8)
+            whole[self._guard : self._guard + array.nbytes] = array.view(np.uint8).reshape(-1)
             self._upload(self._places[value], whole)
-        self._upload(self._workspace, np.full(self._spare + 2 * _GUARD, _POISON, np.uint8))
+        self._upload(self._workspace, np.full(self._spare + 2 * self._guard, _POISON, np.uint8))
 
     def results(self) -> np.ndarray:
         """Note what was written, and every guard that fell."""
         for value, array in self._memory.items():
-            whole = self._download(self._places[value], array.nbytes + 2 * _GUARD)
+            whole = self._download(self._places[value], array.nbytes + 2 * self._guard)
             self._look(whole, array.nbytes, "an output" if value in self._writes else "an input")
-            inside = whole[_GUARD : _GUARD + array.nbytes]
+            inside = whole[self._guard : self._guard + array.nbytes]
             self.found[value] = inside.view(array.dtype)
             if value not in self._writes and inside.tobytes() != array.tobytes():
                 self.faults.append("an input was written")
-        self._look(self._download(self._workspace, self._spare + 2 * _GUARD), self._spare, "the workspace")
+        self._look(self._download(self._workspace, self._spare + 2 * self._guard), self._spare, "the workspace")
         return np.zeros(0, np.float32)
 
     def close(self) -> None:
@@ -129,15 +133,15 @@ class Buffers:
         if (value, recipe) not in self._packed:
             assert isinstance(value.op, Constant)
             array = np.ascontiguousarray(apply_recipe(value.op.tensor.array, recipe))
-            self._packed[value, recipe] = self._driver.allocate(array.nbytes + _GUARD, self._stream)
+            self._packed[value, recipe] = self._driver.allocate(array.nbytes + self._guard, self._stream)
             self._upload(self._packed[value, recipe], array)
         return self._packed[value, recipe]
 
     def _room(self, size: int) -> int:
-        return int(self._driver.allocate(size + 2 * _GUARD, self._stream))
+        return int(self._driver.allocate(max(size, 1) + 2 * self._guard, self._stream))
 
     def _look(self, whole: np.ndarray, size: int, name: str) -> None:
-        if (whole[:_GUARD] != _POISON).any() or (whole[_GUARD + size :] != _POISON).any():
+        if (whole[: self._guard] != _POISON).any() or (whole[self._guard + size :] != _POISON).any():
             self.faults.append(f"a guard of {name} fell")
 
     def _upload(self, place: int, array: np.ndarray) -> None:
@@ -189,6 +193,7 @@ def memory_of(entry: Entry, region: Region) -> dict[Value, np.ndarray]:
         poison = np.full(max(size, 1) * one.dtype.itemsize, _POISON, np.uint8).view(one.dtype.numpy)
         read = any(other.value is one.value for other in reads)
         found[one.value] = entry.fill(one.dtype, max(size, 1), rng) if read else poison
+    for one in reads:
         if one.value in entry.arrays:
             view(one, found, {})[...] = entry.arrays[one.value]
     return found
@@ -205,7 +210,7 @@ def error_of(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(a[finite] - b[finite]).max(initial=0) / max(np.abs(b[finite]).max(initial=0), 1e-30))
 
 
-def lines_of(entry: Entry, made: Mapping[Program, Any], device: Any) -> Iterator[Line]:
+def lines_of(entry: Entry, made: Mapping[Program, Any], device: Any, guard: int) -> Iterator[Line]:
     """The rows of a case."""
     region, built = entry.region, kernels_of(entry)
     memory = memory_of(entry, region)
@@ -219,7 +224,7 @@ def lines_of(entry: Entry, made: Mapping[Program, Any], device: Any) -> Iterator
         if problems:
             yield Line(entry.name, tactic, float("inf"), 0.0, 0.0, (problems[0][:200],), entry.tolerance)
             continue
-        buffers = Buffers(device, region, memory, kernel)
+        buffers = Buffers(device, region, memory, kernel, guard)
         binaries = {one: made[one] for one in programs if isinstance(made[one], Binary)}
         seconds = buffers.seconds(kernel, binaries)
         written = [one.value for one in operands(region)[1]]
@@ -255,7 +260,9 @@ class _Forgetful:
 
 def main(words: Sequence[str]) -> int:
     """Print the table; how many rows are wrong."""
-    table = [one for one in TABLE() if not words or any(word in one.name for word in words)]
+    guard = 0 if "--tight" in words else _GUARD
+    words = [word for word in words if word != "--tight"]
+    table = [one for one in (*STAPLES(), *TABLE()) if not words or any(word in one.name for word in words)]
     programs = [
         one.program for entry in table for _, kernel in kernels_of(entry) for one in kernel.launches
         if isinstance(one.program, Program)
@@ -265,7 +272,7 @@ def main(words: Sequence[str]) -> int:
     device, wrong = open_device(), 0
     device.driver.enter()
     for entry in table:
-        for line in lines_of(entry, made, device):
+        for line in lines_of(entry, made, device, guard):
             wrong += not line.good
             print(line, flush=True)
     print(f"{wrong} wrong of {len(table)} cases")
