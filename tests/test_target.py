@@ -33,7 +33,7 @@ def test_commas_and_sequences_make_several() -> None:
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("cpu:x86-64-v5", "cpu:x86-64-v4"), ("gpu", "cpu"), ("cpu:x86-64-v3+amx", ""), ("cuda:90", ""), ("", "")],
+    [("cpu:x86-64-v5", "cpu:x86-64-v4"), ("gpu", "cuda"), ("cpu:x86-64-v3+amx", ""), ("cuda:90", ""), ("", "")],
 )
 def test_an_unknown_target_is_refused_with_advice(name: str, advice: str) -> None:
     with pytest.raises(TargetError, match="no such target") as caught:
@@ -41,9 +41,10 @@ def test_an_unknown_target_is_refused_with_advice(name: str, advice: str) -> Non
     assert advice in str(caught.value.remedy)
 
 
-def test_an_empty_sequence_is_refused() -> None:
+@pytest.mark.parametrize("given", [[], None, 3])
+def test_what_names_no_target_is_refused(given: Any) -> None:
     with pytest.raises(TargetError):
-        Target.parse([])
+        Target.parse(given)
 
 
 def test_this_machine_runs_its_own_level() -> None:

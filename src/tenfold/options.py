@@ -48,5 +48,10 @@ class Options:
             raise OptionError(f"effort is 0, 1, 2 or 3, not {self.effort!r}", argument="effort", remedy="use 1")
         if self.threads is not None and self.threads < 1:
             raise OptionError(f"threads is at least 1, not {self.threads}", argument="threads", remedy="use 1 or more")
-        if self.memory_limit is not None and self.memory_limit < 1:
-            raise OptionError("memory_limit is a positive number of bytes", argument="memory_limit", remedy="raise it")
+        limit: object = self.memory_limit
+        if limit is not None and not (isinstance(limit, int) and limit > 0):
+            raise OptionError(
+                f"memory_limit is a positive number of bytes, not {limit!r}",
+                argument="memory_limit",
+                remedy="give an integer, such as 512 << 20",
+            )

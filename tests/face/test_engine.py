@@ -96,6 +96,14 @@ def test_numbers_and_lists_take_the_declared_dtype_if_exact(perceptron: Engine) 
             perceptron(bad)
 
 
+@pytest.mark.parametrize("inputs", [None, np.zeros((1, 1, 8), np.float32), {"x"}, 3])
+def test_what_is_neither_a_dict_nor_a_list_is_refused(perceptron: Engine, inputs: object) -> None:
+    for _ in range(3):
+        with pytest.raises(tenfold.InputError, match=f"the inputs are a {type(inputs).__name__}"):
+            perceptron.run(inputs)
+        perceptron.run([np.ones((1, 8), np.float32)])
+
+
 def test_strange_layouts_are_copied(perceptron: Engine, x: np.ndarray) -> None:
     wanted = perceptron(x)
     misaligned = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
@@ -145,6 +153,8 @@ def test_memory(perceptron: Engine) -> None:
     assert 0 < small["arena"] <= large["arena"] <= large["buffers"] + 4096
     with pytest.raises(tenfold.InputError):
         perceptron.memory({})
+    with pytest.raises(tenfold.InputError, match="no input 'z'"):
+        perceptron.memory({"x": (1, 8), "z": (1,)})
 
 
 def test_threads_are_checked(perceptron: Engine, tmp_path: Path) -> None:

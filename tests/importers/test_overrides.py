@@ -30,3 +30,9 @@ def test_a_name_that_the_model_lacks_is_refused_with_the_nearest() -> None:
         overrides.check(())
     with pytest.raises(OptionError, match=r"no input 'y'.*\n.*it has x"):
         Overrides({"y": (1,)}, None).check(["x"])
+
+
+@pytest.mark.parametrize("argument", ["shapes", "dims"])
+def test_what_is_no_dict_is_refused_with_an_example(argument: str) -> None:
+    with pytest.raises(OptionError, match=rf"{argument}= is a tuple\n  remedy: give a dict by the names of .*: \{{"):
+        Overrides(**{"shapes": None, "dims": None, argument: (1, 3)})  # type: ignore[arg-type]

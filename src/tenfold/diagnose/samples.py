@@ -47,8 +47,14 @@ def read(path: Path, specs: Sequence[Spec]) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read {path}: {error}", argument="--inputs", remedy="give an .npz file") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}", argument="--inputs") from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is no .npz file of numbers",
+            argument="--inputs",
+            remedy="write one with np.savez(path, name=array)",
+        ) from error
     return {name: _restored(array, declared.get(name)) for name, array in arrays.items()}
 
 
@@ -60,6 +66,8 @@ def _restored(array: Array, dtype: np.dtype[Any] | None) -> Array:
 
 def write(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write an .npz file whole: under another name first, then renamed into place."""
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent}", argument="--outputs", remedy="make it first")
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             with zipfile.ZipFile(file, "w") as archive:

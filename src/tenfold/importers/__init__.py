@@ -42,6 +42,8 @@ def open_model(
     """
     if isinstance(model, Graph):
         return model
+    if isinstance(outputs, str):
+        raise OptionError(f"outputs= is the str {outputs!r}", argument="outputs", remedy=f"give a list: [{outputs!r}]")
     kind = kind_of(model)
     if kind in PYTORCH:
         from tenfold.importers.torch import import_torch

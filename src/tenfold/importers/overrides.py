@@ -22,8 +22,8 @@ class Overrides:
     """
 
     def __init__(self, shapes: Mapping[str, Shape] | None, dims: Mapping[str, Bounds] | None) -> None:
-        self._shapes = dict(shapes or {})
-        self._dims = dict(dims or {})
+        self._shapes = _by_name("shapes", "inputs", shapes, "{'image': (1, 3, 224, 224)}")
+        self._dims = _by_name("dims", "dimensions", dims, "{'batch': (1, 32)}")
         self._seen: dict[str, Size] = {}
 
     def named(self, name: str) -> Size:
@@ -40,6 +40,17 @@ class Overrides:
         for name in self._dims:
             if name not in self._seen:
                 raise unknown_name("dimension", name, self._seen, "dims")
+
+
+def _by_name(argument: str, what: str, given: Any, example: str) -> dict[str, Any]:
+    try:
+        return dict(given or {})
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"{argument}= is a {type(given).__name__}",
+            argument=argument,
+            remedy=f"give a dict by the names of {what}: {example}",
+        ) from None
 
 
 def unknown_name(kind: str, name: str, known: Collection[str], argument: str) -> OptionError:
@@ -60,6 +71,10 @@ def _bounded(name: str, bounds: Any) -> Size:
             f"dims[{name!r}] is {bounds!r}", argument="dims", remedy="give a number, or (least, most[, multiple])"
         )
     low, high, multiple = bounds if len(bounds) == 3 else (*bounds, 1)
+    if low > high:
+        raise OptionError(
+            f"dims[{name!r}]: the least, {low}, is more than the most, {high}", argument="dims", remedy="exchange them"
+        )
     try:
         return dim.symbol(name, low=low, high=high, multiple=multiple)
     except ValueError as error:

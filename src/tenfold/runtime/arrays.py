@@ -129,7 +129,7 @@ def _of_numbers(spec: Spec, given: Any) -> Array:
         exact = False
     if not exact:
         raise InputError(
-            f"input {spec.name!r}: the given values are not exact in {spec.dtype}",
+            f"input {spec.name!r}: this {type(given).__name__} holds what is not exact in {spec.dtype}",
             argument=spec.name,
             remedy=f"give a NumPy array of dtype {wanted.name}",
         )

@@ -157,13 +157,19 @@ class Context:
             if not inputs.keys() <= self._inputs.keys():
                 return ()
             inputs = self._bound_inputs | inputs
-        elif type(inputs) is not dict and not isinstance(inputs, Mapping):
+        elif type(inputs) is list or type(inputs) is tuple:
             return inputs
+        elif type(inputs) is not dict:
+            inputs = self._by_name(inputs)
         return [inputs.get(name) for name in self._inputs] if len(inputs) == len(self._inputs) else ()
 
     def _by_name(self, inputs: Inputs) -> dict[str, Any]:
         if isinstance(inputs, Mapping):
             return dict(inputs)
+        if not isinstance(inputs, Sequence):
+            raise InputError(
+                f"the inputs are a {type(inputs).__name__}", remedy="give a dict of arrays by name, or a list of arrays"
+            )
         if len(inputs) > len(self._inputs):
             raise InputError(f"{len(inputs)} arrays given; the model takes {len(self._inputs)}", remedy=self._takes())
         return dict(zip(self._inputs, inputs, strict=False))

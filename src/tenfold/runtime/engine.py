@@ -311,6 +311,9 @@ class Engine:
         Inputs whose sizes are all fixed may be left out; integers that sizes depend on are taken as 0. Raises
         InputError for a shape that is missing or does not fit.
         """
+        names = [spec.name for spec in self.inputs]
+        if unknown := sorted(shapes.keys() - set(names)):
+            raise InputError(f"the model has no input {unknown[0]!r}", remedy=f"its inputs are {', '.join(names)}")
         arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), _shape(s, shapes)) for s in self.inputs]
         frame, kept = self.first_frame(arrays)
         sizes = [(int(frame.slots[size]), first, last) for _, _, size, first, last in self.plan.buffers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 
 from onnx import TensorProto, TensorShapeProto, TypeProto, ValueInfoProto
@@ -74,9 +75,17 @@ class Declared(Overrides):
 
 
 def _checked(name: str, size: int | Dim) -> Size:
-    if isinstance(size, int) and size < 0:
-        raise OptionError(f"a size of {name!r} is {size}", argument="shapes", remedy="give it a name to leave it open")
-    return size
+    if isinstance(size, Dim):
+        return size
+    try:
+        number = operator.index(size)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise OptionError(
+            f"a size of {name!r} is {size!r}", argument="shapes", remedy="give a number, or a name to leave it open"
+        )
+    return number
 
 
 def value_type(stated: TypeProto, what: str, shape: Shape | None = None) -> Type:

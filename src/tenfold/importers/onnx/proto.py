@@ -90,7 +90,7 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mode
         message = _message(bytes(model))
     else:
         data, folder = _read(Path(model))
-        message = _message(data)
+        message = _message(data, f"{model}: ")
     if not message.HasField("graph"):
         raise ModelError("this ONNX model holds no graph", argument="model")
     if not all(isinstance(text, str) for text in _texts(message)):
@@ -98,17 +98,23 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mode
     return message, folder
 
 
-def _message(data: bytes) -> ModelProto:
+def _message(data: bytes, where: str = "") -> ModelProto:
     message = ModelProto()
     try:
         message.ParseFromString(data)
     except DecodeError as error:
-        raise ModelError(
-            f"this is no ONNX model, or a truncated one ({len(data)} bytes)",
-            argument="model",
-            remedy="check that the file was downloaded whole, and that it is no Git LFS pointer",
-        ) from error
+        raise _no_model(data, where) from error
+    if not data:
+        raise _no_model(data, where)
     return message
+
+
+def _no_model(data: bytes, where: str) -> ModelError:
+    return ModelError(
+        f"{where}this is no ONNX model, or a truncated one ({len(data)} bytes)",
+        argument="model",
+        remedy="check that the file was downloaded whole, and that it is no Git LFS pointer",
+    )
 
 
 def _read(path: Path) -> tuple[bytes, Path]:
