@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tenfold.codegen.cpu.link import MACHINES, Blob
 
 CODE_ADDRESS = 0x10_0000_0000
-DATA_ADDRESS = 0x20_0000_0000
+DATA_ADDRESS = CODE_ADDRESS + 0x1000_0000
 _PAGE = 4096
 
 
