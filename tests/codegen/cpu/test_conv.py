@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from tenfold.codegen.cpu.conv import depthwise, direct, generic, planes, transposed
+from tenfold.codegen.cpu.conv import channelwise, depthwise, direct, generic, planes, transposed
+from tenfold.codegen.cpu.conv.ending import Ending
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.microkernel import Block, block_of
 from tenfold.codegen.region import Anchored, Body, Index, Instruction, Load, Operand, Uniform, identity
@@ -95,6 +96,10 @@ DEPTHWISE = {
     "wide border": Case(n=1, c=20, size=(3, 2), o=20, k=3, pad=4, groups=20),
     "long lines": Case(n=2, c=37, size=(4, 41), o=37, k=3, pad=1, stride=2, groups=37),
     "uneven": Case(n=1, c=18, size=(7, 30), o=18, k=(1, 5), pad=(0, 2), stride=(2, 1), dilation=(1, 3), groups=18),
+    "a block a line": Case(n=2, c=20, size=(7, 7), o=20, k=5, pad=2, groups=20),
+    "two blocks a line": Case(n=1, c=35, size=(3, 14), o=35, k=7, pad=3, groups=35),
+    "blocks of three kinds": Case(n=1, c=20, size=(3, 45), o=20, k=5, pad=2, groups=20),
+    "blocks that see nothing": Case(n=1, c=5, size=(3, 20), o=5, k=3, pad=(1, 40), groups=5),
     "31 taps": Case(n=1, c=9, size=(6, 35), o=9, k=(3, 31), pad=(1, 15), groups=9),
     "row-major": Case(n=1, c=24, size=(6, 9), o=24, k=3, pad=1, groups=24, x="first", y="first"),
     "1-D": Case(n=2, c=70, size=(20,), o=70, k=7, pad=3, groups=70),
@@ -193,6 +198,15 @@ def test_vectors_half_as_wide(case: Case, block: tuple[int, int, int]) -> None:
 def test_depthwise(isa: Isa, name: str) -> None:
     case = DEPTHWISE[name]
     check(isa, depthwise.STRATEGY, case, weights_of(case), case.conv)
+
+
+def test_blocks_of_a_line_have_code_by_what_they_see() -> None:
+    form = channelwise.Form(jit.V4, 7, 5, 1, 1, Ending(identity(dt.f32), (), ()))
+    assert form.along(7, 7, 2).spans == (channelwise.Span(2, 9, 7),)
+    assert form.along(14, 14, 2).spans == (channelwise.Span(2, 11, 7), channelwise.Span(0, 9, 7))
+    three = (channelwise.Span(2, 11, 7), form.whole, channelwise.Span(0, 7, 5))
+    assert form.along(33, 33, 2).spans == form.along(61, 61, 2).spans == three
+    assert form.along(100, 20, 40) == form
 
 
 @each_isa

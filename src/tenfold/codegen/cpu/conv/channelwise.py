@@ -2,15 +2,15 @@
 
 A block holds the sums of adjacent pixels of a line in registers, for a vector of channels. Each pixel of the image
 that they see is loaded once a line, and serves all taps along it; the body follows in registers. Blocks at the ends of
-a line read zeros beyond the border and write only pixels that exist.
+a line write only pixels that exist; taps beyond the border are left out where sizes are known, else they read zeros.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -26,13 +26,26 @@ from tenfold.ir.dtype import f32
 _SIZE = f32.itemsize
 _AHEAD = 2
 """How many blocks ahead memory is asked for."""
+_SPANS = 3
+"""The most blocks at the ends of a line that have code of their own."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What exists of a block: of the pixels that it sees those from `low` to `high`, and the number of its results."""
+
+    low: int
+    high: int
+    pixels: int
 
 
 @dataclass(frozen=True)
 class Form:
-    """What the code depends on; all sizes and all other strides are arguments.
+    """What the code depends on; all other sizes and strides are arguments.
 
     A block makes `pixels` of a line, by `taps` along it that lie `dilation` apart, `stride` from pixel to pixel.
+    `spans` are the kinds of blocks from a line's start to its end, of which only the whole one comes more than once;
+    none where calls tell.
     """
 
     isa: Isa
@@ -41,6 +54,7 @@ class Form:
     stride: int
     dilation: int
     ending: Ending
+    spans: tuple[Span, ...] = ()
 
     @property
     def lanes(self) -> int:
@@ -51,6 +65,25 @@ class Form:
     def seen(self) -> int:
         """Pixels of a line of the image from the first that a block sees to the last."""
         return (self.pixels - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+
+    @property
+    def whole(self) -> Span:
+        """A block of which all exists."""
+        return Span(0, self.seen, self.pixels)
+
+    def along(self, width: int, extent: int, left: int) -> Form:
+        """The same for lines of `width` pixels from an image's lines of `extent`, `left` zeros before them; unchanged
+        if there were too many kinds of blocks.
+        """
+        found: list[Span] = []
+        for pixel in range(0, width, self.pixels):
+            inside = extent + left - pixel * self.stride
+            low, high = max(0, left - pixel * self.stride), max(0, min(self.seen, inside))
+            found.append(Span(low, high, min(self.pixels, width - pixel)))
+        kinds = tuple(kind for kind, _ in itertools.groupby(found))
+        simple = len(found) - found.count(self.whole) <= _SPANS and len(set(kinds)) == len(kinds)
+        once = all(found.count(kind) == 1 for kind in kinds if kind != self.whole)
+        return replace(self, spans=kinds) if simple and once else self
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -85,9 +118,12 @@ class _Writer(StageWriter):
         super().__init__(form.isa, "depthwise", form.names)
         self.form = form
         rest = form.lanes if form.isa.masks else 1
+        kinds = form.spans or (form.whole, None)
         self.blocks = {
-            (lanes, careful, tail): self._define(lanes, careful, tail)
-            for (lanes, tail), careful in itertools.product(((form.lanes, False), (rest, True)), (False, True))
+            (lanes, span, tail): self._define(number, lanes, span, tail)
+            for (lanes, tail), (number, span) in itertools.product(
+                ((form.lanes, False), (rest, True)), enumerate(kinds)
+            )
         }
         self.rest = rest
 
@@ -133,36 +169,56 @@ class _Writer(StageWriter):
             for name, one in form.ending.streams.items()
         }
 
-        def some(careful: bool, pixel: Vector) -> None:
+        def some(span: Span | None, pixel: Vector) -> None:
             place = pixel * form.stride - self.arg("left")
             here = self.step(image, place * self.arg("x.column"))
             moved = [self.step(at, pixel * self.arg(f"{name}.column")) for name, at in places.items()]
             wide = [self.arg(name).value for name in self._columns]
             ends = [place.value, (self.arg("width") - pixel).value]
-            self.builder.call(self.blocks[lanes, careful, tail], [here, *steady, *ends, self.scratch, *wide, *moved])
+            self.builder.call(self.blocks[lanes, span, tail], [here, *steady, *ends, self.scratch, *wide, *moved])
 
-        left, width = self.arg("left"), self.arg("width")
+        if form.spans:
+            self._by_spans(some)
+        else:
+            self._by_place(some)
+
+    def _by_spans(self, some: Callable[[Span | None, Vector], None]) -> None:
+        """The blocks of a line whose kinds are known."""
+        spans, pixels = self.form.spans, self.form.pixels
+        blocks, before = ceildiv(self.arg("width"), pixels), self.number(0)
+        for behind, span in zip(reversed(range(len(spans))), spans, strict=True):
+            after = blocks - behind
+            if span == self.form.whole:
+                repeat(self.scalar, before * pixels, after * pixels, functools.partial(some, span), by=pixels)
+            else:
+                some(span, before * pixels)
+            before = before + 1 if span != self.form.whole else after
+
+    def _by_place(self, some: Callable[[Span | None, Vector], None]) -> None:
+        """The blocks of any line: careful ones at its ends."""
+        form, left, width = self.form, self.arg("left"), self.arg("width")
         inner = least(ceildiv(left, form.pixels * form.stride) * form.pixels, width)
         seen = self.arg("x.width") + left - form.seen
         fitting = (seen < 0).where(0, divided(most(seen, self.number(0)), self.number(form.stride))[0] + 1)
         fitting = least(fitting + (form.pixels - 1), width)
         count = divided(most(fitting - inner, self.number(0)), self.number(form.pixels))[0]
         outer = inner + count * form.pixels
-        for careful, start, stop in ((True, self.number(0), inner), (False, inner, outer), (True, outer, width)):
-            repeat(self.scalar, start, stop, functools.partial(some, careful), by=form.pixels)
+        for span, start, stop in ((None, self.number(0), inner), (form.whole, inner, outer), (None, outer, width)):
+            repeat(self.scalar, start, stop, functools.partial(some, span), by=form.pixels)
 
     @property
     def _columns(self) -> list[str]:
         return ["x.width", "x.column", *(f"{name}.column" for name in self.form.ending.streams)]
 
-    def _define(self, lanes: int, careful: bool, tail: bool) -> ir.Function:
+    def _define(self, number: int, lanes: int, span: Span | None, tail: bool) -> ir.Function:
         """`void block(ptr x, ptr w, i64 lines, i64 line, i64 channels, i64 place, i64 pixels, ptr zeros, i64 width,
-        i64 column, i64 columns of streams …, ptr streams …)`: the block whose taps begin at pixel `place` of the image.
+        i64 column, i64 columns of streams …, ptr streams …)`: the block whose taps begin at pixel `place` of the image,
+        and of which `span` exists: if None, what the arguments say.
         """
-        form = self.form
+        form, careful = self.form, span is None
         streams = len(form.ending.streams)
         kinds = [POINTER, POINTER, *[I64] * 5, POINTER, I64, I64, *[I64] * streams, *[POINTER] * streams]
-        name = f"block{lanes}{'_careful' * careful}{'_tail' * tail}"
+        name = f"block{lanes}_{number}{'_tail' * tail}"
         function = define(self.module, name, ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
         scalar, code = Vectors(builder, form.isa, 1), Vectors(builder, form.isa, lanes)
@@ -174,7 +230,7 @@ class _Writer(StageWriter):
         def row(_: Vector, x: ir.Value, w: ir.Value, *sums: ir.Value) -> Sequence[ir.Value]:
             found = list(sums)
             factors = [load(code, f32, step(builder, w, tap * form.lanes * _SIZE)) for tap in range(form.taps)]
-            for at, pairs in self._pairs():
+            for at, pairs in self._pairs(span or form.whole):
                 here = step(builder, x, across * at)
                 if careful:
                     here = builder.select(inside[at].value, here, zeros)
@@ -193,7 +249,7 @@ class _Writer(StageWriter):
         if lanes > 1:
             self._expect(code, place)
         zero = code.zero(F32).value
-        _, (_, _, *sums) = repeat(scalar, 0, scalar.wrap(lines), row, (x, w, *[zero] * form.pixels))
+        _, (_, _, *sums) = repeat(scalar, 0, scalar.wrap(lines), row, (x, w, *[zero] * (span or form.whole).pixels))
         finish(scalar, code, form.ending, [[code.wrap(one)] for one in sums], place)
         builder.ret_void()
         return function
@@ -208,10 +264,10 @@ class _Writer(StageWriter):
                 offset = code.builder.mul(column, ir.Constant(I64, number))
                 prefetch(code.builder, step(code.builder, start, offset), write=True)
 
-    def _pairs(self) -> list[tuple[int, list[tuple[int, int]]]]:
+    def _pairs(self, span: Span) -> list[tuple[int, list[tuple[int, int]]]]:
         """The pixels of the image that a block sees along a line, each with the taps and results that it serves."""
         form = self.form
         found: dict[int, list[tuple[int, int]]] = {}
-        for number, tap in itertools.product(range(form.pixels), range(form.taps)):
+        for number, tap in itertools.product(range(span.pixels), range(form.taps)):
             found.setdefault(number * form.stride + tap * form.dilation, []).append((tap, number))
-        return sorted(found.items())
+        return sorted(one for one in found.items() if span.low <= one[0] < span.high)

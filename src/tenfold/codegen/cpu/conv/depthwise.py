@@ -90,6 +90,9 @@ def _lines(region: Anchored, isa: Isa) -> Kernel:
         dilation=conv.dilations[-1],
         ending=ending_of(region),
     )
+    line = (region.domain[-1], x.shape[-1], conv.pads_before[-1])
+    if all(isinstance(size, int) for size in line):
+        form = form.along(*line)  # type: ignore[arg-type]
     two = len(taps) == 2
     values: dict[str, Argument] = {
         "height": region.domain[2] if two else 1,
