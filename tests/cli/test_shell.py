@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+import tenfold
 from tenfold import errors
 from tenfold.cli import main, shell
 from tests.face import models
@@ -286,15 +287,19 @@ def test_python_runs_the_package() -> None:
 
 
 def test_control_c_ends_a_call(tmp_path: Path) -> None:
-    model = models.saved(models.endless(), tmp_path)
+    model = tmp_path / "endless.tenfold"
+    tenfold.build(models.saved(models.endless(), tmp_path)).save(model)
     np.savez(tmp_path / "in.npz", turns=np.array(2**40, np.int64), x=np.zeros(4, np.float32))
     words = ["run", str(model), "--inputs", str(tmp_path / "in.npz"), "--outputs", str(tmp_path / "out.npz")]
-    command = [sys.executable, "-c", f"import sys; from tenfold.cli import main; sys.exit(main({words!r}))"]
+    begun = f"import sys; from tenfold.cli import main; print(flush=True); sys.exit(main({words!r}))"
+    command = [sys.executable, "-c", begun]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
-    running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
-    time.sleep(4)
-    running.send_signal(signal.SIGINT)
-    assert running.wait(20) == shell.INTERRUPTED
+    streams: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **streams) as running:
+        assert running.stdout is not None and running.stdout.readline()
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == shell.INTERRUPTED
     assert not list(tmp_path.glob("*out.npz*"))
 
 
