@@ -59,7 +59,9 @@ class CpuBackend:
             return attention.takes(value.type for value in node.inputs)
         return isinstance(node.op, Fourier) and fourier.takes(node.op, node.inputs[0].type)
 
-    def joined(self, items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+    def joined(
+        self, items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning
+    ) -> list[Item]:
         """As they are."""
         return list(items)
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from tenfold.codegen.cpu.pool import CompilePool, Told
 from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.items import Item
+from tenfold.compiler.layout import Layout
 from tenfold.compiler.schedule import Entries, Scheduler
 from tenfold.compiler.tune import Tuning
 from tenfold.compiler.ways import Stretch
@@ -44,7 +45,9 @@ class Backend(Protocol):
     def tune(self, items: Sequence[Item], tuning: Tuning) -> str:
         """Choose by the timing cache and the clock, where the options ask for it; a few words on what came of it."""
 
-    def joined(self, items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+    def joined(
+        self, items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning
+    ) -> list[Item]:
         """The items, some of which one kernel takes together where that is faster."""
 
     def machine_code(

@@ -138,7 +138,7 @@ def compile_for(graph: Graph, target: Target, means: Means, contents: Contents) 
         said.append(backend.tune(items, tuning))
         if machine.beside and by_clock(target, options.effort):
             said.append(share(graph, items, layout, machine.beside.strategies, tuning))
-        items = backend.joined(items, machine.strategies, tuning)
+        items = backend.joined(items, layout, machine.strategies, tuning)
     with phase("compile") as said:
         scheduler = backend.scheduler(graph, layout, items, contents.weights)
         made = backend.machine_code(items, target, means.pool, lambda done, total: phase.tell("compile", done, total))

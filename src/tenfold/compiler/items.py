@@ -105,11 +105,11 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
         case Anchored():
             reads += [*region.inputs, *region.extra]
             writes += region.told
-        case Chain(parts=parts):
+        case Chain(parts=parts, within=within):
             each = [operands(part) for part in parts]
-            made = {one.value for _, some in each for one in some}
+            made, hidden = {one.value for _, some in each for one in some}, {one.value for one in within or ()}
             reads = [one for some, _ in each for one in some if one.value not in made]
-            writes = [one for _, some in each for one in some]
+            writes = [one for _, some in each for one in some if one.value not in hidden]
     return reads, writes
 
 

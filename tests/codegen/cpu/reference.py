@@ -43,8 +43,8 @@ def operands(region: Region) -> tuple[list[Operand], list[Operand]]:
     """Those a region reads and those it writes."""
     if isinstance(region, Chain):
         reads, writes = ([one for part in region.parts for one in operands(part)[side]] for side in (0, 1))
-        made = {one.value for one in writes}
-        return [one for one in reads if one.value not in made], writes
+        made, within = ({one.value for one in some} for some in (writes, region.within or ()))
+        return [one for one in reads if one.value not in made], [one for one in writes if one.value not in within]
     reads = [*region.gathered]
     writes = [*region.outputs]
     if isinstance(region, Pointwise | Anchored | Row):
@@ -101,8 +101,9 @@ class Evaluation:
 def evaluate(region: Region, memory: Memory, bindings: Mapping[str, int]) -> None:
     """Write a region's outputs."""
     if isinstance(region, Chain):
+        within = {one.value: np.empty(one.value.type.size, one.dtype.numpy) for one in region.within or ()}
         for part in region.parts:
-            evaluate(part, memory, bindings)
+            evaluate(part, {**memory, **within}, bindings)
         return
     run = Evaluation(region, memory, bindings)
     if isinstance(region, Pointwise):

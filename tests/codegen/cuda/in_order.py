@@ -10,6 +10,7 @@ import triton.language as tl
 from tenfold.codegen.cuda import grid
 from tenfold.codegen.cuda import pingpong as turns
 from tenfold.codegen.cuda.conv.implicit import corner as place_of
+from tenfold.codegen.cuda.conv.pooled import places_of
 from tenfold.codegen.cuda.conv.teams import corner, reached, share
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import kernel_of
@@ -120,6 +121,49 @@ def lines(
 
 
 @triton.jit
+def greatest(
+    x, w, output, extra, uniforms, tiles, count, across, high, n, in_sizes, out_sizes, pads, body: tl.constexpr,
+    kinds: tl.constexpr, strides: tl.constexpr, shifts: tl.constexpr, CHANNELS: tl.constexpr, GROUPS: tl.constexpr,
+    STEP: tl.constexpr, SPAN: tl.constexpr, PAIRED: tl.constexpr, WIDE: tl.constexpr, LEFT: tl.constexpr,
+    CLIPPED: tl.constexpr, N: tl.constexpr, AHEAD: tl.constexpr, WARPS: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    """Every window that a place sees for itself."""
+    unit, column, term = tl.arange(0, 8 * WARPS), tl.arange(0, N), tl.arange(0, 16)
+    for at in range(tl.program_id(0), tiles * high, tl.num_programs(0)):
+        tile, pool = at // high, at % high
+        own = unit % 8 - WIDE
+        image, place, inside = places_of((tile * WARPS + unit // 8) * (8 - WIDE) + own, count, across, 8 - WIDE, LEFT)
+        inside = inside & (own >= 0) & (place >= 0)
+        best = tl.full((8 * WARPS, N), float("-inf"), tl.float32)
+        for window in range((2 + WIDE) * (2 + WIDE)):
+            h, v = (
+                pool * 2 + window // (2 + WIDE) - WIDE + shifts[0],
+                place * 2 + window % (2 + WIDE) - WIDE + shifts[1],
+            )
+            there = (h >= 0) & (v >= 0)
+            if CLIPPED:
+                there = there & (h < out_sizes[0]) & (v < out_sizes[1])
+            acc = tl.zeros((8 * WARPS, N), tl.float32)
+            for step in range(GROUPS * CHANNELS):
+                line = h * strides[1] - pads[1] + step // CHANNELS * (16 // SPAN) + term // SPAN
+                position = (v * strides[2] - pads[2])[:, None] + (term % SPAN)[None, :]
+                seen = ((line >= 0) & (line < in_sizes[1]))[None, :] & (position >= 0) & (position < in_sizes[2])
+                start = x[0] + (image * x[1][0] + step % CHANNELS * x[1][1])[:, None] + (line * x[1][3])[None, :]
+                a = tl.load(start + position * x[1][4], mask=seen & inside[:, None], other=0).to(w.dtype)
+                acc = tl.dot(a, w.load([0, step * 16]).T, acc)
+            best = tl.maximum(best, tl.where(there[:, None], acc, float("-inf")))
+        values = (best,)
+        for one in tl.static_range(len(kinds)):
+            if kinds[one] == 2:
+                values = values + (tl.load(extra[one] + column, mask=column < n, other=0)[None, :],)
+            else:
+                values = values + (tl.load(extra[one]),)
+        to = output[0] + (image * output[1][0] + pool * output[1][1] + place * output[1][2])[:, None] + column[None, :]
+        found = body(values, (), uniforms, (), column < n)[0].to(w.dtype)
+        tl.store(to, found, mask=inside[:, None] & (column < n)[None, :])
+
+
+@triton.jit
 def keeping(
     x, w, output, extra, uniforms, tiles, counts, n, body: tl.constexpr, kinds: tl.constexpr, pads: tl.constexpr,
     box: tl.constexpr, T1: tl.constexpr, T2: tl.constexpr, SLOTS: tl.constexpr, EARLY: tl.constexpr,
@@ -183,6 +227,7 @@ STANDINS = {
     "tenfold.codegen.cuda.pingpong:pingpong": pingpong,
     "tenfold.codegen.cuda.conv.kept:keeping": keeping,
     "tenfold.codegen.cuda.conv.lines:lines": lines,
+    "tenfold.codegen.cuda.conv.pooled:pooled": greatest,
     "tenfold.codegen.cuda.conv.teams:boxes": boxes,
     "tenfold.codegen.cuda.stream:streamed": streamed,
     "tenfold.codegen.cuda.links:chained": chained,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tenfold.codegen.cuda import pingpong, plain, recurrent, running, scan, scatter, sort, suppress, sweeps, whole
-from tenfold.codegen.cuda.conv import boxes, gated, kept, lines, transposed
-from tenfold.codegen.region import Anchored, Body, Instruction, Operand, Region, identity
+from tenfold.codegen.cuda.conv import boxes, gated, kept, lines, pooled, transposed
+from tenfold.codegen.region import Anchored, Body, Chain, Instruction, Operand, Phase, Pointwise, Region, Row, identity
 from tenfold.codegen.strategy import Tactic
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
@@ -287,6 +287,61 @@ def convolutions() -> Iterator[Entry]:
         yield Entry(f"conv moment {name}", boxes.STRATEGY, region, 2e-3, most=8)
 
 
+def pooled_image(channels: int, size: tuple[int, int], n: int, taps: int, step: int, pad: int, *, count: int = 2,
+                 most: int = 3, before: int = 1, upwards: bool = False, layers: bool = True) -> Region:  # fmt: skip
+    """A convolution as `image` has it, and the greatest of `most` lines and columns of its results, two apart, from
+    `before` the first on; `upwards`: with a last one that is not whole. Not `layers`: without its last operation.
+    """
+    made = image(channels, size, n, taps, step, pad, count=count)
+    assert isinstance(made, Anchored)
+    sizes = [int(one) for one in made.domain[2:]]
+    counts = [(one + 2 * before - most + upwards) // 2 + 1 for one in sizes]
+    high, wide = (max((one - 1) * 2 + most, size + before) for one, size in zip(counts, sizes, strict=True))
+    root = cases.tensor(dt.f16, (count, n, high, wide)).value
+    steps = (high * wide * n, 1, wide * n, n)
+    body = made.body if layers else Body(made.body.inputs, made.body.code[:1], (2,))
+    inner = Operand(root, dt.f16, made.domain, steps, before * (steps[2] + n))
+    convolution = replace(made, outputs=(inner,), body=body)
+    fills = []
+    edges = ((0, 0, before, wide), (before, 0, sizes[0], before), (before, before + sizes[1], *sizes),
+             (before + sizes[0], 0, high, wide))  # fmt: skip
+    for top, left, down, along in edges:
+        shape = (count, min(down, high - top), min(along, wide - left), n)
+        if min(shape) > 0:
+            least = Constant(Tensor(np.full(shape, -np.inf, np.float16)))()
+            to = Operand(root, dt.f16, shape, (steps[0], *steps[2:], 1), top * steps[2] + left * n)
+            fills.append(
+                Pointwise(shape, (to,), (replace(cases.tensor(dt.f16, shape), value=least),), identity(dt.f16))
+            )
+    domain = (count, *counts, n, most, most)
+    read = Operand(root, dt.f16, domain, (steps[0], 2 * steps[2], 2 * n, 1, steps[2], n))
+    y = cases.tensor(dt.f16, (count, *counts, n, 1, 1))
+    y = replace(y, shape=domain, strides=(*y.strides[:4], 0, 0))
+    one = identity(dt.f16)
+    last = Row(domain, (), reduced=2, inputs=(read,), phases=(Phase(one, "max"),), body=None, finish=one,
+               finish_outputs=(y,))  # fmt: skip
+    return Chain(domain, (y,), (convolution, *fills, last), within=(inner,))
+
+
+def pools() -> Iterator[Entry]:
+    """First layers and the greatest of their results."""
+    made = (
+        ("7x7 of 3", pooled_image(3, (62, 50), 64, 7, 2, 3)),
+        ("7x7 of 3, odd", pooled_image(3, (61, 47), 64, 7, 2, 3, count=3)),
+        ("7x7 of 3, without padding", pooled_image(3, (61, 53), 64, 7, 2, 0, before=0)),
+        ("7x7 of 3, upwards", pooled_image(3, (63, 55), 64, 7, 2, 3, before=0, upwards=True, count=3)),
+        ("7x7 of 3, two of two", pooled_image(3, (62, 50), 64, 7, 2, 3, most=2, before=0)),
+        ("7x7 of 3, no Relu", pooled_image(3, (30, 46), 64, 7, 2, 3, layers=False, count=5)),
+        ("3x3 of 3, 24 columns", pooled_image(3, (64, 66), 24, 3, 2, 1)),
+        ("5x5 of 1, 16 columns, step 1", pooled_image(1, (28, 28), 16, 5, 1, 2, most=2, before=0, count=40)),
+        ("4x4 of 2, 128 columns, step 4", pooled_image(2, (64, 60), 128, 4, 4, 0)),
+        ("ResNet, one", pooled_image(3, (224, 224), 64, 7, 2, 3, count=1)),
+        ("ResNet, three", pooled_image(3, (224, 224), 64, 7, 2, 3, count=3)),
+    )
+    for name, region in made:
+        yield Entry(f"pooled {name}", pooled.STRATEGY, region, 2e-3, most=7)
+
+
 def attention(images: int, heads: int, queries: int, keys: int, *, width: int = 64, shared: int = 1,
               dtype: DType = dt.f16) -> Region:  # fmt: skip
     """Attention of heads that lie side by side in a row; `shared` of them have the same keys."""
@@ -321,4 +376,4 @@ def attentions() -> Iterator[Entry]:
 def TABLE() -> list[Entry]:
     """All cases."""
     families = (rows, scans, scattered, sorted_, transposes, products, suppressions, cells)
-    return [one for part in (*families, convolutions, gates, attentions) for one in part()]
+    return [one for part in (*families, convolutions, pools, gates, attentions) for one in part()]

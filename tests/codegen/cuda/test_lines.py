@@ -9,14 +9,21 @@ from tests.codegen.cpu.memory import Guarded
 from tests.codegen.cpu.reference import evaluate, extent, operands
 from tests.codegen.cuda.interpreting import TARGET, run
 
-from tenfold.codegen.cuda.conv import boxes, kept, lines  # isort: skip
-from tests.codegen.cuda.table import image  # isort: skip
+from tenfold.codegen.cuda.conv import boxes, kept, lines, pooled  # isort: skip
+from tests.codegen.cuda.table import image, pooled_image  # isort: skip
 
 FIRST = {
     "even": image(3, (14, 18), 24, 7, 2, 3, count=1),
     "odd": image(3, (9, 11), 16, 5, 2, 2),
     "steps of one": image(4, (6, 5), 40, 3, 1, 1, count=1),
     "patches": image(1, (16, 12), 32, 4, 4, 0),
+}
+POOLED = {
+    "three of three": pooled_image(3, (14, 18), 24, 7, 2, 3, count=1),
+    "odd": pooled_image(3, (13, 11), 16, 5, 2, 2),
+    "without padding": pooled_image(2, (17, 15), 16, 3, 2, 0, before=0, count=3),
+    "upwards": pooled_image(1, (16, 12), 32, 4, 4, 0, before=0, upwards=True),
+    "two of two": pooled_image(1, (10, 8), 16, 3, 1, 1, most=2, before=0, layers=False),
 }
 MOMENTS = {"images in a tile": image(64, (4, 4), 72, 3, 1, 1, beside=True, count=3),
            "an image": image(64, (8, 16), 32, 3, 1, 1, beside=True)}  # fmt: skip
@@ -53,6 +60,11 @@ def held(strategy: object, region: object, which: int = 0) -> None:
 @pytest.mark.parametrize("name", FIRST)
 def test_first_layers(name: str) -> None:
     held(lines.STRATEGY, FIRST[name])
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_first_layers_whose_greatest_results_are_kept(name: str) -> None:
+    held(pooled.STRATEGY, POOLED[name])
 
 
 @pytest.mark.parametrize("name", MOMENTS)

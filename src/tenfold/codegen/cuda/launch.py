@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from tenfold.codegen.cuda.emit import ALARM, NAMES, pointer
@@ -13,9 +13,14 @@ from tenfold.codegen.strategy import Address, Argument, Kernel, Packed, Workspac
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
+from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
 
 _WIDEST_I32 = 2**31 - 1
+
+
+LINE = 256
+"""Bytes to whose multiples parts of a workspace are aligned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +193,25 @@ def gathered(operands: Sequence[Operand]) -> tuple[Filling, ...]:
 def uniforms(sizes: Sequence[Size]) -> tuple[Filling, ...]:
     """The region's uniforms, always as arguments."""
     return tuple(Given(Word("i64"), size) for size in sizes)
+
+
+def room(size: Size) -> Size:
+    """So many bytes, and what is missing to the next part's beginning."""
+    return dim.ceildiv(size, LINE) * LINE
+
+
+def placed(launches: Sequence[Launch], starts: dict[Value, Size]) -> tuple[Launch, ...]:
+    """The launches with the buffers of some values in the workspace."""
+
+    def place(argument: GpuArgument) -> GpuArgument:
+        if isinstance(argument, Descriptor) and isinstance(argument.address, Address):
+            return replace(argument, address=placed_address(argument.address))
+        return placed_address(argument) if isinstance(argument, Address) else argument
+
+    def placed_address(address: Address) -> Address | Workspace:
+        return Workspace(starts[address.value] + address.offset) if address.value in starts else address
+
+    return tuple(replace(one, arguments=tuple(map(place, one.arguments))) for one in launches)
 
 
 def _parameter(filling: Filling) -> Parameter:

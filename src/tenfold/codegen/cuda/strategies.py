@@ -29,7 +29,7 @@ from tenfold.codegen.cuda import (
     whole,
     window,
 )
-from tenfold.codegen.cuda.conv import transposed
+from tenfold.codegen.cuda.conv import pooled, transposed
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -49,6 +49,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     paged.STRATEGY,
     pingpong.STRATEGY,
     chain.STRATEGY,
+    pooled.STRATEGY,
     recurrent.STRATEGY,
     scan.STRATEGY,
     scatter.STRATEGY,

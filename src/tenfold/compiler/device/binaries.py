@@ -15,7 +15,7 @@ from tenfold.codegen.cuda.pool import GpuPool
 from tenfold.codegen.cuda.program import Binary, Failure, Program
 from tenfold.compiler.assemble import linked
 from tenfold.compiler.backend import MachineCode
-from tenfold.compiler.device.chains import chained
+from tenfold.compiler.device.chains import joined
 from tenfold.compiler.device.functions import binary_of, functions_of, refusal
 from tenfold.compiler.device.schedule import DeviceScheduler
 from tenfold.compiler.device.shared import place_of
@@ -34,7 +34,7 @@ class GpuBackend:
 
     scheduler = DeviceScheduler
     tune = staticmethod(tune_device)
-    joined = staticmethod(chained)
+    joined = staticmethod(joined)
 
     def stretches(self, graph: Graph, target: Target) -> Sequence[Stretch]:
         """None: a GPU takes the whole batch at once, and attention by its own kernel."""

@@ -1,18 +1,26 @@
-"""Regions that follow each other and that one kernel may take together: a chain against its parts, by the clock."""
+"""Regions that follow each other and that one kernel may take together: a chain against its parts, by the clock.
+
+Stretches of one row, which lie one behind the other; and convolutions with what lies around their results and with the
+greatest of these, between which other work may stand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tenfold.codegen.cuda.launch import CudaKernel
-from tenfold.codegen.region import Anchored, Chain, Pointwise, Region, Row
+from tenfold.codegen.cuda.launch import CudaKernel, placed, room
+from tenfold.codegen.region import Anchored, Chain, Operand, Pointwise, Region, Row
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
+from tenfold.compiler.device.shared import Touched, touched_by
 from tenfold.compiler.device.tune import tune_device
 from tenfold.compiler.items import Item, kernels, operands
+from tenfold.compiler.layout import Layout
 from tenfold.compiler.tune import Chosen, Tuning, choose
 from tenfold.ir import dim
+from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
+from tenfold.ops.conv import Conv
 from tenfold.ops.matmul import MatMul
 from tenfold.target import Target
 
@@ -22,7 +30,7 @@ _MOST = 4
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """The parts of a chain by their own kernels, one after another."""
+    """The parts of a chain by their own kernels, one after another; what lies within it in the workspace."""
 
     parts: tuple[Chosen, ...]
     name = "apart"
@@ -33,18 +41,60 @@ class Apart:
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """All launches; each part may use the workspace and the counters anew."""
+        assert isinstance(region, Chain)
         every = [part.kernel for part in self.parts if isinstance(part.kernel, CudaKernel)]
+        starts = dict[Value, Size]()
+        end: Size = dim.maximum(0, *(kernel.workspace for kernel in every))
+        for one in region.within or ():
+            starts[one.value] = room(end)
+            end = room(end) + one.value.type.size * one.dtype.itemsize
         return CudaKernel(
-            launches=tuple(one for kernel in every for one in kernel.launches),
-            workspace=dim.maximum(0, *(kernel.workspace for kernel in every)),
+            launches=placed([one for kernel in every for one in kernel.launches], starts),
+            workspace=end,
             zeroed=dim.maximum(0, *(kernel.zeroed for kernel in every)),
         )
 
 
-def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+def joined(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
     """The items with chains in the place of their parts where the clock says that they are faster, and that their
     results agree, here or where the choice was shipped from. A chain stands where the last of its own parts stood.
     """
+    return pooled(chained(items, strategies, tuning), layout, strategies, tuning)
+
+
+def pooled(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+    """Convolutions with the greatest of their results."""
+    takers = [one for one in strategies if one.name == "pooled"]
+    if not takers:
+        return list(items)
+    touched = {item: touched_by(item, layout) for item in items}
+    made = []
+    for conv in items:
+        parts = _around(conv, items, touched) if isinstance(conv, Chosen) and _is_image(conv.region) else []
+        if parts and conv.region.outputs[0].value not in layout.outputs:
+            chain = replace(_chain(parts), outputs=_results(parts[-1].region), within=conv.region.outputs)
+            made.append((_piece(chain, parts, takers, tuning), parts, parts[-1]))
+    return _settled(made, items, tuning)
+
+
+def _around(conv: Chosen, items: Sequence[Item], touched: Mapping[Item, Touched]) -> list[Chosen]:
+    """A convolution, what else is written beside its results, and the row that alone reads them; nothing where others
+    do, or where what it reads does not last until then.
+    """
+    (root,) = {one.value for one in conv.region.outputs}
+    some = [item for item in items if root in touched[item].reads or root in touched[item].writes]
+    parts = [conv, *(one for one in some if one is not conv and isinstance(one, Chosen))]
+    last = parts[-1]
+    between = items[items.index(conv) + 1 : items.index(last)]
+    lasts = not any(
+        root in touched[item].writes for item in between for root in touched[conv].reads if item not in parts
+    )
+    cuda = all(isinstance(one.kernel, CudaKernel) for one in parts)
+    return parts if len(parts) == len(some) > 1 and isinstance(last.region, Row) and lasts and cuda else []
+
+
+def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+    """Stretches of one row."""
     takers = [one for one in strategies if one.name == "chain"]
     if not takers:
         return list(items)
@@ -54,9 +104,18 @@ def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tunin
     for at in range(1, len(stretches)):
         early = [one for one in stretches[at] if _waits_for_nothing(one, written)]
         later, sooner = [one for one in stretches[at] if one not in early], [*stretches[at - 1], *early]
-        if early and all(_piece(some, takers, tuning) for some in (sooner, later)):
+        if early and all(_piece(_chain(some), some, takers, tuning) for some in (sooner, later)):
             stretches[at - 1], stretches[at] = sooner, later
-    made = [(_piece(parts, takers, tuning), parts, end) for parts, end in zip(stretches, ends, strict=True)]
+    pieces = ((_piece(_chain(parts), parts, takers, tuning), parts) for parts in stretches)
+    return _settled([(*one, end) for one, end in zip(pieces, ends, strict=True)], items, tuning)
+
+
+Candidate = tuple[Chosen | None, Sequence[Chosen], Chosen]
+"""A chain if it is taken, its parts, and the part where it stands."""
+
+
+def _settled(made: Sequence[Candidate], items: Sequence[Item], tuning: Tuning) -> list[Item]:
+    """The items with those chains that are faster than their parts."""
     found = [(one, parts, end) for one, parts, end in made if one is not None]
     tune_device([one for one, _, _ in found], tuning)
     chains = [(one, parts, end) for one, parts, end in found if one.tactic != str(one.candidates[0][1])]
@@ -72,9 +131,9 @@ def _instead(item: Item, kept: Mapping[Chosen, Chosen], taken: Collection[Chosen
     return [kept[item]] if item in kept else []
 
 
-def _piece(parts: Sequence[Chosen], takers: Sequence[Strategy], tuning: Tuning) -> Chosen | None:
+def _piece(chain: Chain, parts: Sequence[Chosen], takers: Sequence[Strategy], tuning: Tuning) -> Chosen | None:
     """The parts as one piece, if it is taken: as they are, or as the best guess of a chain has them."""
-    made = choose(_chain(parts), takers, tuning.target)
+    made = choose(chain, takers, tuning.target)
     if isinstance(made, list):
         return None
     apart, tactic = Apart(tuple(parts)), Tactic(Apart.name)
@@ -84,7 +143,7 @@ def _piece(parts: Sequence[Chosen], takers: Sequence[Strategy], tuning: Tuning) 
         kernel=apart.build(made.region, tactic, tuning.target),
         tactic=str(tactic),
         label=replace(made.label, kind=kind, tactic=str(tactic)),
-        candidates=((apart, tactic), *made.candidates[:1]),
+        candidates=((apart, tactic), *made.candidates[: None if chain.within else 1]),
     )
 
 
@@ -132,6 +191,14 @@ def _stretch(items: Sequence[Item], takers: Sequence[Strategy], tuning: Tuning) 
                 break
             whole = len(found)
     return found[:whole]
+
+
+def _results(region: Region) -> tuple[Operand, ...]:
+    return (*region.outputs, *(region.finish_outputs if isinstance(region, Row) else ()))
+
+
+def _is_image(region: Region) -> bool:
+    return isinstance(region, Anchored) and isinstance(region.anchor, Conv) and len(region.outputs) == 1
 
 
 def _is_product(region: Region) -> bool:

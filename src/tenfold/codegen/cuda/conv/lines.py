@@ -126,7 +126,7 @@ class Lines:
         shape = shape_of(region)
         if isinstance(shape, Refusal):
             return shape
-        reason = _refusal(region, shape)
+        reason = refusal(region, shape)
         if reason:
             return Refusal(reason)
         wide = max(32, grid.power_of_two(shape.n))
@@ -150,7 +150,7 @@ class Lines:
         rows = site_of(region, shape.axes).rows
         N = max(32, grid.power_of_two(shape.n))
         tiles, (parts, span, K) = dim.ceildiv(shape.m, M), _terms(shape)
-        before = _before(shape)
+        gap = before(shape)
         fillings: dict[str, Filling] = {
             "x": (place(shape.x), numbers(shape.x.strides)),
             "w": boxed(_weights(shape), (N, K), (shape.n, parts * K), (parts * K, 1)),
@@ -161,12 +161,12 @@ class Lines:
             **{"tiles": number(tiles), "m": number(shape.m), "n": shape.n},
             "in_sizes": numbers(shape.x.shape[2:]),
             "out_sizes": numbers(shape.out_sizes),
-            "pads": numbers((*shape.pads[:2], shape.pads[2] + before)),
+            "pads": numbers((*shape.pads[:2], shape.pads[2] + gap)),
             "body": Hole(emit.hole_text(region.body).replace("tl.full((), ", "tl.cast(")),
-            "kinds": _kinds(region, shape),
+            "kinds": kinds(region, shape),
             "strides": shape.strides,
             "dilations": shape.dilations,
-            **{"CHANNELS": shape.k, "T1": shape.taps[1], "SPAN": span, "PAIRED": int(_paired(shape))},
+            **{"CHANNELS": shape.k, "T1": shape.taps[1], "SPAN": span, "PAIRED": int(paired(shape))},
             **{"M": M, "N": N, "K": K, "PARTS": parts, "AHEAD": ahead, "CHAINED": chained},
             **{"WARPS": warps, "EARLY": int(arch_of(target).early)},
         }
@@ -195,12 +195,12 @@ def _registers(warps: int, blocks: int) -> int:
     return (1 << 16) // (32 * warps * blocks) // 8 * 8
 
 
-def _before(shape: Shape) -> int:
+def before(shape: Shape) -> int:
     """What a span has before its first tap, so that it begins at an even place."""
     return int(shape.pads[2]) % 2 if shape.strides[2] % 2 == 0 else 0  # type: ignore[arg-type]
 
 
-def _paired(shape: Shape) -> bool:
+def paired(shape: Shape) -> bool:
     """Whether neighbours at even places are both within a line or both outside."""
     even = isinstance(shape.x.shape[4], int) and shape.x.shape[4] % 2 == 0
     return even and shape.strides[2] % 2 == 0
@@ -208,7 +208,7 @@ def _paired(shape: Shape) -> bool:
 
 def _terms(shape: Shape) -> tuple[int, int, int]:
     """How many parts, the places of a span, the terms of a part: as wide as fills up no more than 16 terms do."""
-    span = grid.power_of_two(shape.taps[2] + _before(shape))
+    span = grid.power_of_two(shape.taps[2] + before(shape))
     terms = -(-shape.k * shape.taps[1] * span // 16) * 16
     part = next(one for one in (64, 32, 16) if terms % one == 0)
     return terms // part, span, part
@@ -217,17 +217,17 @@ def _terms(shape: Shape) -> tuple[int, int, int]:
 def _weights(shape: Shape) -> Recast:
     """Columns by terms: channels, lines, places of a span."""
     parts, span, part = _terms(shape)
-    before, terms = _before(shape), shape.k * shape.taps[1] * span
+    gap, terms = before(shape), shape.k * shape.taps[1] * span
     recipe = (
         Reshape((shape.n, shape.k * shape.taps[1], shape.taps[2])),
-        Pad((0, 0, before), (0, 0, span - shape.taps[2] - before)),
+        Pad((0, 0, gap), (0, 0, span - shape.taps[2] - gap)),
         Reshape((shape.n, terms)),
         Pad((0, 0), (0, parts * part - terms)),
     )
     return Recast(shape.w.value, shape.w.dtype, (shape.n, parts * part), (parts * part, 1), 0, recipe)
 
 
-def _refusal(region: Region, shape: Shape) -> str | None:
+def refusal(region: Region, shape: Shape) -> str | None:
     assert isinstance(region, Anchored)
     if shape.groups != 1 or shape.taps[0] != 1 or shape.x.shape[2] != 1 or shape.k > 8:
         return "many channels, groups, or windows along three axes"
@@ -242,12 +242,12 @@ def _refusal(region: Region, shape: Shape) -> str | None:
     value = shape.w.value
     if not isinstance(value.op, Constant) or len(value.type.shape) != 4 or shape.w.offset != 0:
         return "weights that are computed"
-    if {0, 2} < {*_kinds(region, shape), 0, 2}:
+    if {0, 2} < {*kinds(region, shape), 0, 2}:
         return "more lies beside its results than numbers, or one a column, side by side"
     return None if site_of(region, shape.axes).columns.strides[-1][0] == 1 else "columns of results that lie apart"
 
 
-def _kinds(region: Anchored, shape: Shape) -> tuple[int, ...]:
+def kinds(region: Anchored, shape: Shape) -> tuple[int, ...]:
     """Of what lies beside the results: 0 one number, 2 one a column, side by side, else 1 or 3."""
     found = site_of(region, shape.axes)
     kinds = grid.kinds(found.rows, found.columns)[: len(region.extra)]

@@ -1,0 +1,407 @@
+"""Convolutions of few channels and the greatest of each two or three lines and columns of their results, two apart, in
+one launch: what a first layer gives is never stored.
+
+A team of warps walks down an image. The terms of a line of windows are loaded once, into the registers from which
+tensor cores take rows, and serve every line of windows that they belong to. Eight rows of a warp are even columns, the
+next eight the odd ones beside them, so that neighbours meet in a thread; of three columns the third is in a thread of
+the same warp, whose first place is a neighbour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import triton
+import triton.language as tl
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import (
+    fence_async_shared,
+    mbarrier,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
+
+from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
+from tenfold.codegen.cuda.conv import lines
+from tenfold.codegen.cuda.conv.shape import Shape, shape_of
+from tenfold.codegen.cuda.conv.teams import concluded, copy_in, layout_of, numbers_of
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, boxed, launch, number, numbers, place, uniforms
+from tenfold.codegen.cuda.program import Hole
+from tenfold.codegen.region import Anchored, Body, Chain, Operand, Pointwise, Region, Row, identity
+from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.ir import dim
+from tenfold.ops.activation import Relu
+from tenfold.ops.arithmetic import Add, Maximum, Minimum
+from tenfold.ops.constant import Constant
+from tenfold.ops.logic import Cast
+from tenfold.ops.movement import Pad, Reshape, Transpose
+from tenfold.target import Target
+
+_NAMES = ("warps", "blocks", "ahead")
+_SHAPES = ((4, 2, 1), (4, 3, 0), (4, 3, 1), (4, 2, 0), (8, 1, 1), (4, 4, 0))
+"""Warps, blocks that share a multiprocessor, whether a next line's terms are loaded while one is multiplied."""
+_STEPS = 16
+"""Groups of 16 terms that stay in registers at most."""
+_RISING = (Add, Relu, Cast, Maximum, Minimum, Constant)
+"""What gives more for more: the greatest may be found before or after it."""
+
+
+@triton.jit
+def greater(x, y):
+    """The greater of two; what is no number stays."""
+    return tl.maximum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def places_of(unit, count, across, FRESH: tl.constexpr, LEFT: tl.constexpr):
+    """Image and column of pooled places, of which a warp has FRESH and those that came before; whether there are such.
+    An image has `across` places, the first LEFT of which are neighbours alone.
+    """
+    inside = (unit >= 0) & (unit < count)
+    unit = tl.minimum(tl.maximum(unit, 0), count - 1)
+    return unit // across, unit % across - LEFT, inside
+
+
+@gluon.jit
+def terms(
+    x, start, inside, line, high, GROUPS: gl.constexpr, CHANNELS: gl.constexpr, SPAN: gl.constexpr,
+    layout: gl.constexpr,
+):  # fmt: skip
+    """Of each of so many groups of lines from `line` on, and of each channel, 16 terms a row."""
+    term = gl.arange(0, 16, layout=gl.SliceLayout(0, layout))
+    found = ()
+    for group in gl.static_range(GROUPS):
+        at = line + group * (16 // SPAN) + term // SPAN
+        there = inside & gl.expand_dims((at >= 0) & (at < high), 0)
+        apart = gl.expand_dims(at * x[1][3] + term % SPAN * x[1][4], 0)
+        for channel in gl.static_range(CHANNELS):
+            found = found + (gl.load(gl.expand_dims(start + channel * x[1][1], 1) + apart, mask=there, other=0),)
+    return found
+
+
+@gluon.jit
+def sums(values, weights, acc):
+    """The products of terms and weights."""
+    for step in gl.static_range(len(values)):
+        acc = warpgroup_mma(values[step], weights.index(step).permute((1, 0)), acc, use_acc=step > 0, is_async=True)
+    return warpgroup_mma_wait(0, deps=(acc,) + values)[0]
+
+
+@gluon.jit
+def sides(acc):
+    """Sums of the even columns, and of the odd ones."""
+    M: gl.constexpr = acc.shape[0]
+    N: gl.constexpr = acc.shape[1]
+    even, odd = gl.split(gl.permute(gl.reshape(acc, (M // 16, 2, 8, N)), (0, 2, 3, 1)))
+    return gl.reshape(even, (M // 2, N)), gl.reshape(odd, (M // 2, N))
+
+
+@gluon.jit
+def beside(x):
+    """Of each thread, what lies in the one four before it, whose rows lie one before its own."""
+    return gl.inline_asm_elementwise(
+        "shfl.sync.up.b32 $0, $1, 4, 0, 0xffffffff;", "=r,r", [x], dtype=x.dtype, is_pure=False, pack=2
+    )
+
+
+@gluon.jit
+def pooled(
+    x, w, output, extra, uniforms, tiles, count, across, high, n, in_sizes, out_sizes, pads, body: gl.constexpr,
+    kinds: gl.constexpr, strides: gl.constexpr, shifts: gl.constexpr, CHANNELS: gl.constexpr, GROUPS: gl.constexpr,
+    STEP: gl.constexpr, SPAN: gl.constexpr, PAIRED: gl.constexpr, WIDE: gl.constexpr, LEFT: gl.constexpr,
+    CLIPPED: gl.constexpr, N: gl.constexpr, AHEAD: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
+):  # fmt: skip
+    """`x` is (address, strides of image, channel and three axes), `w` a descriptor of columns by terms, `output`
+    (address, strides of image, line and place). A line of windows has GROUPS of 16 // SPAN input lines, of which STEP
+    are new. `shifts`: the lines and columns by which windows of the first place lie further. CLIPPED: windows may lie
+    beyond the last line or column.
+    """
+    M: gl.constexpr = 16 * WARPS
+    FRESH: gl.constexpr = 8 - WIDE
+    sums_in: gl.constexpr = layout_of(N, WARPS)
+    layout: gl.constexpr = gl.DotOperandLayout(0, sums_in, 2)
+    across_in: gl.constexpr = gl.BlockedLayout([1, 8], [256 // N, N // 8], [WARPS, 1], [1, 0])
+    weights = gl.allocate_shared_memory(w.dtype, [GROUPS * CHANNELS, N, 16], w.layout)
+    there = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
+    mbarrier.init(there, count=1)
+    fence_async_shared()
+    mbarrier.expect(there, GROUPS * CHANNELS * w.block_type.nbytes)
+    for part in gl.static_range(GROUPS * CHANNELS):
+        copy_in(w, [0, part * 16], there, weights.index(part))
+    grid.begin(EARLY)
+    mbarrier.wait(there, 0)
+    nothing = gl.zeros((M, N), gl.float32, sums_in)
+    least = sides(gl.full((M, N), float("-inf"), gl.float32, sums_in))[0]
+    side_in: gl.constexpr = least.type.layout
+    numbers = numbers_of(extra, (), 0, 0, 0, 0, n, kinds, side_in, N, ())
+    share = gl.cdiv(tiles * high, gl.num_programs(0))
+    at = gl.program_id(0) * share
+    end = gl.minimum(at + share, tiles * high)
+    while at < end:
+        tile, first = at // high, at % high
+        last = gl.minimum(first + end - at, high)
+        at += last - first
+        row = gl.arange(0, M, layout=gl.SliceLayout(1, layout))
+        image, place, inside = places_of(
+            (tile * WARPS + row // 16) * FRESH + row % 8 - WIDE, count, across, FRESH, LEFT
+        )
+        v = (place * 2 + row // 8 % 2 + shifts[1]) * strides[2] - pads[2]
+        start = x[0] + (image.to(gl.int64) * x[1][0] + v * x[1][4])
+        position = gl.expand_dims(v, 1) + gl.expand_dims(gl.arange(0, 16, layout=gl.SliceLayout(0, layout)) % SPAN, 0)
+        seen = gl.expand_dims(inside, 1) & (position >= 0) & (position < in_sizes[2])
+        if PAIRED:
+            seen = gl.max_constancy(seen, (1, 2))
+        place_side = gl.arange(0, M // 2, layout=gl.SliceLayout(1, side_in))
+        place_side = places_of(
+            (tile * WARPS + place_side // 8) * FRESH + place_side % 8 - WIDE, count, across, FRESH, LEFT
+        )[1]
+        alone = gl.expand_dims(place_side + LEFT == 0, 1)
+        outside = gl.expand_dims(place_side * 2 + 1 + shifts[1] >= out_sizes[1], 1)
+        beyond = gl.expand_dims(place_side * 2 + shifts[1] >= out_sizes[1], 1)
+        q = gl.arange(0, M // 2, layout=gl.SliceLayout(1, across_in))
+        image_to, place_to, stored = places_of(
+            (tile * WARPS + q // 8) * FRESH + q % 8 - WIDE, count, across, FRESH, LEFT
+        )
+        column = gl.arange(0, N, layout=gl.SliceLayout(0, across_in))
+        stored = gl.expand_dims(stored & (q % 8 >= WIDE) & (place_to >= 0), 1) & gl.expand_dims(column < n, 0)
+        to = gl.expand_dims(output[0] + (image_to.to(gl.int64) * output[1][0] + place_to * output[1][2]), 1)
+        to = to + gl.expand_dims(column, 0)
+        window = first * 2 + shifts[0] - 1
+        line = window * strides[1] - pads[1]
+        values = terms(x, start, seen, line, in_sizes[1], GROUPS, CHANNELS, SPAN, layout)
+        line += GROUPS * (16 // SPAN)
+        ahead = terms(x, start, seen, line, in_sizes[1], STEP * AHEAD, CHANNELS, SPAN, layout)
+        kept = least
+        kept_odd = least
+        if WIDE:
+            if window >= 0:
+                even, kept_odd = sides(sums(values, weights, nothing))
+                if CLIPPED:
+                    even, kept_odd = gl.where(beyond, least, even), gl.where(outside, least, kept_odd)
+                kept = greater(even, kept_odd)
+        for pool in range(first, last):
+            best, best_odd = kept, kept_odd
+            for half in gl.static_range(2):
+                line += STEP * (16 // SPAN) * AHEAD
+                following = terms(x, start, seen, line, in_sizes[1], STEP, CHANNELS, SPAN, layout)
+                line += STEP * (16 // SPAN) * (1 - AHEAD)
+                if AHEAD:
+                    values = values[STEP * CHANNELS :] + ahead
+                    ahead = following
+                else:
+                    values = values[STEP * CHANNELS :] + following
+                even, odd = sides(sums(values, weights, nothing))
+                if CLIPPED:
+                    below = pool * 2 + half + shifts[0] >= out_sizes[0]
+                    even, odd = gl.where(beyond | below, least, even), gl.where(outside | below, least, odd)
+                kept, kept_odd = greater(even, odd), odd
+                best, best_odd = greater(best, kept), greater(best_odd, odd)
+            found = concluded(best, 0, numbers, uniforms, 0, n, body, kinds).to(w.dtype)
+            if WIDE:
+                other = beside(concluded(best_odd, 0, numbers, uniforms, 0, n, body, kinds).to(w.dtype))
+                found = greater(found, gl.where(alone, float("-inf"), other))
+            else:
+                kept, kept_odd = least, least
+            gl.store(to + pool * output[1][1], gl.convert_layout(found, across_in), mask=stored)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A convolution whose results `pool` takes the greatest of: `taps` of them, two apart, from `pads` before on; by
+    groups of lines.
+    """
+
+    region: Anchored
+    shape: Shape
+    output: Operand
+    taps: int
+    pads: tuple[int, int]
+    span: int
+
+    @property
+    def groups(self) -> int:
+        """Groups of a line of windows."""
+        return -(-self.shape.taps[1] * self.span // 16)
+
+    @property
+    def step(self) -> int:
+        """Groups that a next line of windows has anew."""
+        return self.shape.strides[1] * self.span // 16
+
+    @property
+    def wide(self) -> int:
+        """1 if the greatest is of three."""
+        return self.taps - 2
+
+    @property
+    def left(self) -> int:
+        """Places of an image that are neighbours alone."""
+        return int(self.wide and self.pads[1] == 0)
+
+    @property
+    def shifts(self) -> tuple[int, int]:
+        """By how much the second window of the first place lies further than the first of the convolution."""
+        return (self.wide - self.pads[0], self.wide - self.pads[1])
+
+    @property
+    def clipped(self) -> bool:
+        """Whether the greatest may be of windows beyond the last."""
+        pairs = zip(self.output.shape[2:], self.shape.out_sizes[2:], self.shifts, strict=True)
+        return not all(isinstance(a, int) and isinstance(b, int) and 2 * a - 1 + c < b for a, b, c in pairs)
+
+
+class Pooled:
+    """A convolution of few channels, the fills around its results, and the greatest of these, for machines with warp
+    groups.
+    """
+
+    name = "pooled"
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """Warps, blocks that share a multiprocessor, terms that are loaded ahead."""
+        arch = arch_of(target)
+        if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
+            return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
+        plan = plan_of(region, target)
+        if isinstance(plan, Refusal):
+            return plan
+        return [Tactic(self.name, tuple(zip(_NAMES, one, strict=True))) for one in _SHAPES]
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """One launch."""
+        plan = plan_of(region, target)
+        assert isinstance(plan, Plan)
+        warps, blocks, ahead = (int(tactic[name]) for name in _NAMES)
+        shape, conv, out = plan.shape, plan.region, plan.output
+        N = max(32, grid.power_of_two(shape.n))
+        across = out.shape[3] + plan.left
+        count = out.shape[0] * across
+        tiles = dim.ceildiv(count, (8 - plan.wide) * warps)
+        steps = plan.groups * shape.k
+        before = lines.before(shape)
+        fillings: dict[str, Filling] = {
+            "x": (place(shape.x), numbers(shape.x.strides)),
+            "w": boxed(_weights(plan), (N, 16), (shape.n, steps * 16), (steps * 16, 1)),
+            "output": (place(out), numbers((out.strides[0], *out.strides[2:]))),
+            "extra": tuple(place(one) for one in conv.extra),
+            "uniforms": uniforms(conv.uniforms),
+            **{"tiles": number(tiles), "count": number(count), "across": number(across)},
+            **{"high": number(out.shape[2]), "n": shape.n},
+            "in_sizes": numbers(shape.x.shape[2:]),
+            "out_sizes": numbers(shape.out_sizes[2:]),
+            "pads": numbers((*shape.pads[:2], shape.pads[2] + before)),
+            "body": Hole(emit.hole_text(conv.body).replace("tl.full((), ", "tl.cast(")),
+            "kinds": lines.kinds(conv, shape),
+            "strides": shape.strides,
+            "shifts": plan.shifts,
+            **{"CHANNELS": shape.k, "GROUPS": plan.groups, "STEP": plan.step, "SPAN": plan.span},
+            **{"PAIRED": int(lines.paired(shape)), "WIDE": plan.wide, "LEFT": plan.left},
+            **{"CLIPPED": int(plan.clipped), "N": N, "AHEAD": ahead, "WARPS": warps, "EARLY": int(arch_of(target).early)},
+        }
+        most = dim.minimum(tiles * out.shape[2], PROCESSORS * blocks)
+        registers = min(255, (1 << 16) // (32 * warps * blocks) // 8 * 8)
+        made = launch(f"{__name__}:pooled", most, fillings, warps, registers=registers)
+        return CudaKernel(launches=(made,))
+
+
+def _weights(plan: Plan) -> Recast:
+    """Columns by terms: groups of lines, channels, lines of a group, places of a span."""
+    shape, before = plan.shape, lines.before(plan.shape)
+    of_group = 16 // plan.span
+    steps = plan.groups * shape.k
+    recipe = (
+        Reshape((shape.n, shape.k, *shape.taps[1:])),
+        Pad((0, 0, 0, before), (0, 0, plan.groups * of_group - shape.taps[1], plan.span - shape.taps[2] - before)),
+        Reshape((shape.n, shape.k, plan.groups, 16)),
+        Transpose((0, 2, 1, 3)),
+        Reshape((shape.n, steps * 16)),
+    )
+    return Recast(shape.w.value, shape.w.dtype, (shape.n, steps * 16), (steps * 16, 1), 0, recipe)
+
+
+def plan_of(region: Region, target: Target) -> Plan | Refusal:
+    """The convolution whose greatest results a chain takes; or why it is none."""
+    if not isinstance(region, Chain) or len(region.parts) < 2:
+        return Refusal("no chain of regions")
+    (conv, *fills), pool = region.parts[:-1], region.parts[-1]
+    shape = shape_of(conv)
+    if isinstance(shape, Refusal):
+        return shape
+    assert isinstance(conv, Anchored)
+    taken = lines.refusal(conv, shape)
+    if taken:
+        return Refusal(taken)
+    span = _span(shape)
+    if span is None or conv.told or not _rises(conv.body):
+        return Refusal("lines of taps that steps do not divide, or a body that may give less for more")
+    found = _pool(conv, pool)
+    if isinstance(found, Refusal):
+        return found
+    if any(found[2]) != bool(fills) and found[2] != (0, 0):
+        return Refusal("what lies around the results is written elsewhere")
+    root = conv.outputs[0].value
+    if not all(_fills(one, root) for one in fills):
+        return Refusal("what lies around the results is not the least number")
+    made = Plan(conv, shape, *found, span)
+    fits = made.step <= made.groups and made.groups * shape.k <= _STEPS
+    return made if fits else Refusal("more terms than registers hold, or lines that no window reads")
+
+
+def _span(shape: Shape) -> int | None:
+    """Places of a span, so that whole groups of lines are new in the next line of windows."""
+    span = grid.power_of_two(shape.taps[2] + lines.before(shape))
+    while span <= 16 and shape.strides[1] * span % 16:
+        span *= 2
+    return span if span <= 16 and shape.dilations[1] == 1 else None
+
+
+def _rises(body: Body) -> bool:
+    """Whether more in the first register never gives less."""
+    return all(isinstance(one.op, _RISING) for one in body.code) and len(body.outputs) == 1
+
+
+def _pool(conv: Anchored, pool: Region) -> tuple[Operand, int, tuple[int, int]] | Refusal:
+    """Results as [image, channel, line, place], how many are compared, and what lies before the first."""
+    least = isinstance(pool, Row) and pool.reduced == 2 and len(pool.domain) == 6 and pool.body is None
+    if not isinstance(pool, Row) or not least or len(pool.inputs) != 1 or len(pool.phases) != 1:
+        return Refusal("no greatest of lines and columns")
+    (made,), (read,), (phase,) = conv.outputs, pool.inputs, pool.phases
+    plain = identity(made.dtype)
+    if made.dtype is not conv.inputs[1].dtype or len(made.strides) != 4:
+        return Refusal("results of another type than the weights, or along other than two axes")
+    if phase.combine != "max" or (phase.body, pool.finish) != (plain, plain) or len(pool.finish_outputs) != 1:
+        return Refusal("more than the greatest")
+    (n, c, h, w), (out,) = made.strides, pool.finish_outputs
+    wanted = (n, h * 2, w * 2, c, h, w)
+    same = all(size == 1 or dim.known_equal(a, b) for size, a, b in zip(pool.domain, wanted, read.strides, strict=True))
+    taps = pool.domain[5]
+    if read.value is not made.value or not same or pool.domain[4] != taps or taps not in (2, 3):
+        return Refusal("windows of other than two or three, two apart, of the results before")
+    gap = made.offset - read.offset
+    if not all(isinstance(one, int) for one in (h, w, gap)) or out.strides[3] != 1:
+        return Refusal("lines of unknown length, or channels that lie apart")
+    pads = (int(gap // h), int(gap % h // w))
+    if max(pads) > taps - 2 or gap % h % w:
+        return Refusal("windows that begin further before")
+    order = (0, 3, 1, 2)
+    moved = Operand(
+        out.value, out.dtype, tuple(pool.domain[axis] for axis in order), tuple(out.strides[axis] for axis in order),
+        out.offset,
+    )  # fmt: skip
+    return moved, int(taps), pads
+
+
+def _fills(part: Region, root: object) -> bool:
+    """Whether a part writes the least number beside the results."""
+    if not isinstance(part, Pointwise) or len(part.inputs) != 1 or part.body != identity(part.inputs[0].dtype):
+        return False
+    value = part.inputs[0].value
+    where = len(part.outputs) == 1 and part.outputs[0].value is root
+    return where and isinstance(value.op, Constant) and bool(np.all(value.op.tensor.array == -np.inf))
+
+
+STRATEGY = Pooled()
