@@ -125,15 +125,13 @@ def greatest(
     x, w, output, extra, uniforms, tiles, count, across, high, n, in_sizes, out_sizes, pads, body: tl.constexpr,
     kinds: tl.constexpr, strides: tl.constexpr, shifts: tl.constexpr, CHANNELS: tl.constexpr, GROUPS: tl.constexpr,
     STEP: tl.constexpr, SPAN: tl.constexpr, PAIRED: tl.constexpr, WIDE: tl.constexpr, LEFT: tl.constexpr,
-    CLIPPED: tl.constexpr, N: tl.constexpr, AHEAD: tl.constexpr, WARPS: tl.constexpr, EARLY: tl.constexpr,
+    CLIPPED: tl.constexpr, N: tl.constexpr, WARPS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Every window that a place sees for itself."""
-    unit, column, term = tl.arange(0, 8 * WARPS), tl.arange(0, N), tl.arange(0, 16)
+    column, term = tl.arange(0, N), tl.arange(0, 16)
     for at in range(tl.program_id(0), tiles * high, tl.num_programs(0)):
         tile, pool = at // high, at % high
-        own = unit % 8 - WIDE
-        image, place, inside = places_of((tile * WARPS + unit // 8) * (8 - WIDE) + own, count, across, 8 - WIDE, LEFT)
-        inside = inside & (own >= 0) & (place >= 0)
+        image, place, _, inside = places_of(tile, tl.arange(0, 8 * WARPS), count, across, WARPS, WIDE, LEFT)
         best = tl.full((8 * WARPS, N), float("-inf"), tl.float32)
         for window in range((2 + WIDE) * (2 + WIDE)):
             h, v = (

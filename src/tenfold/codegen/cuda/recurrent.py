@@ -16,7 +16,7 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import contraction, emit, grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.epilogue import copied, placed, room
+from tenfold.codegen.cuda.epilogue import copied
 from tenfold.codegen.cuda.gates import Sweep, sweeps_of
 from tenfold.codegen.cuda.launch import (
     CudaKernel,
@@ -29,6 +29,8 @@ from tenfold.codegen.cuda.launch import (
     number,
     numbers,
     place,
+    placed,
+    room,
     workspace,
 )
 from tenfold.codegen.cuda.program import Hole, Word

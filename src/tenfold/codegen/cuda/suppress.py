@@ -13,8 +13,7 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import grid
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.epilogue import room
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place, workspace
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place, room, workspace
 from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tenfold.codegen.cuda.launch import CudaKernel, placed, room
-from tenfold.codegen.region import Anchored, Chain, Operand, Pointwise, Region, Row
+from tenfold.codegen.region import Anchored, Chain, Pointwise, Region, Row
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
 from tenfold.compiler.device.shared import Touched, touched_by
 from tenfold.compiler.device.tune import tune_device
@@ -68,29 +68,28 @@ def pooled(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy]
     if not takers:
         return list(items)
     touched = {item: touched_by(item, layout) for item in items}
-    made = []
+    made = list[_Candidate]()
     for conv in items:
-        parts = _around(conv, items, touched) if isinstance(conv, Chosen) and _is_image(conv.region) else []
-        if parts and conv.region.outputs[0].value not in layout.outputs:
-            chain = replace(_chain(parts), outputs=_results(parts[-1].region), within=conv.region.outputs)
+        if not isinstance(conv, Chosen) or not _is_image(conv.region) or conv.region.outputs[0].value in layout.outputs:
+            continue
+        parts, within = _around(conv, items, touched), conv.region.outputs
+        if isinstance(last := parts[-1].region, Row):
+            chain = replace(_chain(parts), outputs=(*last.outputs, *last.finish_outputs), within=within)
             made.append((_piece(chain, parts, takers, tuning), parts, parts[-1]))
     return _settled(made, items, tuning)
 
 
 def _around(conv: Chosen, items: Sequence[Item], touched: Mapping[Item, Touched]) -> list[Chosen]:
-    """A convolution, what else is written beside its results, and the row that alone reads them; nothing where others
-    do, or where what it reads does not last until then.
+    """A convolution, what else is written beside its results, and what alone reads them; the convolution alone where
+    others do, or where what it reads does not last until then.
     """
-    (root,) = {one.value for one in conv.region.outputs}
+    root = conv.region.outputs[0].value
     some = [item for item in items if root in touched[item].reads or root in touched[item].writes]
     parts = [conv, *(one for one in some if one is not conv and isinstance(one, Chosen))]
-    last = parts[-1]
-    between = items[items.index(conv) + 1 : items.index(last)]
-    lasts = not any(
-        root in touched[item].writes for item in between for root in touched[conv].reads if item not in parts
-    )
-    cuda = all(isinstance(one.kernel, CudaKernel) for one in parts)
-    return parts if len(parts) == len(some) > 1 and isinstance(last.region, Row) and lasts and cuda else []
+    between = [one for one in items[items.index(conv) + 1 : items.index(parts[-1])] if one not in parts]
+    lasts = not any(root in touched[one].writes for one in between for root in touched[conv].reads)
+    whole = len(parts) == len(some) and all(isinstance(one.kernel, CudaKernel) for one in parts)
+    return parts if whole and lasts else [conv]
 
 
 def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
@@ -110,11 +109,11 @@ def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tunin
     return _settled([(*one, end) for one, end in zip(pieces, ends, strict=True)], items, tuning)
 
 
-Candidate = tuple[Chosen | None, Sequence[Chosen], Chosen]
+_Candidate = tuple[Chosen | None, Sequence[Chosen], Chosen]
 """A chain if it is taken, its parts, and the part where it stands."""
 
 
-def _settled(made: Sequence[Candidate], items: Sequence[Item], tuning: Tuning) -> list[Item]:
+def _settled(made: Sequence[_Candidate], items: Sequence[Item], tuning: Tuning) -> list[Item]:
     """The items with those chains that are faster than their parts."""
     found = [(one, parts, end) for one, parts, end in made if one is not None]
     tune_device([one for one, _, _ in found], tuning)
@@ -191,10 +190,6 @@ def _stretch(items: Sequence[Item], takers: Sequence[Strategy], tuning: Tuning) 
                 break
             whole = len(found)
     return found[:whole]
-
-
-def _results(region: Region) -> tuple[Operand, ...]:
-    return (*region.outputs, *(region.finish_outputs if isinstance(region, Row) else ()))
 
 
 def _is_image(region: Region) -> bool:

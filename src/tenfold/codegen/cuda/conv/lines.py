@@ -228,6 +228,7 @@ def _weights(shape: Shape) -> Recast:
 
 
 def refusal(region: Region, shape: Shape) -> str | None:
+    """Why such a convolution is none of few channels whose taps lie side by side; None if it is."""
     assert isinstance(region, Anchored)
     if shape.groups != 1 or shape.taps[0] != 1 or shape.x.shape[2] != 1 or shape.k > 8:
         return "many channels, groups, or windows along three axes"

@@ -41,9 +41,9 @@ from tenfold.ops.logic import Cast
 from tenfold.ops.movement import Pad, Reshape, Transpose
 from tenfold.target import Target
 
-_NAMES = ("warps", "blocks", "ahead")
-_SHAPES = ((4, 2, 1), (4, 3, 0), (4, 3, 1), (4, 2, 0), (8, 1, 1), (4, 4, 0))
-"""Warps, blocks that share a multiprocessor, whether a next line's terms are loaded while one is multiplied."""
+_NAMES = ("warps", "blocks")
+_SHAPES = ((4, 2), (8, 1), (4, 3))
+"""Warps, blocks that share a multiprocessor."""
 _STEPS = 16
 """Groups of 16 terms that stay in registers at most."""
 _RISING = (Add, Relu, Cast, Maximum, Minimum, Constant)
@@ -57,21 +57,59 @@ def greater(x, y):
 
 
 @triton.jit
-def places_of(unit, count, across, FRESH: tl.constexpr, LEFT: tl.constexpr):
-    """Image and column of pooled places, of which a warp has FRESH and those that came before; whether there are such.
-    An image has `across` places, the first LEFT of which are neighbours alone.
+def places_of(
+    tile, own, count, across, WARPS: tl.constexpr, WIDE: tl.constexpr, LEFT: tl.constexpr
+):  # fmt: skip
+    """Image and column of the `own`-th places of a tile, of which a warp has eight, and whether there are such and they
+    are not only neighbours of others: those are a warp's first if WIDE, and the first LEFT of `across` in an image.
     """
-    inside = (unit >= 0) & (unit < count)
+    unit = (tile * WARPS + own // 8) * (8 - WIDE) + own % 8 - WIDE
+    there = (unit >= 0) & (unit < count)
     unit = tl.minimum(tl.maximum(unit, 0), count - 1)
-    return unit // across, unit % across - LEFT, inside
+    place = unit % across - LEFT
+    return unit // across, place, there, there & (own % 8 >= WIDE) & (place >= 0)
+
+
+@gluon.jit
+def held(w, STEPS: gl.constexpr, EARLY: gl.constexpr):
+    """The weights in shared memory, a slot for every 16 terms; what the kernel ahead wrote is there then."""
+    slots = gl.allocate_shared_memory(w.dtype, [STEPS, w.block_type.shape[0], 16], w.layout)
+    there = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
+    mbarrier.init(there, count=1)
+    fence_async_shared()
+    mbarrier.expect(there, STEPS * w.block_type.nbytes)
+    for step in gl.static_range(STEPS):
+        copy_in(w, [0, step * 16], there, slots.index(step))
+    grid.begin(EARLY)
+    mbarrier.wait(there, 0)
+    return slots
+
+
+@gluon.jit
+def windows_of(
+    x, tile, count, across, width, pads, strides: gl.constexpr, shifts: gl.constexpr, SPAN: gl.constexpr,
+    PAIRED: gl.constexpr, WIDE: gl.constexpr, LEFT: gl.constexpr, WARPS: gl.constexpr, layout: gl.constexpr,
+):  # fmt: skip
+    """Where the windows of a tile's rows begin in a line, and which of 16 terms lie within it. PAIRED: what lies at an
+    even place does if its neighbour does.
+    """
+    row = gl.arange(0, 16 * WARPS, layout=gl.SliceLayout(1, layout))
+    along = gl.arange(0, 16, layout=gl.SliceLayout(0, layout)) % SPAN
+    image, place, there, _ = places_of(tile, row // 16 * 8 + row % 8, count, across, WARPS, WIDE, LEFT)
+    v = (place * 2 + row // 8 % 2 + shifts[1]) * strides[2] - pads[2]
+    position = gl.expand_dims(v, 1) + gl.expand_dims(along, 0)
+    inside = gl.expand_dims(there, 1) & (position >= 0) & (position < width)
+    if PAIRED:
+        inside = gl.max_constancy(inside, (1, 2))
+    return x[0] + (image.to(gl.int64) * x[1][0] + v * x[1][4]), inside
 
 
 @gluon.jit
 def terms(
-    x, start, inside, line, high, GROUPS: gl.constexpr, CHANNELS: gl.constexpr, SPAN: gl.constexpr,
-    layout: gl.constexpr,
-):  # fmt: skip
+    x, windows, line, high, GROUPS: gl.constexpr, CHANNELS: gl.constexpr, SPAN: gl.constexpr, layout: gl.constexpr
+):
     """Of each of so many groups of lines from `line` on, and of each channel, 16 terms a row."""
+    start, inside = windows
     term = gl.arange(0, 16, layout=gl.SliceLayout(0, layout))
     found = ()
     for group in gl.static_range(GROUPS):
@@ -84,20 +122,26 @@ def terms(
 
 
 @gluon.jit
-def sums(values, weights, acc):
-    """The products of terms and weights."""
-    for step in gl.static_range(len(values)):
-        acc = warpgroup_mma(values[step], weights.index(step).permute((1, 0)), acc, use_acc=step > 0, is_async=True)
-    return warpgroup_mma_wait(0, deps=(acc,) + values)[0]
-
-
-@gluon.jit
 def sides(acc):
     """Sums of the even columns, and of the odd ones."""
     M: gl.constexpr = acc.shape[0]
     N: gl.constexpr = acc.shape[1]
     even, odd = gl.split(gl.permute(gl.reshape(acc, (M // 16, 2, 8, N)), (0, 2, 3, 1)))
     return gl.reshape(even, (M // 2, N)), gl.reshape(odd, (M // 2, N))
+
+
+@gluon.jit
+def line_of(values, weights, nothing, least, place, line, out_sizes, shifts: gl.constexpr, CLIPPED: gl.constexpr):
+    """Of a line of windows, the greater sums of two columns, and those of the odd ones."""
+    acc = nothing
+    for step in gl.static_range(len(values)):
+        acc = warpgroup_mma(values[step], weights.index(step).permute((1, 0)), acc, use_acc=step > 0, is_async=True)
+    even, odd = sides(warpgroup_mma_wait(0, deps=(acc,) + values)[0])
+    if CLIPPED:
+        column = gl.expand_dims(place * 2 + shifts[1], 1)
+        even = gl.where((column >= out_sizes[1]) | (line >= out_sizes[0]), least, even)
+        odd = gl.where((column + 1 >= out_sizes[1]) | (line >= out_sizes[0]), least, odd)
+    return greater(even, odd), odd
 
 
 @gluon.jit
@@ -109,35 +153,38 @@ def beside(x):
 
 
 @gluon.jit
+def place_for(
+    output, tile, count, across, n, WARPS: gl.constexpr, WIDE: gl.constexpr, LEFT: gl.constexpr, N: gl.constexpr,
+    layout: gl.constexpr,
+):  # fmt: skip
+    """Where a tile's results go in the first line, and which of them exist."""
+    own = gl.arange(0, 8 * WARPS, layout=gl.SliceLayout(1, layout))
+    column = gl.expand_dims(gl.arange(0, N, layout=gl.SliceLayout(0, layout)), 0)
+    image, place, _, whole = places_of(tile, own, count, across, WARPS, WIDE, LEFT)
+    to = output[0] + (image.to(gl.int64) * output[1][0] + place * output[1][2])
+    return gl.expand_dims(to, 1) + column, gl.expand_dims(whole, 1) & (column < n)
+
+
+@gluon.jit
 def pooled(
     x, w, output, extra, uniforms, tiles, count, across, high, n, in_sizes, out_sizes, pads, body: gl.constexpr,
     kinds: gl.constexpr, strides: gl.constexpr, shifts: gl.constexpr, CHANNELS: gl.constexpr, GROUPS: gl.constexpr,
     STEP: gl.constexpr, SPAN: gl.constexpr, PAIRED: gl.constexpr, WIDE: gl.constexpr, LEFT: gl.constexpr,
-    CLIPPED: gl.constexpr, N: gl.constexpr, AHEAD: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
+    CLIPPED: gl.constexpr, N: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is (address, strides of image, channel and three axes), `w` a descriptor of columns by terms, `output`
     (address, strides of image, line and place). A line of windows has GROUPS of 16 // SPAN input lines, of which STEP
-    are new. `shifts`: the lines and columns by which windows of the first place lie further. CLIPPED: windows may lie
-    beyond the last line or column.
+    are new, and loaded while the line before is multiplied. `shifts`: the lines and columns by which the second window
+    of the first place lies behind the first of all. CLIPPED: windows may lie beyond the last line or column.
     """
-    M: gl.constexpr = 16 * WARPS
-    FRESH: gl.constexpr = 8 - WIDE
     sums_in: gl.constexpr = layout_of(N, WARPS)
     layout: gl.constexpr = gl.DotOperandLayout(0, sums_in, 2)
     across_in: gl.constexpr = gl.BlockedLayout([1, 8], [256 // N, N // 8], [WARPS, 1], [1, 0])
-    weights = gl.allocate_shared_memory(w.dtype, [GROUPS * CHANNELS, N, 16], w.layout)
-    there = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
-    mbarrier.init(there, count=1)
-    fence_async_shared()
-    mbarrier.expect(there, GROUPS * CHANNELS * w.block_type.nbytes)
-    for part in gl.static_range(GROUPS * CHANNELS):
-        copy_in(w, [0, part * 16], there, weights.index(part))
-    grid.begin(EARLY)
-    mbarrier.wait(there, 0)
-    nothing = gl.zeros((M, N), gl.float32, sums_in)
-    least = sides(gl.full((M, N), float("-inf"), gl.float32, sums_in))[0]
-    side_in: gl.constexpr = least.type.layout
-    numbers = numbers_of(extra, (), 0, 0, 0, 0, n, kinds, side_in, N, ())
+    weights = held(w, GROUPS * CHANNELS, EARLY)
+    nothing = gl.zeros((16 * WARPS, N), gl.float32, sums_in)
+    least = sides(gl.full((16 * WARPS, N), float("-inf"), gl.float32, sums_in))[0]
+    sides_in: gl.constexpr = least.type.layout
+    numbers = numbers_of(extra, (), 0, 0, 0, 0, n, kinds, sides_in, N, ())
     share = gl.cdiv(tiles * high, gl.num_programs(0))
     at = gl.program_id(0) * share
     end = gl.minimum(at + share, tiles * high)
@@ -145,68 +192,36 @@ def pooled(
         tile, first = at // high, at % high
         last = gl.minimum(first + end - at, high)
         at += last - first
-        row = gl.arange(0, M, layout=gl.SliceLayout(1, layout))
-        image, place, inside = places_of(
-            (tile * WARPS + row // 16) * FRESH + row % 8 - WIDE, count, across, FRESH, LEFT
+        windows = windows_of(
+            x, tile, count, across, in_sizes[2], pads, strides, shifts, SPAN, PAIRED, WIDE, LEFT, WARPS, layout
         )
-        v = (place * 2 + row // 8 % 2 + shifts[1]) * strides[2] - pads[2]
-        start = x[0] + (image.to(gl.int64) * x[1][0] + v * x[1][4])
-        position = gl.expand_dims(v, 1) + gl.expand_dims(gl.arange(0, 16, layout=gl.SliceLayout(0, layout)) % SPAN, 0)
-        seen = gl.expand_dims(inside, 1) & (position >= 0) & (position < in_sizes[2])
-        if PAIRED:
-            seen = gl.max_constancy(seen, (1, 2))
-        place_side = gl.arange(0, M // 2, layout=gl.SliceLayout(1, side_in))
-        place_side = places_of(
-            (tile * WARPS + place_side // 8) * FRESH + place_side % 8 - WIDE, count, across, FRESH, LEFT
-        )[1]
-        alone = gl.expand_dims(place_side + LEFT == 0, 1)
-        outside = gl.expand_dims(place_side * 2 + 1 + shifts[1] >= out_sizes[1], 1)
-        beyond = gl.expand_dims(place_side * 2 + shifts[1] >= out_sizes[1], 1)
-        q = gl.arange(0, M // 2, layout=gl.SliceLayout(1, across_in))
-        image_to, place_to, stored = places_of(
-            (tile * WARPS + q // 8) * FRESH + q % 8 - WIDE, count, across, FRESH, LEFT
-        )
-        column = gl.arange(0, N, layout=gl.SliceLayout(0, across_in))
-        stored = gl.expand_dims(stored & (q % 8 >= WIDE) & (place_to >= 0), 1) & gl.expand_dims(column < n, 0)
-        to = gl.expand_dims(output[0] + (image_to.to(gl.int64) * output[1][0] + place_to * output[1][2]), 1)
-        to = to + gl.expand_dims(column, 0)
+        own = gl.arange(0, 8 * WARPS, layout=gl.SliceLayout(1, sides_in))
+        place = places_of(tile, own, count, across, WARPS, WIDE, LEFT)[1]
+        to, whole = place_for(output, tile, count, across, n, WARPS, WIDE, LEFT, N, across_in)
         window = first * 2 + shifts[0] - 1
         line = window * strides[1] - pads[1]
-        values = terms(x, start, seen, line, in_sizes[1], GROUPS, CHANNELS, SPAN, layout)
+        values = terms(x, windows, line, in_sizes[1], GROUPS, CHANNELS, SPAN, layout)
         line += GROUPS * (16 // SPAN)
-        ahead = terms(x, start, seen, line, in_sizes[1], STEP * AHEAD, CHANNELS, SPAN, layout)
-        kept = least
-        kept_odd = least
-        if WIDE:
-            if window >= 0:
-                even, kept_odd = sides(sums(values, weights, nothing))
-                if CLIPPED:
-                    even, kept_odd = gl.where(beyond, least, even), gl.where(outside, least, kept_odd)
-                kept = greater(even, kept_odd)
+        ahead = terms(x, windows, line, in_sizes[1], STEP, CHANNELS, SPAN, layout)
+        kept, kept_odd = least, least
+        if WIDE and window >= 0:
+            kept, kept_odd = line_of(values, weights, nothing, least, place, window, out_sizes, shifts, CLIPPED)
         for pool in range(first, last):
-            best, best_odd = kept, kept_odd
+            best, odd = kept, kept_odd
             for half in gl.static_range(2):
-                line += STEP * (16 // SPAN) * AHEAD
-                following = terms(x, start, seen, line, in_sizes[1], STEP, CHANNELS, SPAN, layout)
-                line += STEP * (16 // SPAN) * (1 - AHEAD)
-                if AHEAD:
-                    values = values[STEP * CHANNELS :] + ahead
-                    ahead = following
-                else:
-                    values = values[STEP * CHANNELS :] + following
-                even, odd = sides(sums(values, weights, nothing))
-                if CLIPPED:
-                    below = pool * 2 + half + shifts[0] >= out_sizes[0]
-                    even, odd = gl.where(beyond | below, least, even), gl.where(outside | below, least, odd)
-                kept, kept_odd = greater(even, odd), odd
-                best, best_odd = greater(best, kept), greater(best_odd, odd)
+                values = values[STEP * CHANNELS :] + ahead
+                line += STEP * (16 // SPAN)
+                ahead = terms(x, windows, line, in_sizes[1], STEP, CHANNELS, SPAN, layout)
+                window = pool * 2 + half + shifts[0]
+                kept, kept_odd = line_of(values, weights, nothing, least, place, window, out_sizes, shifts, CLIPPED)
+                best, odd = greater(best, kept), greater(odd, kept_odd)
             found = concluded(best, 0, numbers, uniforms, 0, n, body, kinds).to(w.dtype)
             if WIDE:
-                other = beside(concluded(best_odd, 0, numbers, uniforms, 0, n, body, kinds).to(w.dtype))
-                found = greater(found, gl.where(alone, float("-inf"), other))
+                other = beside(concluded(odd, 0, numbers, uniforms, 0, n, body, kinds).to(w.dtype))
+                found = greater(found, gl.where(gl.expand_dims(place + LEFT == 0, 1), float("-inf"), other))
             else:
                 kept, kept_odd = least, least
-            gl.store(to + pool * output[1][1], gl.convert_layout(found, across_in), mask=stored)
+            gl.store(to + pool * output[1][1], gl.convert_layout(found, across_in), mask=whole)
 
 
 @dataclass(frozen=True)
@@ -262,7 +277,7 @@ class Pooled:
     name = "pooled"
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
-        """Warps, blocks that share a multiprocessor, terms that are loaded ahead."""
+        """Warps, blocks that share a multiprocessor."""
         arch = arch_of(target)
         if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
             return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
@@ -275,7 +290,7 @@ class Pooled:
         """One launch."""
         plan = plan_of(region, target)
         assert isinstance(plan, Plan)
-        warps, blocks, ahead = (int(tactic[name]) for name in _NAMES)
+        warps, blocks = (int(tactic[name]) for name in _NAMES)
         shape, conv, out = plan.shape, plan.region, plan.output
         N = max(32, grid.power_of_two(shape.n))
         across = out.shape[3] + plan.left
@@ -300,7 +315,7 @@ class Pooled:
             "shifts": plan.shifts,
             **{"CHANNELS": shape.k, "GROUPS": plan.groups, "STEP": plan.step, "SPAN": plan.span},
             **{"PAIRED": int(lines.paired(shape)), "WIDE": plan.wide, "LEFT": plan.left},
-            **{"CLIPPED": int(plan.clipped), "N": N, "AHEAD": ahead, "WARPS": warps, "EARLY": int(arch_of(target).early)},
+            **{"CLIPPED": int(plan.clipped), "N": N, "WARPS": warps, "EARLY": int(arch_of(target).early)},
         }
         most = dim.minimum(tiles * out.shape[2], PROCESSORS * blocks)
         registers = min(255, (1 << 16) // (32 * warps * blocks) // 8 * 8)
@@ -341,7 +356,7 @@ def plan_of(region: Region, target: Target) -> Plan | Refusal:
     found = _pool(conv, pool)
     if isinstance(found, Refusal):
         return found
-    if any(found[2]) != bool(fills) and found[2] != (0, 0):
+    if any(found[2]) and not fills:
         return Refusal("what lies around the results is written elsewhere")
     root = conv.outputs[0].value
     if not all(_fills(one, root) for one in fills):
@@ -382,9 +397,9 @@ def _pool(conv: Anchored, pool: Region) -> tuple[Operand, int, tuple[int, int]] 
     if read.value is not made.value or not same or pool.domain[4] != taps or taps not in (2, 3):
         return Refusal("windows of other than two or three, two apart, of the results before")
     gap = made.offset - read.offset
-    if not all(isinstance(one, int) for one in (h, w, gap)) or out.strides[3] != 1:
+    if not (isinstance(h, int) and isinstance(w, int) and isinstance(gap, int)) or out.strides[3] != 1:
         return Refusal("lines of unknown length, or channels that lie apart")
-    pads = (int(gap // h), int(gap % h // w))
+    pads = (gap // h, gap % h // w)
     if max(pads) > taps - 2 or gap % h % w:
         return Refusal("windows that begin further before")
     order = (0, 3, 1, 2)
@@ -392,7 +407,7 @@ def _pool(conv: Anchored, pool: Region) -> tuple[Operand, int, tuple[int, int]] 
         out.value, out.dtype, tuple(pool.domain[axis] for axis in order), tuple(out.strides[axis] for axis in order),
         out.offset,
     )  # fmt: skip
-    return moved, int(taps), pads
+    return moved, 3 if taps == 3 else 2, pads
 
 
 def _fills(part: Region, root: object) -> bool:
