@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tenfold.codegen.region import Anchored, Body, Chain, Instruction, Phase, Row
 from tenfold.codegen.strategy import Refusal
+from tenfold.ir import dtype as dt
+from tenfold.ops.arithmetic import Sub
 from tenfold.ops.constant import Constant
+from tenfold.ops.conv import Conv
+from tenfold.target import Target
 from tests.codegen.cpu.memory import Guarded
 from tests.codegen.cpu.reference import evaluate, extent, operands
 from tests.codegen.cuda.interpreting import TARGET, run
@@ -76,6 +83,31 @@ def test_numbers_of_each_image_beside_boxes(name: str) -> None:
 def test_weights_that_are_kept(which: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "LOOKS_FURTHER", True)
     held(kept.STRATEGY, image(64, (9, 7), 24, 3, 1, 1, count=1), which)
+
+
+def test_what_is_refused_of_greatest_results() -> None:
+    plain = pooled_image(3, (14, 18), 24, 7, 2, 3)
+    assert isinstance(plain, Chain)
+    conv, *fills, pool = plain.parts
+    assert isinstance(conv, Anchored) and isinstance(pool, Row)
+    falling = replace(conv, body=Body(conv.body.inputs, (Instruction(Sub(), (1, 0), dt.f16),), (2,)))
+    apart = replace(conv, anchor=Conv((2, 2), (2, 1), (3, 3), (3, 3)))
+    least = replace(pool, phases=(Phase(pool.phases[0].body, "min"),))
+    cases = {
+        "steps do not divide": replace(plain, parts=(apart, *fills, pool)),
+        "many channels": pooled_image(16, (14, 18), 24, 3, 2, 1),
+        "more terms": pooled_image(8, (30, 30), 16, 7, 2, 3),
+        "give less for more": replace(plain, parts=(falling, *fills, pool)),
+        "more than the greatest": replace(plain, parts=(conv, *fills, least)),
+        "written elsewhere": replace(plain, parts=(conv, pool)),
+        "not the least": replace(plain, parts=(conv, conv, pool)),
+        "windows of other than two or three": pooled_image(3, (30, 30), 16, 7, 2, 3, most=4),
+    }
+    for reason, region in cases.items():
+        found = pooled.STRATEGY.tactics(region, TARGET)
+        assert isinstance(found, Refusal) and reason in found.reason, (reason, found)
+    other = pooled.STRATEGY.tactics(plain, Target("cuda", "sm_100"))
+    assert isinstance(other, Refusal) and "sm_100" in other.reason
 
 
 def test_what_lines_refuse() -> None:

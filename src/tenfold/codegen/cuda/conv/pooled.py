@@ -411,12 +411,11 @@ def _pool(conv: Anchored, pool: Region) -> tuple[Operand, int, tuple[int, int]] 
 
 
 def _fills(part: Region, root: object) -> bool:
-    """Whether a part writes the least number beside the results."""
-    if not isinstance(part, Pointwise) or len(part.inputs) != 1 or part.body != identity(part.inputs[0].dtype):
+    """Whether a part writes the least number beside the results, and nothing else."""
+    if not isinstance(part, Pointwise) or any(one.value is not root for one in part.outputs):
         return False
-    value = part.inputs[0].value
-    where = len(part.outputs) == 1 and part.outputs[0].value is root
-    return where and isinstance(value.op, Constant) and bool(np.all(value.op.tensor.array == -np.inf))
+    given = [one.value.op for one in part.inputs] + [one.op for one in part.body.code]
+    return all(isinstance(one, Constant) and bool(np.all(one.tensor.array == -np.inf)) for one in given)
 
 
 STRATEGY = Pooled()
