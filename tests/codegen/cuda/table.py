@@ -22,6 +22,7 @@ from tenfold.ops.attention import Attention
 from tenfold.ops.constant import Constant
 from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.index import ScatterElements, ScatterND
+from tenfold.ops.logic import Cast
 from tenfold.ops.matmul import MatMul
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
 from tenfold.ops.reduce import Cumulative
@@ -288,9 +289,11 @@ def convolutions() -> Iterator[Entry]:
 
 
 def pooled_image(channels: int, size: tuple[int, int], n: int, taps: int, step: int, pad: int, *, count: int = 2,
-                 most: int = 3, before: int = 1, upwards: bool = False, layers: bool = True) -> Region:  # fmt: skip
+                 most: int = 3, before: int = 1, upwards: bool = False, layers: bool = True,
+                 cast: bool = False) -> Region:  # fmt: skip
     """A convolution as `image` has it, and the greatest of `most` lines and columns of its results, two apart, from
     `before` the first on; `upwards`: with a last one that is not whole. Not `layers`: without its last operation.
+    `cast`: of images in f32.
     """
     made = image(channels, size, n, taps, step, pad, count=count)
     assert isinstance(made, Anchored)
@@ -320,7 +323,13 @@ def pooled_image(channels: int, size: tuple[int, int], n: int, taps: int, step: 
     one = identity(dt.f16)
     last = Row(domain, (), reduced=2, inputs=(read,), phases=(Phase(one, "max"),), body=None, finish=one,
                finish_outputs=(y,))  # fmt: skip
-    return Chain(domain, (y,), (convolution, *fills, last), within=(inner,))
+    parts = (convolution, *fills, last)
+    if not cast:
+        return Chain(domain, (y,), parts, within=(inner,))
+    x = made.inputs[0]
+    narrow = Body((dt.f32,), (Instruction(Cast(dt.f16), (0,), dt.f16),), (1,))
+    first = Pointwise(x.shape, (x,), (cases.tensor(dt.f32, x.shape),), narrow)
+    return Chain(domain, (y,), (first, *parts), within=(x, inner))
 
 
 def pools() -> Iterator[Entry]:
@@ -335,6 +344,9 @@ def pools() -> Iterator[Entry]:
         ("3x3 of 3, 24 columns", pooled_image(3, (64, 66), 24, 3, 2, 1)),
         ("5x5 of 1, 16 columns, step 1", pooled_image(1, (28, 28), 16, 5, 1, 2, most=2, before=0, count=40)),
         ("4x4 of 2, 128 columns, step 4", pooled_image(2, (64, 60), 128, 4, 4, 0)),
+        ("7x7 of 3, cast", pooled_image(3, (61, 50), 64, 7, 2, 3, cast=True)),
+        ("7x7 of 3, cast, odd", pooled_image(3, (61, 47), 64, 7, 2, 3, count=3, cast=True)),
+        ("ResNet, cast", pooled_image(3, (224, 224), 64, 7, 2, 3, count=3, cast=True)),
         ("ResNet, one", pooled_image(3, (224, 224), 64, 7, 2, 3, count=1)),
         ("ResNet, three", pooled_image(3, (224, 224), 64, 7, 2, 3, count=3)),
     )

@@ -28,6 +28,7 @@ FIRST = {
 POOLED = {
     "three of three": pooled_image(3, (14, 18), 24, 7, 2, 3, count=1),
     "odd": pooled_image(3, (13, 11), 16, 5, 2, 2),
+    "cast": pooled_image(3, (9, 11), 16, 7, 2, 3, count=1, cast=True),
     "without padding": pooled_image(2, (17, 15), 16, 3, 2, 0, before=0, count=3),
     "upwards": pooled_image(1, (16, 12), 32, 4, 4, 0, before=0, upwards=True),
     "two of two": pooled_image(1, (10, 8), 16, 3, 1, 1, most=2, before=0, layers=False),

@@ -43,7 +43,7 @@ def built(x: Value, graph: Graph, outputs: Sequence[Value], shape: tuple[int, ..
     """The engine of a graph, which agrees with the interpreter."""
     graph.set_outputs(outputs, [f"y{number}" for number in range(len(outputs))])
     engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0)
-    array = np.random.default_rng(5).standard_normal(shape).astype(np.float16)
+    array = np.random.default_rng(5).standard_normal(shape).astype(x.type.dtype.numpy)
     with engine.context() as context:
         results = context.run([array]).values()
         for found, exact in zip(results, Interpreter({}).call(graph, [array]), strict=True):
@@ -65,6 +65,22 @@ def test_of_any_number_of_images(driver: FakeDriver) -> None:
     x = graph.input("x", Type(dt.f16, (dim.symbol("n", 1, 64), 3, 14, 18)))
     engine = built(x, graph, [conv(greatest(first(x)), 16, k=1)], (3, 3, 14, 18))
     assert _kinds(engine)[0].startswith(POOLED)
+
+
+def test_a_cast_image_is_not_stored(driver: FakeDriver) -> None:
+    graph = Graph()
+    x = graph.input("x", Type(dt.f32, (2, 3, 14, 18)))
+    engine = built(x, graph, [conv(greatest(first(ops.Cast(dt.f16)(x))), 16, k=1)], (2, 3, 14, 18))
+    assert _kinds(engine)[0].startswith("Chain of Cast, Conv Add Relu, ") and len(_kinds(engine)) == 3
+
+
+def test_a_cast_image_that_others_read_is_stored(driver: FakeDriver) -> None:
+    graph = Graph()
+    x = graph.input("x", Type(dt.f32, (2, 3, 14, 18)))
+    image = ops.Cast(dt.f16)(x)
+    outputs = [greatest(first(image)), conv(image, 16, k=1)]
+    engine = built(x, graph, outputs, (2, 3, 14, 18))
+    assert "Cast" in _kinds(engine) and any(kind.startswith(POOLED) for kind in _kinds(engine))
 
 
 def test_what_others_read_is_stored(driver: FakeDriver) -> None:

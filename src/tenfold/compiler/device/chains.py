@@ -70,26 +70,42 @@ def pooled(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy]
     touched = {item: touched_by(item, layout) for item in items}
     made = list[_Candidate]()
     for conv in items:
-        if not isinstance(conv, Chosen) or not _is_image(conv.region) or conv.region.outputs[0].value in layout.outputs:
+        if not isinstance(conv, Chosen) or not _is_image(conv.region):
             continue
-        parts, within = _around(conv, items, touched), conv.region.outputs
-        if isinstance(last := parts[-1].region, Row):
-            chain = replace(_chain(parts), outputs=(*last.outputs, *last.finish_outputs), within=within)
-            made.append((_piece(chain, parts, takers, tuning), parts, parts[-1]))
+        for parts in (_around(conv, items, touched, widely) for widely in (True, False)):
+            within = tuple(one for part in parts[:-1] for one in part.region.outputs)
+            last, hidden = parts[-1].region, {one.value: one for one in within}
+            if not isinstance(last, Row) or any(one in layout.outputs for one in hidden):
+                continue
+            results = (*last.outputs, *last.finish_outputs)
+            chain = replace(_chain(parts), outputs=results, within=tuple(hidden.values()))
+            if piece := _piece(chain, parts, takers, tuning):
+                made.append((piece, parts, parts[-1]))
+                break
     return _settled(made, items, tuning)
 
 
-def _around(conv: Chosen, items: Sequence[Item], touched: Mapping[Item, Touched]) -> list[Chosen]:
-    """A convolution, what else is written beside its results, and what alone reads them; the convolution alone where
-    others do, or where what it reads does not last until then.
+def _around(conv: Chosen, items: Sequence[Item], touched: Mapping[Item, Touched], widely: bool) -> list[Chosen]:
+    """A convolution, what else is written beside its results, and what alone reads them; `widely`: behind what makes
+    its image for it alone. The convolution alone where others do, or where what is read does not last until then.
     """
-    root = conv.region.outputs[0].value
-    some = [item for item in items if root in touched[item].reads or root in touched[item].writes]
-    parts = [conv, *(one for one in some if one is not conv and isinstance(one, Chosen))]
-    between = [one for one in items[items.index(conv) + 1 : items.index(parts[-1])] if one not in parts]
-    lasts = not any(root in touched[one].writes for one in between for root in touched[conv].reads)
-    whole = len(parts) == len(some) and all(isinstance(one.kernel, CudaKernel) for one in parts)
-    return parts if whole and lasts else [conv]
+    some = [_touching(conv.region.outputs[0].value, items, touched)]
+    if widely and isinstance(conv.region, Anchored):
+        some.insert(0, _touching(conv.region.inputs[0].value, items, touched))
+    every = list(dict.fromkeys((*(some[0] if widely else ()), conv, *some[-1])))
+    parts = [one for one in every if isinstance(one, Chosen) and isinstance(one.kernel, CudaKernel)]
+    end = items.index(parts[-1])
+    lasts = all(
+        not touched[part].reads.keys() & touched[item].writes.keys()
+        for part in parts
+        for item in items[items.index(part) + 1 : end]
+        if item not in parts
+    )
+    return parts if len(parts) == len(every) and lasts else [conv]
+
+
+def _touching(root: Value, items: Sequence[Item], touched: Mapping[Item, Touched]) -> list[Item]:
+    return [item for item in items if root in touched[item].reads or root in touched[item].writes]
 
 
 def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:

@@ -10,7 +10,7 @@ the same warp, whose first place is a neighbour alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import triton
@@ -34,6 +34,7 @@ from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Anchored, Body, Chain, Operand, Pointwise, Region, Row, identity
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
+from tenfold.ir import dtype as dt
 from tenfold.ops.activation import Relu
 from tenfold.ops.arithmetic import Add, Maximum, Minimum
 from tenfold.ops.constant import Constant
@@ -122,6 +123,15 @@ def terms(
 
 
 @gluon.jit
+def narrowed(values, dtype: gl.constexpr):
+    """Values as the weights' type has them."""
+    found = ()
+    for one in gl.static_range(len(values)):
+        found = found + (values[one].to(dtype),)
+    return found
+
+
+@gluon.jit
 def sides(acc):
     """Sums of the even columns, and of the odd ones."""
     M: gl.constexpr = acc.shape[0]
@@ -200,7 +210,7 @@ def pooled(
         to, whole = place_for(output, tile, count, across, n, WARPS, WIDE, LEFT, N, across_in)
         window = first * 2 + shifts[0] - 1
         line = window * strides[1] - pads[1]
-        values = terms(x, windows, line, in_sizes[1], GROUPS, CHANNELS, SPAN, layout)
+        values = narrowed(terms(x, windows, line, in_sizes[1], GROUPS, CHANNELS, SPAN, layout), w.dtype)
         line += GROUPS * (16 // SPAN)
         ahead = terms(x, windows, line, in_sizes[1], STEP, CHANNELS, SPAN, layout)
         kept, kept_odd = least, least
@@ -209,7 +219,7 @@ def pooled(
         for pool in range(first, last):
             best, odd = kept, kept_odd
             for half in gl.static_range(2):
-                values = values[STEP * CHANNELS :] + ahead
+                values = values[STEP * CHANNELS :] + narrowed(ahead, w.dtype)
                 line += STEP * (16 // SPAN)
                 ahead = terms(x, windows, line, in_sizes[1], STEP, CHANNELS, SPAN, layout)
                 window = pool * 2 + half + shifts[0]
@@ -342,11 +352,15 @@ def plan_of(region: Region, target: Target) -> Plan | Refusal:
     """The convolution whose greatest results a chain takes; or why it is none."""
     if not isinstance(region, Chain) or len(region.parts) < 2:
         return Refusal("no chain of regions")
-    (conv, *fills), pool = region.parts[:-1], region.parts[-1]
+    cast = region.parts[0] if isinstance(region.parts[0], Pointwise) else None
+    conv, *fills, pool = region.parts[1 if cast else 0 :]
     shape = shape_of(conv)
     if isinstance(shape, Refusal):
         return shape
     assert isinstance(conv, Anchored)
+    image = _image(cast, shape.x) if cast else shape.x
+    if image is None:
+        return Refusal("an image that is not merely cast")
     taken = lines.refusal(conv, shape)
     if taken:
         return Refusal(taken)
@@ -361,9 +375,21 @@ def plan_of(region: Region, target: Target) -> Plan | Refusal:
     root = conv.outputs[0].value
     if not all(_fills(one, root) for one in fills):
         return Refusal("what lies around the results is not the least number")
-    made = Plan(conv, shape, *found, span)
+    made = Plan(conv, replace(shape, x=image), *found, span)
     fits = made.step <= made.groups and made.groups * shape.k <= _STEPS
     return made if fits else Refusal("more terms than registers hold, or lines that no window reads")
+
+
+def _image(cast: Pointwise, x: Operand) -> Operand | None:
+    """What an image is cast from, element by element and as it lies; None if it is made otherwise."""
+    if len(cast.inputs) != 1 or len(cast.outputs) != 1 or cast.outputs[0].value is not x.value:
+        return None
+    (given,), (made,) = cast.inputs, cast.outputs
+    alike = all(dim.known_equal(a, b) for a, b in zip(given.strides, made.strides, strict=True))
+    plain = [one.op for one in cast.body.code] == [Cast(x.dtype)] and given.dtype in (dt.f32, dt.f16, dt.bf16)
+    if not alike or not plain or any(step == 0 for step in made.strides):
+        return None
+    return replace(x, value=given.value, dtype=given.dtype, offset=x.offset - made.offset + given.offset)
 
 
 def _span(shape: Shape) -> int | None:
