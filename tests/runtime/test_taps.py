@@ -82,12 +82,12 @@ def looped() -> Graph:
     graph = Graph(name="looped")
     x = graph.input("x", Type(dt.f32, (4,)))
     inputs = (ops.scalar(5, dt.i64)(), ops.scalar(True, dt.boolean)(), x)
-    last = _named(ops.Loop(body, 1)(*inputs), "last")
-    graph.set_outputs([_named(ops.Exp()(ops.Neg()(last)), "y")], ["y"])
+    last = named(ops.Loop(body, 1)(*inputs), "last")
+    graph.set_outputs([named(ops.Exp()(ops.Neg()(last)), "y")], ["y"])
     return graph
 
 
-def _named(value: Value, name: str) -> Value:
+def named(value: Value, name: str) -> Value:
     value.name = name
     return value
 
@@ -102,7 +102,7 @@ def test_values_of_a_loop_are_those_of_its_last_turn() -> None:
 def test_a_value_inside_a_kernel_is_computed_from_those_round_it() -> None:
     graph = Graph(name="fused")
     x = graph.input("x", Type(dt.f32, (symbol("n", 1), 3)))
-    inner = _named(ops.Exp()(x), "inner")
+    inner = named(ops.Exp()(x), "inner")
     graph.set_outputs([ops.Mul()(inner, ops.Sigmoid()(inner))], ["y"])
     engine = tenfold.build(graph, cache=False)
     assert "inner" in engine.taps

@@ -14,7 +14,7 @@ from tenfold.ir.graph import Graph, Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tests.runtime.cuda.emulated import FakeDriver, gpu
-from tests.runtime.test_taps import Watching, close, looped
+from tests.runtime.test_taps import Watching, close, looped, named
 
 RNG = np.random.default_rng(5)
 
@@ -23,11 +23,6 @@ RNG = np.random.default_rng(5)
 def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     driver: FakeDriver = gpu(monkeypatch)
     return driver
-
-
-def named(name: str, value: Value) -> Value:
-    value.name = name
-    return value
 
 
 def constant(*shape: int) -> Value:
@@ -39,11 +34,11 @@ def network() -> Graph:
     """A convolution, a product of its pixels by a matrix, and a softmax, each with a value inside and one behind it."""
     graph = Graph(name="network")
     x = graph.input("x", Type(dt.f32, (symbol("n", 1, 4), 3, 8, 6)))
-    sums = named("sums", ops.Conv((1, 1), (1, 1), (1, 1), (1, 1), 1)(x, constant(16, 3, 3, 3)))
-    image = named("image", ops.Relu()(sums))
-    pixels = named("pixels", ops.Reduce("mean", (2, 3), False)(image))
-    scores = named("scores", ops.MatMul()(pixels, constant(16, 10)))
-    graph.set_outputs([named("y", ops.Softmax(1)(scores))], ["y"])
+    sums = named(ops.Conv((1, 1), (1, 1), (1, 1), (1, 1), 1)(x, constant(16, 3, 3, 3)), "sums")
+    image = named(ops.Relu()(sums), "image")
+    pixels = named(ops.Reduce("mean", (2, 3), False)(image), "pixels")
+    scores = named(ops.MatMul()(pixels, constant(16, 10)), "scores")
+    graph.set_outputs([named(ops.Softmax(1)(scores), "y")], ["y"])
     return graph
 
 

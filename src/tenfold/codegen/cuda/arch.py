@@ -17,7 +17,7 @@ class Arch:
     """One row. `sm` is the compute capability as in sm_90, `processors` the multiprocessors of its usual chip,
     `shared` the bytes of shared memory that one block may take, `dot` the tensor cores' (m, n, k) for 16-bit floats.
 
-    `tensor_copy`: tiles move by descriptor (TMA); `warpgroups`: four warps share a tensor-core instruction.
+    `tensor_copy`: tiles move by descriptor (TMA).
     """
 
     sm: int
@@ -25,20 +25,24 @@ class Arch:
     shared: int
     dot: tuple[int, int, int]
     tensor_copy: bool = False
-    warpgroups: bool = False
 
     @property
     def early(self) -> bool:
         """Whether a kernel may start before the one ahead of it has ended, and wait inside."""
         return self.sm >= 90
 
+    @property
+    def no_teams(self) -> str | None:
+        """Why kernels in which a warp loads by descriptor what teams of four multiply do not run; None if they do."""
+        return None if self.sm == 90 else f"sm_{self.sm} has other tensor cores than these tiles are for"
+
 
 ARCHES = (
     Arch(80, 108, 163 << 10, (16, 8, 16)),
     Arch(86, 84, 99 << 10, (16, 8, 16)),
     Arch(89, 142, 99 << 10, (16, 8, 16)),
-    Arch(90, 132, 227 << 10, (64, 256, 16), tensor_copy=True, warpgroups=True),
-    Arch(100, 148, 227 << 10, (128, 256, 16), tensor_copy=True, warpgroups=True),
+    Arch(90, 132, 227 << 10, (64, 256, 16), tensor_copy=True),
+    Arch(100, 148, 227 << 10, (128, 256, 16), tensor_copy=True),
     Arch(120, 170, 99 << 10, (16, 8, 16), tensor_copy=True),
 )
 """CUDA C++ Programming Guide 13, "Technical specifications per compute capability"; PTX ISA 9, "wgmma", "tcgen05"."""

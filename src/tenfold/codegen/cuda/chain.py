@@ -54,8 +54,8 @@ class ChainStrategy:
         if not isinstance(region, Chain):
             return Refusal("no chain of regions")
         arch = arch_of(target)
-        if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-            return Refusal(f"sm_{arch.sm} has no warps that load for others")
+        if arch.no_teams:
+            return Refusal(arch.no_teams)
         n, k, _, warps = _SHAPES[0]
         made = _links(region, n, k, warps, arch.processors)
         if isinstance(made, Refusal):

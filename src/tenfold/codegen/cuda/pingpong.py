@@ -24,14 +24,13 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma_wait,
 )
 
-from tenfold.codegen.cuda import grid, heads, vmath
+from tenfold.codegen.cuda import grid, heads, vmath, whole
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.conv.teams import barriers, copy_in, copy_out, layout_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number
-from tenfold.codegen.region import Anchored, Operand, Region, identity
+from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
-from tenfold.ir import dtype as dt
 from tenfold.ops.attention import Attention
 from tenfold.target import Target
 
@@ -407,26 +406,16 @@ def _tactics(region: Anchored, arch: Arch) -> list[Tactic]:
 
 
 def _refusal(region: Anchored, op: Attention, target: Target) -> str | None:
-    arch, (q, k, v, *masks) = arch_of(target), region.inputs
-    if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-        return f"sm_{arch.sm} has other tensor cores than these tiles are for"
-    if masks or op.softcap > 0 or op.scale <= 0:
-        return "a mask beside the causal one, or scores that are bent"
-    if q.dtype not in (dt.f16, dt.bf16) or region.body != identity(q.dtype) or len(region.outputs) != 1:
-        return "more follows than storing, or elements that have no 16 bits"
+    reason = whole.refusal(region, op, target, causal=True)
+    if reason:
+        return reason
+    q, k, v = region.inputs
     reason = heads.refusal([one.dtype for one in region.inputs], [q.shape[3], v.shape[3]])
     if reason or any(one % 8 or one < 16 for one in _widths(region)):
         return reason or f"heads of {q.shape[3]} and {v.shape[3]} elements"
     if (dim.bounds(q.shape[2])[1] or 512) < 32 or (dim.bounds(k.shape[2])[0] or 0) < 1:
         return f"{q.shape[2]} queries, {k.shape[2]} keys"
-    if not all(map(_moves, (q, k, v, region.outputs[0]))):
-        return "rows that are no multiple of 16 bytes do not move by descriptor"
     return None
-
-
-def _moves(one: Operand) -> bool:
-    steps = (*one.strides[:-1], one.offset)
-    return one.strides[-1] == 1 and all(dim.divisible(step * one.dtype.itemsize, 16) for step in steps)
 
 
 def _widths(region: Anchored) -> tuple[int, int]:

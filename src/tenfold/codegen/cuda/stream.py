@@ -120,8 +120,8 @@ class Stream:
         if isinstance(problem, Refusal):
             return problem
         arch = arch_of(target)
-        if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-            return Refusal(f"sm_{arch.sm} has no warps that load for others")
+        if arch.no_teams:
+            return Refusal(arch.no_teams)
         assert isinstance(region, Anchored)
         reason = refusal(region, problem)
         if reason:

@@ -254,12 +254,14 @@ class Whole:
         return CudaKernel(launches=(launch(f"{__name__}:whole", dim.minimum(count, PROCESSORS), fillings, WARPS),))
 
 
-def refusal(region: Anchored, op: Attention, target: Target) -> str | None:
-    """Why attention whose operands move by descriptor, with nothing hidden, does not serve; None if it does."""
+def refusal(region: Anchored, op: Attention, target: Target, *, causal: bool = False) -> str | None:
+    """Why attention whose operands move by descriptor, with nothing hidden, does not serve; None if it does. `causal`:
+    what comes later may be hidden.
+    """
     arch, (q, k, v, *masks) = arch_of(target), region.inputs
-    if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-        return f"sm_{arch.sm} has other tensor cores than these tiles are for"
-    if masks or op.causal or op.softcap > 0 or op.scale <= 0:
+    if arch.no_teams:
+        return arch.no_teams
+    if masks or (op.causal and not causal) or op.softcap > 0 or op.scale <= 0:
         return "keys that are hidden, or scores that are bent"
     if q.dtype not in (dt.f16, dt.bf16) or region.body != identity(q.dtype) or len(region.outputs) != 1:
         return "more follows than storing, or elements that have no 16 bits"

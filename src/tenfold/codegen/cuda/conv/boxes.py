@@ -279,8 +279,8 @@ class Boxes:
 def tactics_of(name: str, plan: Plan | Refusal, target: Target) -> list[Tactic] | Refusal:
     """Tile shapes and teams for a plan."""
     arch = arch_of(target)
-    if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-        return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
+    if arch.no_teams:
+        return Refusal(arch.no_teams)
     if isinstance(plan, Refusal):
         return plan
     found = [Tactic(name, tuple(one.items())) for one in (*_tiles(plan, arch), *_parted(plan, arch))]

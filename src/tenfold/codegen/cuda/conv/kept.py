@@ -146,8 +146,8 @@ class Kept:
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Lines and pixels of a tile."""
         arch, plan = arch_of(target), boxes.plan_of(region)
-        if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-            return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
+        if arch.no_teams:
+            return Refusal(arch.no_teams)
         if not LOOKS_FURTHER:
             return Refusal("this Triton lets no view of shared memory reach further than what it is of: 3.6 does")
         reason = plan.reason if isinstance(plan, Refusal) else _refusal(plan)

@@ -121,8 +121,8 @@ class Lines:
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Rows of a tile, blocks that share a multiprocessor, parts that are loaded ahead."""
         arch = arch_of(target)
-        if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-            return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
+        if arch.no_teams:
+            return Refusal(arch.no_teams)
         shape = shape_of(region)
         if isinstance(shape, Refusal):
             return shape
