@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
 
+from tenfold.codegen.cuda.conv.library import Library
 from tenfold.codegen.cuda.vendor import Vendor
-from tenfold.codegen.region import Region
 from tenfold.codegen.strategy import Refusal
-from tenfold.target import Target
 
 
 @contextmanager
 def left_out() -> Iterator[None]:
-    """Within it no product has a tactic of cuBLASLt, be it timed, remembered or shipped."""
-    offered = Vendor.tactics
-    Vendor.tactics = _refused  # type: ignore[method-assign]
-    try:
+    """Within it nothing has a tactic of cuBLASLt or cuDNN, be it timed, remembered or shipped."""
+    with ExitStack() as stack:
+        for one in (Vendor, Library):
+            stack.enter_context(patch.object(one, "tactics", return_value=Refusal("left out")))
         yield
-    finally:
-        Vendor.tactics = offered  # type: ignore[method-assign]
-
-
-def _refused(self: Vendor, region: Region, target: Target) -> Refusal:
-    return Refusal("left out")

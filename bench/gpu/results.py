@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cpu.results import plot
+from tenfold.runtime.cuda.product import VENDORS
 
 RESULTS = Path(__file__).parents[1] / "results"
 Row = dict[str, Any]
@@ -115,7 +116,7 @@ def line(row: Row) -> str:
     """A row of the table."""
     found, ms, another = ratio(row), row["ms"], row.get("of_another_run", False)
     eager, here, known = milliseconds(row, "eager"), milliseconds(row, "torch.compile"), COMPILED.get(key(row))
-    vendor = sum(part["us"] for part in row["parts"] if part["tactic"].startswith("cublas"))
+    vendor = sum(part["us"] for part in row["parts"] if part["tactic"].startswith(VENDORS))
     cells = (
         row["network"], row["batch"], f"{ms:.3f}", f"{row['error']:.1e}",
         _shown(row.get("flops"), 1e9 * ms, ".0f"), _shown(row.get("bytes"), 1e6 * ms, ".0f"),

@@ -26,6 +26,7 @@ from tenfold.diagnose.roofline import Ceiling, demand
 from tenfold.importers import open_model
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph
+from tenfold.runtime.cuda.product import VENDORS
 from tenfold.version import __version__
 
 REPLAYS, BLOCKS, PROFILED, IN_A_ROW = 60, 7, 12, 10
@@ -190,7 +191,7 @@ def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling) -> dict
 
 def vendor_share(parts: Sequence[Mapping[str, Any]]) -> float:
     """The share of the kernels' time that a library's take."""
-    vendor = sum(part["us"] for part in parts if part["tactic"].startswith("cublas"))
+    vendor = sum(part["us"] for part in parts if part["tactic"].startswith(VENDORS))
     return float(vendor / max(sum(part["us"] for part in parts), 1e-9))
 
 

@@ -22,9 +22,10 @@ from tenfold.codegen.cuda import (
     spread,
     stream,
     vector,
+    vendor,
     window,
 )
-from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, spanned
+from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, library, spanned
 from tenfold.codegen.region import Anchored, Chain, Operand, Region, Row, identity
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Value
@@ -88,6 +89,7 @@ def products() -> Iterator[Entry]:
         ("boxes that tell", boxes.STRATEGY, compiling.telling(), 2),
         ("stream", stream.STRATEGY, compiling.matrix(4096, 2048), 3),
         ("vector", vector.STRATEGY, compiling.matrix(4096, 2048), 3),
+        ("cublas 1024x768x3072", vendor.STRATEGY, compiling.product(1024, 768, 3072), 3),
         ("chain", chain.STRATEGY, _chain(2048), 2),
     )
     for name, strategy, region, most in made:
@@ -100,7 +102,8 @@ def products() -> Iterator[Entry]:
 
 def convolutions() -> Iterator[Entry]:
     """By boxes, by addresses, by spans, a channel a group."""
-    for name, strategy in (("boxes", boxes.STRATEGY), ("implicit", implicit.STRATEGY)):
+    ways = (("boxes", boxes.STRATEGY), ("implicit", implicit.STRATEGY), ("cudnn", library.STRATEGY))
+    for name, strategy in ways:
         yield Entry(f"conv {name} 3x3", strategy, image(64, (28, 28), 128, 3, 1, 1), 2e-3, most=3)
         yield Entry(f"conv {name} 3x3 by two", strategy, image(64, (28, 28), 64, 3, 2, 1), 2e-3, most=3)
         yield Entry(f"conv {name} 1x1", strategy, image(64, (14, 14), 256, 1, 1, 0), 2e-3, most=3)

@@ -61,11 +61,15 @@ class FakeGraph:
     def __init__(self) -> None:
         self.launches: list[Callable[[], None]] = []
 
+    @property
+    def nodes(self) -> list[Callable[[], None]]:
+        return self.launches
+
 
 class FakeDriver:
     """Counts what is held: `live` bytes of memory, open `things`."""
 
-    processors, cublas = 3, None
+    processors, cublas, cudnn = 3, None, None
 
     def __init__(self) -> None:
         self.held: dict[int, Any] = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tenfold.codegen.cuda import gemm, moments, stream, vector, vendor
-from tenfold.codegen.cuda.conv import boxes, depthwise, gated, implicit, kept, lines, spanned
+from tenfold.codegen.cuda.conv import boxes, depthwise, gated, implicit, kept, library, lines, spanned
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
@@ -89,4 +89,5 @@ STRATEGY = Contraction(
     implicit.STRATEGY,
     gated.STRATEGY,
     vendor.STRATEGY,
+    library.STRATEGY,
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tenfold.runtime.cuda.product import Product
+from tenfold.runtime.cuda.product import Asked
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Program:
 
 @dataclass(frozen=True)
 class Call:
-    """A product that cuBLASLt makes where it is installed, in the place of the `instead` launches that follow. Its
-    arguments are addresses: a, b, bias, residual, result, workspace.
+    """What a library makes where it is installed, in the place of the `instead` launches that follow. Its arguments are
+    addresses: a, b (images, filters), bias, residual, result, workspace.
     """
 
-    product: Product
+    product: Asked
     instead: int
 
 

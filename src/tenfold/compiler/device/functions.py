@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tenfold.codegen.cuda.program import Binary, Call, Failure, Program, Word, words
+from tenfold.runtime.cuda.product import Product
 
 _ALIGNMENT = 64
 
@@ -25,7 +26,8 @@ def functions_of(binaries: Sequence[tuple[Program | Call, Binary | None]]) -> tu
     code, places, functions = bytearray(), dict[bytes, int](), list[dict[str, Any]]()
     for program, binary in binaries:
         if isinstance(program, Call):
-            functions.append({"product": asdict(program.product), "instead": program.instead})
+            name = "product" if isinstance(program.product, Product) else "convolution"
+            functions.append({name: asdict(program.product), "instead": program.instead})
             continue
         assert binary
         if binary.code not in places:

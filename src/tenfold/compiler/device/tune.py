@@ -24,7 +24,7 @@ from tenfold.compiler.timings import Entry, generators
 from tenfold.compiler.tune import Candidate, Chosen, Tuning
 from tenfold.compiler.typical import typical
 from tenfold.runtime import open_device
-from tenfold.runtime.cuda.product import VENDOR
+from tenfold.runtime.cuda.product import VENDOR, VENDORS
 from tenfold.target import Target, machine_gpu
 
 CANDIDATES: Mapping[int, int] = {1: 14, 2: 48, 3: 1000}
@@ -103,20 +103,23 @@ def _some(piece: Chosen, effort: int) -> list[Candidate]:
     for strategy, tactic in piece.candidates:
         told = tuple(pair for pair in tactic.parameters if pair[0] not in ALIKE[effort])
         found.setdefault((tactic.strategy, told), (strategy, tactic))
-    own = [one for one in found.values() if one[1].strategy != VENDOR]
-    others = [one for one in found.values() if one[1].strategy == VENDOR]
+    own = [one for one in found.values() if one[1].strategy not in VENDORS]
+    others = [one for one in found.values() if one[1].strategy in VENDORS and vendor_here(one[1].strategy)]
     first, most = own[:GUESSED], CANDIDATES[effort]
     ways: dict[str, list[Candidate]] = {}
     for one in own[GUESSED:]:
         ways.setdefault(one[1].strategy, []).append(one)
     turns = [one for turn in zip_longest(*ways.values()) for one in turn if one is not None]
     chosen = {one[1] for one in (first + turns)[:most]}
-    return [one for one in own if one[1] in chosen] + (others if vendor_here() else [])
+    return [one for one in own if one[1] in chosen] + others
 
 
-def vendor_here() -> bool:
-    """Whether this machine's GPU has a library to try."""
-    return machine_gpu() is not None and open_device().driver.cublas is not None
+def vendor_here(name: str) -> bool:
+    """Whether this machine has a GPU and the library of that name to try."""
+    if machine_gpu() is None:
+        return False
+    driver = open_device().driver
+    return (driver.cublas if name == VENDOR else driver.cudnn) is not None
 
 
 def _measured(contests: Mapping[str, list[Chosen]], tuning: Tuning) -> list[Entry]:

@@ -10,6 +10,7 @@ from cuda.bindings import driver as cuda
 
 from tenfold.errors import DeviceError, ExecutionError, OutOfMemory
 from tenfold.runtime.cuda.cublas import Cublas, cublas
+from tenfold.runtime.cuda.cudnn import Cudnn, cudnn
 
 TILE_MAP = 128
 """Bytes of a tile descriptor, which lies at a multiple of 64."""
@@ -76,6 +77,11 @@ class Driver:
     def cublas(self) -> Cublas | None:
         """cuBLASLt, where it is installed."""
         return cublas()
+
+    @property
+    def cudnn(self) -> Cudnn | None:
+        """cuDNN, where it is installed."""
+        return cudnn()
 
     def enter(self) -> None:
         """Let this thread use the GPU."""

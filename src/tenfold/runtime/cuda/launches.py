@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tenfold.runtime import steps
 from tenfold.runtime.cuda.driver import TILE_MAP, Driver, Graph
+from tenfold.runtime.cuda.product import Product
 from tenfold.runtime.cuda.resident import Function, Weights
 from tenfold.runtime.cuda.turns import Moment, moments, slots_of, turns
 from tenfold.runtime.plan import WEIGHTS, Plan, Span
@@ -109,7 +110,7 @@ class Launches:
         self._cells[:] = fresh
         self._encode_all(changed)
         work = {owner: one for owner in sorted(changed) if isinstance(one := self._work[owner], _Launch)}
-        if self._graph and any(one.places for one in work.values()):
+        if self._graph and (any(one.places for one in work.values()) or len(self._graph.nodes) != len(self._work)):
             self.close()
         if self._graph:
             for owner, one in work.items():
@@ -181,8 +182,11 @@ class Launches:
             return
         function = one.function
         if function.product:
-            assert self._driver.cublas
-            self._driver.cublas.run(function.product, self._cells[one.places].tolist(), int(stream))
+            places = self._cells[one.places].tolist()
+            if isinstance(function.product, Product):
+                self._driver.cublas.run(function.product, places, int(stream))  # type: ignore[union-attr]
+            else:
+                self._driver.cudnn.run(function.product, places, int(stream))  # type: ignore[union-attr]
             return
         self._driver.launch(
             function.handle, one.blocks, function.threads, function.shared, one.pointers.ctypes.data,

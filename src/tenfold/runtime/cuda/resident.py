@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tenfold.errors import EngineError
 from tenfold.runtime.cuda.driver import Driver
-from tenfold.runtime.cuda.product import Product
+from tenfold.runtime.cuda.product import Asked, Convolution, Product
 from tenfold.runtime.records import read
 
 _ALIGNMENT = 256
@@ -20,8 +20,8 @@ _ALIGNMENT = 256
 
 @dataclass(frozen=True)
 class Function:
-    """A function and how it is launched; `words` say how each argument is passed. `product` is one of cuBLASLt's in
-    the place of the `instead` launches that follow, None where that is not installed.
+    """A function and how it is launched; `words` say how each argument is passed. `product` is what a library is asked
+    for in the place of the `instead` launches that follow, None where that is not installed.
     """
 
     handle: Any
@@ -29,7 +29,7 @@ class Function:
     shared: int
     early: bool
     words: tuple[tuple[Any, ...], ...]
-    product: Product | None = None
+    product: Asked | None = None
     instead: int = 0
 
 
@@ -73,8 +73,8 @@ class Resident:
         self.functions = tuple(self._function(code, one) for one in functions)
 
     def _function(self, code: NDArray[np.uint8], one: Mapping[str, Any]) -> Function:
-        if "product" in one:
-            product = read(Product, one["product"], "functions") if self.driver.cublas else None
+        if "instead" in one:
+            product = self._asked(one)
             return Function(None, 0, 0, False, (), product, one["instead"] if product else -1)
         begin, end = one["offset"], one["offset"] + one["size"]
         if not 0 <= begin < end <= code.size:
@@ -84,6 +84,12 @@ class Resident:
         handle = self.driver.function(self._modules[begin], one["name"], one["shared"])
         words = tuple(tuple(word) for word in one["words"])
         return Function(handle, one["threads"], one["shared"], one["early"], words)
+
+    def _asked(self, one: Mapping[str, Any]) -> Asked | None:
+        """What a library is asked for; None if it is not here."""
+        if "product" in one:
+            return read(Product, one["product"], "functions") if self.driver.cublas else None
+        return read(Convolution, one["convolution"], "functions") if self.driver.cudnn else None
 
     def close(self) -> None:
         """Give code and weights back; no context may use them any more."""

@@ -1,0 +1,149 @@
+"""Convolutions by cuDNN: a tactic beside ours, taken only where the clock says so; no engine needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenfold.codegen.cuda.conv import implicit
+from tenfold.codegen.cuda.conv.shape import Shape, shape_of
+from tenfold.codegen.cuda.launch import CudaKernel, Launch, Recast
+from tenfold.codegen.cuda.program import Call
+from tenfold.codegen.region import Anchored, Operand, Region
+from tenfold.codegen.strategy import Address, Packed, Refusal, Tactic, Workspace
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ops.activation import Relu
+from tenfold.ops.arithmetic import Add
+from tenfold.ops.constant import Constant
+from tenfold.ops.conv import Conv
+from tenfold.runtime.cuda.product import CONVOLVER, Convolution
+from tenfold.target import Target
+
+_ROOM = 32 << 20
+_ALGORITHMS = (1,)
+_LAST = 2e15
+_EVEN = 8
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A convolution as the library has it, and the operands of its call."""
+
+    asked: Convolution
+    x: Operand
+    w: Operand
+    bias: Operand | None
+    residual: Operand | None
+    to: Operand
+
+
+class Library:
+    """Convolutions of fixed sizes in 16 bits along two axes, channels last, with a bias, a residual and a ReLU."""
+
+    name = CONVOLVER
+
+    def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
+        """The algorithms that use tensor cores."""
+        found = _parts(region)
+        if isinstance(found, Refusal):
+            return found
+        return [Tactic(self.name, (("algorithm", number),)) for number in _ALGORITHMS]
+
+    def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
+        """Last of all: what is not measured is not taken."""
+        return _LAST
+
+    def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
+        """A call of the library, then launches of ours in its place where it is not installed."""
+        found = _parts(region)
+        assert not isinstance(found, Refusal)
+        tactics = implicit.STRATEGY.tactics(region, target)
+        assert not isinstance(tactics, Refusal)
+        first = min(tactics, key=lambda one: implicit.STRATEGY.guess(region, one, target))
+        ours = implicit.STRATEGY.build(region, first, target)
+        bias, residual = found.bias or found.to, found.residual or found.to
+        places = (_place(found.x), _place(found.w), _place(bias), _place(residual), _place(found.to))
+        launch = Launch(Call(found.asked, len(ours.launches)), (*places, Workspace()), 1)
+        room = dim.maximum(ours.workspace, _ROOM)
+        return CudaKernel(launches=(launch, *ours.launches), workspace=room, zeroed=ours.zeroed)
+
+
+def _place(one: Operand) -> Address | Packed:
+    if isinstance(one, Recast):
+        return Packed(one.value, one.recipe)
+    return Address(one.value, one.offset * one.dtype.itemsize)
+
+
+def _parts(region: Region) -> _Parts | Refusal:
+    shape = shape_of(region)
+    if isinstance(shape, Refusal):
+        return shape
+    assert isinstance(region, Anchored) and isinstance(region.anchor, Conv)
+    sizes = (*shape.x.shape, *shape.out_sizes)
+    if not all(isinstance(size, int) for size in sizes) or shape.x.dtype is dt.f32 or shape.taps[0] > 1:
+        return Refusal("no convolution of fixed sizes in 16 bits along two axes")
+    if sizes[2] != 1 or region.anchor.pads_before != region.anchor.pads_after:
+        return Refusal("it has a third axis, or borders that differ")
+    channels, filters = shape.k * shape.groups, shape.n * shape.groups
+    if shape.k % _EVEN or shape.n % _EVEN or not isinstance(shape.w.value.op, Constant):
+        return Refusal("channels come not by eights, or weights are computed")
+    ends = _ends(region)
+    if ends is None or len(region.outputs) != 1 or region.told:
+        return Refusal("more follows than a bias, a residual and a ReLU")
+    bias, residual, relu = ends
+    dense = [(shape.x, (*shape.x.shape[:2], *shape.x.shape[3:]), shape.x.strides[:2] + shape.x.strides[3:])]
+    dense += [(one, region.domain, one.strides) for one in (residual, region.outputs[0]) if one is not None]
+    if any(one.dtype is not shape.x.dtype or not _is_dense(size, steps) for one, size, steps in dense):
+        return Refusal("images do not lie channels last, one behind the other")
+    return _Parts(_asked(shape, channels, filters, bias, residual, relu), shape.x, shape.w, bias, residual,
+                  region.outputs[0])  # fmt: skip
+
+
+def _asked(
+    shape: Shape, channels: int, filters: int, bias: Operand | None, residual: Operand | None, relu: bool
+) -> Convolution:
+    def pair(values: Sequence[Size]) -> tuple[int, int]:
+        return int(values[-2]), int(values[-1])  # type: ignore[arg-type]
+
+    return Convolution(
+        shape.x.dtype.name, int(shape.out_sizes[0]), channels, filters, shape.groups,  # type: ignore[arg-type]
+        pair(shape.x.shape), pair(shape.out_sizes), pair(shape.taps), pair(shape.strides), pair(shape.dilations),
+        pair(shape.pads), bias is not None, residual is not None, relu, _ALGORITHMS[0], _ROOM,
+    )  # fmt: skip
+
+
+def _is_dense(sizes: Sequence[Size], strides: Sequence[Size]) -> bool:
+    """Whether images, channels, lines and pixels lie as images, lines, pixels, channels; an axis of 1 anywhere."""
+    step: Size = 1
+    for axis in (1, 3, 2, 0) if len(sizes) == 4 else (1, 2, 0):
+        if sizes[axis] != 1 and strides[axis] != step:
+            return False
+        step = step * sizes[axis]
+    return True
+
+
+def _ends(region: Anchored) -> tuple[Operand | None, Operand | None, bool] | None:
+    """The bias, the residual, whether a ReLU ends it; None where anything else follows the sums."""
+    body, found, relu, at = region.body, dict[str, Operand](), False, 0
+    for number, one in enumerate(body.code, len(body.inputs)):
+        others = [arg for arg in one.args if arg != at]
+        if at not in one.args or relu or not isinstance(one.op, Add | Relu):
+            return None
+        at, relu = number, isinstance(one.op, Relu)
+        if isinstance(one.op, Add):
+            if len(others) != 1 or not 0 < others[0] < len(body.inputs):
+                return None
+            operand = region.extra[others[0] - 1]
+            is_row = operand.strides[1] == 1 and not any(operand.strides[:1] + operand.strides[2:])
+            name = "bias" if is_row else "residual"
+            if name in found or operand.dtype is not region.inputs[0].dtype:
+                return None
+            found[name] = operand
+    if body.outputs != (at,) or (body.code and "bias" not in found):
+        return None
+    return found.get("bias"), found.get("residual"), relu
+
+
+STRATEGY = Library()
