@@ -4,7 +4,8 @@
 
 runs the cases whose names hold one of the words (all without any), and prints of each tactic: the greatest error,
 microseconds in a graph, what its bytes would take at 4.2 TB/s, and whether all guards stand. Exit status 1 if one is
-wrong. With --tight there are no guards, so that compute-sanitizer sees every access outside of a buffer:
+wrong. With --tight one tactic of each case runs, without guards, so that compute-sanitizer sees every access outside of
+a buffer:
 
     compute-sanitizer --target-processes application-only python -m tests.codegen.cuda.device --tight …
 """
@@ -210,9 +211,9 @@ def error_of(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(a[finite] - b[finite]).max(initial=0) / max(np.abs(b[finite]).max(initial=0), 1e-30))
 
 
-def lines_of(entry: Entry, made: Mapping[Program, Any], device: Any, guard: int) -> Iterator[Line]:
+def lines_of(entry: Entry, made: Mapping[Program, Any], device: Any, tight: bool) -> Iterator[Line]:
     """The rows of a case."""
-    region, built = entry.region, kernels_of(entry)
+    region, built = entry.region, kernels_of(entry, tight)
     memory = memory_of(entry, region)
     expected = {value: array.copy() for value, array in memory.items()}
     with np.errstate(all="ignore"):
@@ -224,7 +225,7 @@ def lines_of(entry: Entry, made: Mapping[Program, Any], device: Any, guard: int)
         if problems:
             yield Line(entry.name, tactic, float("inf"), 0.0, 0.0, (problems[0][:200],), entry.tolerance)
             continue
-        buffers = Buffers(device, region, memory, kernel, guard)
+        buffers = Buffers(device, region, memory, kernel, 0 if tight else _GUARD)
         binaries = {one: made[one] for one in programs if isinstance(made[one], Binary)}
         seconds = buffers.seconds(kernel, binaries)
         written = [one.value for one in operands(region)[1]]
@@ -241,13 +242,13 @@ def lines_of(entry: Entry, made: Mapping[Program, Any], device: Any, guard: int)
         buffers.close()
 
 
-def kernels_of(entry: Entry) -> list[tuple[str, CudaKernel]]:
-    """The first tactics of a case, and those that it names."""
+def kernels_of(entry: Entry, tight: bool = False) -> list[tuple[str, CudaKernel]]:
+    """The first tactics of a case, and those that it names; the first alone if `tight`."""
     found = entry.strategy.tactics(entry.region, TARGET)
     if isinstance(found, Refusal):
         return []
     chosen = [*list(found)[: entry.most or _TACTICS], *entry.more]
-    return [(str(one), entry.strategy.build(entry.region, one, TARGET)) for one in chosen]
+    return [(str(one), entry.strategy.build(entry.region, one, TARGET)) for one in (chosen[:1] if tight else chosen)]
 
 
 class _Forgetful:
@@ -260,19 +261,19 @@ class _Forgetful:
 
 def main(words: Sequence[str]) -> int:
     """Print the table; how many rows are wrong."""
-    guard = 0 if "--tight" in words else _GUARD
+    device, wrong = open_device(), 0
+    device.driver.enter()
+    tight = "--tight" in words
     words = [word for word in words if word != "--tight"]
     table = [one for one in (*STAPLES(), *TABLE()) if not words or any(word in one.name for word in words)]
     programs = [
-        one.program for entry in table for _, kernel in kernels_of(entry) for one in kernel.launches
+        one.program for entry in table for _, kernel in kernels_of(entry, tight) for one in kernel.launches
         if isinstance(one.program, Program)
     ]  # fmt: skip
     with GpuPool(len(os.sched_getaffinity(0)), 90, _Forgetful()) as pool:
         made = pool.compile(programs)
-    device, wrong = open_device(), 0
-    device.driver.enter()
     for entry in table:
-        for line in lines_of(entry, made, device, guard):
+        for line in lines_of(entry, made, device, tight):
             wrong += not line.good
             print(line, flush=True)
     print(f"{wrong} wrong of {len(table)} cases")
