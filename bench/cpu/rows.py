@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ class Want:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a model, made up or real inputs, and the peers it is timed beside. `torch` names the same work there."""
+    """One row: a model, made up or real inputs, and the peers it is timed beside. `torch` names the same work there,
+    `options` are those of our build.
+    """
 
     name: str
     group: str
@@ -45,6 +47,7 @@ class Row:
     torch: str = ""
     question: Callable[[int], Inputs] | None = None
     sizes: Mapping[str, int] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def inputs(self, seed: int) -> Inputs:
         """Inputs in memory of their own, their content drawn from the seed where they are made up."""
@@ -104,6 +107,13 @@ def _real(name: str, group: str = "real", peers: tuple[str, ...] = NETS) -> Row:
     return Row(name, group, model.load, question=model.inputs, peers=peers)
 
 
+def _conv_3x3(size: int, direct: bool = False) -> Row:
+    make = partial(operators.conv_3x3, size, 3584 // size)
+    options = {"winograd": "off"} if direct else {}
+    row = _made(f"conv3x3-{size}", "conv3x3", make, options=options)
+    return replace(row, name=f"conv3x3-{size}-direct") if direct else row
+
+
 def _product(rows: int, columns: int, terms: int, group: str = "product") -> Row:
     make = partial(operators.product, rows, columns, terms)
     return _made(f"gemm-{rows}x{columns}x{terms}", group, make, peers=TORCH, torch="product")
@@ -131,7 +141,7 @@ ROWS: tuple[Row, ...] = (
     _product(4096, 4096, 4096),
     _product(128, 3072, 768),
     _product(16, 4096, 4096),
-    *(_made(f"conv3x3-{size}", "conv3x3", partial(operators.conv_3x3, size, 3584 // size)) for size in (56, 28, 14, 7)),
+    *(_conv_3x3(size, direct) for direct in (False, True) for size in (56, 28, 14, 7)),
     _real("silero-vad-op15", "small", ("onnxruntime",)),
     *(_made(f"mtcnn-{size}", "small", partial(vision.mtcnn, size), peers=("onnxruntime",)) for size in (12, 24, 48)),
     _made("lstm-step", "small", operators.lstm_step, peers=("onnxruntime",)),

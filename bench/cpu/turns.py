@@ -26,7 +26,7 @@ def measured(row: Row, peers: Mapping[str, Peer], threads: int, effort: int, sec
     machine can do.
     """
     start = time.perf_counter()
-    engine = tenfold.build(onnx.load(row.model()), threads=threads, effort=effort)
+    engine = tenfold.build(onnx.load(row.model()), threads=threads, effort=effort, **row.options)
     built = time.perf_counter() - start
     asked = [row.inputs(seed) for seed in range(bench.BUFFERS)]
     found = bench.measure(engine, asked, peers, threads=threads, seconds=seconds)
