@@ -289,8 +289,8 @@ class Pooled:
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Warps, blocks that share a multiprocessor."""
         arch = arch_of(target)
-        if not (arch.tensor_copy and arch.warpgroups and arch.sm == 90):
-            return Refusal(f"sm_{arch.sm} has other tensor cores than these tiles are for")
+        if arch.no_teams:
+            return Refusal(arch.no_teams)
         plan = plan_of(region, target)
         if isinstance(plan, Refusal):
             return plan
