@@ -65,9 +65,10 @@ HEAD = """# Whole networks on one {gpu}, f16
 of 7. Error: norm-wise, against f32 (ONNX Runtime) or float64. TFLOP/s, GB/s: of what the regions must do at least;
 share: of the roofline, the sum over regions of max(FLOP / peak, bytes / bandwidth), both measured in the run. cuBLASLt:
 the share of the time that its kernels take; own: milliseconds without it. Call: microseconds of the CPU for a call, of
-ten in a row that begin with the GPU idle. Peers: PyTorch eager in a CUDA graph, and torch.compile (max-autotune), in
-the same process as ours; in brackets: of another run. Ratio: to torch.compile, or to eager (e) where that was not
-measured. Day: rows of different days are of different machines of the kind.
+ten in a row that begin with the GPU idle, the least of the day's runs, since others use the host too. Peers: PyTorch
+eager in a CUDA graph, and torch.compile (max-autotune), in the same process as ours; in brackets: of another run.
+Ratio: to torch.compile, or to eager (e) where that was not measured. Day: rows of different days are of different
+machines of the kind.
 
 ![ratios]({plot})
 
@@ -85,15 +86,27 @@ def key(row: Row) -> tuple[str, int]:
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
     """Rows by name; a newer one takes the place of an older. If it has no peers it keeps those of the older one, which
-    then are `of_another_run`; so with the time without a vendor's kernels.
+    then are `of_another_run`; so with the time without a vendor's kernels, and the least time of a call on its day.
     """
     found = {key(row): row for row in old}
     for row in new:
         before = found.get(key(row), {})
         known, own = before.get("peers"), {name: before[name] for name in ("own_ms",) if name in before}
         another = {"peers": known, "of_another_run": True} if known and not row.get("peers") else {}
-        found[key(row)] = own | row | another
+        found[key(row)] = own | row | another | least_call(before, row)
     return [found[name] for name in sorted(found)]
+
+
+def least_call(before: Row, row: Row) -> Row:
+    """The least time that the CPU took for a call, of two runs on one day."""
+    timed = [one for one in (before, row) if "call_us" in one and day(one) == day(row)]
+    least = min(timed, key=lambda one: float(one["call_us"]), default=row)
+    return {name: least[name] for name in ("call_us", "call_alone_us") if name in least}
+
+
+def day(row: Row) -> str:
+    """When a row was measured."""
+    return str(row.get("about", {}).get("date", "earlier"))
 
 
 def milliseconds(row: Row, peer: str) -> float | None:
@@ -125,7 +138,7 @@ def line(row: Row) -> str:
         _shown(row.get("own_ms") if vendor else ms, 1, ".3f"), _shown(row.get("call_us"), 1, ".0f"),
         _peer(eager, another), _peer(here or known, another or here is None),
         f"{found[0]:.2f}{found[1]}" if found else "—", GOALS.get(key(row), "—"),
-        row.get("about", {}).get("date", "earlier"),
+        day(row),
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |\n"
 

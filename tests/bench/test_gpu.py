@@ -71,6 +71,13 @@ def test_a_newer_row_keeps_what_own_kernels_took() -> None:
     assert "| 0% | 1.000 | — |" in results.line(row("net", 1, 1.0, parts=[{"us": 5.0, "tactic": "boxes(m=128)"}]))
 
 
+def test_the_least_time_of_a_call_on_a_day() -> None:
+    old = [row("net", 1, 1.5, call_us=8.0, about={"date": "2026-11-21"})]
+    (same,) = results.merged(old, [row("net", 1, 1.0, call_us=30.0, about={"date": "2026-11-21"})])
+    (later,) = results.merged(old, [row("net", 1, 1.0, call_us=30.0, about={"date": "2026-11-22"})])
+    assert (same["ms"], same["call_us"], later["call_us"]) == (1.0, 8.0, 30.0)
+
+
 def test_peers_give_results_that_tell_something() -> None:
     layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)]
     model = torch.nn.Sequential(*layers).eval()
