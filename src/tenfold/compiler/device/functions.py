@@ -41,6 +41,7 @@ def functions_of(binaries: Sequence[tuple[Program | Call, Binary | None]]) -> tu
                 "name": binary.name,
                 "threads": binary.threads,
                 "shared": binary.shared,
+                # What lets the next kernel start at once (2) starts late: else three share the room that one leaves.
                 "early": dict(program.parameters).get("EARLY") == 1,
                 "words": list(_words(program, binary)),
             }
