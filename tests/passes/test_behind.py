@@ -41,6 +41,27 @@ def network(mean: float, rows: int = ROWS, words: bool = False) -> Graph:
     return graph
 
 
+def behind(mean: float, rows: int = ROWS, made: bool = True) -> Graph:
+    """A layer whose norms lie behind its sums, as BERT's do; `made`: its first sum is a product's."""
+    graph = Graph()
+    x = graph.input("x", Type(dt.f32, (2, rows // 2, WIDTH)))
+    y = ops.Add()(x, ops.Add()(ops.MatMul()(x, weight(WIDTH, WIDTH)), weight(WIDTH, start=mean))) if made else x
+    normal = ops.LayerNorm(2, 1e-6)(y, weight(WIDTH, start=1.0), weight(WIDTH))
+    wide = ops.Gelu(False)(linear(normal, 2 * WIDTH))
+    after = ops.Add()(normal, ops.Add()(ops.MatMul()(wide, weight(2 * WIDTH, WIDTH)), weight(WIDTH)))
+    last = ops.LayerNorm(2, 1e-6)(after, weight(WIDTH, start=1.0), weight(WIDTH))
+    graph.set_outputs([linear(last, 64)], ["y"])
+    return graph
+
+
+def far(graph: Graph, rows: int = ROWS) -> float:
+    """How far a rewritten graph's result is from what it was, norm-wise."""
+    x = np.random.default_rng(1).standard_normal((2, rows // 2, WIDTH)).astype(np.float32)
+    (wanted,) = Interpreter({}).call(copy(graph), [x])
+    (found,) = Interpreter({}).call(rewritten(graph), [x])
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
 def rewritten(graph: Graph) -> Graph:
     Pipeline(Narrow(dtype=dt.f16), NormsBehind(dtype=dt.f16))(graph)
     passes.TIDY(graph)
@@ -68,6 +89,27 @@ def test_norms_of_few_rows_and_norms_that_are_asked_for_stay(graph: Graph) -> No
     assert "Moments" not in names(rewritten(graph))
 
 
+@pytest.mark.parametrize("mean", [0.0, 3.0, -20.0])
+def test_a_norm_that_is_a_residual_is_made_where_it_is_added(mean: float) -> None:
+    graph = behind(mean)
+    assert far(graph) < 2e-3 + 2e-3 * abs(mean)
+    assert "LayerNorm" not in names(graph)
+    assert names(graph).count("Moments") == 2 and names(graph).count("Standardise") == 3
+
+
+def test_the_shift_of_a_residual_is_added_with_the_bias() -> None:
+    graph = rewritten(behind(0.0))
+    rows = [node for node in graph.nodes if isinstance(node.op, ops.Add)
+            and any(isinstance(one.op, ops.Constant) for one in node.inputs)]  # fmt: skip
+    assert len(rows) == 4
+
+
+def test_a_residual_of_what_no_product_makes_stays() -> None:
+    graph = behind(0.0, made=False)
+    rewritten(graph)
+    assert names(graph).count("LayerNorm") == 1 and names(graph).count("Standardise") == 1
+
+
 def test_weights_that_are_multiplied_are_centred() -> None:
     graph = rewritten(network(0.0))
     used = [node.inputs[1].op.tensor.array for node in graph.nodes
@@ -75,6 +117,18 @@ def test_weights_that_are_multiplied_are_centred() -> None:
     assert len(used) == 2
     for one in used:
         assert np.abs(one.astype(np.float64).sum(0)).max() < 2e-2
+
+
+@pytest.mark.parametrize("deviations", [0.0, 5.0, 50.0])
+def test_what_is_lost_where_a_mean_is_deviations_off(deviations: float) -> None:
+    group, count = 64, 12
+    x = (np.random.default_rng(3).standard_normal((50, group * count)) + deviations).astype(np.float32)
+    sums, squares = ops.Moments(group).evaluate(x)
+    z = ops.Standardise(group * count, 0.0).compute(x, np.float32(1), *sums[..., None], *squares[..., None])
+    wide = x.astype(np.float64)
+    exact = (wide - wide.mean(1, keepdims=True)) / wide.std(1, keepdims=True)
+    factor = (z / exact)[np.abs(exact) > 1]
+    assert np.abs(factor - 1).max() < (group + count) * 2**-24 * (1 + deviations**2)
 
 
 def test_moments() -> None:

@@ -55,7 +55,7 @@ from tenfold.target import Target
 from tests.codegen.cpu import anchored, cases
 from tests.codegen.cpu.anchored import Given
 from tests.codegen.cpu.cases import body, tensor
-from tests.codegen.cuda.table import image, pooled_image
+from tests.codegen.cuda.table import image, pooled_image, residual
 
 TARGET = Target("cuda", "sm_90")
 
@@ -185,6 +185,7 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
         (boxes.STRATEGY, telling(), (-1,)),
         (boxes.STRATEGY, standardised(), (0,)),
+        (boxes.STRATEGY, residual(200, 256, 768), (0,)),
         (whole.STRATEGY, few_keys(), (1,)),
         (running.STRATEGY, few_keys(), (0,)),
         (plain.STRATEGY, of(MatMul(), np.zeros((64, 96), np.float32), np.zeros((96, 64), np.float32)), (0, 1, 2, 3)),

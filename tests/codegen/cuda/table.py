@@ -17,13 +17,14 @@ from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.activation import Relu
-from tenfold.ops.arithmetic import Add
+from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.attention import Attention
-from tenfold.ops.constant import Constant
+from tenfold.ops.constant import Constant, scalar
 from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.index import ScatterElements, ScatterND
 from tenfold.ops.logic import Cast
 from tenfold.ops.matmul import MatMul
+from tenfold.ops.moments import Moments, Standardise
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
 from tenfold.ops.reduce import Cumulative
 from tenfold.ops.sort import Suppression, TopK
@@ -196,6 +197,35 @@ def products() -> Iterator[Entry]:
             case = Case(MatMul(), [Given(random(dtype, *shape)), Given(random(dtype, *other, seed=1))])
             name = f"plain {dtype} {'x'.join(map(str, shape))} by {other[-1]}"
             yield of_case(name, plain.STRATEGY, case, tolerance, most=4)
+
+
+def residual(m: int, n: int, k: int, group: int = 32) -> Anchored:
+    """A product of which rows are added that are standardised, scaled and shifted there; it tells its own moments."""
+    a, b, x, y = (cases.tensor(dt.f16, shape) for shape in ((m, k), (k, n), (m, n), (m, n)))
+    parts = n // group
+    before, told = (cases.tensor(dt.f32, (2, parts, m)) for _ in range(2))
+    rows = [Operand(before.value, dt.f32, (m, n), (1, 0), part * m) for part in range(2 * parts)]
+    columns = [replace(cases.tensor(dt.f16, (n,)), shape=(m, n), strides=(0, 1)) for _ in range(2)]
+    inputs, one = [dt.f16, dt.f16, *[dt.f32] * len(rows), dt.f16, dt.f16], len(rows) + 4
+    what = cases.body(
+        inputs,
+        (scalar(1.0, dt.f32), (), dt.f32),
+        (Standardise(n, 1e-6), (1, one, *range(2, 2 + len(rows))), dt.f16),
+        (Mul(), (one + 1, one - 2), dt.f16),
+        (Add(), (0, one - 1), dt.f16),
+        (Add(), (one + 3, one + 2), dt.f16),
+    )
+    extra = (x, *rows, *columns)
+    return Anchored((m, n), (y,), MatMul(), (a, b), what, extra, moments=told)
+
+
+def norms() -> Iterator[Entry]:
+    """Residuals standardised where they are added, of rows whose mean is up to twenty deviations off."""
+    for (m, n, k), mean in (((8192, 768, 768), 0.0), ((1000, 768, 3072), 5.0), ((128, 768, 256), -20.0)):
+        region = residual(m, n, k, 64 if m > 512 else 32)
+        x = (random(dt.f16, m, n).astype(np.float32) + mean).astype(np.float16)
+        given = {region.extra[0].value: x, region.extra[1].value: Moments(64 if m > 512 else 32).evaluate(x)}
+        yield Entry(f"norm {m}x{n}x{k} {mean:+}", boxes.STRATEGY, region, 2e-3, given, most=8)
 
 
 def suppressions() -> Iterator[Entry]:
@@ -387,5 +417,5 @@ def attentions() -> Iterator[Entry]:
 
 def TABLE() -> list[Entry]:
     """All cases."""
-    families = (rows, scans, scattered, sorted_, transposes, products, suppressions, cells)
+    families = (rows, scans, scattered, sorted_, transposes, products, norms, suppressions, cells)
     return [one for part in (*families, convolutions, pools, gates, attentions) for one in part()]

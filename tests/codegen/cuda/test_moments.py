@@ -16,7 +16,7 @@ from tests.codegen.cuda.test_gemm import product
 
 from tenfold.codegen.cuda import contraction, gemm, moments, plain  # isort: skip
 from tenfold.codegen.cuda.conv import boxes, standing  # isort: skip
-from tests.codegen.cuda import compiling  # isort: skip
+from tests.codegen.cuda import compiling, table  # isort: skip
 
 _CASE = Case("moments", lambda: None, low=-0.9, high=0.9)  # type: ignore[arg-type,return-value]
 
@@ -47,6 +47,21 @@ def test_a_norm_behind_a_product() -> None:
     region = compiling.standardised()
     for one in gemm.STRATEGIES:
         compare(region, one.build(region, tactics(one, region)[0], TARGET), replace(_CASE, low=0.5))
+
+
+def test_a_norm_that_is_a_residual() -> None:
+    region = replace(table.residual(40, 64, 32), moments=None)
+    case = replace(_CASE, low=0.5)
+    for strategy in ("persistent", "sliced"):
+        found = next(one for one in tactics(contraction.STRATEGY, region) if one.strategy == strategy)
+        compare(region, contraction.STRATEGY.build(region, found, TARGET), case)
+
+
+def test_a_residual_is_standardised_by_two_numbers_a_row() -> None:
+    region = table.residual(200, 256, 128)
+    kinds = (3, *(1 for _ in range(16)), 2, 2)
+    found = standing.settled(region.body, kinds, region.extra, 200)
+    assert found.kept == (0, 17, 18) and found.standing == (8, 256, 1000000) and len(found.body.inputs) == 6
 
 
 def test_parts_of_moments_become_two_numbers_a_row() -> None:
