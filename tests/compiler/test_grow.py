@@ -55,11 +55,11 @@ GOLDEN = {
     ),
     "a residual is standardised by the product that it is added to": (
         """graph (%x: f16[5, 64], %w: f16[64, 64], %r: f16[5, 64], %a: f32[5, 1], %b: f32[5, 1]) {
-          %s = Standardise<count=64, epsilon=1e-05>(%r, Constant<tensor=f32[]{1.0}>(), %a, %b)
+          %s = Standardise<count=64, epsilon=1e-05>(%r, %a, %b)
           %y = Add(MatMul(%x, %w), Mul(%s, Constant<tensor=f16[]{0.5}>()))
           return %y, Moments<group=32>(%y)
         }""",
-        ["MatMul Constant Standardise Mul Add [5, 64]"],
+        ["MatMul Standardise Constant Mul Add [5, 64]"],
     ),
     "moments of what is no product are told apart": (
         """graph (%x: f16[5, 64]) {

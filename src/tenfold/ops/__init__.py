@@ -100,7 +100,7 @@ from tenfold.ops.logic import (
 )
 from tenfold.ops.mapping import CastMap, DictVectorizer, ZipMap
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.moments import LineSums, Moments, Standardise
+from tenfold.ops.moments import Centred, LineSums, Moments, Standardise
 from tenfold.ops.movement import (
     Append,
     Concat,
@@ -145,28 +145,29 @@ from tenfold.ops.winograd import WinogradFilter
 __all__ = (
     "ALL", "DFT", "GRU", "LRN", "LSTM", "QR", "RNN", "STFT", "SVD", "Abs", "Acos", "Acosh", "Add", "Affine", "And",
     "Append", "ArgReduce", "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr",
-    "BitXor", "Cast", "CastMap", "Ceil", "Celu", "Cholesky", "Clip", "Compress", "Concat", "ConcatFromSequence",
-    "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh", "CountGrams", "Cumulative", "Deferred", "DeformConv",
-    "DepthToSpace", "Dequantize", "Det", "DictVectorizer", "Div", "Eigh", "Elu", "Equal", "Erf", "Exp", "Expand",
-    "Expm1", "Fill", "Floor", "Fourier", "Gated", "Gather", "GatherElements", "GatherND", "Gelu", "GetElement",
-    "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "HasElement", "Head", "If",
-    "ImageDecoder", "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual",
-    "LineSums", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul",
-    "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg", "NonMaxSuppression", "NonZero",
-    "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "PagedAttention", "Pick", "Pool", "Pow", "Quantize",
-    "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Resample", "Reshape", "Resize", "RoiAlign",
-    "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
-    "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
-    "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth",
-    "Split", "SplitToSequence", "Sqrt", "Standardise", "StringConcat", "StringNormalizer", "StringSplit", "Sub",
-    "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique",
-    "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
+    "BitXor", "Cast", "CastMap", "Ceil", "Celu", "Centred", "Cholesky", "Clip", "Compress", "Concat",
+    "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh", "CountGrams", "Cumulative",
+    "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det", "DictVectorizer", "Div", "Eigh", "Elu", "Equal",
+    "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Fourier", "Gated", "Gather", "GatherElements", "GatherND",
+    "Gelu", "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish",
+    "HasElement", "Head", "If", "ImageDecoder", "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu",
+    "Less", "LessOrEqual", "LineSums", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize",
+    "MapSequence", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg",
+    "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "PagedAttention", "Pick",
+    "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Resample",
+    "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements",
+    "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft",
+    "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
+    "Softsign", "Solve", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "Standardise", "StringConcat",
+    "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
+    "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor",
+    "ZipMap", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
     Add, Sub, Mul, Div, Mod, Pow, Minimum, Maximum, Neg, Abs, Sign, Floor, Ceil, Trunc, Round, Sqrt, Rsqrt,
     Reciprocal, Exp, Log, Log1p, Expm1, Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh,
-    Constant, Sizes, Fill, Iota, Copy, Pick, Windows, Within, Moments, LineSums, Standardise,
+    Constant, Sizes, Fill, Iota, Copy, Pick, Windows, Within, Moments, LineSums, Centred, Standardise,
     If, Loop, Scan, Require,
     SequenceOf, Unstack, SplitToSequence, SequenceAt, SequenceInsert, SequenceErase, SequenceLength,
     ConcatFromSequence, MapSequence, OptionalOf, HasElement, GetElement,

@@ -4,6 +4,7 @@ and what becomes of such a product; sums along the lines of images, for their me
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
 from tenfold.ir import dtype as dt
@@ -52,36 +53,68 @@ class LineSums(Op):
         return np.moveaxis(x.astype(np.float32).sum(-1), 1, -1)
 
 
-class Standardise(Elementwise):
-    """(z - mean c) / sqrt(variance + epsilon), where z is a row x times a matrix whose columns add up to c: what
-    (x - mean) / sqrt(variance + epsilon) times that matrix is.
+class Centred(Op):
+    """A matrix x [K, N] less the means of its columns, rounded to `to` so that columns add up to nothing again: what
+    rounding leaves of a sum is taken from elements of the first rows, a unit in their last place from each.
+    """
 
-    Mean and variance of x, of `count` elements, follow from the sums of its parts, then the sums of their squares.
+    to: DType
+
+    def infer(self, x: Type) -> Type:
+        """The same sizes; ValueError for what is no matrix of floats."""
+        require_float(self.name, x)
+        if x.rank != 2:
+            raise ValueError(f"Centred takes a matrix, not {x}")
+        return Type(self.to, x.shape)
+
+    def evaluate(self, x: Array) -> Array:
+        """The definition, in f64."""
+        wide = x.astype(np.float64)
+        wide -= wide.mean(0)
+        found = wide.astype(self.to.numpy)
+        left = found.astype(np.float64).sum(0)
+        unit = float(ml_dtypes.finfo(self.to.numpy).eps)
+        least = np.abs(wide).mean(0) * (unit / 2)
+        for row in found:
+            if (np.abs(left) <= least).all():
+                break
+            before = row.astype(np.float64)
+            most = np.abs(before) * unit
+            row[:] = (before - np.clip(left, -most, most)).astype(row.dtype)
+            left += row.astype(np.float64) - before
+        return found
+
+
+class Standardise(Elementwise):
+    """(x - mean) / sqrt(variance + epsilon). Mean and variance, of rows of `count` elements, follow from the sums of
+    the rows' parts, then the sums of their squares. `centred`: x is made of such a row by a matrix whose columns add up
+    to nothing, so that the mean is in x no more.
     """
 
     count: int
     epsilon: float
+    centred: bool = False
 
     def dtype(self, *dtypes: DType) -> DType:
-        """That of the products; all else is in f32."""
+        """That of x; all else is in f32."""
         return dtypes[0]
 
-    def compute(self, z: Array, c: Array, *parts: Array) -> Array:
+    def compute(self, x: Array, *parts: Array) -> Array:
         """The definition."""
         half = len(parts) // 2
         mean = np.add.reduce(parts[:half]) / self.count
         variance = np.add.reduce(parts[half:]) / self.count - mean * mean
-        return np.asarray((z - mean * c) / np.sqrt(np.maximum(variance, 0) + self.epsilon))
+        moved = x if self.centred else x - mean
+        return np.asarray(moved / np.sqrt(np.maximum(variance, 0) + self.epsilon))
 
-    def expand(self, z: Value, c: Value, *parts: Value) -> Value:
+    def expand(self, x: Value, *parts: Value) -> Value:
         """The same as floating nodes of primitives, in f32."""
         half = len(parts) // 2
         mean, square = (self._mean(parts[:half]), self._mean(parts[half:]))
         variance = Maximum()(Sub()(square, Mul()(mean, mean)), scalar(0.0, dt.f32)())
         factor = Rsqrt()(Add()(variance, scalar(self.epsilon, dt.f32)()))
-        wide = Mul()(Cast(dt.f32)(z), factor)
-        result: Value = Sub()(wide, Mul()(Mul()(mean, factor), c))
-        return result
+        scaled: Value = Mul()(Cast(dt.f32)(x), factor)
+        return scaled if self.centred else Sub()(scaled, Mul()(mean, factor))
 
     def _mean(self, parts: tuple[Value, ...]) -> Value:
         total = parts[0]

@@ -1,9 +1,8 @@
 """Norms done behind the products that read them: rows are multiplied as they are, and standardised as sums.
 
-norm(x) w = (x - mean) / deviation · (scale w) + bias w, and (x - mean) v = x v - mean · (sums of v's columns). So the
-norm's results are never stored. What makes x tells the moments of its rows by the way. A matrix whose columns are
-centred has sums that are nothing but its rounding, so that nothing cancels where the mean is large. Where the norm is
-also a residual, an element of it is standardised, scaled and shifted again where it is added.
+norm(x) w = (x - mean) / deviation · (scale w) + bias w, and (x - mean) v = x v where v's columns add up to nothing, as
+those of scale w do less their means. So the norm's results are never stored. What makes x tells the moments of its rows
+by the way. Where the norm is also a residual, an element of it is standardised, scaled and shifted where it is added.
 
 The variance is E x² - mean² of sums in f32, of g neighbours and then of K / g parts: of rows whose mean is q deviations
 off it is (g + K / g) 2^-24 (1 + q²) off at most, relatively; x itself, kept in 16 bits, is q 2^-11 deviations off.
@@ -19,15 +18,14 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Graph, Node, Value
-from tenfold.ops.arithmetic import Add, Mul, Sub
-from tenfold.ops.constant import Constant, scalar
+from tenfold.ops.arithmetic import Add, Mul
+from tenfold.ops.constant import Constant
 from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.logic import Cast
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.moments import Moments, Standardise
+from tenfold.ops.moments import Centred, Moments, Standardise
 from tenfold.ops.movement import Reshape, Slice
 from tenfold.ops.normalize import LayerNorm
-from tenfold.ops.reduce import Reduce
 from tenfold.passes.merge import adopt, biased
 from tenfold.rewrite.pattern import maker
 from tenfold.rewrite.pipeline import Pass
@@ -37,8 +35,10 @@ FEWEST, FEW, MANY = 65, 512, 8192
 """The rows from which on, up to which, and again from which on a norm goes behind: with few, a launch less counts, with
 many, what is not stored; between them products lose more at their ends.
 """
-NARROW, WIDE = 32, 64
-"""Neighbours whose moments are told together, with few rows and with many: no more than the columns of a tile."""
+NARROW, USUAL, WIDE = 32, 64, 128
+"""Neighbours whose moments are told together, with few rows, with more and with many: no more than the columns of the
+tiles that are best there.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class NormsBehind(Pass):
         width, rows = x.type.shape[-1], dim.product(x.type.shape[:-1])
         if x.type.dtype is not self.dtype or node.op.axis % x.type.rank != x.type.rank - 1:
             return False
-        if not isinstance(width, int) or width % WIDE or not _pays(rows):
+        if not isinstance(width, int) or width % USUAL or not _pays(rows):
             return False
         constants = all(isinstance(one.op, Constant) and one.type.shape == (width,) for one in numbers)
         users = node.output.uses
@@ -103,7 +103,7 @@ def _is_made(x: Value) -> bool:
 def _parts(x: Value) -> list[Value]:
     """The sums of x's rows by parts, then those of their squares, each [..., 1]."""
     rows = x.type.shape[:-1]
-    told = Moments(NARROW if dim.known_le(dim.product(rows), FEW) else WIDE)(x)
+    told = Moments(_together(x))(x)
     count = told.type.shape[1]
     rest = (0,) * len(rows)
     parts = (
@@ -112,6 +112,14 @@ def _parts(x: Value) -> list[Value]:
         for part in range(count)
     )
     return [Reshape((*rows, 1))(one) for one in parts]
+
+
+def _together(x: Value) -> int:
+    """How many neighbours of a row are told together."""
+    width, rows = x.type.shape[-1], dim.product(x.type.shape[:-1])
+    if dim.known_le(rows, FEW):
+        return NARROW
+    return WIDE if dim.known_le(MANY, rows) and dim.divisible(width, WIDE) else USUAL
 
 
 def _added(graph: Graph, norm: Node, added: Node, parts: Sequence[Value]) -> None:
@@ -125,7 +133,7 @@ def _added(graph: Graph, norm: Node, added: Node, parts: Sequence[Value]) -> Non
     end, bias = biased(product.producer)
     if end is other and bias is not None:
         other, row = product, Cast(x.type.dtype)(Add()(Cast(dt.f32)(shift), Cast(dt.f32)(bias)))
-    standard = Standardise(width, norm.op.epsilon)(x, scalar(1.0, dt.f32)(), *parts)
+    standard = Standardise(width, norm.op.epsilon)(x, *parts)
     found = Add()(Add()(other, row), Mul()(standard, scale))
     adopt(found, tuple(dict.fromkeys((*norm.source, *added.source))))
     graph.replace_uses(added.output, found)
@@ -137,14 +145,12 @@ def _multiplied(graph: Graph, norm: Node, product: Node, parts: Sequence[Value])
     w = Cast(dt.f32)(product.inputs[1])
     width, n = w.type.shape
     assert isinstance(norm.op, LayerNorm) and isinstance(width, int)
-    scaled = Mul()(w, Reshape((width, 1))(Cast(dt.f32)(scale)))
-    matrix = Cast(x.type.dtype)(Sub()(scaled, Reduce("mean", (0,))(scaled)))
-    sums = Reshape((n,))(Reduce("sum", (0,))(Cast(dt.f32)(matrix)))
+    matrix = Centred(x.type.dtype)(Mul()(w, Reshape((width, 1))(Cast(dt.f32)(scale))))
     row = Reshape((n,))(MatMul()(Reshape((1, width))(Cast(dt.f32)(shift)), w))
     end, bias = biased(product)
     if bias is not None:
         row = Add()(row, Reshape((n,))(Cast(dt.f32)(bias)))
-    standard = Standardise(width, norm.op.epsilon)(MatMul()(x, matrix), sums, *parts)
+    standard = Standardise(width, norm.op.epsilon, centred=True)(MatMul()(x, matrix), *parts)
     found = Add()(standard, Cast(x.type.dtype)(row))
     source = tuple(dict.fromkeys((*norm.source, *product.source, *(end.producer.source if end.producer else ()))))
     adopt(found, source)

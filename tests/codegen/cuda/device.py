@@ -196,7 +196,9 @@ def memory_of(entry: Entry, region: Region) -> dict[Value, np.ndarray]:
         found[one.value] = entry.fill(one.dtype, max(size, 1), rng) if read else poison
     for one in reads:
         if one.value in entry.arrays:
-            view(one, found, {})[...] = entry.arrays[one.value]
+            given, whole = entry.arrays[one.value], found[one.value]
+            seen = view(one, found, {})
+            (seen if seen.shape == given.shape else whole[: given.size].reshape(given.shape))[...] = given
     return found
 
 

@@ -19,7 +19,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops.activation import Relu
 from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.attention import Attention
-from tenfold.ops.constant import Constant, scalar
+from tenfold.ops.constant import Constant
 from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.index import ScatterElements, ScatterND
 from tenfold.ops.logic import Cast
@@ -200,20 +200,19 @@ def products() -> Iterator[Entry]:
 
 
 def residual(m: int, n: int, k: int, group: int = 32) -> Anchored:
-    """A product of which rows are added that are standardised, scaled and shifted there; it tells its own moments."""
+    """A product to which rows are added that are standardised, scaled and shifted there; it tells its own moments."""
     a, b, x, y = (cases.tensor(dt.f16, shape) for shape in ((m, k), (k, n), (m, n), (m, n)))
     parts = n // group
     before, told = (cases.tensor(dt.f32, (2, parts, m)) for _ in range(2))
     rows = [Operand(before.value, dt.f32, (m, n), (1, 0), part * m) for part in range(2 * parts)]
     columns = [replace(cases.tensor(dt.f16, (n,)), shape=(m, n), strides=(0, 1)) for _ in range(2)]
-    inputs, one = [dt.f16, dt.f16, *[dt.f32] * len(rows), dt.f16, dt.f16], len(rows) + 4
+    inputs, first = [dt.f16, dt.f16, *[dt.f32] * len(rows), dt.f16, dt.f16], len(rows) + 4
     what = cases.body(
         inputs,
-        (scalar(1.0, dt.f32), (), dt.f32),
-        (Standardise(n, 1e-6), (1, one, *range(2, 2 + len(rows))), dt.f16),
-        (Mul(), (one + 1, one - 2), dt.f16),
-        (Add(), (0, one - 1), dt.f16),
-        (Add(), (one + 3, one + 2), dt.f16),
+        (Standardise(n, 1e-6), tuple(range(1, first - 2)), dt.f16),
+        (Mul(), (first, first - 2), dt.f16),
+        (Add(), (0, first - 1), dt.f16),
+        (Add(), (first + 2, first + 1), dt.f16),
     )
     extra = (x, *rows, *columns)
     return Anchored((m, n), (y,), MatMul(), (a, b), what, extra, moments=told)
@@ -224,7 +223,8 @@ def norms() -> Iterator[Entry]:
     for (m, n, k), mean in (((8192, 768, 768), 0.0), ((1000, 768, 3072), 5.0), ((128, 768, 256), -20.0)):
         region = residual(m, n, k, 64 if m > 512 else 32)
         x = (random(dt.f16, m, n).astype(np.float32) + mean).astype(np.float16)
-        given = {region.extra[0].value: x, region.extra[1].value: Moments(64 if m > 512 else 32).evaluate(x)}
+        told = Moments(64 if m > 512 else 32).evaluate(x)
+        given = {region.extra[0].value: x, region.extra[1].value: told}
         yield Entry(f"norm {m}x{n}x{k} {mean:+}", boxes.STRATEGY, region, 2e-3, given, most=8)
 
 

@@ -14,7 +14,7 @@ from itertools import product
 from tenfold.codegen.cuda import emit, gemm, grid, moments
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
-from tenfold.codegen.cuda.conv.standing import MADE, settled
+from tenfold.codegen.cuda.conv.standing import settled
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.cuda.site import slices_of
@@ -336,7 +336,6 @@ def launch_of(
     tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
     told, width = _told(plan)
     beside = settled(plan.region.body, plan.kinds, [view.operand for view in plan.extra], plan.sizes[2])
-    made = MADE if beside.standing else ()
     sums, room, zeroed = slices_of(tiles, m, N, slices, behind)
     fillings: dict[str, Filling] = {
         "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides, image),
@@ -345,7 +344,7 @@ def launch_of(
         ),
         "output": full[0],
         "beside": full[1] if full[1:] else (),
-        "extra": (*(_number(plan.kinds[one], plan.extra[one]) for one in beside.kept), *(0 for _ in made)),
+        "extra": (*(_number(plan.kinds[one], plan.extra[one]) for one in beside.kept), *(0 for _ in beside.made)),
         "told": told,
         "moments": beside.moments,
         "uniforms": uniforms(plan.region.uniforms),
@@ -354,7 +353,7 @@ def launch_of(
         "counts": numbers((across, counts[2], counts[1])),
         **{"m": number(plan.sizes[2]), "n": plan.n, "k": plan.k},
         "body": Hole(emit.hole_text(beside.body).replace("tl.full((), ", "tl.cast(")),
-        "kinds": (*(plan.kinds[one] for one in beside.kept), *made),
+        "kinds": (*(plan.kinds[one] for one in beside.kept), *beside.made),
         **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
         **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},
         "PARTS": parts,

@@ -14,18 +14,20 @@ from tenfold.ops.arithmetic import Mul, Sub
 from tenfold.ops.moments import Standardise
 
 _LEAST = 1e-12
-MADE = (5, 6)
-"""The kinds of what the kernel makes of moments: mean / deviation and 1 / deviation of a row."""
+FACTOR, MEAN = 5, 6
+"""The kinds of what the kernel makes of moments: 1 / deviation and mean / deviation of a row."""
 
 
 @dataclass(frozen=True)
 class Settled:
-    """A body, the numbers of the operands beside it that it still reads, where moments lie, and (parts, elements of a
-    row, 10^12 of what is added to the variance): nothing, where it asks for none of what the kernel makes.
+    """A body, the numbers of the operands beside it that it still reads, the kinds of what the kernel makes for it,
+    where moments lie, and (parts, elements of a row, 10^12 of what is added to the variance); the last three are empty
+    where it asks for none of what the kernel makes.
     """
 
     body: Body
     kept: tuple[int, ...]
+    made: tuple[int, ...] = ()
     moments: Filling = 0
     standing: tuple[int, ...] = ()
 
@@ -39,7 +41,7 @@ def settled(body: Body, kinds: Sequence[int], extra: Sequence[Operand], rows: Si
     if len(places) != 1:
         return same
     at, one = places[0], body.code[places[0]]
-    op, parts = one.op, one.args[2:]
+    op, parts = one.op, one.args[1:]
     assert isinstance(op, Standardise)
     others = {arg for number, other in enumerate(body.code) if number != at for arg in other.args}
     inside = all(0 < part < len(body.inputs) and kinds[part - 1] == 1 for part in parts)
@@ -50,7 +52,8 @@ def settled(body: Body, kinds: Sequence[int], extra: Sequence[Operand], rows: Si
         return same
     kept = tuple(number for number in range(len(extra)) if number + 1 not in parts)
     numbers = (len(parts) // 2, op.count, round(op.epsilon / _LEAST))
-    return Settled(_rewritten(body, at, kept), kept, place(operands[0]), numbers)
+    made = (FACTOR,) if op.centred else (FACTOR, MEAN)
+    return Settled(_rewritten(body, at, kept, made), kept, made, place(operands[0]), numbers)
 
 
 def _side_by_side(parts: Sequence[Operand], rows: Size) -> bool:
@@ -61,13 +64,13 @@ def _side_by_side(parts: Sequence[Operand], rows: Size) -> bool:
     )
 
 
-def _rewritten(body: Body, at: int, kept: Sequence[int]) -> Body:
-    """The body on the operands that are kept, mean / deviation and 1 / deviation, its `at`-th instruction being
-    z / deviation - mean / deviation c.
+def _rewritten(body: Body, at: int, kept: Sequence[int], made: Sequence[int]) -> Body:
+    """The body on the operands that are kept and on what is made, its `at`-th instruction being x / deviation, less
+    mean / deviation if that is made.
     """
-    inputs = (body.inputs[0], *(body.inputs[number + 1] for number in kept), dt.f32, dt.f32)
+    inputs = (body.inputs[0], *(body.inputs[number + 1] for number in kept), *(dt.f32 for _ in made))
     names = {0: 0} | {number + 1: place + 1 for place, number in enumerate(kept)}
-    mean, factor = len(inputs) - 2, len(inputs) - 1
+    factor = len(kept) + 1
     code: list[Instruction] = []
 
     def write(one: Instruction) -> int:
@@ -76,10 +79,9 @@ def _rewritten(body: Body, at: int, kept: Sequence[int]) -> Body:
 
     for number, one in enumerate(body.code):
         if number == at:
-            z, c = (names[arg] for arg in one.args[:2])
-            scaled = write(Instruction(Mul(), (z, factor), dt.f32))
-            moved = write(Instruction(Mul(), (mean, c), dt.f32))
-            found = write(Instruction(Sub(), (scaled, moved), dt.f32))
+            found = write(Instruction(Mul(), (names[one.args[0]], factor), dt.f32))
+            if MEAN in made:
+                found = write(Instruction(Sub(), (found, factor + 1), dt.f32))
         else:
             found = write(Instruction(one.op, tuple(names[arg] for arg in one.args), one.dtype))
         names[len(body.inputs) + number] = found

@@ -192,29 +192,38 @@ def summed(
 
 
 @gluon.jit
-def standing_of(moments, top, m, M: gl.constexpr, WARPS: gl.constexpr, STANDING: gl.constexpr):
-    """(mean / deviation, 1 / deviation) of a tile's rows, a row a thread, from the moments of their parts; nothing
-    where STANDING, (parts, elements of a row, 10^12 of what is added to the variance), is empty.
+def moments_of(moments, top, m, M: gl.constexpr, WARPS: gl.constexpr, STANDING: gl.constexpr):
+    """The moments of a tile's rows part by part, a row a thread; nothing where STANDING is empty."""
+    found = ()
+    if len(STANDING) > 0:
+        row = top + gl.arange(0, M, layout=gl.BlockedLayout([1], [32], [WARPS], [0]))
+        for part in gl.static_range(2 * STANDING[0]):
+            found = found + (gl.load(moments + part * m + row, mask=row < m, other=0),)
+    return found
+
+
+@gluon.jit
+def standing_of(parts, STANDING: gl.constexpr):
+    """(1 / deviation, mean / deviation) of rows from the moments of their parts; nothing where STANDING, (parts,
+    elements of a row, 10^12 of what is added to the variance), is empty.
     """
     if len(STANDING) == 0:
         return ()
     else:
-        row = top + gl.arange(0, M, layout=gl.BlockedLayout([1], [32], [WARPS], [0]))
-        total = gl.load(moments + row, mask=row < m, other=0)
-        square = gl.load(moments + STANDING[0] * m + row, mask=row < m, other=0)
+        total = parts[0]
+        square = parts[STANDING[0]]
         for part in gl.static_range(1, STANDING[0]):
-            total += gl.load(moments + part * m + row, mask=row < m, other=0)
-            square += gl.load(moments + (STANDING[0] + part) * m + row, mask=row < m, other=0)
+            total += parts[part]
+            square += parts[STANDING[0] + part]
         mean = total * (1.0 / STANDING[1])
         variance = gl.maximum(square * (1.0 / STANDING[1]) - mean * mean, 0.0)
         factor = gl.rsqrt(variance + 1e-12 * STANDING[2])
-        return (mean * factor, factor)
+        return (factor, mean * factor)
 
 
 @gluon.jit
 def numbers_of(
-    extra, standing, image, top, left, m, n, kinds: gl.constexpr, layout: gl.constexpr, N: gl.constexpr,
-    box: gl.constexpr,
+    extra, image, top, left, m, n, kinds: gl.constexpr, layout: gl.constexpr, N: gl.constexpr, box: gl.constexpr,
 ):  # fmt: skip
     """What lies beside the sums of a tile: one number, one a row, one a column, or one a column of each image."""
     column = left + gl.arange(0, N, layout=gl.SliceLayout(0, layout))
@@ -229,9 +238,6 @@ def numbers_of(
                 inside = gl.expand_dims(row < extra[one][2], 1) & gl.expand_dims(column < n, 0)
                 start = extra[one][0] + gl.expand_dims(row * extra[one][1], 1)
                 found = found + (gl.load(start + gl.expand_dims(column, 0), mask=inside, other=0),)
-        elif kinds[one] > 4:
-            its = gl.convert_layout(standing[kinds[one] - 5], gl.SliceLayout(1, layout))
-            found = found + (gl.expand_dims(its, 1),)
         elif kinds[one] == 1:
             pixel = top + gl.arange(0, box[0] * box[1] * box[2], layout=gl.SliceLayout(1, layout))
             found = found + (gl.expand_dims(gl.load(extra[one] + pixel, mask=pixel < m, other=0), 1),)
@@ -245,14 +251,19 @@ def numbers_of(
 
 
 @gluon.jit
-def concluded(acc, kept, numbers, uniforms, left, n, body: gl.constexpr, kinds: gl.constexpr):
-    """What the body makes of a tile's sums and of what lies beside them."""
+def concluded(acc, kept, numbers, standing, uniforms, left, n, body: gl.constexpr, kinds: gl.constexpr):
+    """What the body makes of a tile's sums, of what lies beside them, and of how their rows stand."""
     layout: gl.constexpr = acc.type.layout
     column = left + gl.arange(0, acc.shape[1], layout=gl.SliceLayout(0, layout))
+    stands = ()
+    for one in gl.static_range(len(standing)):
+        stands = stands + (gl.expand_dims(gl.convert_layout(standing[one], gl.SliceLayout(1, layout)), 1),)
     values = (acc,)
     for one in gl.static_range(len(kinds)):
         if kinds[one] == 3:
             values = values + (kept.load(layout),)
+        elif kinds[one] > 4:
+            values = values + (stands[kinds[one] - 5],)
         else:
             values = values + (numbers[one],)
     return body(values, (), uniforms, (), column < n)[0]
@@ -287,13 +298,13 @@ def stored(
         these = numbers
         if len(kinds) > 0 and len(numbers) == 0:
             these = numbers_of(
-                extra, standing, image, pixel, begin, m, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part], box
+                extra, image, pixel, begin, m, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part], box
             )  # fmt: skip
         room = kept[part % len(kept)].index(team)
         results = room.reshape((box[0] * box[1] * box[2], PARTS[part]))
         if beside == 0 and (part == 0 or len(kept) < len(PARTS)):
             tma.store_wait(0)
-        found = concluded(accs[part], results, these, uniforms, begin, n, body, kinds)
+        found = concluded(accs[part], results, these, standing, uniforms, begin, n, body, kinds)
         results.store(found.to(output[part].dtype))
         fence_async_shared()
         copy_out(output[part], [image, row, pixel, begin], room)
@@ -324,13 +335,14 @@ def multiply(
     for tile in range(gl.program_id(0) + team * gl.num_programs(0), tiles * SLICES, gl.num_programs(0) * TEAMS):
         image, row, pixel, left = corner(tile // SLICES, counts, box, N)
         length = length_of(tile, steps, SLICES)
-        standing = standing_of(moments, pixel, m, M, WARPS, STANDING)
+        parts = moments_of(moments, pixel, m, M, WARPS, STANDING)
         numbers = ()
         if ROOM:
-            numbers = numbers_of(extra, standing, image, pixel, left, m, n, kinds, layout_of(N, WARPS), N, box)
+            numbers = numbers_of(extra, image, pixel, left, m, n, kinds, layout_of(N, WARPS), N, box)
         accs = summed(ring, turns, team, turn, count, length, M, PARTS, WARPS, K, SLOTS, TEAMS, TURNED)
         for ahead in range(TEAMS):
             count += length_of(tile + ahead * gl.num_programs(0), steps, SLICES)
+        standing = standing_of(parts, STANDING)
         last = True
         if SLICES > 1:
             acc, last = gathered(accs[0], tile // SLICES, tile % SLICES, partial, counters, M, N, SLICES)
