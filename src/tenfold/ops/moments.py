@@ -4,7 +4,6 @@ and what becomes of such a product; sums along the lines of images, for their me
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 
 from tenfold.ir import dtype as dt
@@ -73,7 +72,8 @@ class Centred(Op):
         wide -= wide.mean(0)
         found = wide.astype(self.to.numpy)
         left = found.astype(np.float64).sum(0)
-        unit = float(ml_dtypes.finfo(self.to.numpy).eps)
+        number = self.to.numpy.type
+        unit = float(np.nextafter(number(1), number(2))) - 1
         least = np.abs(wide).mean(0) * (unit / 2)
         for row in found:
             if (np.abs(left) <= least).all():
