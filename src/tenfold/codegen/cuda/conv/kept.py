@@ -77,7 +77,7 @@ def multiply(
     HIGH: gl.constexpr = box[1] + T1 - 1
     grid.begin(EARLY)
     mbarrier.wait(there, 0)
-    numbers = numbers_of(extra, (), 0, 0, 0, 0, n, kinds, layout_of(N, 4), N, ())
+    numbers = numbers_of(extra, 0, 0, 0, 0, n, kinds, layout_of(N, 4), N, ())
     turn = team + 0
     for tile in range(gl.program_id(0) + team * gl.num_programs(0), tiles, gl.num_programs(0) * 2):
         image, row, pixel, left = corner(tile, counts, box, 1)

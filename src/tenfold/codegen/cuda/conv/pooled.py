@@ -194,7 +194,7 @@ def pooled(
     nothing = gl.zeros((16 * WARPS, N), gl.float32, sums_in)
     least = sides(gl.full((16 * WARPS, N), float("-inf"), gl.float32, sums_in))[0]
     sides_in: gl.constexpr = least.type.layout
-    numbers = numbers_of(extra, (), 0, 0, 0, 0, n, kinds, sides_in, N, ())
+    numbers = numbers_of(extra, 0, 0, 0, 0, n, kinds, sides_in, N, ())
     share = gl.cdiv(tiles * high, gl.num_programs(0))
     at = gl.program_id(0) * share
     end = gl.minimum(at + share, tiles * high)
@@ -225,9 +225,9 @@ def pooled(
                 window = pool * 2 + half + shifts[0]
                 kept, kept_odd = line_of(values, weights, nothing, least, place, window, out_sizes, shifts, CLIPPED)
                 best, odd = greater(best, kept), greater(odd, kept_odd)
-            found = concluded(best, 0, numbers, uniforms, 0, n, body, kinds).to(w.dtype)
+            found = concluded(best, 0, numbers, (), uniforms, 0, n, body, kinds).to(w.dtype)
             if WIDE:
-                other = beside(concluded(odd, 0, numbers, uniforms, 0, n, body, kinds).to(w.dtype))
+                other = beside(concluded(odd, 0, numbers, (), uniforms, 0, n, body, kinds).to(w.dtype))
                 found = greater(found, gl.where(gl.expand_dims(place + LEFT == 0, 1), float("-inf"), other))
             else:
                 kept, kept_odd = least, least
