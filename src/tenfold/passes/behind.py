@@ -54,8 +54,11 @@ class NormsBehind(Pass):
             return
         for node in graph.nodes:
             if self._fits(node, graph):
-                parts = _parts(node.inputs[0])
-                for user in list(node.output.uses):
+                users = list(node.output.uses)
+                parts = _parts(
+                    node.inputs[0], _together(node.inputs[0], all(isinstance(one.op, MatMul) for one in users))
+                )
+                for user in users:
                     put = _multiplied if _multiplies(user, node.output) else _added
                     put(graph, node, user, parts)
 
@@ -100,10 +103,10 @@ def _is_made(x: Value) -> bool:
     return product is not None and isinstance(product.inputs[1].op, Constant) and product.inputs[1].type.rank == 2
 
 
-def _parts(x: Value) -> list[Value]:
+def _parts(x: Value, group: int) -> list[Value]:
     """The sums of x's rows by parts, then those of their squares, each [..., 1]."""
     rows = x.type.shape[:-1]
-    told = Moments(_together(x))(x)
+    told = Moments(group)(x)
     count = told.type.shape[1]
     rest = (0,) * len(rows)
     parts = (
@@ -114,12 +117,12 @@ def _parts(x: Value) -> list[Value]:
     return [Reshape((*rows, 1))(one) for one in parts]
 
 
-def _together(x: Value) -> int:
-    """How many neighbours of a row are told together."""
+def _together(x: Value, multiplied: bool) -> int:
+    """How many neighbours of a row are told together; `multiplied`: its norm is read by products alone."""
     width, rows = x.type.shape[-1], dim.product(x.type.shape[:-1])
     if dim.known_le(rows, FEW):
         return NARROW
-    return WIDE if dim.known_le(MANY, rows) and dim.divisible(width, WIDE) else USUAL
+    return WIDE if not multiplied and dim.known_le(MANY, rows) and dim.divisible(width, WIDE) else USUAL
 
 
 def _added(graph: Graph, norm: Node, added: Node, parts: Sequence[Value]) -> None:
