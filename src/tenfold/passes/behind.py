@@ -54,10 +54,8 @@ class NormsBehind(Pass):
             return
         for node in graph.nodes:
             if self._fits(node, graph):
-                users = list(node.output.uses)
-                parts = _parts(
-                    node.inputs[0], _together(node.inputs[0], all(isinstance(one.op, MatMul) for one in users))
-                )
+                x, users = node.inputs[0], list(node.output.uses)
+                parts = _parts(x, _together(x, all(isinstance(one.op, MatMul) for one in users)))
                 for user in users:
                     put = _multiplied if _multiplies(user, node.output) else _added
                     put(graph, node, user, parts)
