@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     row, top = BY_ROW[options.row], ceiling(options.threads)
     assert top
-    engine = tenfold.build(onnx.load(row.model()), threads=options.threads, effort=options.effort)
+    engine = tenfold.build(onnx.load(row.model()), threads=options.threads, effort=options.effort, **row.options)
     asked = [row.inputs(seed) for seed in range(bench.BUFFERS)]
     times: defaultdict[int, list[float]] = defaultdict(list)
     labels = {}
