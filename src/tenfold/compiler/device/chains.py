@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tenfold.codegen.cuda.launch import CudaKernel, placed, room
-from tenfold.codegen.region import Anchored, Chain, Pointwise, Region, Row
+from tenfold.codegen.region import Anchored, Chain, Operand, Pointwise, Region, Row
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
 from tenfold.compiler.device.shared import Touched, touched_by
 from tenfold.compiler.device.tune import tune_device
@@ -63,26 +63,30 @@ def joined(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy]
 
 
 def pooled(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
-    """Convolutions with the greatest of their results."""
+    """Convolutions with the greatest of their results, and with the cast of their image or, where that is no faster,
+    without.
+    """
     takers = [one for one in strategies if one.name == "pooled"]
-    if not takers:
-        return list(items)
-    touched = {item: touched_by(item, layout) for item in items}
-    made = list[_Candidate]()
-    for conv in items:
-        if not isinstance(conv, Chosen) or not _is_image(conv.region):
-            continue
-        for parts in (_around(conv, items, touched, widely) for widely in (True, False)):
-            within = tuple(one for part in parts[:-1] for one in part.region.outputs)
-            last, hidden = parts[-1].region, {one.value: one for one in within}
-            if not isinstance(last, Row) or any(one in layout.outputs for one in hidden):
-                continue
-            results = (*last.outputs, *last.finish_outputs)
-            chain = replace(_chain(parts), outputs=results, within=tuple(hidden.values()))
-            if piece := _piece(chain, parts, takers, tuning):
-                made.append((piece, parts, parts[-1]))
-                break
-    return _settled(made, items, tuning)
+    found = list(items)
+    for widely in (True, False) if takers else ():
+        touched = {item: touched_by(item, layout) for item in found}
+        images = [one for one in found if isinstance(one, Chosen) and _is_image(one.region)]
+        every = [_around(one, found, touched, widely) for one in images]
+        chains = [(chain, parts) for parts in every if (chain := _greatest(parts, layout))]
+        made = [(_piece(chain, parts, takers, tuning), parts, parts[-1]) for chain, parts in chains]
+        found = _settled(made, found, tuning)
+    return found
+
+
+def _greatest(parts: Sequence[Chosen], layout: Layout) -> Chain | None:
+    """The chain of a convolution, what is around it, and rows, which alone are stored; None if it ends otherwise."""
+    last, made = parts[-1].region, (one for part in parts[:-1] for one in part.region.outputs)
+    within = dict[Value, Operand]()
+    for one in made:
+        within.setdefault(one.value, one)
+    if not isinstance(last, Row) or any(one in layout.outputs for one in within):
+        return None
+    return replace(_chain(parts), outputs=(*last.outputs, *last.finish_outputs), within=tuple(within.values()))
 
 
 def _around(conv: Chosen, items: Sequence[Item], touched: Mapping[Item, Touched], widely: bool) -> list[Chosen]:
