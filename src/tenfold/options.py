@@ -18,7 +18,8 @@ class Options:
     """How to build. `targets` are machines, `precision` element types of the arithmetic, `effort` 0 (cost model only)
     to 3 (until every tactic is timed), `threads` the most threads a call uses (None: all usable CPUs; a default kept
     in the engine, never part of a kernel), `memory_limit` the most bytes that weights and arena may take. `winograd`
-    "off" keeps convolutions to the sums that define them, "auto" allows fewer products for slightly greater errors.
+    "off" keeps convolutions and products of matrices to the sums that define them, "auto" allows fewer products
+    (Winograd, Strassen) for slightly greater errors.
     """
 
     targets: tuple[Target, ...]

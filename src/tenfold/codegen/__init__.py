@@ -16,7 +16,7 @@ def strategies_for(target: Target, options: Options | None = None) -> Sequence[S
     if target.kind == "cpu":
         from tenfold.codegen.cpu.strategies import STRATEGIES
 
-        barred = {"conv.winograd"} if options and options.winograd == "off" else set()
+        barred = {"conv.winograd", "strassen"} if options and options.winograd == "off" else set()
         return [one for one in STRATEGIES if one.name not in barred]
     if target.kind == "cuda":
         if find_spec("triton") is None:

@@ -202,7 +202,8 @@ def build(
     ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
     most and multiple). `precision` is "model" (types as written) or "f32", on GPUs also "tf32", "f16" or "bf16".
     `effort` 0 to 3 is how long to look for faster kernels, `threads` the most threads a call uses, `memory_limit` the
-    most bytes of weights and arena. `winograd` "off" keeps convolutions to the sums that define them.
+    most bytes of weights and arena. `winograd` "off" keeps convolutions and products to the sums that define
+    them.
     `state` says which outputs are inputs of the next call, {"past": "present"}, or True to find them by their names:
     contexts then keep them. `outputs` names any values of the model to return instead of its own outputs;
     `formats` say how the caller's arrays differ: an element type, "channels_last" (axis 1 comes last) or both,

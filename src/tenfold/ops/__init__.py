@@ -138,30 +138,30 @@ from tenfold.ops.sequence import (
 )
 from tenfold.ops.signal import DFT, STFT, Fourier
 from tenfold.ops.sort import NonMaxSuppression, Suppression, TopK, Unique
+from tenfold.ops.strassen import StrassenFactors
 from tenfold.ops.text import CountGrams, Lookup, RegexFullMatch, StringConcat, StringNormalizer, StringSplit
 from tenfold.ops.winograd import WinogradFilter
 
 # fmt: off
 __all__ = (
-    "ALL", "DFT", "GRU", "LRN", "LSTM", "QR", "RNN", "STFT", "SVD", "Abs", "Acos", "Acosh", "Add", "Affine", "And",
-    "Append", "ArgReduce", "Asin", "Asinh", "Atan", "Atanh", "Attention", "BitAnd", "BitCast", "BitNot", "BitOr",
-    "BitXor", "Cast", "CastMap", "Ceil", "Celu", "Centred", "Cholesky", "Clip", "Compress", "Concat",
-    "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy", "Cos", "Cosh", "CountGrams", "Cumulative",
-    "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det", "DictVectorizer", "Div", "Eigh", "Elu", "Equal",
-    "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Fourier", "Gated", "Gather", "GatherElements", "GatherND",
-    "Gelu", "GetElement", "Greater", "GreaterOrEqual", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish",
-    "HasElement", "Head", "If", "ImageDecoder", "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu",
-    "Less", "LessOrEqual", "LineSums", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize",
-    "MapSequence", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg",
-    "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "PagedAttention", "Pick",
-    "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Resample",
-    "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements",
-    "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft",
-    "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
-    "Softsign", "Solve", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "Standardise", "StringConcat",
-    "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK",
-    "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor",
-    "ZipMap", "scalar",
+    "ALL", "Abs", "Acos", "Acosh", "Add", "Affine", "And", "Append", "ArgReduce", "Asin", "Asinh", "Atan", "Atanh",
+    "Attention", "BitAnd", "BitCast", "BitNot", "BitOr", "BitXor", "Cast", "CastMap", "Ceil", "Celu", "Centred",
+    "Cholesky", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "Conv", "ConvTranspose", "Copy", "Cos",
+    "Cosh", "CountGrams", "Cumulative", "DFT", "Deferred", "DeformConv", "DepthToSpace", "Dequantize", "Det",
+    "DictVectorizer", "Div", "Eigh", "Elu", "Equal", "Erf", "Exp", "Expand", "Expm1", "Fill", "Floor", "Fourier", "GRU",
+    "Gated", "Gather", "GatherElements", "GatherND", "Gelu", "GetElement", "Greater", "GreaterOrEqual", "GridSample",
+    "GroupNorm", "HardSigmoid", "HardSwish", "HasElement", "Head", "If", "ImageDecoder", "Inverse", "Iota", "IsInf",
+    "IsNan", "Known", "LRN", "LSTM", "LayerNorm", "LeakyRelu", "Less", "LessOrEqual", "LineSums", "Log", "Log1p",
+    "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize", "MapSequence", "MatMul", "MaxPoolIndices", "Maximum",
+    "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf",
+    "Or", "PRelu", "Pad", "PagedAttention", "Pick", "Pool", "Pow", "QR", "Quantize", "RMSNorm", "RNN", "Reciprocal",
+    "Reduce", "RegexFullMatch", "Relu", "Require", "Resample", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding",
+    "Round", "Rsqrt", "STFT", "SVD", "ScaledTanh", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
+    "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid",
+    "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth",
+    "Split", "SplitToSequence", "Sqrt", "Standardise", "StrassenFactors", "StringConcat", "StringNormalizer",
+    "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose",
+    "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
@@ -184,7 +184,7 @@ ALL: tuple[type[Op], ...] = (
     Affine, Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, LogSigmoid, Mish, PRelu, Relu, ScaledTanh,
     Selu, Shrink, Sigmoid, Silu, Softplus, Softsign, Swish, ThresholdedRelu,
     Attention, PagedAttention, RotaryEmbedding,
-    Conv, ConvTranspose, Gated, WinogradFilter,
+    Conv, ConvTranspose, Gated, StrassenFactors, WinogradFilter,
     GridSample, ImageDecoder, Resample, Resize,
     MatMul, Det, Inverse, Solve, Cholesky, Eigh, SVD, QR,
     Uniform,

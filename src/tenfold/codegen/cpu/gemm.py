@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tenfold.codegen.cpu.blocking import kernel
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import Block, fitting, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, panel_stage, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, kernel, moving, refuse
+from tenfold.codegen.cpu.product import Axis, Product, moving, refuse
 from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace
@@ -43,7 +44,7 @@ class Gemm:
         assert isinstance(region, Anchored)
         isa = isa_of(target)
         block = {str(one): one for one in _blocks(region, isa)}[str(tactic["block"])]
-        return kernel(_product(region, isa, block, "" if tactic["cut"] == "best" else str(tactic["cut"])), isa)
+        return kernel(product_of(region, isa, block, "" if tactic["cut"] == "best" else str(tactic["cut"])), isa)
 
 
 STRATEGY = Gemm()
@@ -60,7 +61,8 @@ def _blocks(region: Anchored, isa: Isa) -> list[Block]:
     return fitting(isa, total, columns, dim.product(size for size, step in lines if step == 0))
 
 
-def _product(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:
+def product_of(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:
+    """A product of matrices as a contraction."""
     a, b = region.inputs
     a, b = _matrices(a, row=True), _matrices(b, row=False)
     rank = max(len(region.domain), len(a.shape), len(b.shape))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tenfold.codegen.cpu.blocking import kernel
 from tenfold.codegen.cpu.conv.channelwise import Form, source
 from tenfold.codegen.cpu.conv.direct import image_of, pixels, weights_of
 from tenfold.codegen.cpu.conv.ending import ending_of, ends_by_channels
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, kernel, moving
+from tenfold.codegen.cpu.product import Axis, Product, moving
 from tenfold.codegen.cpu.stage import operand_values, ordered
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic

@@ -11,11 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tenfold.codegen.cpu.blocking import kernel
 from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import Block, fitting, quickest, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, moving, refuse
+from tenfold.codegen.cpu.product import Axis, Product, Window, moving, refuse
 from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic, Workspace

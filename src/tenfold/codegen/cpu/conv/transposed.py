@@ -8,13 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tenfold.codegen.cpu.blocking import kernel
 from tenfold.codegen.cpu.body import expand_body, weight
 from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.epilogue import with_epilogue
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
-from tenfold.codegen.cpu.product import Axis, Product, Window, kernel, moving, refuse
+from tenfold.codegen.cpu.product import Axis, Product, Window, moving, refuse
 from tenfold.codegen.cpu.stage import address
 from tenfold.codegen.phases import Phase, phases_of, shifted, taps_of
 from tenfold.codegen.region import Anchored, Operand, Region, identity

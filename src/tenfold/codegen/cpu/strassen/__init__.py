@@ -1,0 +1,1 @@
+"""Products of matrices by fewer products of their halves."""
