@@ -45,8 +45,10 @@ _CALL, _LATENCY = 60, 4
 """Cycles of a call of the micro-kernel beside its products, about; the fewest of a term."""
 _BANDWIDTH = 1.5
 """Bytes of factors that a thread gets from memory in a cycle while others do, about."""
-_GAIN = 0.92
-"""The share of the definition's cycles that this may take to be worth its errors and its larger weights."""
+_GAIN = 0.9
+"""The share of the definition's cycles that this may take to be worth its errors."""
+_FEWEST = 512
+"""The fewest rows that are worth weights of 1.75 times the size beside those they came from."""
 _THREE, _FEWER = 3, 1.01
 """Vectors to a row that do best, where they leave few lanes idle; what others cost beside them."""
 _BLOCKS = 3
@@ -54,8 +56,8 @@ _BLOCKS = 3
 
 
 class Strassen:
-    """MatMul with constant factors, in f32, of a known number of rows: where it seems faster than the sums that define
-    it.
+    """MatMul with constant factors, in f32, of a known number of many rows: where it seems faster than the sums that
+    define it.
     """
 
     name = "strassen"
@@ -67,6 +69,9 @@ class Strassen:
         reason = _refuse(region) or refuse(region)
         if reason:
             return reason if isinstance(reason, Refusal) else Refusal(reason)
+        rows = dim.product(region.domain[:-1])
+        if not isinstance(rows, int) or rows < _FEWEST:
+            return Refusal(f"{rows} rows are not worth larger weights")
         isa = isa_of(target)
         every = [_Problem(region, isa, block) for block in blocks_of(isa, f32) if block.rows > 1]
         found = [one for one in every if one.cycles < _GAIN * one.defined]
