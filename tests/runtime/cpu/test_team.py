@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from tenfold import settings
 from tenfold.codegen.cpu.isa import isa_of
 from tenfold.runtime import steps
+from tenfold.runtime.cpu import block
 from tenfold.runtime.cpu import team as team_module
 from tenfold.runtime.cpu.block import Status
 from tenfold.runtime.cpu.code import Code
@@ -130,6 +132,33 @@ def test_more_threads_than_cpus(spin: str, monkeypatch: pytest.MonkeyPatch) -> N
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_workers_of_the_callers_node_come_first() -> None:
+    crew = image(isa_of(Target.host())).crew
+    share = team_module.Share(tuple(os.sched_getaffinity(0)), 9, False, "for this test")
+    crowd = team_module.Team(Code.from_bytes(crew.code), crew.entries, share)
+    KEPT.append(crowd)
+    block.Team.from_address(crowd.address).nodes = 2
+    for place in crowd._places[:5]:
+        place.node = 1
+    first = ctypes.addressof(crowd._places[0])
+    for threads, wanted in ((3, [5, 6]), (7, [5, 6, 7, 8, 0, 1])):
+        made = repeated(np.zeros(23, np.int64), 23, 1, 1, threads=9)
+        call = Invocation(made.executable, threads=threads, team=lambda: crowd)
+        call.frame[:] = made.frame
+        assert call.run() == Status.DONE
+        lanes = (call._call.job + block.JOB_SIZE + number * block.LANE_SIZE for number in range(1, threads))
+        taken = [block.Lane.from_address(lane).worker for lane in lanes]
+        assert [(place - first) // block.WORKER_SIZE for place in taken] == wanted
+
+
+def test_nodes_are_what_the_system_lists(tmp_path: Path) -> None:
+    for name, cpus in {"node0": "0-3,8", "node1": "4-7\n", "nodes": "9", "node2": ""}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cpulist").write_text(cpus + "\n" * (not cpus.endswith("\n")))
+    assert team_module.nodes_of((0, 3, 4, 8, 9), tmp_path) == [0, 0, 1, 0, 0]
+    assert team_module.nodes_of((0, 1), tmp_path / "missing") == [0, 0]
 
 
 @several

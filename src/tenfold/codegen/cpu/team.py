@@ -125,22 +125,27 @@ def _alone(isa: Isa) -> Code:
 
 
 def _take(isa: Isa) -> Code:
-    """`take(call)`: take the idle workers on other CPUs, as many as the call may use; hold back the one on this CPU."""
+    """`take(call)`: take the idle workers on other CPUs, as many as the call may use, those of this CPU's NUMA node
+    before others; hold back the one on this CPU.
+    """
     code = Code(isa, "take", 1, attributes="noinline ")
     (call,) = code.parameters
     team, job = code.get(call, Call, "team"), code.get(call, Call, "job")
     here, wanted = code.cpu(code.get(team, Team, "system")), code.sub(code.get(call, Call, "threads"), 1)
-    taken = code.variable(0)
+    taken, near = code.variable(0), code.variable(0)
     code.put(code.add(here, 1), call, Call, "home")
     with code.counting(code.get(team, Team, "size")) as index:
         worker = code.item(code.get(team, Team, "workers"), index, WORKER_SIZE)
+        with code.when(code.compare("eq", code.get(worker, Worker, "cpu"), here)):
+            code.exchange("xchg", code.place(worker, Worker, "inbox"), RESERVED)
+            near.set(code.get(worker, Worker, "node"))
+    turns = code.select(code.compare("sgt", code.get(team, Team, "nodes"), 1), 2, 1)
+    with code.counting(turns) as turn, code.counting(code.get(team, Team, "size")) as index:
+        worker = code.item(code.get(team, Team, "workers"), index, WORKER_SIZE)
         inbox = code.place(worker, Worker, "inbox")
-        neighbour = code.compare("eq", code.get(worker, Worker, "cpu"), here)
-        with code.when(neighbour):
-            code.exchange("xchg", inbox, RESERVED)
-        free = code.compare("eq", code.watch(inbox), 0)
-        free = code.together(free, code.compare("slt", taken.get(), wanted))
-        with code.when(free):
+        away = code.select(code.compare("ne", code.get(worker, Worker, "node"), near.get()), 1, 0)
+        free = code.together(code.compare("eq", away, turn), code.compare("slt", taken.get(), wanted))
+        with code.when(code.together(free, code.compare("eq", code.watch(inbox), 0))):
             lane = _lane(code, job, code.add(taken.get(), 1))
             code.put(worker, lane, Lane, "worker")
             with code.when(code.replace(inbox, 0, lane)):

@@ -74,18 +74,19 @@ class Lane(ctypes.Structure):
 class Worker(ctypes.Structure):
     """One worker's place. `inbox` is the lane it serves, 0 for none, or RESERVED when a caller runs on its CPU;
     `asleep` (32 bits) is the futex it sleeps on; `cpu` is where it is pinned, -1 if it isn't; `mask` is the address of
-    its CPU mask or 0; `affinity` is the system's answer to pinning.
+    its CPU mask or 0; `affinity` is the system's answer to pinning; `node` is the NUMA node of its CPU, 0 if it isn't
+    pinned.
     """
 
-    _fields_ = _words("inbox asleep team index cpu mask affinity started")
+    _fields_ = _words("inbox asleep team index cpu mask affinity started node")
 
 
 class Team(ctypes.Structure):
     """All workers of a process: the address of the first place, how many, and how many ticks a worker spins between the
-    stages of a call and after one, and the address of libc's `syscall`.
+    stages of a call and after one, the address of libc's `syscall`, and how many NUMA nodes the workers run on.
     """
 
-    _fields_ = _words("version size workers spin_between spin_after system")
+    _fields_ = _words("version size workers spin_between spin_after system nodes")
 
 
 class Profile(ctypes.Structure):

@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,22 @@ def machine_share() -> Share:
     if pin is False:
         return Share(cpus, threads, False, f"{settings.PIN.variable} is off")
     return Share(cpus, threads, True)
+
+
+def nodes_of(cpus: Sequence[int], folder: Path = Path("/sys/devices/system/node")) -> list[int]:
+    """The NUMA node of each CPU, 0 where the system does not say."""
+    node = {
+        cpu: int(file.parent.name.removeprefix("node"))
+        for file in folder.glob("node[0-9]*/cpulist")
+        for cpu in _listed(*_lines(file))
+    }
+    return [node.get(cpu, 0) for cpu in cpus]
+
+
+def _listed(text: str = "") -> list[int]:
+    """The numbers of a list as the kernel writes it: 0-3,8."""
+    ranges = [part.split("-") for part in text.split(",") if part]
+    return [cpu for ends in ranges for cpu in range(int(ends[0]), int(ends[-1]) + 1)]
 
 
 def _quota() -> float:
@@ -113,11 +129,13 @@ class Team:
         team.system = _SYSCALL
         team.spin_after = self.ticks(spin * 1e-6)
         team.spin_between = self.ticks(min(spin, _BETWEEN_STAGES) * 1e-6)
+        nodes = nodes_of(share.cpus[:size]) if share.pinned else [0] * size
+        team.nodes = len(set(nodes))
         self._places = [block.Worker.from_address(workers + index * block.WORKER_SIZE) for index in range(size)]
         for index, place in enumerate(self._places):
             place.team, place.index, place.cpu = self.address, index, -1
             if share.pinned:
-                place.cpu = share.cpus[index]
+                place.cpu, place.node = share.cpus[index], nodes[index]
                 place.mask = workers + size * block.WORKER_SIZE + index * block.MASK_BYTES
                 ctypes.c_uint8.from_address(place.mask + place.cpu // 8).value = 1 << place.cpu % 8
             _start(code.address + entries["worker"], ctypes.addressof(place))
