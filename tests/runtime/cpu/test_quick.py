@@ -28,6 +28,7 @@ from .native import entry, invocation
 pytestmark = pytest.mark.skipif(not supported(), reason="this interpreter has no shortcut")
 Quick = Callable[..., Any]
 NAMES = (("a", "b"), ("y", "z"))
+OPEN: list[Invocation] = []  # the functions are valid as long as their invocations are open
 
 
 def copier(size: int, results: int = 2) -> Invocation:
@@ -44,6 +45,7 @@ def copier(size: int, results: int = 2) -> Invocation:
 def made(results: int = 2, size: int = 6) -> tuple[Quick, Quick, list[np.ndarray]]:
     """The two functions of a copier, and its inputs."""
     call = copier(8 * size, results)
+    OPEN.append(call)
     inputs = [np.arange(size).reshape(2, -1), np.arange(size).reshape(2, -1) + 100]
     kinds = [np.empty_like(inputs[0]) for _ in range(results)]
     by_name, in_order = quick_calls(

@@ -142,15 +142,16 @@ def test_workers_of_the_callers_node_come_first() -> None:
     block.Team.from_address(crowd.address).nodes = 2
     for place in crowd._places[:5]:
         place.node = 1
-    first = ctypes.addressof(crowd._places[0])
+    first, out = ctypes.addressof(crowd._places[0]), np.zeros(23, np.int64)
     for threads, wanted in ((3, [5, 6]), (7, [5, 6, 7, 8, 0, 1])):
-        made = repeated(np.zeros(23, np.int64), 23, 1, 1, threads=9)
+        made = repeated(out, 23, 1, 1, threads=9)
         call = Invocation(made.executable, threads=threads, team=lambda: crowd)
         call.frame[:] = made.frame
         assert call.run() == Status.DONE
         lanes = (call._call.job + block.JOB_SIZE + number * block.LANE_SIZE for number in range(1, threads))
         taken = [block.Lane.from_address(lane).worker for lane in lanes]
         assert [(place - first) // block.WORKER_SIZE for place in taken] == wanted
+    assert (out == 2).all()
 
 
 def test_nodes_are_what_the_system_lists(tmp_path: Path) -> None:
