@@ -109,6 +109,12 @@ def day(row: Row) -> str:
     return str(row.get("about", {}).get("date", "earlier"))
 
 
+def vendor_share(parts: Sequence[Mapping[str, Any]]) -> float:
+    """The share of the kernels' time that a library's take."""
+    vendor = sum(part["us"] for part in parts if part["tactic"].startswith(VENDORS))
+    return float(vendor / max(sum(part["us"] for part in parts), 1e-9))
+
+
 def milliseconds(row: Row, peer: str) -> float | None:
     """A peer's time."""
     found = (row.get("peers") or {}).get(peer)
@@ -129,12 +135,12 @@ def line(row: Row) -> str:
     """A row of the table."""
     found, ms, another = ratio(row), row["ms"], row.get("of_another_run", False)
     eager, here, known = milliseconds(row, "eager"), milliseconds(row, "torch.compile"), COMPILED.get(key(row))
-    vendor = sum(part["us"] for part in row["parts"] if part["tactic"].startswith(VENDORS))
+    vendor = vendor_share(row["parts"])
     cells = (
         row["network"], row["batch"], f"{ms:.3f}", f"{row['error']:.1e}",
         _shown(row.get("flops"), 1e9 * ms, ".0f"), _shown(row.get("bytes"), 1e6 * ms, ".0f"),
         _shown(row.get("roofline_ms"), ms, ".0%"), row["kernels"],
-        _shown(vendor, sum(part["us"] for part in row["parts"]), ".0%"),
+        _shown(vendor, 1, ".0%"),
         _shown(row.get("own_ms") if vendor else ms, 1, ".3f"), _shown(row.get("call_us"), 1, ".0f"),
         _peer(eager, another), _peer(here or known, another or here is None),
         f"{found[0]:.2f}{found[1]}" if found else "—", GOALS.get(key(row), "—"),

@@ -11,7 +11,7 @@ import datetime
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ import torch
 import tenfold
 from bench.gpu import networks, peers
 from bench.gpu.own import left_out
+from bench.gpu.results import vendor_share
 from tenfold.diagnose.roofline import Ceiling, demand
 from tenfold.importers import open_model
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph
-from tenfold.runtime.cuda.product import VENDORS
 from tenfold.version import __version__
 
 REPLAYS, BLOCKS, PROFILED, IN_A_ROW = 60, 7, 12, 10
@@ -187,12 +187,6 @@ def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling) -> dict
     if own and found["vendor_share"]:
         found["own_ms"] = without_vendor(network, effort)
     return found
-
-
-def vendor_share(parts: Sequence[Mapping[str, Any]]) -> float:
-    """The share of the kernels' time that a library's take."""
-    vendor = sum(part["us"] for part in parts if part["tactic"].startswith(VENDORS))
-    return float(vendor / max(sum(part["us"] for part in parts), 1e-9))
 
 
 def beside(name: str, batch: int, peer: str) -> dict[str, Any]:

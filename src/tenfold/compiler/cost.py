@@ -33,8 +33,11 @@ def cost_of(region: Region, reads: Iterable[Operand], writes: Iterable[Operand])
             return Cost(anchor.cost(given, made).flops + points * _length(body), moved)
         case Chain(parts=parts, within=within):
             hidden = {one.value for one in within or ()}
-            sides = [[[one for one in side if one.value not in hidden] for side in operands(part)] for part in parts]
-            each = [cost_of(part, *both) for part, both in zip(parts, sides, strict=True)]
+
+            def seen(side: Iterable[Operand]) -> list[Operand]:
+                return [one for one in side if one.value not in hidden]
+
+            each = [cost_of(part, *map(seen, operands(part))) for part in parts]
             return Cost(dim.total(one.flops for one in each), dim.total(one.bytes for one in each))
     return Cost(0, moved)
 

@@ -44,6 +44,15 @@ def repeated(
     )
 
 
+def nine_workers() -> team_module.Team:
+    """A team that is pinned nowhere."""
+    crew = image(isa_of(Target.host())).crew
+    share = team_module.Share(tuple(os.sched_getaffinity(0)), 9, False, "for this test")
+    crowd = team_module.Team(Code.from_bytes(crew.code), crew.entries, share)
+    KEPT.append(crowd)
+    return crowd
+
+
 @several
 @pytest.mark.parametrize("parts", [2, 3, 8, 61])
 @pytest.mark.parametrize("spin", [1, 2000])
@@ -109,10 +118,7 @@ def test_contexts_of_many_threads_share_the_team() -> None:
 @pytest.mark.parametrize("spin", ["0", "50"])
 def test_more_threads_than_cpus(spin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(settings.SPIN.variable, spin)
-    crew = image(isa_of(Target.host())).crew
-    share = team_module.Share(tuple(os.sched_getaffinity(0)), 9, False, "for this test")
-    crowd = team_module.Team(Code.from_bytes(crew.code), crew.entries, share)
-    KEPT.append(crowd)
+    crowd = nine_workers()
     wrong: list[object] = []
 
     def work(index: int) -> None:
@@ -135,10 +141,7 @@ def test_more_threads_than_cpus(spin: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_workers_of_the_callers_node_come_first() -> None:
-    crew = image(isa_of(Target.host())).crew
-    share = team_module.Share(tuple(os.sched_getaffinity(0)), 9, False, "for this test")
-    crowd = team_module.Team(Code.from_bytes(crew.code), crew.entries, share)
-    KEPT.append(crowd)
+    crowd = nine_workers()
     block.Team.from_address(crowd.address).nodes = 2
     for place in crowd._places[:5]:
         place.node = 1

@@ -172,7 +172,7 @@ def _ready(ready: Region | None, a: Operand) -> tuple[Filling, Hole, Hole]:
     if isinstance(ready, Pointwise):
         return taken, nothing, _hole(ready.body)
     text = reduce.scalars(ready, emit.TileWriter((), combined=emit.SINGLE))
-    return taken, Hole(_plain(text)), _hole(ready.body)
+    return taken, Hole(emit.in_gluon(text)), _hole(ready.body)
 
 
 def _points(part: Pointwise, warps: int, processors: int) -> list[Link] | Refusal:
@@ -189,7 +189,7 @@ def _points(part: Pointwise, warps: int, processors: int) -> list[Link] | Refusa
     cut = len(part.inputs)
     sizes = numbers((*outer.sizes, *inner.sizes))
     given = (tuple(streams[:cut]), tuple(streams[cut:]), gathered(part.gathered), uniforms(part.uniforms), sizes)
-    hole = Hole(_plain(emit.hole_text(part.body, inner.places)))
+    hole = Hole(emit.gluon_text(part.body, inner.places))
     turns = min(processors, -(-count // (32 * warps)))
     return [Link(POINTS, _read(part), _values(part.outputs), given, holes=(hole,), turns=turns, points=count)]
 
@@ -255,12 +255,7 @@ def _stream(one: Operand) -> Filling:
 
 
 def _hole(body: Body) -> Hole:
-    return Hole(_plain(emit.hole_text(body)))
-
-
-def _plain(text: str) -> str:
-    """A hole's text in words that Gluon knows too."""
-    return text.replace("tl.full((), ", "tl.cast(")
+    return Hole(emit.gluon_text(body))
 
 
 _NAMES = ("n", "k", "slots", "flight", "warps")

@@ -324,6 +324,16 @@ def hole_text(body: Body, places: Sequence[int | None] = ()) -> str:
     return writer.text(writer.body(body, inputs))
 
 
+def gluon_text(body: Body, places: Sequence[int | None] = ()) -> str:
+    """The same in words that Gluon knows too."""
+    return in_gluon(hole_text(body, places))
+
+
+def in_gluon(text: str) -> str:
+    """A hole's text in words that Gluon knows too."""
+    return text.replace("tl.full((), ", "tl.cast(")
+
+
 def alarms(body: Body | None) -> bool:
     """Whether a body tells of indices that lie outside."""
     return body is not None and any(isinstance(one.op, Within) for one in body.code)

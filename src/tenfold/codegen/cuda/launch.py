@@ -15,6 +15,7 @@ from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Op
+from tenfold.runtime.cuda.product import Asked
 
 _WIDEST_I32 = 2**31 - 1
 
@@ -212,6 +213,15 @@ def placed(launches: Sequence[Launch], starts: dict[Value, Size]) -> tuple[Launc
         return Workspace(starts[address.value] + address.offset) if address.value in starts else address
 
     return tuple(replace(one, arguments=tuple(map(place, one.arguments))) for one in launches)
+
+
+def asked(wanted: Asked, operands: Sequence[Operand], ours: CudaKernel, least: int) -> CudaKernel:
+    """A library's call on these operands and `least` bytes of workspace, and in its place, where the library is not
+    installed, the launches of ours.
+    """
+    first = Launch(Call(wanted, len(ours.launches)), (*map(_address, operands), Workspace()), 1)
+    room = dim.maximum(ours.workspace, least)
+    return CudaKernel(launches=(first, *ours.launches), workspace=room, zeroed=ours.zeroed)
 
 
 def _parameter(filling: Filling) -> Parameter:

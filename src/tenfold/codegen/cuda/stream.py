@@ -154,7 +154,7 @@ class Stream:
             "extra": tuple(map(place, region.extra)),
             "uniforms": uniforms(region.uniforms),
             **{"tiles": number(tiles), "n": number(problem.n), "k": number(problem.k)},
-            "body": Hole(emit.hole_text(region.body).replace("tl.full((), ", "tl.cast(")),
+            "body": Hole(emit.gluon_text(region.body)),
             "kinds": beside,
             **{"N": N, "K": K, "SLOTS": slots, "EARLY": int(arch_of(target).early)},
         }

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tenfold.codegen.cuda import gemm
-from tenfold.codegen.cuda.launch import CudaKernel, Launch
-from tenfold.codegen.cuda.program import Call
+from tenfold.codegen.cuda.launch import CudaKernel, asked
 from tenfold.codegen.cuda.site import Site
 from tenfold.codegen.region import Body, Operand, Region
-from tenfold.codegen.strategy import Address, Refusal, Tactic, Workspace
-from tenfold.ir import dim
+from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ops.activation import Gelu, Relu
@@ -46,14 +44,8 @@ class Vendor:
         found = _product(region)
         assert not isinstance(found, Refusal)
         product, (a, b, bias, residual, to) = found
-        ours = _fallback(region, target)
-        room = dim.maximum(ours.workspace, _ROOM)
-        call = Call(replace(product, choice=int(tactic["choice"])), len(ours.launches))
-        places = tuple(
-            Address(one.value, one.offset * one.dtype.itemsize) for one in (a, b, bias or to, residual or to, to)
-        )
-        first = Launch(call, (*places, Workspace()), 1)
-        return CudaKernel(launches=(first, *ours.launches), workspace=room, zeroed=ours.zeroed)
+        wanted, ours = replace(product, choice=int(tactic["choice"])), _fallback(region, target)
+        return asked(wanted, (a, b, bias or to, residual or to, to), ours, _ROOM)
 
 
 def _fallback(region: Region, target: Target) -> CudaKernel:

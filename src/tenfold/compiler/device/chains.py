@@ -93,10 +93,9 @@ def _around(conv: Chosen, items: Sequence[Item], touched: Mapping[Item, Touched]
     """A convolution, what else is written beside its results, and what alone reads them; `widely`: behind what makes
     its image for it alone. The convolution alone where others do, or where what is read does not last until then.
     """
-    some = [_touching(conv.region.outputs[0].value, items, touched)]
-    if widely and isinstance(conv.region, Anchored):
-        some.insert(0, _touching(conv.region.inputs[0].value, items, touched))
-    every = list(dict.fromkeys((*(some[0] if widely else ()), conv, *some[-1])))
+    assert isinstance(conv.region, Anchored)
+    image = _touching(conv.region.inputs[0].value, items, touched) if widely else ()
+    every = list(dict.fromkeys((*image, conv, *_touching(conv.region.outputs[0].value, items, touched))))
     parts = [one for one in every if isinstance(one, Chosen) and isinstance(one.kernel, CudaKernel)]
     end = items.index(parts[-1])
     lasts = all(

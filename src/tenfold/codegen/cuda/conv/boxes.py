@@ -352,7 +352,7 @@ def launch_of(
         "tiles": number(tiles),
         "counts": numbers((across, counts[2], counts[1])),
         **{"m": number(plan.sizes[2]), "n": plan.n, "k": plan.k},
-        "body": Hole(emit.hole_text(beside.body).replace("tl.full((), ", "tl.cast(")),
+        "body": Hole(emit.gluon_text(beside.body)),
         "kinds": (*(plan.kinds[one] for one in beside.kept), *beside.made),
         **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
         **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},

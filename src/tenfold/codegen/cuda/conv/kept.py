@@ -186,7 +186,7 @@ class Kept:
             "tiles": number(tiles),
             "counts": numbers((1, counts[2], counts[1])),
             "n": plan.n,
-            "body": Hole(emit.hole_text(plan.region.body).replace("tl.full((), ", "tl.cast(")),
+            "body": Hole(emit.gluon_text(plan.region.body)),
             **{"kinds": plan.kinds, "pads": plan.pads, "box": box, "T1": plan.taps[0], "T2": plan.taps[1]},
             **{"SLOTS": slots, "EARLY": int(arch_of(target).early)},
         }

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from tenfold.codegen.cuda.conv import implicit
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
-from tenfold.codegen.cuda.launch import CudaKernel, Launch, Recast
-from tenfold.codegen.cuda.program import Call
+from tenfold.codegen.cuda.launch import CudaKernel, asked
 from tenfold.codegen.region import Anchored, Operand, Region
-from tenfold.codegen.strategy import Address, Packed, Refusal, Tactic, Workspace
-from tenfold.ir import dim
+from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ops.activation import Relu
@@ -63,17 +61,8 @@ class Library:
         assert not isinstance(tactics, Refusal)
         first = min(tactics, key=lambda one: implicit.STRATEGY.guess(region, one, target))
         ours = implicit.STRATEGY.build(region, first, target)
-        bias, residual = found.bias or found.to, found.residual or found.to
-        places = (_place(found.x), _place(found.w), _place(bias), _place(residual), _place(found.to))
-        launch = Launch(Call(found.asked, len(ours.launches)), (*places, Workspace()), 1)
-        room = dim.maximum(ours.workspace, _ROOM)
-        return CudaKernel(launches=(launch, *ours.launches), workspace=room, zeroed=ours.zeroed)
-
-
-def _place(one: Operand) -> Address | Packed:
-    if isinstance(one, Recast):
-        return Packed(one.value, one.recipe)
-    return Address(one.value, one.offset * one.dtype.itemsize)
+        operands = (found.x, found.w, found.bias or found.to, found.residual or found.to, found.to)
+        return asked(found.asked, operands, ours, _ROOM)
 
 
 def _parts(region: Region) -> _Parts | Refusal:
@@ -86,7 +75,6 @@ def _parts(region: Region) -> _Parts | Refusal:
         return Refusal("no convolution of fixed sizes in 16 bits along two axes")
     if sizes[2] != 1 or region.anchor.pads_before != region.anchor.pads_after:
         return Refusal("it has a third axis, or borders that differ")
-    channels, filters = shape.k * shape.groups, shape.n * shape.groups
     if shape.k % _EVEN or shape.n % _EVEN or not isinstance(shape.w.value.op, Constant):
         return Refusal("channels come not by eights, or weights are computed")
     ends = _ends(region)
@@ -97,18 +85,16 @@ def _parts(region: Region) -> _Parts | Refusal:
     dense += [(one, region.domain, one.strides) for one in (residual, region.outputs[0]) if one is not None]
     if any(one.dtype is not shape.x.dtype or not _is_dense(size, steps) for one, size, steps in dense):
         return Refusal("images do not lie channels last, one behind the other")
-    return _Parts(_asked(shape, channels, filters, bias, residual, relu), shape.x, shape.w, bias, residual,
+    return _Parts(_asked(shape, bias, residual, relu), shape.x, shape.w, bias, residual,
                   region.outputs[0])  # fmt: skip
 
 
-def _asked(
-    shape: Shape, channels: int, filters: int, bias: Operand | None, residual: Operand | None, relu: bool
-) -> Convolution:
+def _asked(shape: Shape, bias: Operand | None, residual: Operand | None, relu: bool) -> Convolution:
     def pair(values: Sequence[Size]) -> tuple[int, int]:
         return int(values[-2]), int(values[-1])  # type: ignore[arg-type]
 
     return Convolution(
-        shape.x.dtype.name, int(shape.out_sizes[0]), channels, filters, shape.groups,  # type: ignore[arg-type]
+        shape.x.dtype.name, int(shape.out_sizes[0]), shape.k * shape.groups, shape.n * shape.groups, shape.groups,  # type: ignore[arg-type]
         pair(shape.x.shape), pair(shape.out_sizes), pair(shape.taps), pair(shape.strides), pair(shape.dilations),
         pair(shape.pads), bias is not None, residual is not None, relu, _ALGORITHMS[0], _ROOM,
     )  # fmt: skip

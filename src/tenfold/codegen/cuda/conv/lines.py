@@ -130,7 +130,7 @@ class Lines:
         if reason:
             return Refusal(reason)
         wide = max(32, grid.power_of_two(shape.n))
-        fits = [one for one in _TILES if one[0] * wide // (32 * one[1]) + _OTHER <= _registers(one[1], one[2])]
+        fits = [one for one in _TILES if one[0] * wide // (32 * one[1]) + _OTHER <= registers(one[1], one[2])]
         return [Tactic(self.name, tuple(zip(_NAMES, one, strict=True))) for one in fits]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
@@ -162,7 +162,7 @@ class Lines:
             "in_sizes": numbers(shape.x.shape[2:]),
             "out_sizes": numbers(shape.out_sizes),
             "pads": numbers((*shape.pads[:2], shape.pads[2] + gap)),
-            "body": Hole(emit.hole_text(region.body).replace("tl.full((), ", "tl.cast(")),
+            "body": Hole(emit.gluon_text(region.body)),
             "kinds": kinds(region, shape),
             "strides": shape.strides,
             "dilations": shape.dilations,
@@ -171,7 +171,7 @@ class Lines:
             **{"WARPS": warps, "EARLY": int(arch_of(target).early)},
         }
         most = dim.minimum(tiles, PROCESSORS * blocks)
-        made = launch(f"{__name__}:lines", most, fillings, warps, registers=min(255, _registers(warps, blocks)))
+        made = launch(f"{__name__}:lines", most, fillings, warps, registers=registers(warps, blocks))
         return CudaKernel(launches=(made,))
 
 
@@ -190,9 +190,9 @@ _OTHER = 40
 """Registers of a thread that hold no sums, at least."""
 
 
-def _registers(warps: int, blocks: int) -> int:
+def registers(warps: int, blocks: int) -> int:
     """Registers of a thread where so many blocks share a multiprocessor."""
-    return (1 << 16) // (32 * warps * blocks) // 8 * 8
+    return min(255, (1 << 16) // (32 * warps * blocks) // 8 * 8)
 
 
 def before(shape: Shape) -> int:

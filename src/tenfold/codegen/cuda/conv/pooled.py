@@ -319,7 +319,7 @@ class Pooled:
             "in_sizes": numbers(shape.x.shape[2:]),
             "out_sizes": numbers(shape.out_sizes[2:]),
             "pads": numbers((*shape.pads[:2], shape.pads[2] + before)),
-            "body": Hole(emit.hole_text(conv.body).replace("tl.full((), ", "tl.cast(")),
+            "body": Hole(emit.gluon_text(conv.body)),
             "kinds": lines.kinds(conv, shape),
             "strides": shape.strides,
             "shifts": plan.shifts,
@@ -328,8 +328,7 @@ class Pooled:
             **{"CLIPPED": int(plan.clipped), "N": N, "WARPS": warps, "EARLY": int(arch_of(target).early)},
         }
         most = dim.minimum(tiles * out.shape[2], PROCESSORS * blocks)
-        registers = min(255, (1 << 16) // (32 * warps * blocks) // 8 * 8)
-        made = launch(f"{__name__}:pooled", most, fillings, warps, registers=registers)
+        made = launch(f"{__name__}:pooled", most, fillings, warps, registers=lines.registers(warps, blocks))
         return CudaKernel(launches=(made,))
 
 
