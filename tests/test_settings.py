@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
@@ -57,16 +56,6 @@ def test_texts_are_read(setting: settings.Setting, text: str, value: object) -> 
 def test_nonsense_is_refused_by_name(setting: settings.Setting, text: str) -> None:
     with pytest.raises(OptionError, match=setting.variable):
         setting.value({setting.variable: text})
-
-
-def test_nothing_else_reads_the_environment() -> None:
-    readers = {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb")
-    }
-    assert readers <= {"settings.py"}
 
 
 def test_a_child_finds_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from tests.models.catalogue import BY_NAME
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
-NETS, TORCH, ALL = ("onnxruntime", "openvino"), ("openvino", "torch", "torch.compile"), ("onnxruntime", "torch")
+RUNTIMES, TORCH = ("onnxruntime", "openvino"), ("torch", "torch.compile")
+NETS = (*RUNTIMES, "torch.compile")
 WORDS = 30000
 
 
@@ -36,8 +37,8 @@ class Want:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a model, made up or real inputs, and the peers it is timed beside. `torch` names the same work there,
-    `options` are those of our build.
+    """One row: a model, made up or real inputs, and the peers it is timed beside. `torch` names the same
+    work there (without a name the network itself is told to it), `options` are those of our build.
     """
 
     name: str
@@ -102,7 +103,7 @@ def _minilm(length: int) -> Row:
     return Row(f"minilm-{length}", "transformer", lambda: BY_NAME["minilm-l6"].load(), sizes=sizes)
 
 
-def _real(name: str, group: str = "real", peers: tuple[str, ...] = NETS) -> Row:
+def _real(name: str, group: str = "real", peers: tuple[str, ...] = RUNTIMES) -> Row:
     model = BY_NAME[name]
     return Row(name, group, model.load, question=model.inputs, peers=peers)
 
@@ -110,17 +111,17 @@ def _real(name: str, group: str = "real", peers: tuple[str, ...] = NETS) -> Row:
 def _conv_3x3(size: int, direct: bool = False) -> Row:
     make = partial(operators.conv_3x3, size, 3584 // size)
     options = {"winograd": "off"} if direct else {}
-    row = _made(f"conv3x3-{size}", "conv3x3", make, options=options)
+    row = _made(f"conv3x3-{size}", "conv3x3", make, peers=RUNTIMES, options=options)
     return replace(row, name=f"conv3x3-{size}-direct") if direct else row
 
 
 def _product(rows: int, columns: int, terms: int, group: str = "product") -> Row:
     make = partial(operators.product, rows, columns, terms)
-    return _made(f"gemm-{rows}x{columns}x{terms}", group, make, peers=TORCH, torch="product")
+    return _made(f"gemm-{rows}x{columns}x{terms}", group, make, peers=("openvino", *TORCH), torch="product")
 
 
 def _operator(name: str, make: Callable[[], bytes]) -> Row:
-    return _made(name, "operator", make, peers=(*ALL, "torch.compile"), torch=name)
+    return _made(name, "operator", make, peers=("onnxruntime", *TORCH), torch=name)
 
 
 ROWS: tuple[Row, ...] = (
@@ -128,7 +129,7 @@ ROWS: tuple[Row, ...] = (
     _made("mobilenet_v2", "mobile", vision.mobilenet_v2),
     _made("mobilenet_v3", "mobile", vision.mobilenet_v3),
     _made("efficientnet_b0", "mobile", vision.efficientnet_b0),
-    _real("efficientnet-lite0", "mobile"),
+    _real("efficientnet-lite0", "mobile", NETS),
     _made("convnext_t", "mobile", vision.convnext_t),
     *(_made(f"bert-{length}", "transformer", partial(language.bert, 1, length)) for length in (8, 128, 384)),
     *map(_minilm, (8, 128, 384)),

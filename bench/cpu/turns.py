@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import time
@@ -13,7 +14,6 @@ import numpy as np
 import onnx
 
 import tenfold
-from bench.cpu import torch_peer
 from bench.cpu.rows import BY_ROW, Inputs, Row
 from tenfold.diagnose import Peer, bench, is_installed, open_peer
 from tenfold.diagnose.roofline import Ceiling, demand
@@ -68,7 +68,8 @@ def opened(row: Row, names: tuple[str, ...], threads: int) -> dict[str, Peer]:
 
 def _opened(row: Row, name: str, threads: int) -> Peer:
     if name.startswith("torch"):
-        return torch_peer.TorchPeer(row, threads, compiled=name == "torch.compile")
+        peer: Peer = importlib.import_module("bench.cpu.torch_peer").TorchPeer(row, threads, name == "torch.compile")
+        return peer
     return open_peer(name, row.model(), threads=threads)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from numbers import Integral
 
 from tenfold.errors import OptionError
 from tenfold.target import Target
@@ -47,8 +48,7 @@ class Options:
             )
         if self.effort not in range(4):
             raise OptionError(f"effort is 0, 1, 2 or 3, not {self.effort!r}", argument="effort", remedy="use 1")
-        if self.threads is not None and self.threads < 1:
-            raise OptionError(f"threads is at least 1, not {self.threads}", argument="threads", remedy="use 1 or more")
+        require_threads(self.threads)
         limit: object = self.memory_limit
         if limit is not None and not (isinstance(limit, int) and limit > 0):
             raise OptionError(
@@ -56,3 +56,9 @@ class Options:
                 argument="memory_limit",
                 remedy="give an integer, such as 512 << 20",
             )
+
+
+def require_threads(threads: object) -> None:
+    """OptionError for what is no number of threads: None, or an integer of at least 1."""
+    if threads is not None and not (isinstance(threads, Integral) and int(threads) >= 1):
+        raise OptionError(f"threads is at least 1, not {threads!r}", argument="threads", remedy="use 1 or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from tests.architecture import exceptions
-from tests.architecture.source import sources
+from tests.architecture.source import PROJECT, sources
 
 FILE_LINES = 500
 FUNCTION_LINES = 60
@@ -14,6 +14,8 @@ FUNCTION_LINES = 60
 def test_files_are_short() -> None:
     long = {source.key for source in sources() if len(source.text.splitlines()) > FILE_LINES}
     assert long == set(exceptions.LONG_FILES)
+    beside = (path for folder in ("tests", "bench", "examples") for path in (PROJECT / folder).rglob("*.py"))
+    assert not [path for path in beside if len(path.read_text().splitlines()) > FILE_LINES]
 
 
 def test_functions_are_short() -> None:

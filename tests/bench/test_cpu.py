@@ -18,14 +18,14 @@ from bench.cpu import __main__ as table
 from bench.cpu import language, operators, promises, torch_peer, vision
 from bench.cpu.__main__ import chosen, said
 from bench.cpu.results import Results, plot
-from bench.cpu.rows import BY_ROW, GROUPS, ROWS, drawn
+from bench.cpu.rows import BY_ROW, GROUPS, ROWS, Row, drawn
 from bench.cpu.shipping import ship
 from bench.cpu.turns import distance, opened
 from tenfold.compiler import choices
 from tenfold.compiler.timings import Entry, Timings
 from tenfold.diagnose import is_installed, open_peer
 from tenfold.diagnose.roofline import Ceiling
-from tests.models import packages
+from tests.models import light, packages
 
 SMALL = {
     "mtcnn-12": lambda: vision.mtcnn(12),
@@ -153,9 +153,27 @@ def test_pytorch_s_work_is_the_row_s(tmp_path: Path) -> None:
             torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in onnx.load(path).graph.initializer
         ]
         inputs = drawn(path, 0, {})
-        found = torch_peer.work_of(torch, name, weights)(*map(torch.from_numpy, inputs.values()))
+        found = torch_peer.work_of(name, weights)(*map(torch.from_numpy, inputs.values()))
         (ours,) = tenfold.build(path, cache=False).run(inputs).values()
         np.testing.assert_allclose(ours, found.numpy(), rtol=1e-4, atol=1e-4)
+
+
+TOLD = {
+    "bert": lambda: language.bert(1, 7, language.Width(32, 4, 1)),
+    "mobilenet_v2": lambda: vision.mobilenet_v2(1, 32),
+    "squeezenet": lambda: light.load("squeezenet").read_bytes(),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_networks_are_told_to_pytorch(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(TOLD[name]())
+    peer = torch_peer.TorchPeer(Row(name, "cnn", lambda: path), threads=2, compiled=False)
+    inputs = drawn(path, 1, {})
+    want = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, inputs)
+    for found, one in zip(peer.run(inputs).values(), want, strict=True):
+        np.testing.assert_allclose(found, one, rtol=1e-3, atol=1e-5)
 
 
 def test_only_what_is_clear_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,26 @@ def test_others_stay_whole(batch: Size, isa: Isa, why: str) -> None:
 def test_no_more_portions_than_sixteen() -> None:
     made = divided(network(40))
     assert portions(made) == 16
-    assert sum(isinstance(node.op, ops.Conv) for node in made.nodes) == 2 * 16 + 1
+    assert sum(isinstance(node.op, ops.Conv) for node in made.nodes) == 3 * 16, "two images are worth the last layer's"
+
+
+def test_portions_are_even_where_they_can_be() -> None:
+    share = SMALL.l3 // 8
+    assert [portions_module._count(batch, 5 * share, SMALL) for batch in (8, 10, 7, 2)] == [8, 5, 7, 2]
+    assert portions_module._count(17, 5 * share, SMALL) == 5, "17 portions are too many"
+    assert portions_module._count(8, share, SMALL) == 1
+
+
+def test_later_layers_go_by_several_images() -> None:
+    """Layers whose weights are many are a run of their own, in fewer portions."""
+    graph, rng = Graph(), np.random.default_rng(0)
+    x = graph.input("x", Type(dt.f32, (8, 4, 16, 16)))
+    early = ops.Pool("max", (4, 4), (4, 4), (1, 1), (0, 0), (0, 0))(conv(conv(x, 8, 3, rng), 8, 3, rng))
+    graph.set_outputs([conv(ops.Relu()(conv(early, 16, 3, rng)), 16, 1, rng)], ["y"])
+    made = divided(graph)
+    assert [len(node.inputs) for node in made.nodes if isinstance(node.op, ops.Concat)] == [8, 2]
+    given = {"x": np.random.default_rng(1).standard_normal((8, 4, 16, 16)).astype(np.float32)}
+    assert np.array_equal(Interpreter().run(graph, given)["y"], Interpreter().run(made, given)["y"])
 
 
 def test_a_run_ends_where_something_is_seen_outside() -> None:
@@ -113,9 +132,9 @@ def test_long_graphs_are_searched_in_one_walk() -> None:
     asked: list[Node] = []
     whole = portions_module._by_image
 
-    def counted(node: Node, isa: Isa) -> bool:
+    def counted(node: Node) -> bool:
         asked.append(node)
-        return whole(node, isa)
+        return whole(node)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(portions_module, "_by_image", counted)

@@ -80,7 +80,7 @@ def test_the_fastest_way_is_taken(times: list[float], choice: int, monkeypatch: 
 
 def test_what_is_known_is_not_timed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert built(monkeypatch, [2.0, 1.0], cache=tmp_path)[1] == 1
-    again, asked = built(monkeypatch, [1.0, 2.0], cache=tmp_path, threads=None, outputs=["y"])
+    again, asked = built(monkeypatch, [1.0, 2.0], cache=tmp_path, threads=None, memory_limit=1 << 30)
     assert (tactics(again), asked) == ([WAYS[1]] * 2, 0)
 
 

@@ -13,6 +13,7 @@ from tenfold.cli import arguments
 from tenfold.cli.arguments import Recipe
 from tenfold.cli.shell import answer, set_logging
 from tenfold.diagnose import report, tables
+from tenfold.runtime import format as engine_file
 
 
 def verb(
@@ -32,6 +33,7 @@ def verb(
     """Build a model into an engine file."""
     set_logging(verbose)
     start = time.perf_counter()
+    engine_file.require_place(output)
     engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).build(model)
     engine.save(output)
     about = report.describe(engine.file)

@@ -35,6 +35,7 @@ def verb(
     """
     set_logging(verbose)
     start = time.perf_counter()
+    format.require_place(output or path)
     file = format.File(format.read(path), str(path))
     kept = False if cache == "off" else cache or True
     with progress_bar() as tell, ending_at_interrupt() as stop:

@@ -11,6 +11,7 @@ from typing import Any
 from tenfold import codegen, passes
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.codegen.strategy import Strategy
+from tenfold.compiler.arrange import arrange
 from tenfold.compiler.assemble import CpuBackend, plan_of
 from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
@@ -25,7 +26,7 @@ from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.finish import finish_rows
 from tenfold.compiler.fuse.grow import NotFused
 from tenfold.compiler.items import HostPiece, pieces
-from tenfold.compiler.layout import Assumption, arrange
+from tenfold.compiler.layout import Assumption
 from tenfold.compiler.phases import Phases, Progress
 from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
@@ -103,7 +104,7 @@ def image_of(graph: Graph, needed: Sequence[Assumption], means: Means) -> format
         own = copy(graph) if number + 1 < len(options.targets) else graph
         targets[str(target.portable)] = compile_for(own, target, means, contents)
     sections["constants"] = constants_section(contents.tensors, weights)
-    sections |= {"weights": weights, **contents.notes.sections(weights)}
+    sections |= {"weights": weights, **contents.notes.sections(weights, contents.tensors)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
     manifest |= {"winograd": options.winograd, "conditions": written(needed)}
@@ -238,7 +239,9 @@ def build(
 
 def _opened(model: Any, opening: Mapping[str, Any], options: Options, formats: Formats) -> Graph:
     """The graph of a model, or a copy of one, with its state and formats."""
-    graph = copy(model) if isinstance(model, Graph) else open_model(model, **opening)
+    graph = open_model(model, **opening)
+    if graph is model:
+        graph = copy(graph)
     carry(graph, opening["states"])
     reformat(graph, formats)
     return graph

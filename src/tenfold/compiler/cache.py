@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import tenfold
-from tenfold import settings
-from tenfold.errors import TenfoldError
+from tenfold import files, settings
+from tenfold.errors import EngineError, TenfoldError
 from tenfold.options import Options
 from tenfold.plugin import Plugin
 from tenfold.runtime import format
@@ -30,24 +30,20 @@ _LONGEST = 4096
 
 
 def cache_folder(cache: bool | str | os.PathLike[str]) -> Path | None:
-    """The folder that the argument `cache` of a build means; None for no cache."""
+    """The folder that the argument `cache` of a build means; None for no cache, and with a warning for one that cannot
+    be written. OptionError for what is neither True, False nor a path.
+    """
     if cache is False:
         return None
-    folder: Path | None = settings.CACHE.value() if cache is True else Path(cache)
-    return folder
+    chosen: Path | None = settings.CACHE.value() if cache is True else files.path_of(cache, "cache")
+    return files.folder(chosen) if chosen else None
 
 
 class EngineCache:
     """Engine files in `folder`, by everything that decides their bytes: model, options, versions."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder / "engines" if folder else None
-        if self._folder:
-            try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                _log.warning("engines are not cached: %s", error)
-                self._folder = None
+        self._folder = files.folder(folder / "engines") if folder else None
 
     def key(
         self, model: Any, options: Options, opening: Mapping[str, Any], plugins: Sequence[Plugin] = ()
@@ -79,7 +75,7 @@ class EngineCache:
         if path is not None:
             try:
                 format.write(path, image)
-            except OSError as error:
+            except EngineError as error:
                 _log.warning("the engine is not cached: %s", error)
 
     def _path(self, key: str | None) -> Path | None:

@@ -7,7 +7,7 @@ weight, its element type and sizes, and a graph in textual form that turns it ba
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import show
 from tenfold.ir.type import Type
 from tenfold.ops.logic import Cast
-from tenfold.ops.movement import Pad, Reshape, Slice, Transpose
+from tenfold.ops.movement import Concat, Pad, Reshape, Slice, Transpose
 
 
 @dataclass(frozen=True)
@@ -36,33 +36,51 @@ class Way:
 
 
 def constants_section(tensors: Mapping[str, Tensor], store: WeightStore) -> bytes:
-    """The section for these tensors. Those that nothing stored gives back are stored as they are."""
+    """The section for these tensors. Those that nothing stored gives back are stored as they are, what is concatenated
+    before its parts.
+    """
     found = {of: way for weight in store.weights.values() for of, way in _ways(weight)}
     table: dict[str, Any] = {}
-    for key, tensor in tensors.items():
+    for key, tensor in sorted(tensors.items(), key=lambda pair: -pair[1].nbytes):
         if tensor.dtype.is_object:
             table[key] = [-1, tensor.dtype.name, list(tensor.shape), tensor.array.ravel().tolist()]
             continue
-        way = found.get(origin(tensor))
-        if way is None:
-            way = Way(store.stored(tensor, ()), Type(tensor.dtype, tensor.shape))
-        table[key] = way.described()
+        if origin(tensor) not in found:
+            store.stored(tensor, ())
+            found |= _ways(store.weights[origin(tensor), ()])
+        table[key] = found[origin(tensor)].described()
     return json.dumps(table, sort_keys=True).encode()
 
 
 def _ways(weight: Weight) -> Iterator[tuple[object, Way]]:
-    """The tensors that a stored weight gives back: the one that was packed, and those that it was reshaped from."""
-    tensor: Tensor | None = weight.tensor
+    """The tensors that a stored weight gives back: the one that was packed, and those that it was reshaped or
+    concatenated from.
+    """
     types = [Type(weight.tensor.dtype, weight.tensor.shape)]
     for op in weight.recipe:
         types += op.types((types[-1],))
     back = [inverse(op, before) for op, before in zip(weight.recipe, types, strict=False)][::-1]
-    while tensor is not None and None not in back:
-        yield origin(tensor), Way(weight.offset, types[-1], tuple(op for op in back if op))
+    pending = [(weight.tensor, back)]
+    while pending:
+        tensor, steps = pending.pop()
+        if None in steps:
+            continue
+        yield origin(tensor), Way(weight.offset, types[-1], tuple(op for op in steps if op))
         made = tensor.recipe if tensor.source is None else None
-        tensor = made.inputs[0] if made and len(made.inputs) == 1 else None
-        if made and tensor:
-            back.append(inverse(made.op, Type(tensor.dtype, tensor.shape)))
+        if made and len(made.inputs) == 1:
+            (before,) = made.inputs
+            pending.append((before, [*steps, inverse(made.op, Type(before.dtype, before.shape))]))
+        elif made and isinstance(made.op, Concat):
+            pieces = zip(made.inputs, slices(made.op.axis, [one.shape for one in made.inputs]), strict=True)
+            pending += [(one, [*steps, piece]) for one, piece in pieces]
+
+
+def slices(axis: int, shapes: Sequence[tuple[int, ...]]) -> Iterator[Slice]:
+    """The parts of a concatenation."""
+    at = 0
+    for shape in shapes:
+        yield Slice(tuple(at * (number == axis) for number in range(len(shape))), shape, (1,) * len(shape))
+        at += shape[axis]
 
 
 def inverse(op: Op, given: Type) -> Op | None:

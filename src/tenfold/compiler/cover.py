@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tenfold.codegen.strategy import Strategy
+from tenfold.compiler.arrange import rearrange
 from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
 from tenfold.compiler.fuse.host import fragment
@@ -22,7 +23,7 @@ from tenfold.compiler.items import (
     pieces,
     walked,
 )
-from tenfold.compiler.layout import Layout, rearrange
+from tenfold.compiler.layout import Layout
 from tenfold.compiler.loops import LOOPS, Turns, body_of
 from tenfold.compiler.tune import Chosen, choose
 from tenfold.compiler.views import REVEALING

@@ -2,8 +2,9 @@
 
 Each image's result follows from that image alone, so a run of operations on [N, C, *S] may take the first images
 through all of it, then the next ones. It pays while what a layer writes for the whole batch is too much for the last
-cache, and its weights, which every portion reads again, are not. A batch that only the call tells goes image by image:
-a loop whose turns each see one.
+cache, and its weights, which every portion reads again, are no more than its images are worth: the second cache, for
+each of them. So early layers go by an image or two, later ones, in a run of their own, by several. A batch that only
+the call tells goes image by image: a loop whose turns each see one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _MOST = 16
 """The most portions: each has steps and arguments of its own."""
 _USUAL = 32
 """So many images count as a batch that only the call tells."""
+_PART = 8
+"""The part of the last cache that what a layer writes for a portion may take."""
 _LAYERS = (Conv, ConvTranspose, Pool)
 
 
@@ -70,7 +73,7 @@ def _bytes(value: Value) -> int:
 def _runs(graph: Graph, isa: Isa) -> Iterator[_Run]:
     """From each node that no run holds yet, the longest that is worth it."""
     waiting = [node for node in graph.nodes if not isinstance(node.op, Constant)]
-    while any(_bytes(value) >= isa.l3 // 4 for node in waiting for value in node.outputs):
+    while any(_bytes(value) >= isa.l3 // _PART for node in waiting for value in node.outputs):
         run = _longest(graph, waiting, isa)
         if run:
             yield run
@@ -81,10 +84,13 @@ def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
     """The longest run at the start of these nodes that ends in a large result."""
     found: _Run | None = None
     waiting: dict[Value, int] = {}
-    layers = 0
+    layers = largest = heaviest = 0
     for count, node in enumerate(nodes, 1):
-        result = node.output if _by_image(node, isa) else None
+        result = node.output if _by_image(node) else None
         if result is None or result.type.shape[0] != nodes[0].output.type.shape[0]:
+            break
+        largest, heaviest = max(largest, _bytes(result)), max(heaviest, _weights(node))
+        if heaviest > isa.l2 * _together(result.type.shape[0], largest, isa):
             break
         for value in dict.fromkeys(node.inputs):
             if value in waiting:
@@ -92,7 +98,7 @@ def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
                 if not waiting[value]:
                     del waiting[value]
         layers += isinstance(node.op, _LAYERS)
-        if not waiting and layers > 1 and _bytes(result) >= isa.l3 // 4:
+        if not waiting and layers > 1 and _bytes(result) >= isa.l3 // _PART:
             found = _Run(tuple(nodes[:count]))
         if result in graph.outputs:
             break
@@ -100,8 +106,20 @@ def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
     return found
 
 
-def _by_image(node: Node, isa: Isa) -> bool:
-    """Whether each image of a result follows from the same image of the operands, and weights are few."""
+def _count(batch: int, largest: int, isa: Isa) -> int:
+    """How many portions a run has whose largest result has so many bytes: even ones, where there are not too many."""
+    least = min(batch, max(1, -(-largest // (isa.l3 // _PART))))
+    even = next(count for count in range(least, batch + 1) if batch % count == 0)
+    return even if even <= _MOST else min(least, _MOST)
+
+
+def _together(batch: Size, largest: int, isa: Isa) -> int:
+    """The images of a portion."""
+    return batch // _count(batch, largest, isa) if isinstance(batch, int) and batch else 1
+
+
+def _by_image(node: Node) -> bool:
+    """Whether each image of a result follows from the same image of the operands."""
     if len(node.outputs) != 1 or node.output.type.rank < 3 or not _bytes(node.output):
         return False
     batch = node.output.type.shape[0]
@@ -110,8 +128,13 @@ def _by_image(node: Node, isa: Isa) -> bool:
     if not all(_follows(value, node) or _is_one(value, node) for value in _images(node)):
         return False
     if isinstance(node.op, Conv | ConvTranspose):
-        return isinstance(node.inputs[1].op, Constant) and _bytes(node.inputs[1]) <= isa.l2
+        return isinstance(node.inputs[1].op, Constant)
     return isinstance(node.op, Pool) or node.op.elementwise
+
+
+def _weights(node: Node) -> int:
+    """Bytes of a layer's filters."""
+    return _bytes(node.inputs[1]) if isinstance(node.op, Conv | ConvTranspose) else 0
 
 
 def _images(node: Node) -> Sequence[Value]:
@@ -130,10 +153,9 @@ def _is_one(value: Value, node: Node) -> bool:
 
 
 def _divide(graph: Graph, run: _Run, isa: Isa) -> None:
-    """Replace a run by its portions, each small enough for an eighth of the last cache, and their concatenation."""
+    """Replace a run by its portions and their concatenation."""
     assert isinstance(run.batch, int)
-    largest = max(_bytes(node.output) for node in run.nodes)
-    count = min(run.batch, _MOST, -(-largest // (isa.l3 // 8)))
+    count = _count(run.batch, max(_bytes(node.output) for node in run.nodes), isa)
     ends = [run.batch * number // count for number in range(count + 1)]
     parts = [_portion(run, first, end) for first, end in pairwise(ends)]
     _replace(graph, run, Node(Concat(0), parts, name=run.nodes[-1].name, source=run.nodes[-1].source).output)

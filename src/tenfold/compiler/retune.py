@@ -19,8 +19,8 @@ from tenfold.errors import EngineError
 from tenfold.ir.dtype import parse as dtype_of
 from tenfold.ir.graph import Carry, Graph, Value
 from tenfold.ir.op import Op
-from tenfold.ir.recipe import Decision
-from tenfold.ir.tensor import Recipe, Tensor
+from tenfold.ir.recipe import Decision, computed
+from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import parse
 from tenfold.ir.type import numbered_unknowns
 from tenfold.ops.constant import Constant
@@ -81,6 +81,7 @@ class Reader:
         self._catalogue = catalogue
         data = self._recipes.data
         self._made = {recipe["offset"]: recipe for recipe in data["weights"]}
+        self._parts = {key: part for one in data["weights"] for key, part in one.get("parts", {}).items()}
         self._table: Mapping[str, list[Any]] = json.loads(file.section(CONSTANTS).tobytes())
         self._weights = {name: self._weight(name, *about) for name, about in data["sources"].items()}
 
@@ -109,18 +110,19 @@ class Reader:
             return self._weights[key]
         found = constant_in(self._file.section(WEIGHTS), *self._table[key])
         offset, _, _, unpack = self._table[key]
-        if offset not in self._made:
+        recipe = self._parts.get(key) or self._made.get(offset)
+        if recipe is None:
             return found
-        packed = self._followed(self._made[offset], self._weights)
-        made = packed
-        if unpack:
+        made = self._followed(recipe, self._weights)
+        if unpack and key not in self._parts:
             graph = parse(unpack, self._catalogue)
-            made = _through(graph, {graph.inputs[0]: packed})
+            made = _through(graph, {graph.inputs[0]: made})
         return Tensor(partial(_array, found), dtype=found.dtype, shape=found.shape, recipe=made.recipe)
 
     def _followed(self, recipe: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Tensor:
         graph = parse(recipe["graph"], self._catalogue, self._recipes.kept)
-        return _through(graph, {value: weights[value.name] for value in graph.inputs})
+        parts = {key: self._followed(part, weights) for key, part in recipe.get("parts", {}).items()}
+        return _through(graph, {value: (parts or weights)[value.name] for value in graph.inputs})
 
     def _decision(self, data: Mapping[str, Any]) -> Decision:
         tensor = self._followed(data, self._weights)
@@ -161,12 +163,5 @@ def _through(graph: Graph, given: Mapping[Value, Tensor]) -> Tensor:
             made[node.output] = node.op.tensor
             continue
         inputs = tuple(made[value] for value in node.inputs)
-        for index, value in enumerate(node.outputs):
-            shape = tuple(size for size in value.type.shape if isinstance(size, int))
-            recipe = Recipe(node.op, inputs, index)
-            made[value] = Tensor(partial(_computed, recipe), dtype=value.type.dtype, shape=shape, recipe=recipe)
+        made.update({value: computed(node.op, inputs, index) for index, value in enumerate(node.outputs)})
     return made[graph.outputs[0]]
-
-
-def _computed(recipe: Recipe) -> Any:
-    return recipe.op.results(tuple(one.array for one in recipe.inputs))[recipe.index]

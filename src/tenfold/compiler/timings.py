@@ -12,14 +12,13 @@ import functools
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import tenfold.codegen
+from tenfold import files
 from tenfold.errors import OptionError
 from tenfold.version import __version__
 
@@ -82,13 +81,7 @@ class Timings:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._known: dict[str, Entry] = {}
-        self._folder = folder / "timings" if folder else None
-        if self._folder:
-            try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                _log.warning("timings are not kept on disk: %s", error)
-                self._folder = None
+        self._folder = files.folder(folder / "timings") if folder else None
 
     def find(self, problem: str, effort: int) -> Entry | None:
         """The entry of a problem, if it took as much effort at least."""
@@ -107,7 +100,8 @@ class Timings:
             try:
                 _write(self._folder / f"{key}.json", json.dumps(asdict(entry)))
             except OSError as error:
-                _log.warning("a timing is not kept on disk: %s", error)
+                _log.warning("timings are not kept on disk: %s", error)
+                self._folder = None
 
     def entries(self) -> Iterator[Entry]:
         """All entries of the folder and those in memory, in the order of their keys."""
@@ -167,6 +161,5 @@ def _no_bundle(path: Path) -> OptionError:
 
 
 def _write(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
+    with files.whole(path) as file:
+        file.write(text.encode())

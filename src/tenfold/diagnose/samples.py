@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold import files
 from tenfold.errors import InputError
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
@@ -48,7 +47,9 @@ def read(path: Path, specs: Sequence[Spec]) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}", argument="--inputs") from error
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}", argument="--inputs", remedy="check the path"
+        ) from error
     except (ValueError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} is no .npz file of numbers",
@@ -66,18 +67,17 @@ def _restored(array: Array, dtype: np.dtype[Any] | None) -> Array:
 
 def write(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write an .npz file whole: under another name first, then renamed into place."""
-    if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent}", argument="--outputs", remedy="make it first")
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, array in arrays.items():
-                    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    try:
+        with files.whole(path, 0o644) as file, zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}",
+            argument="--outputs",
+            remedy=files.remedy_for(path, error),
+        ) from error
 
 
 def made_up(engine: Engine, seed: int, shapes: Shapes, dims: Dims) -> dict[str, Array]:

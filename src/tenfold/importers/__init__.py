@@ -34,13 +34,18 @@ def open_model(
     keras_converters: Layers | None = None,
 ) -> Graph:
     """The graph of a model: a path, bytes, an onnx.ModelProto, a PyTorch module or program, a Keras model, or a
-    TensorFlow SavedModel or function; a Graph is returned as it is.
+    TensorFlow SavedModel or function; a Graph is returned as it is,
+    and takes no arguments.
 
     For the arguments and errors see `tenfold.importers.onnx.import_onnx`, `tenfold.importers.torch.import_torch`,
     `tenfold.importers.keras.import_keras` and `tenfold.importers.tensorflow.as_onnx`.
     OptionError if the kind of object is unknown, or for example inputs that it does not take.
     """
     if isinstance(model, Graph):
+        given = {"shapes": shapes, "dims": dims, "outputs": outputs, "data_root": data_root}
+        for name in (name for name, value in given.items() if value):
+            remedy = "say it where the graph is made, and leave it out here"
+            raise OptionError(f"{name}= is for models that are imported, not for a Graph", argument=name, remedy=remedy)
         return model
     if isinstance(outputs, str):
         raise OptionError(f"outputs= is the str {outputs!r}", argument="outputs", remedy=f"give a list: [{outputs!r}]")

@@ -23,6 +23,10 @@ class Overrides:
 
     def __init__(self, shapes: Mapping[str, Shape] | None, dims: Mapping[str, Bounds] | None) -> None:
         self._shapes = _by_name("shapes", "inputs", shapes, "{'image': (1, 3, 224, 224)}")
+        for name, sizes in self._shapes.items():
+            if isinstance(sizes, str) or not isinstance(sizes, Sequence):
+                remedy = f"give the size of each axis: {{{name!r}: (1, 3, 224, 224)}}"
+                raise OptionError(f"shapes[{name!r}] is {sizes!r}", argument="shapes", remedy=remedy)
         self._dims = _by_name("dims", "dimensions", dims, "{'batch': (1, 32)}")
         self._seen: dict[str, Size] = {}
 
@@ -53,6 +57,16 @@ def _by_name(argument: str, what: str, given: Any, example: str) -> dict[str, An
         ) from None
 
 
+def require_axes(name: str, sizes: Shape, declared: int) -> None:
+    """OptionError for sizes of an input that the model declares with another number of axes."""
+    if len(sizes) != declared:
+        raise OptionError(
+            f"shapes[{name!r}] has {len(sizes)} sizes, and the model declares {declared} axes",
+            argument="shapes",
+            remedy=f"give {declared} sizes; a name leaves one open",
+        )
+
+
 def unknown_name(kind: str, name: str, known: Collection[str], argument: str) -> OptionError:
     """The error for a name that the model does not have, with the nearest one that it has."""
     near = difflib.get_close_matches(name, list(known), 1)
@@ -78,4 +92,4 @@ def _bounded(name: str, bounds: Any) -> Size:
     try:
         return dim.symbol(name, low=low, high=high, multiple=multiple)
     except ValueError as error:
-        raise OptionError(f"dims[{name!r}]: {error}", argument="dims") from error
+        raise OptionError(f"dims[{name!r}]: {error}", argument="dims", remedy="widen the bounds") from error

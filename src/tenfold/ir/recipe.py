@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.op import Array, Op
-from tenfold.ir.tensor import Tensor
+from tenfold.ir.tensor import Recipe, Tensor
 from tenfold.ir.type import Type
 
 
@@ -38,10 +39,27 @@ def sources(tensor: Tensor) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for one in inner for name in sources(one)))
 
 
-def recipe_graph(tensor: Tensor, constant: type[Op]) -> Graph:
-    """The recipe as a graph from the user's weights, by name, to the one output "result".
+def computed(op: Op, inputs: tuple[Tensor, ...], index: int = 0) -> Tensor:
+    """Output `index` of an operation on constants of known sizes: a constant that is made when it is asked for."""
+    recipe = Recipe(op, inputs, index)
+    made = op.types(tuple(Type(one.dtype, one.shape) for one in inputs))[index]
+    shape = tuple(size for size in made.shape if isinstance(size, int))
+    return Tensor(partial(_content, recipe), dtype=made.dtype, shape=shape, recipe=recipe)
 
-    Constants that are no weights of the user's become nodes of `constant` (`tenfold.ops.Constant`).
+
+def _content(recipe: Recipe) -> Array:
+    return recipe.op.results(tuple(one.array for one in recipe.inputs))[recipe.index]
+
+
+def name_of(tensor: Tensor) -> str | None:
+    """The name of a weight of the user's; None for any other constant."""
+    return tensor.source
+
+
+def recipe_graph(tensor: Tensor, constant: type[Op], given: Callable[[Tensor], str | None] = name_of) -> Graph:
+    """The recipe as a graph from what is `given`, by the name of that, to the one output "result".
+
+    Other constants without a recipe become nodes of `constant` (`tenfold.ops.Constant`).
     """
     graph = Graph(name="recipe")
     made: dict[int, Value] = {}
@@ -52,8 +70,9 @@ def recipe_graph(tensor: Tensor, constant: type[Op]) -> Graph:
         return made[id(one)]
 
     def build(one: Tensor) -> Value:
-        if one.source is not None:
-            return named.setdefault(one.source, Value(Type(one.dtype, one.shape), name=one.source))
+        name = given(one)
+        if name is not None:
+            return named.setdefault(name, Value(Type(one.dtype, one.shape), name=name))
         if one.recipe is None:
             return Node(constant(one), ()).output  # type: ignore[call-arg]
         return Node(one.recipe.op, tuple(map(value, one.recipe.inputs))).outputs[one.recipe.index]

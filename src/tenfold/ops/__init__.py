@@ -99,7 +99,7 @@ from tenfold.ops.logic import (
     Xor,
 )
 from tenfold.ops.mapping import CastMap, DictVectorizer, ZipMap
-from tenfold.ops.matmul import MatMul
+from tenfold.ops.matmul import MatMul, PairedMatMul
 from tenfold.ops.moments import Centred, LineSums, Moments, Standardise
 from tenfold.ops.movement import (
     Append,
@@ -154,15 +154,15 @@ __all__ = (
     "HasElement", "Head", "If", "ImageDecoder", "Inverse", "Iota", "IsInf", "IsNan", "Known", "LayerNorm", "LeakyRelu",
     "Less", "LessOrEqual", "LineSums", "Log", "Log1p", "LogSigmoid", "LogSoftmax", "Lookup", "Loop", "LpNormalize",
     "MapSequence", "MatMul", "MaxPoolIndices", "Maximum", "Minimum", "Mish", "Mod", "Moments", "Mul", "Neg",
-    "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "PagedAttention", "Pick",
-    "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu", "Require", "Resample",
-    "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan", "ScatterElements",
-    "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceOf", "ShiftLeft",
-    "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice", "Softmax", "Softplus",
-    "Softsign", "Solve", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "Standardise", "StrassenFactors",
-    "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh", "ThresholdedRelu",
-    "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows", "WinogradFilter",
-    "Within", "Xor", "ZipMap", "scalar",
+    "NonMaxSuppression", "NonZero", "Not", "NotEqual", "OptionalOf", "Or", "PRelu", "Pad", "PagedAttention",
+    "PairedMatMul", "Pick", "Pool", "Pow", "Quantize", "RMSNorm", "Reciprocal", "Reduce", "RegexFullMatch", "Relu",
+    "Require", "Resample", "Reshape", "Resize", "RoiAlign", "RotaryEmbedding", "Round", "Rsqrt", "ScaledTanh", "Scan",
+    "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength",
+    "SequenceOf", "ShiftLeft", "ShiftRight", "Shrink", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Sizes", "Slice",
+    "Softmax", "Softplus", "Softsign", "Solve", "SpaceToDepth", "Split", "SplitToSequence", "Sqrt", "Standardise",
+    "StrassenFactors", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Suppression", "Swish", "Tan", "Tanh",
+    "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trunc", "Uniform", "Unique", "Unstack", "Where", "Windows",
+    "WinogradFilter", "Within", "Xor", "ZipMap", "scalar",
 )
 
 ALL: tuple[type[Op], ...] = (
@@ -187,7 +187,7 @@ ALL: tuple[type[Op], ...] = (
     Attention, PagedAttention, RotaryEmbedding,
     Conv, ConvTranspose, Gated, StrassenFactors, WinogradFilter,
     GridSample, ImageDecoder, Resample, Resize,
-    MatMul, Det, Inverse, Solve, Cholesky, Eigh, SVD, QR,
+    MatMul, PairedMatMul, Det, Inverse, Solve, Cholesky, Eigh, SVD, QR,
     Uniform,
     RoiAlign, DeformConv,
     GroupNorm, LayerNorm, LogSoftmax, LpNormalize, LRN, RMSNorm, Softmax,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -38,6 +40,27 @@ class MatMul(Op):
     def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
         """A multiplication and an addition for each term of each sum."""
         return Cost(2 * outputs[0].size * inputs[0].shape[-1], moved(*inputs, *outputs))
+
+
+class PairedMatMul(Op):
+    """a [..., K] times the left half and the right half of the columns of b [K, 2 N]: two results [..., N]."""
+
+    def infer(self, a: Type, b: Type) -> tuple[Type, Type]:
+        """Of equal sizes; ValueError for b that is no matrix with an even number of columns, or other rows than K."""
+        columns = b.shape[-1] if b.rank == 2 else 1
+        if a.rank < 2 or not isinstance(columns, int) or columns % 2 or differ(b.shape[0], a.shape[-1]):
+            raise ValueError(f"PairedMatMul takes rows and a matrix of an even number of columns, not {a} and {b}")
+        half = Type(product_dtype("PairedMatMul", a, b), (*a.shape[:-1], columns // 2))
+        return half, half
+
+    def evaluate(self, a: Array, b: Array) -> tuple[Array, Array]:
+        """The product, split."""
+        left, right = np.split(MatMul().evaluate(a, b), 2, axis=-1)
+        return left, right
+
+    def cost(self, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Cost:
+        """A multiplication and an addition for each term of each sum of both."""
+        return Cost(4 * outputs[0].size * inputs[0].shape[-1], moved(*inputs, *outputs))
 
 
 def moved(*types: Type) -> Size:

@@ -7,6 +7,7 @@ from tenfold.options import Options
 from tenfold.passes.absorb import ABSORB
 from tenfold.passes.algebra import CANONICAL, MERGING
 from tenfold.passes.behind import NormsBehind
+from tenfold.passes.branches import MergeConvolutions
 from tenfold.passes.channels import CHANNELS
 from tenfold.passes.clean import IDENTITIES, CommonSubexpressions, DeadCode
 from tenfold.passes.fold import FOLDING
@@ -16,6 +17,7 @@ from tenfold.passes.merge import MergeProducts
 from tenfold.passes.movement import ALIGN, MOVEMENT
 from tenfold.passes.narrow import Narrow
 from tenfold.passes.pages import PAGES
+from tenfold.passes.pairs import PairProducts
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
 from tenfold.passes.rows import ROWS, repeat_late
@@ -47,8 +49,13 @@ PORTABLE = Pipeline(
 )
 """What is done for every target. Chains are recognised before constants merge across their ends."""
 
-CPU = Pipeline(Rewrite("lines", BY_LINES))
-"""What is done for CPUs besides. Storage orders are chosen with the regions, not written into the graph."""
+OUTGROWN = 1 << 20
+"""Bytes of a matrix that a core's second cache does not hold."""
+
+CPU = Pipeline(MergeProducts(least=OUTGROWN), MergeConvolutions(), DeadCode(), Rewrite("lines", BY_LINES))
+"""What is done for CPUs besides. Storage orders are chosen with the regions, not written into the graph. Products by
+larger matrices are read from memory: as one they are read in one go.
+"""
 
 TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY + REPEATING), DeadCode())
 CUDA = (
@@ -65,6 +72,8 @@ NARROW = {dtype.name: CUDA + Pipeline(Narrow(dtype=dtype)) + TIDY for dtype in (
 BEHIND = {
     dtype.name: NARROW[dtype.name]
     + Pipeline(NormsBehind(dtype=dtype), MeansTold(dtype=dtype), GatesTaken(dtype=dtype))
+    + TIDY
+    + Pipeline(PairProducts(dtype=dtype))
     + TIDY
     for dtype in (dt.f16, dt.bf16)
 }

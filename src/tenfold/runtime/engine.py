@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold import files
 from tenfold.errors import EngineError, InputError, LimitError, OptionError, TargetError
 from tenfold.ir.op import Op
+from tenfold.options import require_threads
 from tenfold.runtime import format, open_device
 from tenfold.runtime.bounds import verify as verify_plan
 from tenfold.runtime.context import Context, Inputs
@@ -281,12 +283,7 @@ class Engine:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the engine file, whole: an older file of that name stays until the new one is complete."""
-        try:
-            format.write(path, self.file.image)
-        except OSError as error:
-            raise EngineError(
-                f"{path}: {error.strerror or error}", remedy="choose a folder that can be written"
-            ) from error
+        format.write(files.path_of(path, "path"), self.file.image)
 
     def refit(self, weights: Mapping[str, Array]) -> Engine:
         """An engine with these weights of the user's model, by name, replaced; the rest is as it was.
@@ -312,6 +309,9 @@ class Engine:
         InputError for a shape that is missing or does not fit.
         """
         names = [spec.name for spec in self.inputs]
+        if not isinstance(shapes, Mapping):
+            remedy = f"give a dict by the names of inputs: {', '.join(names)}"
+            raise InputError(f"shapes is a {type(shapes).__name__}", argument="shapes", remedy=remedy)
         if unknown := sorted(shapes.keys() - set(names)):
             raise InputError(f"the model has no input {unknown[0]!r}", remedy=f"its inputs are {', '.join(names)}")
         arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), _shape(s, shapes)) for s in self.inputs]
@@ -348,18 +348,14 @@ def load(
     if verify not in ("default", "sha256"):
         raise OptionError(f"verify is 'default' or 'sha256', not {verify!r}", argument="verify", remedy="leave it out")
     require_threads(threads)
-    return from_file(path, verify=verify, threads=threads, memory_limit=memory_limit, plugins=plugins)
+    return from_file(
+        files.path_of(path, "path"), verify=verify, threads=threads, memory_limit=memory_limit, plugins=plugins
+    )
 
 
 def from_file(path: str | os.PathLike[str], *, verify: str = "default", **options: Any) -> Engine:
     """The engine in a file; `options` are those of Engine."""
     return Engine(File(format.read(path), str(Path(path)), verify=verify), **options)
-
-
-def require_threads(threads: int | None) -> None:
-    """OptionError for a number of threads below 1."""
-    if threads is not None and threads < 1:
-        raise OptionError(f"threads is at least 1, not {threads}", argument="threads", remedy="use 1 or more")
 
 
 def _shape(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:

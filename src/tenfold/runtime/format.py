@@ -15,8 +15,8 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold import files
 from tenfold.errors import EngineError
+from tenfold.runtime.cpu.arena import zeroed
 from tenfold.runtime.records import read as read_as
 
 MAGIC = b"TENFOLD\x00"
@@ -64,7 +66,7 @@ def pack(manifest: Mapping[str, Any], sections: Mapping[str, bytes | Bytes | Con
     sizes = {name: len(one) if isinstance(one, bytes) else one.nbytes for name, one in sections.items()}
     table = {name: _entry(name, size) for name, size in sizes.items()}
     room = len(_laid_out(manifest, table))
-    image = aligned_bytes(max((one["offset"] + one["size"] for one in table.values()), default=HEADER.size + room))
+    image = zeroed(max((one["offset"] + one["size"] for one in table.values()), default=HEADER.size + room))
     for name, content in sections.items():
         part = image[table[name]["offset"] :][: sizes[name]]
         if isinstance(content, bytes | np.ndarray):
@@ -104,13 +106,6 @@ def _laid_out(manifest: Mapping[str, Any], table: dict[str, dict[str, Any]]) -> 
         if len(again) == len(text):
             return again
         text = again
-
-
-def aligned_bytes(size: int) -> Bytes:
-    """Zeroed memory at an address that is a multiple of the page size."""
-    raw = np.zeros(size + PAGE, np.uint8)
-    start = -raw.ctypes.data % PAGE
-    return raw[start : start + size]
 
 
 @dataclass(frozen=True)
@@ -193,18 +188,26 @@ class File:
 
 
 def write(path: str | os.PathLike[str], image: Bytes) -> None:
-    """Write an engine file whole: under another name first, then renamed into place."""
-    target = Path(path)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-        try:
-            file.write(image.data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, target)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    """Write an engine file, whole and to the disk; EngineError where that cannot be."""
+    with _writing(path), files.whole(path, 0o644) as file:
+        file.write(image.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def require_place(path: Path) -> None:
+    """EngineError where no engine file can be written to `path`: before one is built."""
+    with _writing(path):
+        files.require_place(path)
+
+
+@contextmanager
+def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = files.remedy_for(path, error)
+        raise EngineError(f"cannot write {path}: {error.strerror or error}", remedy=remedy) from error
 
 
 def read(path: str | os.PathLike[str]) -> Bytes:

@@ -17,10 +17,11 @@ from tenfold.ir.interpret import Interpreter
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.text import parse
 from tenfold.runtime import format
+from tenfold.runtime.contents import CONSTANTS, WEIGHTS, constant_in
 from tenfold.runtime.format import File
 
 Array = NDArray[Any]
-RECIPES, ORIGINALS, WEIGHTS = "recipes", "originals", "weights"
+RECIPES, ORIGINALS = "recipes", "originals"
 
 
 def refit(file: File, given: Mapping[str, Array]) -> format.Bytes:
@@ -48,7 +49,8 @@ class Recipes:
 
     def __init__(self, file: File) -> None:
         self.data: dict[str, Any] = json.loads(file.section(RECIPES).tobytes())
-        self._originals = file.section(ORIGINALS)
+        self._originals, self._weights = file.section(ORIGINALS), file.section(WEIGHTS)
+        self._places: Mapping[str, list[Any]] = json.loads(file.section(CONSTANTS).tobytes())
         self.kept = {name: self._kept(*about) for name, about in self.data["kept"].items()}
 
     def _kept(self, offset: int, dtype: str, shape: list[int]) -> Tensor:
@@ -60,6 +62,8 @@ class Recipes:
         """The given weights that can be replaced; InputError for one that cannot."""
         sources, fixed = self.data["sources"], self.data["fixed"]
         found = {}
+        if not isinstance(given, Mapping):
+            raise InputError(f"the weights are a {type(given).__name__}", remedy="give a dict of arrays by name")
         for name, value in given.items():
             array = np.asarray(value)
             if name in sources:
@@ -95,6 +99,8 @@ class Recipes:
 
     def replayed(self, recipe: Mapping[str, Any], weights: Mapping[str, Array]) -> Array | None:
         """What a recipe makes of these weights; None if it uses none of them."""
+        if "parts" in recipe:
+            return self._joined(recipe, weights)
         names: list[str] = recipe["inputs"]
         given = [name for name in names if name in weights]
         if not given:
@@ -107,6 +113,18 @@ class Recipes:
                 remedy=f"give {', '.join(missing)} too",
             )
         arrays = {name: weights[name] if name in weights else self.kept[name].array for name in names}
+        return self._run(recipe, arrays)
+
+    def _joined(self, recipe: Mapping[str, Any], weights: Mapping[str, Array]) -> Array | None:
+        """What these weights make of a concatenation, whose other parts are had back from the file."""
+        parts = {key: self.replayed(part, weights) for key, part in recipe["parts"].items()}
+        if all(made is None for made in parts.values()):
+            return None
+        held = {key: constant_in(self._weights, *self._places[key]) for key, made in parts.items() if made is None}
+        made = {key: array for key, array in parts.items() if array is not None}
+        return self._run(recipe, made | {key: one.array for key, one in held.items()})
+
+    def _run(self, recipe: Mapping[str, Any], arrays: Mapping[str, Array]) -> Array:
         return Interpreter().run(parse(recipe["graph"], ops.ALL, self.kept), arrays)["result"]
 
 

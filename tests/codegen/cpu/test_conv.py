@@ -10,7 +10,7 @@ import pytest
 
 from tenfold.codegen.cpu.conv import channelwise, depthwise, direct, generic, planes, transposed
 from tenfold.codegen.cpu.conv.ending import Ending
-from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.isa import ROWS, Isa
 from tenfold.codegen.cpu.microkernel import Block, block_of
 from tenfold.codegen.region import Anchored, Body, Index, Instruction, Load, Operand, Uniform, identity
 from tenfold.codegen.strategy import Refusal, Strategy
@@ -25,7 +25,17 @@ from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.logic import Cast
 from tenfold.target import Target
 from tests.codegen.cpu import anchored, jit
-from tests.codegen.cpu.contractions import build, compare, constant, operand, random, row_major, tactics, variable
+from tests.codegen.cpu.contractions import (
+    build,
+    compare,
+    constant,
+    dense,
+    operand,
+    random,
+    row_major,
+    tactics,
+    variable,
+)
 from tests.codegen.cpu.emulated import check_emulated
 
 ISAS = jit.runnable()
@@ -69,6 +79,8 @@ DIRECT = {
     "1x1": Case(n=2, c=20, size=(7, 9), o=40, k=1),
     "1x1, whole blocks": Case(n=2, c=20, size=(7, 9), o=64, k=1),
     "1x1, more results than the second cache": Case(n=1, c=20, size=(60, 60), o=96, k=1),
+    "1x1, constants behind": Case(n=1, c=530, size=(7, 5), o=272, k=1),
+    "1x1, constants behind, whole blocks": Case(n=1, c=280, size=(7, 5), o=480, k=1),
     "1x1 stride 2": Case(n=2, c=20, size=(7, 9), o=40, k=1, stride=2),
     "1x1 padded": Case(n=1, c=12, size=(5, 4), o=9, k=1, pad=1),
     "3x3": Case(n=2, c=16, size=(7, 9), o=33, k=3, pad=1),
@@ -191,6 +203,20 @@ def test_vectors_half_as_wide(case: Case, block: tuple[int, int, int]) -> None:
         {source.value: x.transpose(0, 2, 3, 1)},
         [wanted],
     )
+
+
+@pytest.mark.parametrize(
+    ("channels", "block", "onward"),
+    [(640, Block(14, 1, 16), True), (480, Block(14, 1, 16), False), (640, Block(8, 3, 16), False)],
+)
+def test_large_constants_are_followed_by_what_comes_next(channels: int, block: Block, onward: bool) -> None:
+    isa = replace(ROWS[1], halves=True)
+    case = Case(n=1, c=channels, size=(7, 7), o=256, k=1)
+    x, y = placed(dt.f32, (1, channels, 7, 7), "last"), placed(dt.f32, (1, 256, 7, 7), "last")
+    w = dense(constant(np.zeros((256, channels, 1, 1), np.float32)))
+    region = Anchored(y.shape, (y,), case.conv, (x, w), identity(dt.f32), ())
+    (stage,) = direct.kernel_of(region, isa, False, block).stages
+    assert (256 * channels * 4 in stage.arguments) == onward
 
 
 @each_isa

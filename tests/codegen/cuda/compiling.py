@@ -41,12 +41,13 @@ from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
 from tenfold.ir.op import Op
 from tenfold.ir.tensor import Tensor
-from tenfold.ops.arithmetic import Add
+from tenfold.ops.activation import Gelu
+from tenfold.ops.arithmetic import Add, Mul
 from tenfold.ops.attention import Attention, PagedAttention
 from tenfold.ops.constant import Constant
 from tenfold.ops.conv import Conv, ConvTranspose, Gated
 from tenfold.ops.index import ScatterND
-from tenfold.ops.matmul import MatMul
+from tenfold.ops.matmul import MatMul, PairedMatMul
 from tenfold.ops.moments import Standardise
 from tenfold.ops.recurrent import GRU
 from tenfold.ops.reduce import Cumulative
@@ -74,9 +75,9 @@ def matrix(n: int, k: int) -> Region:
     return Anchored((1, n), (c,), MatMul(), (a, b), identity(dt.f16))
 
 
-def telling() -> Region:
+def telling(n: int = 256, k: int = 768) -> Region:
     """A product that tells the moments of 32 columns of its rows at a time."""
-    return replace(product(200, 256, 768), moments=tensor(dt.f32, (2, 8, 200)))
+    return replace(product(200, n, k), moments=tensor(dt.f32, (2, n // 32, 200)))
 
 
 def standardised() -> Region:
@@ -90,6 +91,24 @@ def standardised() -> Region:
         (Add(), (10, 9), dt.f16),
     )
     return replace(plain, body=what, extra=(*rows, column))
+
+
+def paired(m: int, n: int, k: int, stands: bool = False, turned: bool = False) -> Region:
+    """x gelu(y) of both halves of a product, with a row added to each; `stands`: the rows are standardised before."""
+    domain, f16 = (m, n), dt.f16
+    a, b, c = tensor(f16, (m, k)), tensor(f16, (k, 2 * n), (1, 0) if turned else None), tensor(f16, domain)
+    told, row = tensor(dt.f32, (2, 2, m)), tensor(f16, (2 * n,))
+    sums = [Operand(told.value, dt.f32, domain, (1, 0), part * m) for part in range(4 * stands)]
+    rows = [Operand(row.value, f16, domain, (0, 1), half * n) for half in range(2)]
+    first = 2 + len(sums) + 2
+    norm = Standardise(k, 1e-6, centred=True)
+    code = [(norm, (half, *range(2, 2 + len(sums))), f16) for half in range(2) if stands]
+    at = first if stands else 0
+    code += [(Add(), (at + half, first - 2 + half), f16) for half in range(2)]
+    last = first + len(code)
+    code += [(Gelu(), (last - 1,), f16), (Mul(), (last - 2, last), f16)]
+    what = body([f16, f16, *[dt.f32] * len(sums), f16, f16], *code)
+    return Anchored(domain, (c,), PairedMatMul(), (a, b), what, (*sums, *rows), results=2)
 
 
 def few_keys() -> Region:
@@ -184,7 +203,9 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (boxes.STRATEGY, product(1024, 3072, 768), (9, -1)),
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
         (boxes.STRATEGY, telling(), (-1,)),
+        (boxes.STRATEGY, telling(768, 3072), (-1,)),
         (boxes.STRATEGY, standardised(), (0,)),
+        (boxes.STRATEGY, paired(200, 264, 128, stands=True), (0,)),
         (boxes.STRATEGY, residual(200, 256, 768), (0,)),
         (whole.STRATEGY, few_keys(), (1,)),
         (running.STRATEGY, few_keys(), (0,)),

@@ -18,23 +18,48 @@ from tests.codegen.cuda.links_in_order import chained
 
 
 @triton.jit
+def matrix(w, left, term, TURNED: tl.constexpr):
+    if TURNED:
+        return w.load([left, term]).T
+    else:
+        return w.load([term, left])
+
+
+@triton.jit
+def number_of(
+    extra, kind: tl.constexpr, beside, at, column, n, box: tl.constexpr, M: tl.constexpr, N: tl.constexpr
+):  # fmt: skip
+    if kind == 3:
+        return tl.reshape(beside.load([at[0], at[1], at[2], at[3]]), (M, N))
+    elif kind == 4:
+        which = at[0] + tl.arange(0, M) // (box[1] * box[2])
+        inside = (which < extra[2])[:, None] & (column < n)[None, :]
+        return tl.load(extra[0] + (which * extra[1])[:, None] + column[None, :], mask=inside, other=0)
+    elif kind == 2:
+        return tl.load(extra + column, mask=column < n, other=0)[None, :]
+    else:
+        return tl.load(extra)
+
+
+@triton.jit
 def boxes(
     x, w, output, beside, extra, uniforms, partial, counters, tiles, counts, n, k, body: tl.constexpr,
     kinds: tl.constexpr, ALONG: tl.constexpr, TAPS: tl.constexpr, steps: tl.constexpr, dilations: tl.constexpr,
-    pads: tl.constexpr, box: tl.constexpr, PARTS: tl.constexpr, BYTES: tl.constexpr, K: tl.constexpr,
-    SLOTS: tl.constexpr, TEAMS: tl.constexpr, WARPS: tl.constexpr, SLICES: tl.constexpr, TURNED: tl.constexpr,
-    AHEAD: tl.constexpr, EARLY: tl.constexpr,
+    pads: tl.constexpr, box: tl.constexpr, PARTS: tl.constexpr, APART: tl.constexpr, BYTES: tl.constexpr,
+    K: tl.constexpr, SLOTS: tl.constexpr, TEAMS: tl.constexpr, WARPS: tl.constexpr, SLICES: tl.constexpr,
+    TURNED: tl.constexpr, AHEAD: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     M: tl.constexpr = box[0] * box[1] * box[2]
     width = 0
-    for part in tl.static_range(len(PARTS)):
+    for part in tl.static_range(len(output)):
         width += PARTS[part]
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         image, row, pixel, begin = corner(tile, counts, box, width)
-        for part in tl.static_range(len(PARTS)):
+        for part in tl.static_range(len(output)):
             N: tl.constexpr = PARTS[part]
             left = begin + part * PARTS[0]
             acc = tl.zeros((M, N), tl.float32)
+            other = acc
             depth = tl.cdiv(k, K)
             for slice in range(SLICES):
                 first, end = share(slice, depth * TAPS, SLICES)
@@ -44,22 +69,15 @@ def boxes(
                     place, odd_place = reached(tap % ALONG, steps[1], dilations[1], pads[1])
                     a = x.load([image, row + line, odd_line, pixel + place, odd_place * k + channel])
                     term = tap * k + channel
-                    b = w[part].load([left, term]).T if TURNED else w[part].load([term, left])
-                    acc = tl.dot(tl.reshape(a, (M, K)), b, acc)
+                    acc = tl.dot(tl.reshape(a, (M, K)), matrix(w[part], left, term, TURNED), acc)
+                    if APART:
+                        other = tl.dot(tl.reshape(a, (M, K)), matrix(w[1], left + APART, term, TURNED), other)
             column = left + tl.arange(0, N)
-            values = (acc,)
+            values = (acc, other) if APART else (acc,)
             for one in tl.static_range(len(kinds)):
-                if kinds[one] == 3:
-                    values = values + (tl.reshape(beside[part].load([image, row, pixel, left]), (M, N)),)
-                elif kinds[one] == 4:
-                    which = image + tl.arange(0, M) // (box[1] * box[2])
-                    inside = (which < extra[one][2])[:, None] & (column < n)[None, :]
-                    at = extra[one][0] + (which * extra[one][1])[:, None] + column[None, :]
-                    values = values + (tl.load(at, mask=inside, other=0),)
-                elif kinds[one] == 2:
-                    values = values + (tl.load(extra[one] + column, mask=column < n, other=0)[None, :],)
-                else:
-                    values = values + (tl.load(extra[one]),)
+                tile_of = beside[part] if kinds[one] == 3 else 0
+                at = (image, row, pixel, left)
+                values = values + (number_of(extra[one], kinds[one], tile_of, at, column, n, box, M, N),)
             result = body(values, (), uniforms, (), column < n)[0].to(output[part].dtype)
             output[part].store([image, row, pixel, left], tl.reshape(result, output[part].block_shape))
 

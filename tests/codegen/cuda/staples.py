@@ -17,6 +17,7 @@ from tenfold.codegen.cuda import (
     gemm,
     moments,
     paged,
+    paired,
     pointwise,
     reduce,
     spread,
@@ -86,6 +87,9 @@ def products() -> Iterator[Entry]:
         ("boxes 1024x3072x768", boxes.STRATEGY, compiling.product(1024, 3072, 768), 6),
         ("boxes 1024x768x3072", boxes.STRATEGY, compiling.product(1024, 768, 3072), 6),
         ("boxes odd", boxes.STRATEGY, _beside(197, 768, 768), 6),
+        ("boxes of halves", boxes.STRATEGY, compiling.paired(4096, 1280, 320), 20),
+        ("boxes of odd halves", boxes.STRATEGY, compiling.paired(197, 200, 72, turned=True), 20),
+        ("paired odd", paired.STRATEGY, compiling.paired(197, 200, 72), 4),
         ("boxes that tell", boxes.STRATEGY, compiling.telling(), 2),
         ("stream", stream.STRATEGY, compiling.matrix(4096, 2048), 3),
         ("vector", vector.STRATEGY, compiling.matrix(4096, 2048), 3),
@@ -94,10 +98,13 @@ def products() -> Iterator[Entry]:
     )
     for name, strategy, region, most in made:
         yield Entry(f"product {name}", strategy, region, 4e-3, most=most)
-    region = compiling.standardised()
-    assert isinstance(region, Anchored)
-    sums = {one.value: np.random.default_rng(4).uniform(5, 10, (200, 1)) for one in region.extra[1:-1]}
-    yield Entry("product boxes that standardise", boxes.STRATEGY, region, 4e-3, sums, most=2)
+    standing = {"product boxes that standardise": compiling.standardised()}
+    standing["product boxes of halves that stand"] = compiling.paired(200, 264, 128, stands=True)
+    for title, region in standing.items():
+        assert isinstance(region, Anchored)
+        told = (one for one in region.extra if one.dtype is dt.f32)
+        sums = {one.value: np.random.default_rng(4).uniform(5, 10, (200, 1)) for one in told}
+        yield Entry(title, boxes.STRATEGY, region, 4e-3, sums, most=20 if "halves" in title else 2)
 
 
 def convolutions() -> Iterator[Entry]:

@@ -11,7 +11,7 @@ import numpy as np
 from tenfold.codegen.cuda import pingpong, plain, recurrent, running, scan, scatter, sort, suppress, sweeps, whole
 from tenfold.codegen.cuda.conv import boxes, gated, kept, lines, pooled, transposed
 from tenfold.codegen.region import Anchored, Body, Chain, Instruction, Operand, Phase, Pointwise, Region, Row, identity
-from tenfold.codegen.strategy import Tactic
+from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ir.graph import Value
@@ -28,6 +28,7 @@ from tenfold.ops.moments import Moments, Standardise
 from tenfold.ops.recurrent import GRU, LSTM, RNN, Recurrent
 from tenfold.ops.reduce import Cumulative
 from tenfold.ops.sort import Suppression, TopK
+from tenfold.target import Target
 from tests.codegen.cpu import cases
 from tests.codegen.cpu.anchored import Case, Given
 from tests.codegen.cpu.checking import fill
@@ -316,6 +317,14 @@ def convolutions() -> Iterator[Entry]:
         yield Entry(f"conv kept {name}", kept.STRATEGY, region, 2e-3, most=3)
     for name, region in moments:
         yield Entry(f"conv moment {name}", boxes.STRATEGY, region, 2e-3, most=8)
+    ended = (("7x7 of 512", image(512, (7, 7), 512, 3, 1, 1, count=1)),
+             ("14x14 of 256, moment", image(256, (14, 14), 256, 3, 1, 1, count=1, beside=True)),
+             ("197 of 3072", image(3072, (1, 197), 768, 1, 1, 0, count=1)))  # fmt: skip
+    for name, region in ended:
+        found = boxes.STRATEGY.tactics(region, Target("cuda", "sm_90"))
+        assert not isinstance(found, Refusal)
+        some = tuple(one for one in found if "together" in dict(one.parameters))
+        yield Entry(f"conv together {name}", boxes.STRATEGY, region, 2e-3, most=1, more=some)
 
 
 def pooled_image(channels: int, size: tuple[int, int], n: int, taps: int, step: int, pad: int, *, count: int = 2,

@@ -60,7 +60,7 @@ def test_a_norm_that_is_a_residual() -> None:
 def test_a_residual_is_standardised_by_two_numbers_a_row() -> None:
     region = table.residual(200, 256, 128)
     kinds = (3, *(1 for _ in range(16)), 2, 2)
-    found = standing.settled(region.body, kinds, region.extra, 200)
+    found = standing.settled(region, kinds, region.extra, 200)
     assert found.kept == (0, 17, 18) and found.standing == (8, 256, 1000000)
     assert found.made == (standing.FACTOR, standing.MEAN) and len(found.body.inputs) == 6
 
@@ -68,6 +68,6 @@ def test_a_residual_is_standardised_by_two_numbers_a_row() -> None:
 def test_parts_of_moments_become_two_numbers_a_row() -> None:
     region = compiling.standardised()
     kinds = (*(1 for _ in range(8)), 2)
-    found = standing.settled(region.body, kinds, region.extra, 200)
+    found = standing.settled(region, kinds, region.extra, 200)
     assert found.kept == (8,) and found.standing == (4, 128, 1000000) and found.made == (standing.FACTOR,)
-    assert standing.settled(region.body, kinds, region.extra, 100).kept == tuple(range(9))
+    assert standing.settled(region, kinds, region.extra, 100).kept == tuple(range(9))

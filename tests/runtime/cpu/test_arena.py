@@ -10,7 +10,7 @@ import pytest
 
 from tenfold.errors import EngineError, LimitError, OutOfMemory
 from tenfold.runtime.cpu import arena as module
-from tenfold.runtime.cpu.arena import PAGE, Arena, fresh_array
+from tenfold.runtime.cpu.arena import PAGE, Arena, fresh_array, zeroed
 from tenfold.runtime.cpu.code import Code
 
 FLOAT = np.dtype(np.float32)
@@ -40,6 +40,20 @@ def test_a_limit_is_kept() -> None:
         arena.reserve(5000)
     with pytest.raises(OutOfMemory):
         Arena().reserve(1 << 60)
+
+
+@pytest.mark.parametrize(("size", "page"), [(0, PAGE), (1000, PAGE), (1 << 21, 1 << 21), ((5 << 20) + 1, 1 << 21)])
+def test_zeroed_memory_is_aligned_and_stays_while_it_is_seen(size: int, page: int) -> None:
+    memory = zeroed(size)
+    assert memory.shape == (size,)
+    assert memory.ctypes.data % page == 0
+    assert not memory.any()
+    memory[:] = 7
+    seen = memory[size // 2 :]
+    del memory
+    assert (seen == 7).all()
+    with pytest.raises(OutOfMemory):
+        zeroed(1 << 60)
 
 
 def test_large_results_are_recycled_when_nobody_has_them() -> None:
@@ -113,3 +127,15 @@ def _copied(file: int, monkeypatch: pytest.MonkeyPatch) -> Code:
     real = code.map_pages
     monkeypatch.setattr(code, "map_pages", refuse)
     return Code.from_file(file, PAGE, 100)
+
+
+def test_an_arena_of_some_size_lies_in_huge_pages_within_its_limit() -> None:
+    huge = 1 << 21
+    arena = Arena()
+    assert arena.reserve(huge + 1) % huge == 0
+    assert arena.size == 2 * huge
+    arena.view(2 * huge - 8, 8)[:] = 7
+    arena.close()
+    limited = Arena(limit=huge + 1)
+    assert limited.reserve(huge + 1)
+    assert limited.size == huge + PAGE

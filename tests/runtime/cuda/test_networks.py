@@ -188,6 +188,25 @@ def test_images_in_slices(driver: FakeDriver, how: str) -> None:
     held([(2, 8, 31, 33)], lambda x: ops.Reduce(how, (2, 3), True)(conv(x, 16, k=1)))
 
 
+def test_halves_of_a_product_meet(driver: FakeDriver) -> None:
+    def gated(x: Value) -> Value:
+        left, right = ops.Split(1, (96, 96))(ops.Add()(ops.MatMul()(x, weight(64, 192)), weight(192)))
+        value: Value = ops.MatMul()(ops.Mul()(left, ops.Gelu()(right)), weight(96, 16))
+        return value
+
+    graph = Graph()
+    x = graph.input("x", Type(dt.f16, (100, 64)))
+    graph.set_outputs([gated(x)], ["y"])
+    array = RNG.standard_normal((100, 64)).astype(np.float16)
+    (wanted,) = Interpreter({}).call(graph, [array])
+    engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0, precision="f16")
+    kinds = [region["kind"] for region in engine.report["regions"]]
+    assert kinds[0] == "PairedMatMul Add Gelu Mul" and len(kinds) == 2, kinds
+    with engine.context() as context:
+        (found,) = context.run([array]).values()
+    assert np.linalg.norm(found.astype(np.float64) - wanted) <= 4e-3 * np.linalg.norm(wanted.astype(np.float64))
+
+
 def test_products_in_stacks(driver: FakeDriver) -> None:
     held([(2, 3, 20, 24), (2, 3, 24, 17)], lambda a, b: ops.MatMul()(a, b))
     held([(2, 3, 20, 24)], lambda a: ops.MatMul()(ops.Transpose((0, 2, 1, 3))(a), weight(24, 16)))

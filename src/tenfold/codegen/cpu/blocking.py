@@ -13,12 +13,12 @@ from tenfold.codegen.cpu.outsite import Stream, fits_registers
 from tenfold.codegen.cpu.product import Product, Window, asked, merged, streams_of, ways
 from tenfold.codegen.cpu.stage import address, ordered
 from tenfold.codegen.region import THREADS
-from tenfold.codegen.strategy import Argument, Kernel, Stage
+from tenfold.codegen.strategy import Argument, Kernel, Packed, Stage
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
-_GRAIN, _LEAST, _BYTES = 1 << 20, 1 << 18, 1 << 17
+_GRAIN, _LEAST, _BYTES = 1 << 19, 1 << 18, 1 << 17
 """Floating-point operations that take about 10 µs, and 2 µs, bytes of B that take 2 µs from the second cache: less is
 not worth a part of its own, nor one of the first few.
 """
@@ -148,7 +148,25 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
         around=surroundings(region, (), frozenset()),
         short=_short(product, streams, stretches),
         far=_far(product, isa) and _short(product, streams, stretches),
+        onward=_onward(product, isa),
     )
+
+
+def _onward(product: Product, isa: Isa) -> bool:
+    """Whether B is a constant that is read from the last cache or from memory, so that a part's further blocks of rows
+    can ask for what lies behind it: weights lie in the order of the steps that read them. Blocks of several vectors to
+    a row would ask for more than memory gives.
+    """
+    constant = isinstance(product.b, Packed) and not product.batches and not product.separate
+    size = _packed_bytes(product, isa)
+    return constant and _block(product, isa).vectors == 1 and isinstance(size, int) and isa.l2 // 2 < size
+
+
+def _packed_bytes(product: Product, isa: Isa) -> Size:
+    """The bytes of all panels of B."""
+    width = _block(product, isa).columns
+    panels = dim.ceildiv(product.columns.size, width)
+    return panels * width * product.terms * product.taps * product.b_dtype.itemsize
 
 
 def _far(product: Product, isa: Isa) -> bool:
@@ -232,6 +250,7 @@ def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict
         "taps": product.taps,
         "batches": dim.product(axis.size for axis in product.batches),
         "a.term": product.term * size,
+        "b.bytes": _packed_bytes(product, form.isa),
     }
     for number, axis in enumerate(product.rows):
         step = axis.window.step if axis.window else axis.a
@@ -284,8 +303,8 @@ def _parts(product: Product, isa: Isa, copied: bool) -> dict[str, Size]:
     rest = dim.ceildiv(wanted, found["batch_parts"])
     panels = dim.ceildiv(columns, block.columns)
     low = _in_one_go(product, isa)
-    few = dim.minimum(panels, _COPIES * THREADS) if copied or low else panels
     blocks = dim.ceildiv(rows, block.rows)
+    few = dim.minimum(panels, _COPIES * THREADS) if copied or (low and blocks != 1) else panels
     counts = {"row_parts": blocks, "column_parts": few}
     if product.cut == "columns":
         counts = dict(reversed(counts.items()))

@@ -18,7 +18,7 @@ from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.microkernel import Block, Tile, call_tile
+from tenfold.codegen.cpu.microkernel import AHEAD, Block, Tile, call_tile
 from tenfold.codegen.cpu.outsite import OutSite, Stream, named
 from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, share_of
 from tenfold.codegen.cpu.storage import cast, widen
@@ -26,6 +26,9 @@ from tenfold.codegen.cpu.table import Table
 from tenfold.codegen.cpu.vectors import I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
+
+_REACH = 4
+"""The part of the last cache that constants may take which are asked for before their step."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Form:
     `indices` are the axes of the domain whose positions the body reads, which move like operands do.
     `copied`: stretches of A are copied into scratch, as elements of the sums' type, which any strides and types allow;
     only without windows. `short`: sums have few terms, so that whole blocks get their body in registers; `far`: such
-    blocks ask for the memory that they will write, as results are more than the second cache keeps.
+    blocks ask for the memory that they will write, as results are more than the second cache keeps. `onward`: blocks of
+    rows that find their panel in the second cache ask for the constants behind B, which the next steps read.
     """
 
     isa: Isa
@@ -58,6 +62,7 @@ class Form:
     around: Surroundings
     short: bool
     far: bool
+    onward: bool = False
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -69,7 +74,7 @@ class Form:
         """The arguments of the stage, in order; "@" marks addresses, "at." places in scratch. Steps are in bytes."""
         found = ["@a", "@b", *self.streams, "rows", "columns", "terms", "batches"]
         found += ["row_parts", "column_parts", "batch_parts", "row_stretch", "panel_stretch", "term_stretch"]
-        found += ["at.offsets", "at.table", "sums.step"]
+        found += ["at.offsets", "at.table", "sums.step", *["b.bytes"] * self.onward]
         found += ["at.copies", "at.lines", "a.term", "copies.step"] * self.copied
         found += ["at.zeros", "zeros"] * self.padded
         found += ["at.rows", "taps"] * any(self.windows)
@@ -115,7 +120,8 @@ class _Writer(StageWriter):
         super().__init__(form.isa, "contraction", form.names)
         self.form, self.block = form, form.block
         a = form.total if form.copied else form.a
-        tile = Tile(form.isa, a, form.b, form.total, self.block, 1, form.separate, ahead=not form.separate)
+        ahead = not form.separate
+        tile = Tile(form.isa, a, form.b, form.total, self.block, 1, form.separate, ahead=ahead, aimed=form.onward)
         self.tiles = {
             masked: {rows: replace(tile, rows=rows, masked=masked).define(self.module) for rows in self.block.heights}
             for masked in (False, True)[: 1 + form.separate]
@@ -139,20 +145,22 @@ class _Writer(StageWriter):
         return self.finish()
 
     def _define_whole(self, a: DType) -> ir.Function:
-        """`void whole(ptr table, i64 taps, i64 k, i64 columns, ptr b, ptr offsets of groups …, ptr streams …)`: a whole
-        block, its body applied to the sums in registers.
+        """`void whole(ptr table, i64 taps, i64 k, i64 columns, ptr b, [i64 distance], ptr offsets of groups …, ptr
+        streams …)`: a whole block, its body applied to the sums in registers.
         """
         form = self.form
-        kinds = [POINTER, I64, I64, I64, POINTER, *[POINTER] * (form.groups + len(form.streams))]
+        first = [POINTER, I64, I64, I64, POINTER, *[I64] * form.onward]
+        kinds = [*first, *[POINTER] * (form.groups + len(form.streams))]
         function = define(self.module, "whole", ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
-        tile = Tile(form.isa, a, form.b, form.total, self.block, self.block.rows, ahead=True)
+        tile = Tile(form.isa, a, form.b, form.total, self.block, self.block.rows, ahead=True, aimed=form.onward)
         out = OutSite(self.within(builder), form.body, form.streams, form.around, form.total, self.block)
-        offsets, lines = function.args[5 : 5 + form.groups], function.args[5 + form.groups :]
+        given, others = function.args[: len(first)], function.args[len(first) :]
+        offsets, lines = others[: form.groups], others[form.groups :]
         code, places = Vectors(builder, form.isa, self.block.lanes), dict(zip(form.streams, lines, strict=True))
         if form.far:
             out.expect_whole(places, offsets)
-        out.write_whole(code, places, offsets, tile.sums(builder, function.args[:5]))
+        out.write_whole(code, places, offsets, tile.sums(builder, given))
         builder.ret_void()
         return function
 
@@ -206,7 +214,8 @@ class _Writer(StageWriter):
             slots = self.step(table, t * taps * (8 * block.rows))
             sums = self.step(self.scratch, (number * blocks + t) * self.arg("sums.step"))
             offsets = [self.table.offsets(group, t * block.rows) for group in range(form.groups)]
-            given = [slots, taps.value, k.value, left.value, b]
+            distance = [self._distance(t).value] if form.onward else []
+            given = [slots, taps.value, k.value, left.value, b, *distance]
 
             def apart() -> None:
                 if not form.separate:
@@ -226,6 +235,11 @@ class _Writer(StageWriter):
                 apart()
 
         repeat(self.scalar, 0, blocks, one)
+
+    def _distance(self, block: Vector) -> Vector:
+        """How many bytes ahead a panel's blocks of rows prefetch: the first one in B, each further one another B."""
+        onward = block * self.arg("b.bytes")
+        return ((onward > 0) & (onward < self.form.isa.l3 // _REACH)).where(onward, AHEAD)
 
     def _sum(self, rows: Vector, left: Vector, arguments: Sequence[ir.Value]) -> None:
         """Call the micro-kernel of the least height that holds `rows`."""

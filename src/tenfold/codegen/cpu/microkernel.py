@@ -23,7 +23,7 @@ from tenfold.ir.dtype import DType
 
 _UNROLL = 2
 _LINE = 64
-_AHEAD = 16 << 10
+AHEAD = 16 << 10
 """How many bytes ahead B is prefetched."""
 _STREAMING = 6
 """The most rows of a block that waits for B whatever is prefetched: the machine does better by itself."""
@@ -156,7 +156,8 @@ class Tile:
     """A micro-kernel for `rows` of the rows of `block`, with the element types of A, of B and of the sums.
 
     `separate` is its depthwise form: A_t[row, column] takes the place of A_t[row, k], one term a tap. A `masked` one
-    does not read columns of A beyond the last. One that looks `ahead` prefetches B.
+    does not read columns of A beyond the last. One that looks `ahead` prefetches B; an `aimed` one is told how many
+    bytes ahead.
     """
 
     isa: Isa
@@ -168,20 +169,22 @@ class Tile:
     separate: bool = False
     masked: bool = False
     ahead: bool = False
+    aimed: bool = False
 
     def define(self, module: ir.Module) -> ir.Function:
-        """Add `void tile(ptr table, i64 taps, i64 k, i64 columns, ptr b, ptr c, i64 more)` to the module.
+        """Add `void tile(ptr table, i64 taps, i64 k, i64 columns, ptr b, ptr c, i64 more)` to the module; an aimed one
+        takes `i64 distance` behind b.
 
         The table holds `block.rows` addresses a tap. c gets the sums row by row, `block.columns` to a row; they start
         from what is there if `more`, else from zero. `k` counts terms; the depthwise form takes the byte offset of
         its first column in a row of A instead, and the `columns` left.
         """
         name = f"tile{self.rows}x{self.block.vectors}{'_masked' * self.masked}"
-        kinds = [POINTER, I64, I64, I64, POINTER, POINTER, I64]
+        kinds = [POINTER, I64, I64, I64, POINTER, *[I64] * self.aimed, POINTER, I64]
         function = define(module, name, ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
         scalar, vector = Vectors(builder, self.isa, 1), Vectors(builder, self.isa, self.block.lanes)
-        table, taps, k, columns, b, c, more = function.args
+        *given, c, more = function.args
         kind, size = vector.type(register_type(self.total)), self.block.lanes * self.total.itemsize
         places = [step(builder, c, place * size) for place in range(self.rows * self.block.vectors)]
         start = choose(
@@ -190,7 +193,7 @@ class Tile:
             lambda: [builder.load(place, typ=kind, align=size) for place in places],
             lambda: [ir.Constant(kind, None)] * len(places),
         )
-        for place, value in zip(places, self.sums(builder, [table, taps, k, columns, b], start), strict=True):
+        for place, value in zip(places, self.sums(builder, given, start), strict=True):
             builder.store(value, place, align=size)
         builder.ret_void()
         return function
@@ -199,10 +202,11 @@ class Tile:
         self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], start: Sequence[ir.Value] = ()
     ) -> Sequence[ir.Value]:
         """The sums themselves, vector by vector and row by row, in the function being built; they start from `start`,
-        or from zero. The arguments are the first five.
+        or from zero. The arguments are those before c.
         """
         scalar, vector = Vectors(builder, self.isa, 1), Vectors(builder, self.isa, self.block.lanes)
-        table, taps, k, columns, b = arguments
+        table, taps, k, columns, b, *aim = arguments
+        distance = scalar.wrap(aim[0]) if aim else scalar.constant(I64, AHEAD)
         masks = self._masks(vector, columns)
         zero = ir.Constant(vector.type(register_type(self.total)), None)
 
@@ -211,7 +215,7 @@ class Tile:
             lines = [load_pointer(scalar, row, 8 * r) for r in range(self.rows)]
             if self.separate:
                 return self._column_terms(vector, [step(builder, line, k) for line in lines], masks, b, sums)
-            return self._terms(vector, lines, scalar.wrap(k), b, sums)
+            return self._terms(vector, lines, scalar.wrap(k), b, sums, distance)
 
         begun = start or [zero] * (self.rows * self.block.vectors)
         _, (_, *sums) = repeat(scalar, 0, scalar.wrap(taps), tap, (b, *begun))
@@ -224,10 +228,16 @@ class Tile:
         return [vector.iota(I64) + v * self.block.lanes < left for v in range(self.block.vectors)]
 
     def _terms(
-        self, vector: Vectors, lines: Sequence[ir.Value], k: Vector, b: ir.Value, sums: Sequence[ir.Value]
+        self,
+        vector: Vectors,
+        lines: Sequence[ir.Value],
+        k: Vector,
+        b: ir.Value,
+        sums: Sequence[ir.Value],
+        distance: Vector,
     ) -> Sequence[ir.Value]:
         """The terms of one tap, several at a time where loads cost registers nothing, then one at a time. What several
-        terms prefetch comes before all of their loads, else LLVM spills sums.
+        terms prefetch, `distance` bytes on, comes before all of their loads, else LLVM spills sums.
         """
         builder, row_bytes = vector.builder, self.block.columns * self.b.itemsize
         tall = self.rows > _STREAMING
@@ -235,7 +245,7 @@ class Tile:
         def several(count: int, place: Vector, b: ir.Value, *before: ir.Value) -> Sequence[ir.Value]:
             sums: Sequence[ir.Value] = before
             for line in range(0, count * row_bytes, _LINE) if self.ahead and tall and count > 1 else ():
-                prefetch(builder, step(builder, b, _AHEAD + line))
+                prefetch(builder, step(builder, b, distance + line))
             for term in range(count):
                 starts = [step(builder, line, place * self.a.itemsize) for line in lines]
                 factors = (self._factor(vector, step(builder, start, term * self.a.itemsize)) for start in starts)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import selectors
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from tenfold import files
 from tenfold.codegen.child import Child, Closing
 from tenfold.codegen.cpu.isa import Isa
 
@@ -61,16 +60,7 @@ class ObjectCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._memory: dict[str, bytes] = {}
-        self._folder = folder / "objects" if folder else None
-        if self._folder:
-            try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                self._give_up(error)
-
-    def _give_up(self, error: OSError) -> None:
-        _log.warning("objects are not cached on disk: %s", error)
-        self._folder = None
+        self._folder = files.folder(folder / "objects") if folder else None
 
     def get(self, key: str) -> bytes | None:
         """The object of that key, or None."""
@@ -90,11 +80,11 @@ class ObjectCache:
         if not self._folder:
             return
         try:
-            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            with files.whole(self._folder / key) as file:
                 file.write(hashlib.sha256(data).digest() + data)
-            os.replace(file.name, self._folder / key)
         except OSError as error:
-            self._give_up(error)
+            _log.warning("objects are not cached on disk: %s", error)
+            self._folder = None
 
 
 class _Worker(Child):

@@ -6,6 +6,7 @@ Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"; Dao et
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import triton
 import triton.language as tl
@@ -68,12 +69,18 @@ def places(stream, column):
 
 
 @triton.jit
-def folded(
-    state, scores, at, there, high, FACTOR: tl.constexpr, E: tl.constexpr, HIGH: tl.constexpr,
-    GUARDED: tl.constexpr, EDGE: tl.constexpr,
-):  # fmt: skip
-    """(peak, total, sums) with some more keys, whose scores are still to be scaled by FACTOR and whose values lie at
-    `at`. GUARDED: a row may have seen nothing yet.
+def loaded(at, there, high, E: tl.constexpr, HIGH: tl.constexpr, EDGE: tl.constexpr):
+    """The values of some keys, which lie at `at`. EDGE: some may not exist."""
+    if EDGE or HIGH != E:
+        return tl.load(at, mask=there[:, None] & (high < E)[None, :], other=0)
+    else:
+        return tl.load(at)
+
+
+@triton.jit
+def folded(state, scores, values, FACTOR: tl.constexpr, GUARDED: tl.constexpr):
+    """(peak, total, sums) with some more keys of these values, whose scores are still to be scaled by FACTOR. GUARDED:
+    a row may have seen nothing yet.
     """
     peak, total, acc = state
     higher = tl.maximum(peak, tl.max(scores, 1))
@@ -82,12 +89,23 @@ def folded(
         safe = tl.where(higher == float("-inf"), 0.0, higher)
     powers = tl.exp2(scores * FACTOR - (safe * FACTOR)[:, None])
     scale = tl.exp2((peak - safe) * FACTOR)
-    if EDGE or HIGH != E:
-        values = tl.load(at, mask=there[:, None] & (high < E)[None, :], other=0)
-    else:
-        values = tl.load(at)
     acc = tl.dot(powers.to(values.dtype), values, acc * scale[:, None], input_precision="ieee")
     return higher, total * scale + tl.sum(powers, 1), acc
+
+
+@triton.jit
+def stretch(t, first, last, part, M: tl.constexpr, N: tl.constexpr, CAUSAL: tl.constexpr, SLICES: tl.constexpr):
+    """Where a slice's keys begin, where those end that M queries from `first` on see whole by N, and where all end."""
+    whole, end = t // N * N, t
+    if CAUSAL:
+        whole = tl.maximum(tl.minimum(t, first + last + 1), 0) // N * N
+        end = tl.maximum(tl.minimum(t, first + M + last), 0)
+    start = 0
+    if SLICES > 1:
+        span = tl.cdiv(tl.cdiv(end, N), SLICES) * N
+        start, end = part * span, tl.minimum(end, part * span + span)
+        whole = tl.minimum(whole, end)
+    return start, whole, end
 
 
 @triton.jit
@@ -96,11 +114,12 @@ def flash(
     body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr, SCALE: tl.constexpr, CAP: tl.constexpr,
     D: tl.constexpr, E: tl.constexpr, WIDE: tl.constexpr, HIGH: tl.constexpr, ADDED: tl.constexpr,
     CAUSAL: tl.constexpr, NAN: tl.constexpr, M: tl.constexpr, N: tl.constexpr, TAIL: tl.constexpr,
-    SLICES: tl.constexpr, EARLY: tl.constexpr,
+    SLICES: tl.constexpr, ONCE: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Operands are (address, strides of batch, head, place, element). SCALE and CAP count millionths of millionths,
     WIDE and HIGH are D and E as powers of two. Blocks of N keys that all queries see whole come first, then blocks of
-    TAIL keys. EARLY: 1, the next kernel may start behind the last load; 2, at once.
+    TAIL keys. ONCE: there is one block, of TAIL keys at most, whose values are asked for with its keys. EARLY: 1, the
+    next kernel may start behind the last load; 2, at once.
     """
     FACTOR: tl.constexpr = 1.4426950408889634e-12 * SCALE if CAP <= 0 and ADDED == 0 and SCALE > 0 else 1.0
     grid.release(EARLY == 2)
@@ -120,23 +139,20 @@ def flash(
     if ADDED > 0:
         seen = (mask[0] + batch * mask[1][0] + head * mask[1][1], mask[1][2], mask[1][3])
     state = (tl.full((M,), float("-inf"), tl.float32), tl.zeros((M,), tl.float32), tl.zeros((M, HIGH), tl.float32))
-    whole, end = t // N * N, t
-    if CAUSAL:
-        whole = tl.maximum(tl.minimum(t, first + last + 1), 0) // N * N
-        end = tl.maximum(tl.minimum(t, first + M + last), 0)
-    start = 0
-    if SLICES > 1:
-        span = tl.cdiv(tl.cdiv(end, N), SLICES) * N
-        start, end = part * span, tl.minimum(end, part * span + span)
-        whole = tl.minimum(whole, end)
+    start, whole, end = stretch(t, first, last, part, M, N, CAUSAL, SLICES)
     for begin in range(start, whole, N):
         column = begin + tl.arange(0, N)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, False)
-        state = folded(state, scores, places(values, column), column < t, high, FACTOR, E, HIGH, ADDED > 0, False)
+        these = loaded(places(values, column), column < t, high, E, HIGH, False)
+        state = folded(state, scores, these, FACTOR, ADDED > 0)
     for begin in range(tl.maximum(start, whole), end, TAIL):
         column = begin + tl.arange(0, TAIL)
+        if ONCE:
+            these = loaded(places(values, column), column < t, high, E, HIGH, True)
         scores = scored(queries, keys, seen, row, column, s, t, last, along, SCALE, CAP, D, WIDE, ADDED, CAUSAL, True)
-        state = folded(state, scores, places(values, column), column < t, high, FACTOR, E, HIGH, True, True)
+        if not ONCE:
+            these = loaded(places(values, column), column < t, high, E, HIGH, True)
+        state = folded(state, scores, these, FACTOR, True)
     grid.release(EARLY == 1)
     last_part = True
     if SLICES > 1:
@@ -223,13 +239,19 @@ class AttentionStrategy:
         busy = [m for m in (128, 64, 32, 16) if m <= most and -(-blocks[1] // m) * blocks[0] >= arch.processors]
         first = busy[0] if busy else 16
         order = sorted((m for m in (128, 64, 32, 16) if m <= most), key=lambda m: max(m, first) // min(m, first))
-        return [
+        found = [
             Tactic(self.name, (("m", m), ("n", n), ("warps", 8 if m == 128 else 4), ("stages", stages)))
             for m in order
             for n in (64, 128, 32, 256)
             for stages in (2, 3)
             if n * wide <= 128 * 128 and n <= most_keys and (region.inputs[0].dtype is not dt.f32 or n == 32)
         ]
+        once = [
+            Tactic(self.name, (("m", m), ("n", n), ("warps", 8), ("stages", 2)))
+            for m, n in product((32, 64), (128, 256))
+            if most >= 64 and most_keys == n and n * wide <= 128 * 128 and _once(region.anchor, region, n, 1)
+        ]
+        return found[:2] + once + found[2:]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
@@ -257,6 +279,7 @@ class AttentionStrategy:
             "ADDED": 0 if not masks else 1 if masks[0].dtype is dt.boolean else 2,
             **{"CAUSAL": int(op.causal), "NAN": int(op.blind == "nan")},
             **{"M": M, "N": N, "TAIL": _tail(op, region, N), "SLICES": slices},
+            "ONCE": int(_once(op, region, N, slices)),
             "EARLY": _early(region, tiles * slices, target),
         }
         made = launch(f"{__name__}:flash", tiles * slices, fillings, int(tactic["warps"]), int(tactic["stages"]))
@@ -270,6 +293,12 @@ def _early(region: Anchored, blocks: Size, target: Target) -> int:
     arch = arch_of(target)
     alone = isinstance(blocks, int) and blocks <= arch.processors and region.domain[2] != 1
     return int(arch.early) * (2 if alone else 1)
+
+
+def _once(op: Attention, region: Anchored, n: int, slices: int) -> bool:
+    """Whether a block takes all keys at once."""
+    keys = region.inputs[1].shape[2]
+    return slices == 1 and not op.causal and isinstance(keys, int) and keys < n
 
 
 def _tail(op: Attention, region: Anchored, n: int) -> int:

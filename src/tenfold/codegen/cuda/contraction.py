@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from tenfold.codegen.cuda import gemm, moments, stream, vector, vendor
+from tenfold.codegen.cuda import gemm, moments, paired, stream, vector, vendor
 from tenfold.codegen.cuda.conv import boxes, depthwise, gated, implicit, kept, library, lines, spanned
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.region import Anchored, Region
@@ -88,6 +88,7 @@ STRATEGY = Contraction(
     spanned.STRATEGY,
     implicit.STRATEGY,
     gated.STRATEGY,
+    paired.STRATEGY,
     vendor.STRATEGY,
     library.STRATEGY,
 )

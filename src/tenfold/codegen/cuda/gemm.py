@@ -85,12 +85,7 @@ def sliced(
     steps = tl.cdiv(tl.cdiv(k, K), SLICES)
     acc = tl.zeros((M, N), tl.float32)
     if COPIED == 0:
-        a_rows = a[0] + row.to(tl.int64)[:, None] * a[2][0]
-        b_columns = b[0] + column[None, :].to(tl.int64) * b[2][1]
-        if len(batch_sizes) > 0:
-            at = grid.positions(batch.to(tl.int64), batch_sizes)
-            a_rows += grid.distance(at, a[1], True)
-            b_columns += grid.distance(at, b[1], True)
+        a_rows, b_columns = grid.origins(a, b, batch_sizes, batch, row, column)
     for step in range(part * steps, tl.minimum(part * steps + steps, tl.cdiv(k, K))):
         if COPIED:
             x = a.load([high * M, step * K])

@@ -151,6 +151,20 @@ def distance(at, strides, wide: tl.constexpr):
 
 
 @triton.jit
+def origins(a, b, batch_sizes, batch, row, column):
+    """Where rows of `a` and columns of `b` begin, of one matrix of a stack: both are addresses with strides along the
+    stack's axes and the matrix's.
+    """
+    a_rows = a[0] + row.to(tl.int64)[:, None] * a[2][0]
+    b_columns = b[0] + column.to(tl.int64)[None, :] * b[2][1]
+    if len(batch_sizes) > 0:
+        at = positions(batch.to(tl.int64), batch_sizes)
+        a_rows += distance(at, a[1], True)
+        b_columns += distance(at, b[1], True)
+    return a_rows, b_columns
+
+
+@triton.jit
 def addresses(stream, rows, columns, kind: tl.constexpr):
     """The addresses of a tile of a stream: as many rows or columns as it moves along, else one."""
     tile = stream[0]

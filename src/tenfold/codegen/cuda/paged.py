@@ -13,7 +13,7 @@ import triton.language as tl
 
 from tenfold.codegen.cuda import emit, grid, heads, site
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.attention import folded, gathered_up
+from tenfold.codegen.cuda.attention import folded, gathered_up, loaded
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, alarm, launch, number, numbers, place
 from tenfold.codegen.cuda.site import site_of, slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
@@ -86,7 +86,7 @@ def paged(
             seen = seen & (column[None, :] <= (query + length - s)[:, None])
         scores = tl.where(seen, scores, float("-inf"))
         values = v_head + (chosen * v[1][0] + place * v[1][1])[:, None]
-        state = folded(state, scores, values, there, high, 1.0, E, HIGH, True, True)
+        state = folded(state, scores, loaded(values, there, high, E, HIGH, True), 1.0, True)
     grid.release(EARLY)
     last_part = True
     if SLICES > 1:

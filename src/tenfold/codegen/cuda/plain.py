@@ -41,12 +41,7 @@ def plain(
     across, down = tl.cdiv(n, N), tl.cdiv(m, M)
     batch, tile = tl.program_id(0) // (across * down), tl.program_id(0) % (across * down)
     row, column = tile // across * M + tl.arange(0, M), tile % across * N + tl.arange(0, N)
-    a_rows = a[0] + row.to(tl.int64)[:, None] * a[2][0]
-    b_columns = b[0] + column.to(tl.int64)[None, :] * b[2][1]
-    if len(batch_sizes) > 0:
-        at = grid.positions(batch.to(tl.int64), batch_sizes)
-        a_rows += grid.distance(at, a[1], True)
-        b_columns += grid.distance(at, b[1], True)
+    a_rows, b_columns = grid.origins(a, b, batch_sizes, batch, row, column)
     acc = tl.zeros((M, N), TYPE)
     for begin in range(0, k, K):
         term = (begin + tl.arange(0, K)).to(tl.int64)

@@ -14,7 +14,8 @@ from tenfold.compiler.device.shared import WALKED, Shared, Touched, place_of, to
 from tenfold.compiler.frame import Slot
 from tenfold.compiler.items import Item, Piece, kernels, operands
 from tenfold.compiler.layout import Layout
-from tenfold.compiler.schedule import Entries, Scheduler, if_run
+from tenfold.compiler.lifetimes import if_run
+from tenfold.compiler.schedule import Entries, Scheduler
 from tenfold.compiler.weights import WeightStore
 from tenfold.ir import dim
 from tenfold.ir.graph import Graph, Value
@@ -67,7 +68,7 @@ class DeviceScheduler(Scheduler):
     def remarks(self) -> dict[str, Any]:
         """What moves between the GPU and the CPU in a call whose inputs and outputs are the host's."""
         inputs = [value for value in self.graph.inputs if not value.type.dtype.is_object]
-        return {"transfers": self._shared.transfers(inputs, self._outputs_of_the_model(), self._home)}
+        return {"transfers": self._shared.transfers(inputs, self._outputs_of_the_model(), self.lifetimes.home)}
 
     def _outputs_of_the_model(self) -> list[Value]:
         return [value for value in self.outputs if not value.type.dtype.is_object]
@@ -102,18 +103,18 @@ class DeviceScheduler(Scheduler):
     def _show_shared(self) -> None:
         """Say of each span which of the buffers it touches that the GPU touches too."""
         assert len(self._shared.spans) == len(self.writer.spans)
-        wanted = self._shared.by_both(self._home)
+        wanted = self._shared.by_both(self.lifetimes.home)
         for number, (_, _, found) in enumerate(self._shared.spans):
             sees, makes = (
-                tuple(self._whole(root) for root in roots if self._home(root) in wanted)
+                tuple(self._whole(root) for root in roots if self.lifetimes.home(root) in wanted)
                 for roots in (found.reads, found.writes)
             )
             self.writer.spans[number] = replace(self.writer.spans[number], sees=sees, makes=makes)
 
     def _whole(self, root: Value) -> Window:
         """A buffer as a row of elements."""
-        home = self._home(root)
-        life = self.lives.get(home) or self.results.get(home)
+        home = self.lifetimes.home(root)
+        life = self.lifetimes.of(home)
         size = if_run(life.guards if life else (), dim.maximum(root.type.size, 0))
         base, offset = self.base(root)
         place: Any = offset
@@ -131,7 +132,7 @@ class DeviceScheduler(Scheduler):
             self._alarms[piece] = len(self._alarms)
             self._alarmed.append(len(self.rows))
         cost = cost_of(piece.region, *operands(piece.region))
-        self.costs[len(self.rows)] = (self._size(cost.flops), self._size(cost.bytes))
+        self.costs[len(self.rows)] = (self.size(cost.flops), self.size(cost.bytes))
         for one in piece.kernel.launches:
             self._emit_launch(piece, one, entries[one.program])
 
@@ -141,7 +142,7 @@ class DeviceScheduler(Scheduler):
             self.arguments += self._words(piece, argument)
         self._label(piece.label)
         count = len(self.arguments) - start
-        self._step(steps.Opcode.CALL, function, start, count, self._size(if_run(self.guards, one.grid)))
+        self._step(steps.Opcode.CALL, function, start, count, self.size(one.grid))
 
     def _words(self, piece: Piece, argument: GpuArgument) -> Iterator[Slot]:
         match argument:
@@ -151,7 +152,7 @@ class DeviceScheduler(Scheduler):
                 yield self.frame.address(self._alarms_base, self.frame.size(ALARM * self._alarms[piece]))
             case Descriptor(address, _, shape, strides):
                 yield from self._words(piece, address)
-                yield from map(self._size, (*shape, *strides))
+                yield from map(self.size, (*shape, *strides))
             case Packed(value, recipe):
                 self._constants.add(self.weights.packed(value, recipe))
                 yield self._argument(piece, argument)

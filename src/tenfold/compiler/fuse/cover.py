@@ -18,7 +18,7 @@ from tenfold.codegen.region import (
     Row,
     Uniform,
 )
-from tenfold.compiler.fuse.grow import TOLD, Group, Growth, is_number
+from tenfold.compiler.fuse.grow import TOLD, Group, Growth, has_several_results, is_number
 from tenfold.compiler.layout import Layout, storage_axes
 from tenfold.compiler.views import Shape, broadcast_strides
 from tenfold.ir import dtype as dt
@@ -303,7 +303,7 @@ def _anchored(group: Group, growth: Growth) -> Anchored:
     builder = BodyBuilder(layout, group.domain, range(rank))
     told = [node for node in group.nodes if isinstance(node.op, TOLD) and node is not anchor]
     epilogue = [node for node in group.nodes if node is not anchor and node not in told]
-    if len(anchor.outputs) > 1:
+    if has_several_results(anchor):
         return _several_results(group, growth)
     builder.collect(epilogue, anchor.outputs)
     results = [value for value in results_of(group, growth) if value.producer not in told]
@@ -315,6 +315,7 @@ def _anchored(group: Group, growth: Growth) -> Anchored:
         tuple(whole_operand(layout, value) for value in anchor.inputs),
         body,
         tuple(builder.loads.values()),
+        len(anchor.outputs),
         moments=_told(told, Moments, layout),
         sums=_told(told, LineSums, layout),
         source=source_of(group.nodes),

@@ -18,7 +18,7 @@ from tenfold.ops.constant import Constant
 from tenfold.ops.control import If, Loop, Scan
 from tenfold.ops.conv import Conv
 from tenfold.ops.logic import Cast
-from tenfold.ops.matmul import MatMul
+from tenfold.ops.matmul import MatMul, PairedMatMul
 from tenfold.ops.moments import LineSums, Moments
 from tenfold.ops.movement import Append, Concat
 from tenfold.ops.primitive import Copy, Pick
@@ -187,7 +187,7 @@ class Growth:
 
     def _is_closed(self, group: Group) -> bool:
         """True for what nothing joins: several results, objects, sizes that follow from the data."""
-        several = group.anchor is not None and len(group.anchor.outputs) > 1
+        several = group.anchor is not None and has_several_results(group.anchor)
         several = several or (isinstance(group.nodes[-1].op, TOLD) and len(group.nodes) > 1)
         return several or of_objects(group.nodes[0]) or group.nodes[-1] in self.deciders.values()
 
@@ -293,6 +293,11 @@ def is_number(value: Value) -> bool:
         seen |= new
         waiting.extend(new)
     return True
+
+
+def has_several_results(anchor: Node) -> bool:
+    """True for an anchor whose results have places of their own, so that nothing is computed of them on their way."""
+    return len(anchor.outputs) > 1 and not isinstance(anchor.op, PairedMatMul)
 
 
 def is_pointwise(node: Node) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tenfold.errors import ModelError, OptionError
-from tenfold.importers.overrides import Bounds, Overrides, Shape
+from tenfold.importers.overrides import Bounds, Overrides, Shape, require_axes
 from tenfold.ir.dim import Dim, Size
 
 
@@ -30,10 +30,8 @@ class Declared(Overrides):
                     f"input {name!r} states no shape", argument="shapes", remedy=f"pass shapes={{{name!r}: (…)}}"
                 )
             stated = [None] * len(asked)
-        if asked is not None and len(asked) != len(stated):
-            raise OptionError(
-                f"shapes[{name!r}] has {len(asked)} sizes, and the model declares {len(stated)} axes", argument="shapes"
-            )
+        if asked is not None:
+            require_axes(name, asked, len(stated))
         chosen = [None] * len(stated) if asked is None else asked
         return tuple(
             self._size(name, axis, own if one is None else one)

@@ -17,6 +17,7 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from tenfold.errors import ModelError
+from tenfold.files import path_of
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ir.op import Array
@@ -62,7 +63,7 @@ def folder_of(model: Path | None, data_root: str | os.PathLike[str] | None) -> F
     """Where the files of a model in the folder `model` (None: it came without one) may lie; None if nowhere."""
     if data_root is None:
         return None if model is None else Folder((model,), model.resolve(), vouched=False)
-    root = Path(data_root)
+    root = path_of(data_root, "data_root")
     inside = model is not None and model.resolve().is_relative_to(root.resolve())
     return Folder((model, root) if model is not None and inside else (root,), root.resolve(), vouched=True)
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, TensorShapeProto, TypeProto, ValueInfoProto
 
 from tenfold.errors import ModelError, OptionError, UnsupportedError
 from tenfold.importers.onnx.proto import element_type
-from tenfold.importers.overrides import Bounds, Overrides, Shape
+from tenfold.importers.overrides import Bounds, Overrides, Shape, require_axes
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim, Size
@@ -48,11 +48,8 @@ class Declared(Overrides):
         return self._with_entries(info.name, Type(dtype, shape))
 
     def _overridden(self, name: str, tensor: TypeProto.Tensor, sizes: Shape) -> tuple[Size, ...]:
-        if tensor.HasField("shape") and len(tensor.shape.dim) != len(sizes):
-            raise OptionError(
-                f"shapes[{name!r}] has {len(sizes)} sizes, and the model declares {len(tensor.shape.dim)} axes",
-                argument="shapes",
-            )
+        if tensor.HasField("shape"):
+            require_axes(name, sizes, len(tensor.shape.dim))
         return tuple(self.named(size) if isinstance(size, str) else _checked(name, size) for size in sizes)
 
     def _declared(self, name: str, axis: int, size: TensorShapeProto.Dimension) -> Size:

@@ -122,7 +122,9 @@ def _read(path: Path) -> tuple[bytes, Path]:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise ModelError(f"cannot read {path}: it is no file", argument="model")
+            raise ModelError(
+                f"cannot read {path}: it is no file", argument="model", remedy="give the path of a model file"
+            )
         if about.st_size >= LARGEST_MESSAGE:
             raise ModelError(
                 f"{path} has {about.st_size} bytes, and an ONNX file holds less than {LARGEST_MESSAGE}",

@@ -137,7 +137,11 @@ def ordered(nodes: list[NodeProto], wanted: list[str], given: Callable[[str], bo
         for name in sorted(needs(nodes[at]), reverse=True):
             before = makers.get(name)
             if before is None and not given(name):
-                raise ModelError(f"nothing defines its input {name!r}", operator=shown(nodes[at]))
+                raise ModelError(
+                    f"nothing defines its input {name!r}",
+                    operator=shown(nodes[at]),
+                    remedy="the model is damaged, or was cut out of a larger one: export it again",
+                )
             if before is not None and state.get(before) == 1:
                 raise ModelError(f"it depends on itself through {name!r}", operator=shown(nodes[at]))
             if before is not None:

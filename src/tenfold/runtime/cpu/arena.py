@@ -44,13 +44,40 @@ def map_pages(size: int, protection: int, flags: int, file: int = -1, offset: in
 
 
 def fresh_pages(size: int) -> int:
-    """The address of `size` zero bytes, page-aligned and resident only where touched; OutOfMemory if there are none."""
+    """The address of `size` zero bytes, resident only where touched: page-aligned, or in huge pages if they fill whole
+    ones; OutOfMemory if there are none.
+    """
+    spare = _HUGE_PAGE if size and size % _HUGE_PAGE == 0 else 0
+    protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
     try:
-        return map_pages(
-            max(size, PAGE), mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
-        )
+        address = map_pages(max(size, PAGE) + spare, protection, flags)
     except OSError as error:
         raise OutOfMemory(f"the system gave no {size} bytes: {error}", remedy="use smaller inputs") from error
+    if not spare:
+        return address
+    before = -address % _HUGE_PAGE
+    for start, length in ((address, before), (address + before + size, spare - before)):
+        if length:
+            system.munmap(start, length)
+    system.madvise(address + before, size, mmap.MADV_HUGEPAGE)
+    return address + before
+
+
+def zeroed(size: int) -> NDArray[np.uint8]:
+    """Zero bytes at an address that is a multiple of a page, of a huge one where they fill some: memory that is read
+    from end to end in each call is found sooner there. OutOfMemory if there are none.
+    """
+    page = _HUGE_PAGE if size >= _HUGE_PAGE else PAGE
+    try:
+        block = mmap.mmap(-1, size + page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise OutOfMemory(f"the system gave no {size} bytes: {error}", remedy="use smaller inputs") from error
+    whole = np.frombuffer(block, np.uint8)
+    address = whole.ctypes.data
+    start = -address % page
+    if page == _HUGE_PAGE:
+        system.madvise(address + start, size, mmap.MADV_HUGEPAGE)
+    return whole[start : start + size]
 
 
 class Arena:
@@ -70,7 +97,7 @@ class Arena:
         if size > self.size:
             self._require(size)
             self.close()
-            size += -size % PAGE
+            size = self._whole_pages(size)
             self._own(fresh_pages(size), size)
         return self.address
 
@@ -90,6 +117,12 @@ class Arena:
             self._free.detach()
         self._own(int(moved), size)
         return self.address
+
+    def _whole_pages(self, size: int) -> int:
+        """The size in whole pages: huge ones where it nearly fills some and they keep the limit."""
+        huge = size + -size % _HUGE_PAGE
+        fits = 2 * size > _HUGE_PAGE and (self.limit is None or huge <= self.limit)
+        return huge if fits else size + -size % PAGE
 
     def _require(self, size: int) -> None:
         if self.limit is not None and size > self.limit:

@@ -24,6 +24,8 @@ from tenfold.target import Target
 
 _GRAIN = 1 << 15
 """Products of about 1 µs: less is not worth a part of its own."""
+_PARTS = 16
+"""The most parts for each thread."""
 _MOST = 12
 """The most pixels of a block."""
 _SPARE = 3
@@ -113,7 +115,7 @@ def _lines(region: Anchored, isa: Isa) -> Kernel:
         values |= _moves(name, one, two)
     lines = region.domain[0] * region.domain[2] if two else region.domain[0]
     work = lines * region.domain[-1] * (channels * math.prod(taps))
-    wanted = dim.maximum(1, dim.minimum(dim.select(dim.less(THREADS, 2), 1, 4 * THREADS), work // _GRAIN))
+    wanted = dim.maximum(1, dim.minimum(dim.select(dim.less(THREADS, 2), 1, _PARTS * THREADS), work // _GRAIN))
     rows = dim.maximum(1, dim.minimum(lines, wanted))
     vectors = -(-channels // form.lanes)
     shares = dim.minimum(vectors, dim.ceildiv(wanted, rows))

@@ -27,7 +27,7 @@ _PLANES = 4
 """The most planes."""
 _GRAIN = 1 << 18
 """Floating-point operations of about 2 µs: less is not worth a part of its own."""
-_PARTS = 8
+_PARTS = 16
 """The most parts for each thread."""
 _ROWS, _COLUMNS = 4, 512
 """The most lines, and pixels of a line, of a tile."""

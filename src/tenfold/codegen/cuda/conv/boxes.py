@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
-from tenfold.codegen.cuda import emit, gemm, grid, moments
+from tenfold.codegen.cuda import emit, gemm, grid, moments, paired
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
 from tenfold.codegen.cuda.conv.standing import settled
@@ -24,6 +24,7 @@ from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ops.constant import Constant
+from tenfold.ops.matmul import PairedMatMul
 from tenfold.target import Target
 
 _USUAL = 1 << 12
@@ -77,6 +78,11 @@ class Plan:
         return self.full[0].shape[:3]
 
     @property
+    def halves(self) -> bool:
+        """Whether two halves of twice as many columns of `w` meet in the body."""
+        return isinstance(self.region.anchor, PairedMatMul)
+
+    @property
     def n(self) -> int:
         """Columns."""
         columns = self.full[0].shape[3]
@@ -93,6 +99,9 @@ def plan_of(region: Region, packed: Shape | None = None) -> Plan | Refusal:
         return Refusal(reason)
     if packed is not None:
         return _of_windows(region, packed)
+    pair = paired.problem_of(region)
+    if not isinstance(pair, Refusal):
+        return _of_halves(region, pair)
     plain = gemm.problem_of(region)
     found = plain if isinstance(plain, Refusal) else _of_product(region, plain)
     if isinstance(found, Refusal):
@@ -126,6 +135,15 @@ def _of_product(region: Anchored, problem: gemm.Problem) -> Plan | Refusal:
     beside = _beside(region, sizes, strides[:cut])
     output = _view(place.operands[cut], sizes, strides[cut])
     return _checked(region, image, _view(b, shape, steps), turned, output, beside, problem.k)
+
+
+def _of_halves(region: Anchored, problem: gemm.Problem) -> Plan | Refusal:
+    """Both halves of a matrix's columns, seen as one descriptor."""
+    found = _of_product(region, problem)
+    if isinstance(found, Refusal) or len(found.full) > 1:
+        return found if isinstance(found, Refusal) else Refusal("a tensor lies beside what halves make together")
+    shape = (2 * found.n, found.k) if found.turned else (found.k, 2 * found.n)
+    return replace(found, w=replace(found.w, shape=shape))
 
 
 def _of_windows(region: Anchored, shape: Shape) -> Plan | Refusal:
@@ -283,7 +301,10 @@ def tactics_of(name: str, plan: Plan | Refusal, target: Target) -> list[Tactic] 
         return Refusal(arch.no_teams)
     if isinstance(plan, Refusal):
         return plan
-    found = [Tactic(name, tuple(one.items())) for one in (*_tiles(plan, arch), *_parted(plan, arch))]
+    every = (*_tiles(plan, arch), *_parted(plan, arch), *_together(plan, arch))
+    if plan.halves:
+        every = tuple({**one, "parts": 2} for one in _tiles(plan, arch) if one["slices"] == 1 and one["n"] >= 64)
+    found = [Tactic(name, tuple(one.items())) for one in every]
     width = _told(plan)[1]
     return [one for one in found if all(part % width == 0 for part in _parts(one))] if width else found
 
@@ -309,11 +330,13 @@ def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
     """Nanoseconds, about: rounds of tiles, whose ends cost nothing where another team multiplies meanwhile."""
     m, n, slices, teams = (int(tactic[name]) for name in ("m", "n", "slices", "teams"))
     size, K, whole = plan.x.operand.dtype.itemsize, _deep(plan, tactic), _rows(plan, m)
-    rounds = -(-(whole // m * -(-plan.n // n) * slices) // arch_of(target).processors)
+    across = -(-plan.n * (2 if plan.halves else 1) // n)
+    rounds = -(-(whole // m * across * slices) // arch_of(target).processors)
     step = max(m * n * K / _PRODUCTS, (m + n) * K * size / _LOADED, _STEP)
     sums = -(-math.prod(plan.taps) * -(-plan.k // K) // slices) * step
     end = _END + len(plan.full) * m * n * size / _STORED
-    meeting = (_MEETING + slices * m * n * 4 / _STORED) if slices > 1 else 0.0
+    ended = 2 if "together" in dict(tactic.parameters) else slices
+    meeting = (_MEETING + ended * m * n * 4 / _STORED) if slices > 1 else 0.0
     rest = (rounds - 1) * (sums + end if teams == 1 else max(sums + _TURN, (sums + end) / 2))
     moved = (whole * (plan.k + len(plan.full) * plan.n) + plan.n * plan.k * math.prod(plan.taps)) * size
     start = _START - (_SOONER if "blocks" in dict(tactic.parameters) else 0.0)
@@ -330,12 +353,14 @@ def launch_of(
     blocks = int(dict(tactic.parameters).get("blocks", 1))
     box, K, size = _box(plan.sizes, m), _deep(plan, tactic), plan.x.operand.dtype.itemsize
     counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
-    across = dim.ceildiv(plan.n, N)
     parts = _parts(tactic)
-    full = [tuple(boxed(one.operand, (*box, n), one.shape, one.strides) for n in parts) for one in plan.full]
+    across, stored = dim.ceildiv(plan.n, parts[0] if plan.halves else N), parts[: 1 if plan.halves else None]
+    together = "together" in dict(tactic.parameters)
+    end = _share(box, slices) if together else box
+    full = [tuple(boxed(one.operand, (*end, n), one.shape, one.strides) for n in stored) for one in plan.full]
     tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
     told, width = _told(plan)
-    beside = settled(plan.region.body, plan.kinds, [view.operand for view in plan.extra], plan.sizes[2])
+    beside = settled(plan.region, plan.kinds, [view.operand for view in plan.extra], plan.sizes[2])
     sums, room, zeroed = slices_of(tiles, m, N, slices, behind)
     fillings: dict[str, Filling] = {
         "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides, image),
@@ -355,14 +380,15 @@ def launch_of(
         "body": Hole(emit.gluon_text(beside.body)),
         "kinds": (*(plan.kinds[one] for one in beside.kept), *beside.made),
         **{"ALONG": plan.taps[1], "TAPS": math.prod(plan.taps)},
-        **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box},
+        **{"steps": plan.steps, "dilations": plan.dilations, "pads": plan.pads, "box": box, "END": end},
         "PARTS": parts,
+        "APART": plan.n if plan.halves else 0,
         "WIDTH": width,
         "STANDING": beside.standing,
-        "BYTES": ((m + N) * K * size, m * N * size),
+        "BYTES": ((m + N) * K * size, math.prod(end) * N * size),
         **{"K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
         "TURNED": int(plan.turned),
-        "AHEAD": int(isinstance(plan.w.operand.value.op, Constant) and slices == 1),
+        "AHEAD": int(isinstance(plan.w.operand.value.op, Constant) and (slices == 1 or together)),
         "EARLY": int(arch_of(target).early),
     }
     most = dim.minimum(tiles * slices, PROCESSORS * blocks)
@@ -413,6 +439,31 @@ def _halves(plan: Plan, arch: Arch, m: int, n: int, K: int) -> Iterator[dict[str
             yield {"m": m, "n": n, "slices": 1, "teams": 1, "warps": 4, "slots": slots, "blocks": 2, "k": deep}
 
 
+def _share(box: tuple[int, int, int], slices: int) -> tuple[int, int, int]:
+    """What each of so many slices of a tile ends: so many of its images, rows or pixels."""
+    axis = next(axis for axis in range(3) if box[axis] > 1)
+    images, rows, pixels = (size // slices if at == axis else size for at, size in enumerate(box))
+    return images, rows, pixels
+
+
+def _together(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
+    """Tiles whose slices wait for each other, and end a share of the rows each: large ones, which read least, of few
+    rows, where all slices are under way at once.
+    """
+    size, K = plan.x.operand.dtype.itemsize, _depth(plan.k)
+    steps = math.prod(plan.taps) * -(-plan.k // K)
+    for m, n, warps in _TOGETHER:
+        tiles, along = _rows(plan, m) // m * -(-plan.n // n), next(one for one in _box(plan.sizes, m) if one > 1)
+        slices = next((one for one in (8, 4, 2) if tiles * one <= arch.processors and along % one == 0), 1)
+        each = -(-steps // slices)
+        slots = min(each, 12, (arch.shared - 2048 - m * n * size // slices) // ((m + n) * K * size))
+        useful = slices > 1 and each >= 3 and each * (slices - 1) < steps and 3 * tiles * slices > arch.processors
+        even = n & (n - 1) == 0
+        if useful and slots >= 2 and plan.n > n // 2 and (even or plan.n % n == 0):
+            found = {"m": m, "n": n, "slices": slices, "teams": 1, "warps": warps, "slots": slots, "together": 1}
+            yield found | ({} if even else {"parts": 2})
+
+
 def _parted(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles whose columns come in two parts: as wide as no power of two, or so wide that the results leave one after
     the other and make room for a slot.
@@ -427,6 +478,9 @@ def _parted(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
 
 _PARTED = ((128, 256, 1, 8), (128, 192, 1, 8), (128, 96, 2, 4), (64, 192, 2, 4))
 """Rows and columns of a tile in parts, teams, warps of one."""
+
+_TOGETHER = ((128, 96, 8), (128, 128, 8), (128, 64, 8), (64, 128, 4), (64, 64, 4), (64, 96, 4), (128, 192, 8))
+"""Rows and columns of a tile whose slices end it together, warps."""
 
 _SHAPES = (
     (128, 128, 2, 4),

@@ -20,7 +20,8 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.conv import boxes
-from tenfold.codegen.cuda.conv.teams import copy_in, corner, layout_of, numbers_of, stored
+from tenfold.codegen.cuda.conv.places import corner
+from tenfold.codegen.cuda.conv.teams import copy_in, layout_of, numbers_of, stored
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Region
@@ -96,7 +97,7 @@ def multiply(
         acc = warpgroup_mma_wait(0, deps=(acc,))
         mbarrier.arrive(empty.index((turn * T2 + T2 + SLOTS - 1) % SLOTS))
         stored(
-            (acc, acc), output, 0, extra, (), (), uniforms, numbers, kept, team, image, row, pixel, left, 0, n, body,
+            (acc, acc), output, 0, extra, (), (), uniforms, (numbers,), kept, team, image, row, pixel, left, 0, n, body,
             kinds, box, (N,), 0, 4,
         )  # fmt: skip
         turn += 2

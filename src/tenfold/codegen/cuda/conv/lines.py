@@ -101,7 +101,7 @@ def lines(
             acc = warpgroup_mma(values[part], weights.index(part).permute((1, 0)), acc, is_async=CHAINED == 1)
         if CHAINED:
             acc = warpgroup_mma_wait(0, deps=(acc,) + values)[0]
-        found = concluded(acc, 0, numbers, (), uniforms, 0, n, body, kinds)
+        found = concluded((acc,), 0, numbers, (), uniforms, 0, n, body, kinds)
         result = gl.convert_layout(found.to(w.dtype), across)
         row = gl.expand_dims((tile * M + gl.arange(0, M, layout=gl.SliceLayout(1, across))).to(gl.int64), 1)
         column = gl.expand_dims(gl.arange(0, N, layout=gl.SliceLayout(0, across)), 0)

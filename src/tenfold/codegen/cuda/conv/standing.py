@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tenfold.codegen.cuda.launch import Filling, place
-from tenfold.codegen.region import Body, Instruction, Operand
+from tenfold.codegen.region import Anchored, Body, Instruction, Operand
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -32,28 +32,28 @@ class Settled:
     standing: tuple[int, ...] = ()
 
 
-def settled(body: Body, kinds: Sequence[int], extra: Sequence[Operand], rows: Size) -> Settled:
+def settled(region: Anchored, kinds: Sequence[int], extra: Sequence[Operand], rows: Size) -> Settled:
     """The body with two numbers a row behind the operands that are kept, in place of moments that lie part by part; as
     it was where there are none.
     """
+    body, first = region.body, region.results
     same = Settled(body, tuple(range(len(extra))))
     places = [number for number, one in enumerate(body.code) if isinstance(one.op, Standardise)]
-    if len(places) != 1:
+    if len({(body.code[at].op, body.code[at].args[1:]) for at in places}) != 1:
         return same
-    at, one = places[0], body.code[places[0]]
-    op, parts = one.op, one.args[1:]
+    op, parts = body.code[places[0]].op, body.code[places[0]].args[1:]
     assert isinstance(op, Standardise)
-    others = {arg for number, other in enumerate(body.code) if number != at for arg in other.args}
-    inside = all(0 < part < len(body.inputs) and kinds[part - 1] == 1 for part in parts)
+    others = {arg for number, other in enumerate(body.code) if number not in places for arg in other.args}
+    inside = all(first <= part < len(body.inputs) and kinds[part - first] == 1 for part in parts)
     if not inside or others & set(parts) or op.epsilon < _LEAST:
         return same
-    operands = [extra[part - 1] for part in parts]
+    operands = [extra[part - first] for part in parts]
     if not _side_by_side(operands, rows):
         return same
-    kept = tuple(number for number in range(len(extra)) if number + 1 not in parts)
+    kept = tuple(number for number in range(len(extra)) if number + first not in parts)
     numbers = (len(parts) // 2, op.count, round(op.epsilon / _LEAST))
     made = (FACTOR,) if op.centred else (FACTOR, MEAN)
-    return Settled(_rewritten(body, at, kept, made), kept, made, place(operands[0]), numbers)
+    return Settled(_rewritten(body, first, kept, made), kept, made, place(operands[0]), numbers)
 
 
 def _side_by_side(parts: Sequence[Operand], rows: Size) -> bool:
@@ -64,13 +64,14 @@ def _side_by_side(parts: Sequence[Operand], rows: Size) -> bool:
     )
 
 
-def _rewritten(body: Body, at: int, kept: Sequence[int], made: Sequence[int]) -> Body:
-    """The body on the operands that are kept and on what is made, its `at`-th instruction being x / deviation, less
-    mean / deviation if that is made.
+def _rewritten(body: Body, first: int, kept: Sequence[int], made: Sequence[int]) -> Body:
+    """The body on the `first` inputs, the operands that are kept, and what is made: rows are standardised as
+    x / deviation, less mean / deviation if that is made.
     """
-    inputs = (body.inputs[0], *(body.inputs[number + 1] for number in kept), *(dt.f32 for _ in made))
-    names = {0: 0} | {number + 1: place + 1 for place, number in enumerate(kept)}
-    factor = len(kept) + 1
+    inputs = (*body.inputs[:first], *(body.inputs[number + first] for number in kept), *(dt.f32 for _ in made))
+    names = {number: number for number in range(first)}
+    names |= {number + first: place + first for place, number in enumerate(kept)}
+    factor = len(kept) + first
     code: list[Instruction] = []
 
     def write(one: Instruction) -> int:
@@ -78,7 +79,7 @@ def _rewritten(body: Body, at: int, kept: Sequence[int], made: Sequence[int]) ->
         return len(inputs) + len(code) - 1
 
     for number, one in enumerate(body.code):
-        if number == at:
+        if isinstance(one.op, Standardise):
             found = write(Instruction(Mul(), (names[one.args[0]], factor), dt.f32))
             if MEAN in made:
                 found = write(Instruction(Sub(), (found, factor + 1), dt.f32))

@@ -8,7 +8,6 @@ only odd from even rounds of the ring, so a team begins to wait for its slots on
 from __future__ import annotations
 
 import triton
-import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
@@ -20,64 +19,37 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 
 from tenfold.codegen.cuda import grid
+from tenfold.codegen.cuda.conv.places import corner, length_of, moved, reached, share
 
 copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 copy_out = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
 meet = getattr(gl, "barrier", None) or gl.thread_barrier
 
 
-@triton.jit
-def corner(tile, counts, box: tl.constexpr, N: tl.constexpr):
-    """Image, row, pixel and column where a tile begins; `counts` are the tiles along the columns, pixels and rows."""
-    across, wide, high = counts[0], counts[1], counts[2]
-    rest = tile // across
-    return rest // (wide * high) * box[0], rest // wide % high * box[1], rest % wide * box[2], tile % across * N
-
-
-@triton.jit
-def reached(tap, step: tl.constexpr, dilation: tl.constexpr, pad: tl.constexpr):
-    """Where a tap lies from a window's corner, along an axis that is seen in lines of `step`: lines, places in one."""
-    distance = tap * dilation - pad + pad * step
-    return distance // step - pad, distance % step
-
-
-@triton.jit
-def share(part, steps, SLICES: tl.constexpr):
-    """Where a slice of a tile's steps begins and ends: their lengths are equal, but for the last one's."""
-    length = tl.cdiv(steps, SLICES)
-    return tl.minimum(part * length, steps), tl.minimum(part * length + length, steps)
-
-
-@triton.jit
-def length_of(tile, steps, SLICES: tl.constexpr):
-    """How many steps a slice of a tile has; slices are counted tile by tile."""
-    begin, end = share(tile % SLICES, steps, SLICES)
-    return end - begin
-
-
 @gluon.jit
-def weights(w, left, term, filled, slots, slot, PARTS: gl.constexpr, TURNED: gl.constexpr):
+def weights(w, left, term, filled, slots, slot, PARTS: gl.constexpr, APART: gl.constexpr, TURNED: gl.constexpr):
     """Ask for the weights of a step."""
     for part in gl.static_range(len(PARTS)):
+        column = left + part * (APART if APART else PARTS[0])
         if TURNED:
-            copy_in(w[part], [left + part * PARTS[0], term], filled, slots[part].index(slot))
+            copy_in(w[part], [column, term], filled, slots[part].index(slot))
         else:
-            copy_in(w[part], [term, left + part * PARTS[0]], filled, slots[part].index(slot))
+            copy_in(w[part], [term, column], filled, slots[part].index(slot))
 
 
 @gluon.jit
 def load(
     x, w, beside, ring, own, tiles, counts, k, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr,
-    dilations: gl.constexpr, pads: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, BYTES: gl.constexpr,
-    K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
-    AHEAD: gl.constexpr, EARLY: gl.constexpr,
+    dilations: gl.constexpr, pads: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, APART: gl.constexpr,
+    BYTES: gl.constexpr, END: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr,
+    SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """All that the teams read, in the order in which they read it. AHEAD: weights are constant, so that the first of
     them come while the kernel ahead ends.
     """
     slots_x, slots_w, full, empty = ring
     kept, kept_full, kept_empty, _ = own
-    N: gl.constexpr = width_of(PARTS)
+    N: gl.constexpr = width_of(PARTS, APART)
     count = 0
     turn = 0
     depth = gl.cdiv(k, K)
@@ -88,7 +60,7 @@ def load(
         for step in range(begin, gl.minimum(end, begin + SLOTS)):
             mbarrier.expect(full.index(ready), BYTES[0])
             term = step // depth * k + step % depth * K
-            weights(w, left, term, full.index(ready), slots_w, ready, PARTS, TURNED)
+            weights(w, left, term, full.index(ready), slots_w, ready, PARTS, APART, TURNED)
             ready += 1
     grid.wait(EARLY)
     for tile in range(gl.program_id(0), tiles * SLICES, gl.num_programs(0)):
@@ -102,7 +74,7 @@ def load(
             mbarrier.wait(empty.index(slot), (count // SLOTS + 1) & 1)
             if count >= ready:
                 mbarrier.expect(filled, BYTES[0])
-                weights(w, left, tap * k + channel, filled, slots_w, slot, PARTS, TURNED)
+                weights(w, left, tap * k + channel, filled, slots_w, slot, PARTS, APART, TURNED)
             at = [image, row + line, odd_line, pixel + place, odd_place * k + channel]
             copy_in(x, at, filled, slots_x.index(slot))
             count += 1
@@ -110,7 +82,8 @@ def load(
             team = turn % TEAMS
             mbarrier.wait(kept_empty.index(team), (turn // TEAMS + 1) & 1)
             mbarrier.expect(kept_full.index(team), BYTES[1])
-            for part in gl.static_range(len(PARTS)):
+            image, row, pixel = moved(image, row, pixel, tile % SLICES, box, END)
+            for part in gl.static_range(len(beside)):
                 at = [image, row, pixel, left + part * PARTS[0]]
                 copy_in(beside[part], at, kept_full.index(team), kept[part].index(team))
         turn = turn + 1
@@ -134,16 +107,66 @@ def gathered(acc, tile, part, partial, counters, M: gl.constexpr, N: gl.constexp
     return acc, last
 
 
+@gluon.jit
+def sums_at(own, top, left, layout: gl.constexpr, ROWS: gl.constexpr, COLUMNS: gl.constexpr, N: gl.constexpr):
+    """Where sums lie, N side by side from `own` on: those from a row and a column on."""
+    down = top + gl.arange(0, ROWS, layout=gl.SliceLayout(1, layout))
+    along = left + gl.arange(0, COLUMNS, layout=gl.SliceLayout(0, layout))
+    return own + gl.expand_dims(down, 1) * N + gl.expand_dims(along, 0)
+
+
+@gluon.jit
+def together(
+    accs, tile, part, partial, counters, M: gl.constexpr, ROWS: gl.constexpr, PARTS: gl.constexpr,
+    SLICES: gl.constexpr, WARPS: gl.constexpr,
+):  # fmt: skip
+    """The sums of all slices of a tile, added in order: the ROWS that are this slice's to end, once all have arrived.
+
+    A slice adds 1 as it arrives and 2^32 / SLICES - 1 as it leaves, so that all leave 0; what is neither 0 nor below
+    SLICES says that all have arrived.
+    """
+    N: gl.constexpr = width_of(PARTS, 0)
+    own = partial + tile.to(gl.int64) * (SLICES * M * N)
+    for each in gl.static_range(len(PARTS)):
+        at = sums_at(own, part * M, each * PARTS[0], layout_of(PARTS[each], WARPS), M, PARTS[each], N)
+        gl.store(at, accs[each])
+    meet()
+    seen = gl.atomic_add(counters + tile, 1, sem="acq_rel") + 1
+    while (seen >= 0) & (seen < SLICES):
+        seen = gl.atomic_add(counters + tile, 0, sem="acquire")
+    meet()
+    gl.atomic_add(counters + tile, (1 << 32) // SLICES - 1, sem="relaxed")
+    found = ()
+    for each in gl.static_range(len(PARTS)):
+        at = sums_at(
+            own, part * ROWS, each * PARTS[0], layout_of_end(ROWS, PARTS[each], M, WARPS), ROWS, PARTS[each], N
+        )
+        acc = gl.load(at, cache_modifier=".cg")
+        for other in gl.static_range(1, SLICES):
+            acc += gl.load(at + other * (M * N), cache_modifier=".cg")
+        found = found + (acc,)
+    return found
+
+
 @triton.constexpr_function
-def width_of(parts):
-    """Columns of a tile."""
-    return sum(parts)
+def width_of(parts, apart):
+    """Columns of a tile's results; parts that lie apart meet in one."""
+    return parts[0] if apart else sum(parts)
 
 
 @triton.constexpr_function
 def layout_of(columns, warps):
     """The layout of sums."""
     return gl.NVMMADistributedLayout([3, 0], [warps, 1], [16, columns, 16])
+
+
+@triton.constexpr_function
+def layout_of_end(rows, columns, m, warps):
+    """The layout in which a tile of m rows is ended: that of its sums, or where slices share it, rows side by side."""
+    if rows == m:
+        return layout_of(columns, warps)
+    across = min(32, columns // 4)
+    return gl.BlockedLayout([1, 4], [32 // across, across], [warps, 1], [1, 0])
 
 
 @gluon.jit
@@ -251,14 +274,30 @@ def numbers_of(
 
 
 @gluon.jit
-def concluded(acc, kept, numbers, standing, uniforms, left, n, body: gl.constexpr, kinds: gl.constexpr):
+def numbers_of_parts(
+    extra, image, top, left, m, n, kinds: gl.constexpr, M: gl.constexpr, END: gl.constexpr, PARTS: gl.constexpr,
+    WARPS: gl.constexpr,
+):  # fmt: skip
+    """What lies beside the sums of each part of a tile's columns."""
+    found = ()
+    for part in gl.static_range(len(PARTS)):
+        these = numbers_of(
+            extra, image, top, left + part * PARTS[0], m, n, kinds,
+            layout_of_end(END[0] * END[1] * END[2], PARTS[part], M, WARPS), PARTS[part], END,
+        )  # fmt: skip
+        found = found + (these,)
+    return found
+
+
+@gluon.jit
+def concluded(accs, kept, numbers, standing, uniforms, left, n, body: gl.constexpr, kinds: gl.constexpr):
     """What the body makes of a tile's sums, of what lies beside them, and of how their rows stand."""
-    layout: gl.constexpr = acc.type.layout
-    column = left + gl.arange(0, acc.shape[1], layout=gl.SliceLayout(0, layout))
+    layout: gl.constexpr = accs[0].type.layout
+    column = left + gl.arange(0, accs[0].shape[1], layout=gl.SliceLayout(0, layout))
     stands = ()
     for one in gl.static_range(len(standing)):
         stands = stands + (gl.expand_dims(gl.convert_layout(standing[one], gl.SliceLayout(1, layout)), 1),)
-    values = (acc,)
+    values = accs
     for one in gl.static_range(len(kinds)):
         if kinds[one] == 3:
             values = values + (kept.load(layout),)
@@ -293,18 +332,23 @@ def stored(
     """What the body makes of a tile, part by part on its way out, in shared memory that parts alike share where nothing
     lies beside. `numbers` are there already, or are loaded now.
     """
-    for part in gl.static_range(len(PARTS)):
+    for part in gl.static_range(len(output)):
         begin = left + part * PARTS[0]
-        these = numbers
-        if len(kinds) > 0 and len(numbers) == 0:
+        sums = (accs[part],)
+        if len(output) < len(PARTS):
+            sums = (accs[0], accs[1])
+        these = ()
+        if len(numbers) > 0:
+            these = numbers[part]
+        elif len(kinds) > 0:
             these = numbers_of(
                 extra, image, pixel, begin, m, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part], box
             )  # fmt: skip
         room = kept[part % len(kept)].index(team)
         results = room.reshape((box[0] * box[1] * box[2], PARTS[part]))
-        if beside == 0 and (part == 0 or len(kept) < len(PARTS)):
+        if beside == 0 and (part == 0 or len(kept) < len(output)):
             tma.store_wait(0)
-        found = concluded(accs[part], results, these, standing, uniforms, begin, n, body, kinds)
+        found = concluded(sums, results, these, standing, uniforms, begin, n, body, kinds)
         results.store(found.to(output[part].dtype))
         fence_async_shared()
         copy_out(output[part], [image, row, pixel, begin], room)
@@ -315,16 +359,19 @@ def stored(
 @gluon.jit
 def multiply(
     team, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles, counts, m, n, k,
-    body: gl.constexpr, kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr,
-    WIDTH: gl.constexpr, STANDING: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr,
-    WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
+    body: gl.constexpr, kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, END: gl.constexpr,
+    PARTS: gl.constexpr, APART: gl.constexpr, WIDTH: gl.constexpr, STANDING: gl.constexpr, K: gl.constexpr,
+    SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
+    EARLY: gl.constexpr,
 ):  # fmt: skip
     """Every TEAMS-th tile of the block: its products, the body on them and on what lies beside them, stored. Where the
-    sums leave room for them, the numbers beside a tile are loaded before its sums are made.
+    sums leave room for them, the numbers beside a tile are loaded before its sums are made. Slices end a tile
+    together where END, the box that one of them ends, is less than `box`.
     """
     M: gl.constexpr = box[0] * box[1] * box[2]
-    N: gl.constexpr = width_of(PARTS)
-    ROOM: gl.constexpr = M * N <= WARPS * 64 * 32 and len(PARTS) == 1
+    N: gl.constexpr = width_of(PARTS, APART)
+    ROWS: gl.constexpr = END[0] * END[1] * END[2]
+    ROOM: gl.constexpr = ROWS < M or (M * N <= WARPS * 64 * 32 and len(PARTS) == 1)
     grid.begin(EARLY)
     kept, kept_full, kept_empty, turns = own
     steps = gl.cdiv(k, K) * TAPS
@@ -335,16 +382,19 @@ def multiply(
     for tile in range(gl.program_id(0) + team * gl.num_programs(0), tiles * SLICES, gl.num_programs(0) * TEAMS):
         image, row, pixel, left = corner(tile // SLICES, counts, box, N)
         length = length_of(tile, steps, SLICES)
-        parts = moments_of(moments, pixel, m, M, WARPS, STANDING)
+        image, row, pixel = moved(image, row, pixel, tile % SLICES, box, END)
+        parts = moments_of(moments, pixel, m, ROWS, WARPS, STANDING)
         numbers = ()
         if ROOM:
-            numbers = numbers_of(extra, image, pixel, left, m, n, kinds, layout_of(N, WARPS), N, box)
+            numbers = numbers_of_parts(extra, image, pixel, left, m, n, kinds, M, END, PARTS, WARPS)
         accs = summed(ring, turns, team, turn, count, length, M, PARTS, WARPS, K, SLOTS, TEAMS, TURNED)
         for ahead in range(TEAMS):
             count += length_of(tile + ahead * gl.num_programs(0), steps, SLICES)
         standing = standing_of(parts, STANDING)
         last = True
-        if SLICES > 1:
+        if ROWS < M:
+            accs = together(accs, tile // SLICES, tile % SLICES, partial, counters, M, ROWS, PARTS, SLICES, WARPS)
+        elif SLICES > 1:
             acc, last = gathered(accs[0], tile // SLICES, tile % SLICES, partial, counters, M, N, SLICES)
             accs = (acc, acc)
         if len(beside) > 0:
@@ -352,7 +402,7 @@ def multiply(
         if last:
             stored(
                 accs, output, len(beside), extra, told, standing, uniforms, numbers, kept, team, image, row, pixel,
-                left, m, n, body, kinds, box, PARTS, WIDTH, WARPS,
+                left, m, n, body, kinds, END, PARTS, WIDTH, WARPS,
             )  # fmt: skip
         if len(beside) > 0:
             tma.store_wait(0)
@@ -374,17 +424,19 @@ def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr = 1):
 def boxes(
     x, w, output, beside, extra, told, moments, uniforms, partial, counters, tiles, counts, m, n, k, body: gl.constexpr,
     kinds: gl.constexpr, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr, dilations: gl.constexpr,
-    pads: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, WIDTH: gl.constexpr, STANDING: gl.constexpr,
-    BYTES: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr,
-    SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr, EARLY: gl.constexpr,
+    pads: gl.constexpr, box: gl.constexpr, END: gl.constexpr, PARTS: gl.constexpr, APART: gl.constexpr,
+    WIDTH: gl.constexpr, STANDING: gl.constexpr, BYTES: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr,
+    TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr,
+    EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is a descriptor of boxes of [images, lines, places of a line, places, channels], `w` of columns by terms (of
-    terms by columns, if not TURNED), one for each of the PARTS that a tile's columns come in; so are `output` and
-    `beside`, which may be empty, of boxes of [images, rows, pixels, columns]. BYTES are those of a step, and of what
-    lies beside a tile. `extra` are addresses of one number (`kinds` 0), one a pixel of a line (1), one a column (2), or
-    of one a column of each image, with the stride between images and their number (4); 3 says that it is what lies
-    beside. `told`, where WIDTH is not 0, says where the moments of every WIDTH columns of the line's pixels go. Of the
-    line's pixels as they are read, `moments` give what `kinds` 5 and 6 stand for.
+    terms by columns, if not TURNED), one for each of the PARTS that a tile's columns come in: side by side, or two that
+    are APART columns from each other and meet in the body. So are `output` and `beside`, which may be empty, of boxes
+    of [images, rows, pixels, columns]; one where parts meet. BYTES are those of a step, and of what lies beside a tile.
+    `extra` are addresses of one number (`kinds` 0), one a pixel of a line (1), one a column (2), or of one a column of
+    each image, with the stride between images and their number (4); 3 says that it is what lies beside. `told`, where
+    WIDTH is not 0, says where the moments of every WIDTH columns of the line's pixels go. Of the line's pixels as they
+    are read, `moments` give what `kinds` 5 and 6 stand for.
     """
     slots_x = gl.allocate_shared_memory(x.dtype, [SLOTS] + x.block_type.shape, x.layout)
     slots_w = ()
@@ -393,6 +445,7 @@ def boxes(
         slots_w = slots_w + (
             gl.allocate_shared_memory(w[part].dtype, [SLOTS] + w[part].block_type.shape, w[part].layout),
         )
+    for part in gl.static_range(len(output)):
         one = output[part]
         if part == 0 or len(beside) > 0 or PARTS[part] != PARTS[0]:
             kept = kept + (gl.allocate_shared_memory(one.dtype, [TEAMS] + one.block_type.shape, one.layout),)
@@ -404,13 +457,13 @@ def boxes(
         gl.warp_specialize(
             [
                 (multiply, (0, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
-                            counts, m, n, k, body, kinds, TAPS, box, PARTS, WIDTH, STANDING, K, SLOTS, TEAMS, WARPS,
-                            SLICES, TURNED, EARLY)),
+                            counts, m, n, k, body, kinds, TAPS, box, END, PARTS, APART, WIDTH, STANDING, K, SLOTS,
+                            TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (multiply, (1, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
-                            counts, m, n, k, body, kinds, TAPS, box, PARTS, WIDTH, STANDING, K, SLOTS, TEAMS, WARPS,
-                            SLICES, TURNED, EARLY)),
+                            counts, m, n, k, body, kinds, TAPS, box, END, PARTS, APART, WIDTH, STANDING, K, SLOTS,
+                            TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
-                        BYTES, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
+                        APART, BYTES, END, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
             [WARPS, 1], [232, 24],
         )  # fmt: skip
@@ -418,10 +471,10 @@ def boxes(
         gl.warp_specialize(
             [
                 (multiply, (0, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
-                            counts, m, n, k, body, kinds, TAPS, box, PARTS, WIDTH, STANDING, K, SLOTS, TEAMS, WARPS,
-                            SLICES, TURNED, EARLY)),
+                            counts, m, n, k, body, kinds, TAPS, box, END, PARTS, APART, WIDTH, STANDING, K, SLOTS,
+                            TEAMS, WARPS, SLICES, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
-                        BYTES, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
+                        APART, BYTES, END, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
             ],
             [1], [24],
         )  # fmt: skip

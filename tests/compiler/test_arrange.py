@@ -9,8 +9,9 @@ import pytest
 
 from tenfold import ops
 from tenfold.compiler import views
+from tenfold.compiler.arrange import arrange
 from tenfold.compiler.fuse.decompose import decompose
-from tenfold.compiler.layout import Layout, arrange
+from tenfold.compiler.layout import Layout
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph, Value, copy

@@ -1,0 +1,70 @@
+"""Paths that users give, folders that may turn out unwritable, files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from tenfold.errors import OptionError
+
+_log = logging.getLogger("tenfold")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def path_of(given: Any, argument: str) -> Path:
+    """A path that was given as an argument; OptionError for what is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise OptionError(f"{argument} is a {type(given).__name__}", argument=argument, remedy="give a path")
+    return Path(given)
+
+
+def folder(path: Path) -> Path | None:
+    """The folder, made (mode 0700) where it is missing; None, with a warning, where nothing can be written to it."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    except OSError as error:
+        _log.warning("nothing is cached in %s: %s", path, error.strerror or error)
+        return None
+    return path
+
+
+@contextmanager
+def whole(path: str | os.PathLike[str], mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the name `path` at the end; an older file of that name stays until then.
+
+    Raises OSError where it cannot be written; nothing of it is left then.
+    """
+    target = Path(path)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.chmod(file.name, mode)
+            os.replace(file.name, target)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def require_place(path: Path) -> None:
+    """OSError where no file can be written to `path`: before the work for it begins."""
+    missing = errno.EISDIR if path.is_dir() else 0 if path.parent.is_dir() else errno.ENOENT
+    if missing or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OSError(missing or errno.EACCES, os.strerror(missing or errno.EACCES))
+
+
+def remedy_for(path: str | os.PathLike[str], error: OSError) -> str:
+    """What to do about a file that could not be written."""
+    if os.path.isdir(path):
+        return "give the path of a file, not of a folder"
+    if error.errno in _FULL:
+        return "free some space there, or choose another folder"
+    return "choose a folder that is there and can be written"
