@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 DEVICES = "tensors live in the CPU's memory, and there is one provider"
 OTHER_BACK_ENDS = "there are no execution providers to compile for, register or choose"
+PACKAGES = "one engine file holds the code for several processors, and a package is a choice between providers"
 SPARSE = "sparse tensors are made dense when a model is imported"
 LORA = "adapters are merged into the model's weights before it is built"
 ALLOCATORS = "each context has one block of memory, sized by the plan"
@@ -17,6 +18,11 @@ ABSENT: Mapping[str, str] = {
     "AdapterFormat": LORA,
     "LoraAdapter": LORA,
     "ModelCompiler": OTHER_BACK_ENDS,
+    "ModelPackage": PACKAGES,
+    "ModelPackageComponentContext": PACKAGES,
+    "ModelPackageContext": PACKAGES,
+    "ModelPackageOptions": PACKAGES,
+    "ModelPackageWriteMode": PACKAGES,
     "OrtAllocatorType": ALLOCATORS,
     "OrtArenaCfg": ALLOCATORS,
     "OrtCompileApiFlags": OTHER_BACK_ENDS,

@@ -375,3 +375,23 @@ def test_strings_and_sequences() -> None:
         assert found.shape == expected.shape and found.tolist() == expected.tolist()
     with pytest.raises(ours.capi.onnxruntime_pybind11_state.InvalidArgument):
         mine.run(None, feed | {"rows": np.ones(2, np.float32)})
+
+
+def test_a_callback_is_told_what_the_log_says() -> None:
+    log, told = logging.getLogger("tenfold"), []
+    before = log.level
+    try:
+        ours.set_default_logger_callback(lambda *said: told.append(said), 1)
+        log.info("one %d", 1)
+        log.debug("two")
+        ours.set_default_logger_callback(None)
+        log.error("three")
+        assert [(severity, category, message) for severity, category, _, _, message in told] == [
+            (1, "tenfold", "one 1")
+        ]
+        assert "test_onnxruntime.py" in told[0][3]
+        for module in (ours, theirs):
+            with pytest.raises(RuntimeError, match="callable"):
+                module.set_default_logger_callback(3)
+    finally:
+        log.setLevel(before)

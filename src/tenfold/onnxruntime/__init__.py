@@ -15,20 +15,23 @@ from types import ModuleType
 from typing import Any
 
 from tenfold.onnxruntime import failures
+from tenfold.onnxruntime.logs import (
+    set_default_logger_callback,
+    set_default_logger_severity,
+    set_default_logger_verbosity,
+)
 from tenfold.onnxruntime.options import (
     ExecutionMode,
     ExecutionOrder,
     GraphOptimizationLevel,
     RunOptions,
     SessionOptions,
-    set_default_logger_severity,
-    set_default_logger_verbosity,
 )
 from tenfold.onnxruntime.session import PROVIDER, InferenceSession, ModelMetadata, NodeArg
 from tenfold.onnxruntime.values import IOBinding, OrtValue
 from tenfold.version import __version__ as _ours
 
-__version__ = "1.31.1"
+__version__ = "1.32.0"
 """The version of onnxruntime whose names these are."""
 
 version = __version__
@@ -57,6 +60,7 @@ __all__ = [
     "has_collective_ops",
     "install",
     "package_name",
+    "set_default_logger_callback",
     "set_default_logger_severity",
     "set_default_logger_verbosity",
     "set_seed",

@@ -8,11 +8,11 @@ from enum import Enum
 from typing import Any
 
 from tenfold.onnxruntime import failures
+from tenfold.onnxruntime.logs import set_default_logger_severity
 from tenfold.settings import EFFORT
 
 EFFORT_ENTRY = "tenfold.effort"
 _log = logging.getLogger("tenfold")
-_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 
 class GraphOptimizationLevel(Enum):
@@ -218,14 +218,3 @@ class RunOptions(_Fields):
         if key not in self.entries:
             raise failures.InvalidArgument(f"Run config entry '{key}' does not exist")
         return self.entries[key]
-
-
-def set_default_logger_severity(level: int) -> None:
-    """The least level that the logger 'tenfold' writes: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal."""
-    if level not in range(len(_LEVELS)):
-        raise failures.InvalidArgument(f"a severity is 0 to 4, not {level}")
-    _log.setLevel(_LEVELS[level])
-
-
-def set_default_logger_verbosity(level: int) -> None:
-    """Accepted and ignored: levels are those of Python's logging."""
