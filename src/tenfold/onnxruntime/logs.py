@@ -27,8 +27,8 @@ def set_default_logger_callback(callback: Callback | None, severity: int = 2) ->
     """Give every message of at least `severity` to `callback(severity, category, log id, place, message)`.
 
     It is called on the thread that writes the message, in place of the one before; None takes it away and leaves the
-    severity. Raises RuntimeError for what cannot be called, as onnxruntime does, and InvalidArgument for a severity that
-    is not 0 to 4.
+    severity. Raises RuntimeError for what cannot be called, as onnxruntime does, and InvalidArgument for a severity
+    that is not 0 to 4.
     """
     if callback is not None and not callable(callback):
         raise RuntimeError(f"a callback must be callable, or None, not {callback!r}")
