@@ -7,7 +7,8 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from tenfold.codegen.cpu import blocking, gemm
+from tenfold.codegen.cpu import gemm
+from tenfold.codegen.cpu import parts as cut
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, identity
 from tenfold.codegen.strategy import Refusal
@@ -243,10 +244,10 @@ def test_on_another_machine(tmp_path: Path) -> None:
     [(1, 1 << 20, (1, 64)), (1 << 20, 1, (16, 4)), (1 << 18, 1 << 20, (2, 32)), (1 << 18, 1 << 18, (4, 16))],
 )
 def test_many_threads_fetch_little(a_bytes: int, b_bytes: int, parts: tuple[int, int]) -> None:
-    grid = blocking._grid(a_bytes, b_bytes, copied=False, wanted=64)
+    grid = cut._grid(a_bytes, b_bytes, copied=False, wanted=64)
     found = {name: evaluate(size, {"threads": 16}) for name, size in grid.items()}
     assert (found["row_parts"], found["column_parts"]) == parts
-    few = blocking._fitting(grid, 3, 5)
+    few = cut._fitting(grid, 3, 5)
     assert [evaluate(size, {"threads": 16}) for size in few.values()] == [3, 5]
 
 
@@ -257,4 +258,4 @@ def test_many_threads_fetch_little(a_bytes: int, b_bytes: int, parts: tuple[int,
 def test_rows_come_in_as_many_parts_as_all_threads_take_alike(
     parts: int, blocks: int, threads: int, found: int
 ) -> None:
-    assert evaluate(blocking._alike(parts, blocks, blocks), {"threads": threads}) == found
+    assert evaluate(cut._alike(parts, blocks, blocks), {"threads": threads}) == found
