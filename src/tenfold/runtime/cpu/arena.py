@@ -43,41 +43,43 @@ def map_pages(size: int, protection: int, flags: int, file: int = -1, offset: in
     return int(address)
 
 
-def fresh_pages(size: int) -> int:
-    """The address of `size` zero bytes, resident only where touched: page-aligned, or in huge pages if they fill whole
-    ones; OutOfMemory if there are none.
+def fresh_pages(size: int, flags: int = _NORESERVE) -> int:
+    """The address of `size` zero bytes, resident only where touched: page-aligned, and in huge pages where they fill
+    one: memory that is read from end to end in each call is found sooner there. OutOfMemory if there are none.
     """
-    spare = _HUGE_PAGE if size and size % _HUGE_PAGE == 0 else 0
-    protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+    whole = max(size + -size % PAGE, PAGE)
+    page = _HUGE_PAGE if whole >= _HUGE_PAGE else PAGE
+    spare = page - PAGE
+    flags |= mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     try:
-        address = map_pages(max(size, PAGE) + spare, protection, flags)
+        address = map_pages(whole + spare, mmap.PROT_READ | mmap.PROT_WRITE, flags)
     except OSError as error:
         raise OutOfMemory(f"the system gave no {size} bytes: {error}", remedy="use smaller inputs") from error
-    if not spare:
-        return address
-    before = -address % _HUGE_PAGE
-    for start, length in ((address, before), (address + before + size, spare - before)):
+    before = -address % page
+    for start, length in ((address, before), (address + before + whole, spare - before)):
         if length:
             system.munmap(start, length)
-    system.madvise(address + before, size, mmap.MADV_HUGEPAGE)
+    if page == _HUGE_PAGE:
+        system.madvise(address + before, whole, mmap.MADV_HUGEPAGE)
     return address + before
 
 
 def zeroed(size: int) -> NDArray[np.uint8]:
-    """Zero bytes at an address that is a multiple of a page, of a huge one where they fill some: memory that is read
-    from end to end in each call is found sooner there. OutOfMemory if there are none.
-    """
-    page = _HUGE_PAGE if size >= _HUGE_PAGE else PAGE
-    try:
-        block = mmap.mmap(-1, size + page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:
-        raise OutOfMemory(f"the system gave no {size} bytes: {error}", remedy="use smaller inputs") from error
-    whole = np.frombuffer(block, np.uint8)
-    address = whole.ctypes.data
-    start = -address % page
-    if page == _HUGE_PAGE:
-        system.madvise(address + start, size, mmap.MADV_HUGEPAGE)
-    return whole[start : start + size]
+    """Fresh pages that the system promises to have when they are touched, given back with the array's last view."""
+    address = fresh_pages(size, flags=0)
+    block = (ctypes.c_ubyte * size).from_address(address)
+    weakref.finalize(block, system.munmap, address, max(size, PAGE)).atexit = False
+    return np.frombuffer(memoryview(block), np.uint8)
+
+
+def within(limit: int | None, size: int) -> None:
+    """LimitError if a call needs more bytes of memory than it may take; None is no limit."""
+    if limit is not None and size > limit:
+        raise LimitError(
+            f"a call needs {size} bytes of memory, and the limit is {limit}",
+            argument="memory_limit",
+            remedy="raise memory_limit or use smaller inputs",
+        )
 
 
 class Arena:
@@ -95,7 +97,7 @@ class Arena:
     def reserve(self, size: int) -> int:
         """The block's address, after making it at least `size` bytes; LimitError past the limit, or OutOfMemory."""
         if size > self.size:
-            self._require(size)
+            within(self.limit, size)
             self.close()
             size = self._whole_pages(size)
             self._own(fresh_pages(size), size)
@@ -105,7 +107,7 @@ class Arena:
         """As `reserve`, but what the block holds stays. It grows by half at least, as far as the limit allows."""
         if size <= self.size:
             return self.address
-        self._require(size)
+        within(self.limit, size)
         if not self.size:
             return self.reserve(size)
         size = max(size, min(self.size * 3 // 2, self.limit or sys.maxsize))
@@ -123,14 +125,6 @@ class Arena:
         huge = size + -size % _HUGE_PAGE
         fits = 2 * size > _HUGE_PAGE and (self.limit is None or huge <= self.limit)
         return huge if fits else size + -size % PAGE
-
-    def _require(self, size: int) -> None:
-        if self.limit is not None and size > self.limit:
-            raise LimitError(
-                f"a call needs {size} bytes of memory, and the limit is {self.limit}",
-                argument="memory_limit",
-                remedy="raise memory_limit or use smaller inputs",
-            )
 
     def _own(self, address: int, size: int) -> None:
         if size >= _HUGE_PAGE:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import LimitError
-from tenfold.runtime.cpu.arena import UNUSED, Arena, references, system
+from tenfold.runtime.cpu.arena import UNUSED, Arena, references, system, within
 from tenfold.runtime.cuda.driver import Driver
 
 _STEP = 512
@@ -39,12 +38,7 @@ class Block:
     def reserve(self, size: int, stream: Any) -> int:
         """The address of at least `size` bytes; LimitError past the limit, OutOfMemory."""
         if size > self.size:
-            if self.limit is not None and size > self.limit:
-                raise LimitError(
-                    f"a call needs {size} bytes of memory, and the limit is {self.limit}",
-                    argument="memory_limit",
-                    remedy="raise memory_limit or use smaller inputs",
-                )
+            within(self.limit, size)
             self.close(stream)
             size += -size % _STEP
             self.address, self.size = self._driver.allocate(size, stream), size
