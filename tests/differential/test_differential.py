@@ -27,7 +27,7 @@ def test_every_road_gives_what_the_interpreter_gives() -> None:
 
 
 def test_the_interpreter_gives_what_its_peers_give() -> None:
-    found = _found("peers", "--count", "500")
+    found = _found("peers", "--count", "400")
     assert not found["wrong"]
     outcomes = found["outcomes"]
-    assert isinstance(outcomes, dict) and outcomes["agree"] >= 375
+    assert isinstance(outcomes, dict) and outcomes["agree"] >= 300

@@ -13,7 +13,7 @@ import pytest
 from tests.fuzz.targets import TARGETS, Task, kept, packed
 
 ROOT = Path(__file__).parents[2]
-COUNTS = {"onnx": 400, "engine": 400, "builder": 300}
+COUNTS = {"onnx": 250, "engine": 250, "builder": 150}
 
 
 @pytest.mark.parametrize("target", TARGETS)
