@@ -19,8 +19,8 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
-from tenfold.codegen.cuda.conv import boxes
 from tenfold.codegen.cuda.conv.places import corner
+from tenfold.codegen.cuda.conv.plan import Plan, plan_of
 from tenfold.codegen.cuda.conv.teams import copy_in, layout_of, numbers_of, stored
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
@@ -146,7 +146,7 @@ class Kept:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Lines and pixels of a tile."""
-        arch, plan = arch_of(target), boxes.plan_of(region)
+        arch, plan = arch_of(target), plan_of(region)
         if arch.no_teams:
             return Refusal(arch.no_teams)
         if not LOOKS_FURTHER:
@@ -160,8 +160,8 @@ class Kept:
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about: rounds of tiles."""
-        plan = boxes.plan_of(region)
-        assert isinstance(plan, boxes.Plan)
+        plan = plan_of(region)
+        assert isinstance(plan, Plan)
         box = (1, int(tactic["high"]), int(tactic["wide"]))
         tiles = math.prod(-(-(dim.bounds(size)[1] or _USUAL) // one) for size, one in zip(plan.sizes, box, strict=True))
         products = box[1] * box[2] * _columns(plan) * math.prod(plan.taps) * plan.k
@@ -169,8 +169,8 @@ class Kept:
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of at most a block a multiprocessor."""
-        plan = boxes.plan_of(region)
-        assert isinstance(plan, boxes.Plan)
+        plan = plan_of(region)
+        assert isinstance(plan, Plan)
         high, wide, slots = (int(tactic[name]) for name in ("high", "wide", "slots"))
         box, N = (1, high, wide), _columns(plan)
         (images, lines, _, pixels, _), steps = plan.x.shape, plan.x.strides
@@ -198,18 +198,18 @@ _TILES = ((8, 8), (16, 8), (8, 16))
 """Lines and pixels of a tile."""
 
 
-def _columns(plan: boxes.Plan) -> int:
+def _columns(plan: Plan) -> int:
     return max(32, grid.power_of_two(plan.n))
 
 
-def _slots(plan: boxes.Plan, high: int, wide: int, shared: int) -> int:
+def _slots(plan: Plan, high: int, wide: int, shared: int) -> int:
     """Boxes of lines beside the weights and two tiles of results."""
     size, columns = plan.x.operand.dtype.itemsize, _columns(plan)
     rest = shared - 2048 - (math.prod(plan.taps) * plan.k + _TEAMS * high * wide) * columns * size
     return min(9, rest // ((high + plan.taps[0] - 1) * wide * plan.k * size))
 
 
-def _refusal(plan: boxes.Plan) -> str | None:
+def _refusal(plan: Plan) -> str | None:
     if plan.k != _CHANNELS or plan.n > _WIDEST or plan.taps[0] - 1 not in (1, 2, 4) or plan.taps[1] == 1:
         return "channels other than 64, many columns, or windows of other than 2, 3 or 5 lines"
     if plan.steps != (1, 1) or plan.dilations != (1, 1) or plan.x.shape[2] != 1:

@@ -15,6 +15,7 @@ import triton.language as tl
 from tenfold.codegen.cuda import grid
 from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.conv import boxes, implicit
+from tenfold.codegen.cuda.conv.plan import Plan, plan_of
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
 from tenfold.codegen.cuda.emit import pointer
 from tenfold.codegen.cuda.launch import CudaKernel, Launch, Recast, launch, number, numbers, place, workspace
@@ -63,7 +64,7 @@ class Spanned:
         if reason:
             return Refusal(reason)
         second = _second(shape)
-        moved = boxes.tactics_of(self.name, boxes.plan_of(region, second), target)
+        moved = boxes.tactics_of(self.name, plan_of(region, second), target)
         return [*(() if isinstance(moved, Refusal) else moved), *implicit.tactics_of(self.name, second, target)]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
@@ -90,12 +91,12 @@ class Spanned:
         return CudaKernel(launches=(_copy(shape, second, target), made), workspace=room, zeroed=zeroed)
 
 
-def _plan(region: Region, second: Shape, tactic: Tactic) -> boxes.Plan | None:
+def _plan(region: Region, second: Shape, tactic: Tactic) -> Plan | None:
     """The plan by boxes, if the tactic is one of theirs."""
     if "teams" not in dict(tactic.parameters):
         return None
-    plan = boxes.plan_of(region, second)
-    assert isinstance(plan, boxes.Plan)
+    plan = plan_of(region, second)
+    assert isinstance(plan, Plan)
     return plan
 
 
