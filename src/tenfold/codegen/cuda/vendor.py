@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tenfold.codegen.cuda import gemm
+from tenfold.codegen.cuda.ending import Ending, ending_of
 from tenfold.codegen.cuda.launch import CudaKernel, asked
 from tenfold.codegen.cuda.site import Site
 from tenfold.codegen.region import Body, Operand, Region
@@ -74,18 +75,22 @@ def _product(region: Region) -> tuple[Product, Parts] | Refusal:
     turned = b.strides[1] != 1
     steps = [_step(a.strides), _step(b.strides[::-1] if turned else b.strides)]
     rows = [_row_step(site, number) for number in range(len(site.operands))]
-    parts = _parts(site.region.body, rows)
-    if parts is None or None in steps or len(site.region.outputs) != 1:
+    body, count = site.region.body, len(site.region.extra)
+    kinds = [_kind(body, number, row) for number, row in enumerate(rows[:count])]
+    ending = ending_of(body, kinds, (Add, Gelu, Relu, Cast))
+    both = ending is not None and ending.activation is not None and ending.residual is not None
+    if ending is None or both or None in steps or len(site.region.outputs) != 1:
         return Refusal("more follows than a bias, an activation or a residual")
-    epilogue, bias, residual = parts
-    count = len(site.region.extra)
+    residual = ending.residual
     d, c = rows[count], rows[residual] if residual is not None else rows[count]
     if not isinstance(d, int) or not isinstance(c, int) or d == 0 or c == 0:
         return Refusal("its rows do not lie apart by a fixed number of elements")
     m, n, k = numbers
     assert isinstance(steps[0], int) and isinstance(steps[1], int)
-    made = Product(a.dtype.name, m, n, k, steps[0], steps[1], c, d, turned, epilogue, residual is not None, 0, _ROOM)
-    beside = [None if one is None else site.operands[one] for one in (bias, residual)]
+    made = Product(
+        a.dtype.name, m, n, k, steps[0], steps[1], c, d, turned, _epilogue(ending), residual is not None, 0, _ROOM
+    )
+    beside = [None if one is None else site.operands[one] for one in (ending.bias, residual)]
     return made, (a, b, beside[0], beside[1], site.operands[count])
 
 
@@ -103,33 +108,17 @@ def _row_step(site: Site, number: int) -> Size | None:
     return site.rows.strides[number][0]
 
 
-def _parts(body: Body, rows: Sequence[Size | None]) -> tuple[str, int | None, int | None] | None:
-    """(epilogue, the operand that is its bias, the one that is its residual) of a body on the sums and what lies
-    beside them: adding a row, an activation, or adding a matrix without one.
-    """
-    bias = residual = None
-    activation = ""
-    at, first = 0, len(body.inputs)
-    for number, one in enumerate(body.code):
-        others = [arg for arg in one.args if arg != at]
-        if at not in one.args or len(others) > 1 or not isinstance(one.op, Add | Gelu | Relu | Cast) or activation:
-            return None
-        at = first + number
-        if isinstance(one.op, Add):
-            beside = others[0] - 1 if others and 0 < others[0] < first else None
-            if beside is None or body.inputs[beside + 1] is not body.inputs[0]:
-                return None
-            if rows[beside] == 0 and bias is None:
-                bias = beside
-            elif rows[beside] not in (0, None) and residual is None:
-                residual = beside
-            else:
-                return None
-        elif isinstance(one.op, Gelu | Relu):
-            activation = "gelu" if isinstance(one.op, Gelu) else "relu"
-    if body.outputs != (at,) or (activation and residual is not None):
-        return None
-    return " ".join(word for word in ("bias" if bias is not None else "", activation) if word), bias, residual
+def _kind(body: Body, number: int, row: Size | None) -> str:
+    """What adding an operand with this step from row to row is."""
+    if row is None or body.inputs[number + 1] is not body.inputs[0]:
+        return ""
+    return "bias" if row == 0 else "residual"
+
+
+def _epilogue(ending: Ending) -> str:
+    """In the library's words."""
+    activation = {Gelu: "gelu", Relu: "relu"}[type(ending.activation)] if ending.activation else ""
+    return " ".join(word for word in ("bias" if ending.bias is not None else "", activation) if word)
 
 
 STRATEGY = Vendor()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tenfold.codegen.cuda.conv import implicit
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
+from tenfold.codegen.cuda.ending import ending_of
 from tenfold.codegen.cuda.launch import CudaKernel, asked
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic
@@ -77,15 +78,16 @@ def _parts(region: Region) -> _Parts | Refusal:
         return Refusal("it has a third axis, or borders that differ")
     if shape.k % _EVEN or shape.n % _EVEN or not isinstance(shape.w.value.op, Constant):
         return Refusal("channels come not by eights, or weights are computed")
-    ends = _ends(region)
-    if ends is None or len(region.outputs) != 1 or region.told:
+    ending = ending_of(region.body, [_kind(region, one) for one in region.extra], (Add, Relu))
+    bare = ending is not None and ending.bias is None and bool(region.body.code)
+    if ending is None or bare or len(region.outputs) != 1 or region.told:
         return Refusal("more follows than a bias, a residual and a ReLU")
-    bias, residual, relu = ends
+    bias, residual = (None if one is None else region.extra[one] for one in (ending.bias, ending.residual))
     dense = [(shape.x, (*shape.x.shape[:2], *shape.x.shape[3:]), shape.x.strides[:2] + shape.x.strides[3:])]
     dense += [(one, region.domain, one.strides) for one in (residual, region.outputs[0]) if one is not None]
     if any(one.dtype is not shape.x.dtype or not _is_dense(size, steps) for one, size, steps in dense):
         return Refusal("images do not lie channels last, one behind the other")
-    return _Parts(_asked(shape, bias, residual, relu), shape.x, shape.w, bias, residual,
+    return _Parts(_asked(shape, bias, residual, ending.activation is not None), shape.x, shape.w, bias, residual,
                   region.outputs[0])  # fmt: skip
 
 
@@ -110,26 +112,12 @@ def _is_dense(sizes: Sequence[Size], strides: Sequence[Size]) -> bool:
     return True
 
 
-def _ends(region: Anchored) -> tuple[Operand | None, Operand | None, bool] | None:
-    """The bias, the residual, whether a ReLU ends it; None where anything else follows the sums."""
-    body, found, relu, at = region.body, dict[str, Operand](), False, 0
-    for number, one in enumerate(body.code, len(body.inputs)):
-        others = [arg for arg in one.args if arg != at]
-        if at not in one.args or relu or not isinstance(one.op, Add | Relu):
-            return None
-        at, relu = number, isinstance(one.op, Relu)
-        if isinstance(one.op, Add):
-            if len(others) != 1 or not 0 < others[0] < len(body.inputs):
-                return None
-            operand = region.extra[others[0] - 1]
-            is_row = operand.strides[1] == 1 and not any(operand.strides[:1] + operand.strides[2:])
-            name = "bias" if is_row else "residual"
-            if name in found or operand.dtype is not region.inputs[0].dtype:
-                return None
-            found[name] = operand
-    if body.outputs != (at,) or (body.code and "bias" not in found):
-        return None
-    return found.get("bias"), found.get("residual"), relu
+def _kind(region: Anchored, operand: Operand) -> str:
+    """What adding an operand is."""
+    if operand.dtype is not region.inputs[0].dtype:
+        return ""
+    is_row = operand.strides[1] == 1 and not any(operand.strides[:1] + operand.strides[2:])
+    return "bias" if is_row else "residual"
 
 
 STRATEGY = Library()
