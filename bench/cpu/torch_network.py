@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,7 @@ NUMBERS = {"Clip", "Gather", "ReduceSum", "Reshape", "Slice", "Split", "Squeeze"
 """What takes its second and further inputs as numbers, where they are known and no more than a vector of sizes."""
 
 
-def _taken(node: onnx.NodeProto, constants: Mapping[str, Any]) -> list[Any]:
+def _taken(node: onnx.NodeProto, constants: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a node takes: numbers and constants, or the names of what is computed."""
     names = [name for name in node.input if name]
     found = [constants.get(name, name) for name in names]
@@ -156,7 +156,7 @@ def _taken(node: onnx.NodeProto, constants: Mapping[str, Any]) -> list[Any]:
         found[first:] = [
             one.tolist() if isinstance(one, torch.Tensor) and one.ndim < 2 else one for one in found[first:]
         ]
-    return found
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class Step:
 
     work: Callable[..., Any]
     attributes: Attributes
-    taken: list[Any]
-    made: list[str]
+    taken: tuple[Any, ...]
+    made: tuple[str, ...]
 
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What it makes, by name."""
@@ -182,23 +182,22 @@ class Network(torch.nn.Module):
         graph = model.graph
         self._names, self._results = tuple(inputs), [value.name for value in graph.output]
         constants = {one.name: torch.from_numpy(np.array(numpy_helper.to_array(one))) for one in graph.initializer}
-        values, self._steps = dict(inputs), []
+        values, steps = dict(inputs), []
         for node in graph.node:
             attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-            step = Step(OPERATORS[node.op_type], attributes, _taken(node, constants), list(node.output))
+            step = Step(OPERATORS[node.op_type], attributes, _taken(node, constants), tuple(node.output))
             made = step.run(values)
             known = node.op_type == "Shape" or not any(isinstance(one, str) for one in step.taken)
             (constants if known else values).update(made)
             if not known:
-                self._steps.append(step)
-        self._keep()
+                steps.append(step)
+        self._steps = [replace(step, taken=tuple(map(self._kept, step.taken))) for step in steps]
 
-    def _keep(self) -> None:
+    def _kept(self, taken: Any) -> Any:
         """Scalars become numbers, all other constants buffers: so torch.compile finds attention, folds and packs."""
-        for step in self._steps:
-            for place, one in enumerate(step.taken):
-                if isinstance(one, torch.Tensor):
-                    step.taken[place] = self._buffer(one) if one.ndim else one.item()
+        if not isinstance(taken, torch.Tensor):
+            return taken
+        return self._buffer(taken) if taken.ndim else taken.item()
 
     def _buffer(self, constant: Any) -> str:
         name = f"constant{len(self._buffers)}"
