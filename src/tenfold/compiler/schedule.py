@@ -1,4 +1,4 @@
-"""From kernels in order to a plan: addresses and steps."""
+"""From kernels in order to a plan: the steps."""
 
 from __future__ import annotations
 
@@ -8,45 +8,29 @@ from typing import Any
 import numpy as np
 
 from tenfold.codegen.strategy import Address, Argument, Packed, Stage, Workspace
-from tenfold.compiler import memory
 from tenfold.compiler.cost import cost_of
-from tenfold.compiler.frame import FrameBuilder, Slot
+from tenfold.compiler.frame import Slot
 from tenfold.compiler.items import Branch, Choice, Cycle, HostPiece, Item, Piece, Repeat, Reveal, operands
 from tenfold.compiler.layout import Layout
-from tenfold.compiler.lifetimes import Guarded, Life, Lifetimes, bytes_of, if_run
+from tenfold.compiler.lifetimes import bytes_of
 from tenfold.compiler.loops import guard_of
-from tenfold.compiler.memory import Buffer
-from tenfold.compiler.spans import SpanWriter, kept_values, numbered, sections_of
+from tenfold.compiler.places import Places
+from tenfold.compiler.spans import SpanWriter, numbered
 from tenfold.compiler.weights import WeightStore
-from tenfold.ir import dim
-from tenfold.ir.dim import Dim, Size
+from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Value
-from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
-from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, first_kept
+from tenfold.runtime.plan import ARENA, WEIGHTS, Label, Span
 
 Entries = Mapping[Any, int]
 """Where the code of each stage begins; the keys are those of the target's machine code."""
 
 
-class Scheduler(Guarded):
+class Scheduler(Places):
     """Gives each buffer a place, then walks the items once for steps."""
 
-    resting = True
-
     def __init__(self, graph: Graph, layout: Layout, items: Sequence[Item], weights: WeightStore) -> None:
-        super().__init__()
-        self.graph, self.layout, self.items, self.weights = graph, layout, items, weights
-        self.frame = FrameBuilder()
-        self.inputs = {value: FIRST_INPUT + index for index, value in enumerate(graph.inputs)}
-        first_output = FIRST_INPUT + len(graph.inputs)
-        self.outputs = {value: first_output + index for value, index in layout.outputs.items()}
-        first = first_kept(len(graph.inputs), len(graph.outputs))
-        self.kept = {value: first + index for index, value in enumerate(kept_values(items, layout))}
-        self.sections = sections_of(items)
-        self.lifetimes = Lifetimes(layout, items, self.inputs.keys() | self.kept.keys(), self.outputs)
-        self.cells: dict[tuple[Value, Slot], Slot] = {}
-        self.offsets: dict[Value | Piece, Slot] = {}
+        super().__init__(graph, layout, items, weights)
         self.rows: list[tuple[object, ...]] = []
         self.labels: list[Label] = []
         self.arguments: list[Slot] = []
@@ -55,76 +39,16 @@ class Scheduler(Guarded):
         self.written: dict[Value, list[int]] = {}
         """The steps after which each buffer, or a part of it, is complete; -1 - n for the n-th span, a host step."""
         self.begin = 0
-        self.buffers: list[Buffer] = []
         self.numbers: dict[Slot, int] = {}
         self._outermost = True
 
     def run(self, entries: Entries) -> None:
         """Offsets, then the steps; `entries` are the offsets of compiled stages by source."""
-        self._place()
+        self.place()
         self._emit(self.items, entries)
         self._end_span()
         if not self.rows:
             self._step(*steps.end())
-
-    def size(self, size: Size) -> Slot:
-        """The slot of a size that matters only where what is being emitted runs."""
-        return self.frame.size(if_run(self.guards, size))
-
-    # offsets
-
-    def _place(self) -> None:
-        lives: list[tuple[Value | Piece, Life]] = [*self.lifetimes.lives.items(), *self.lifetimes.workspaces.items()]
-        self.keys = [key for key, _ in lives]
-        self.buffers = [
-            Buffer(_name_of(key), life.size, life.first, life.last, self.sections.latest(life.size))
-            for key, life in lives
-        ]
-        direct = memory.order(memory.rested(self.buffers) if self.resting else self.buffers)
-        ends: dict[int, Slot] = {}
-        for one in memory.stacking(direct):
-            start = self.frame.maximum(ends[other] for other in direct[one])
-            self.offsets[self.keys[one]] = start
-            ends[one] = self.frame.add(start, self.frame.size(memory.aligned(self.buffers[one].size)))
-        self.arenas = [
-            self.frame.maximum(end for one, end in ends.items() if self.buffers[one].section <= section)
-            for section in range(self.sections.count + 1)
-        ]
-
-    def is_given(self, symbol: Dim) -> bool:
-        """True if inputs or a span decide a symbol."""
-        given = (size for value in self.graph.inputs for size in (*value.type.shape, *(value.type.entries or ())))
-        return symbol in given or not dim.symbols(symbol).isdisjoint(self.sections.of)
-
-    def base(self, value: Value) -> tuple[int, Slot]:
-        """The base and the byte offset at which a buffer lies."""
-        root = self.lifetimes.home(value)
-        if root in self.inputs:
-            return self.inputs[root], self.frame.size(0)
-        if root in self.outputs:
-            return self.outputs[root], self.frame.size(0)
-        if root in self.kept:
-            return self.kept[root], self.frame.size(0)
-        if isinstance(root.op, Constant):
-            return WEIGHTS, self.frame.size(self.weights.plain(root))
-        return ARENA, self.offsets[root]
-
-    def _address(self, value: Value, extra: Slot) -> Slot:
-        """The slot of the address that lies `extra` bytes after the start of a buffer, or of a turn's element."""
-        if value in self.layout.elements:
-            if (value, extra) not in self.cells:
-                self.cells[value, extra] = self.frame.cell()
-            return self.cells[value, extra]
-        base, offset = self.base(value)
-        return self.frame.address(base, self.frame.add(offset, extra))
-
-    def _start(self, value: Value, extra: Slot | None = None) -> Slot:
-        """The slot of the address of a value's first element, or of what lies `extra` bytes after it."""
-        view = self.layout.view(value)
-        start = self.size(view.offset * value.type.dtype.itemsize)
-        return self._address(view.root, start if extra is None else self.frame.add(start, extra))
-
-    # steps
 
     def _step(self, *row: object) -> int:
         self.rows.append(row)
@@ -144,7 +68,7 @@ class Scheduler(Guarded):
                 self._complete(operand.value for operand in operands(item.region)[1])
 
     def _emit_branch(self, item: Branch, entries: Entries) -> None:
-        pointer = self._start(item.condition)
+        pointer = self.start(item.condition)
         skip = self._step(steps.Opcode.JUMP_IF, pointer, 0, 0)
         with self.guarded(item.condition, True):
             self._emit(item.then, entries)
@@ -159,7 +83,7 @@ class Scheduler(Guarded):
         turns, counter = item.turns, self.frame.cell()
         enter = self._step(steps.Opcode.JUMP, 0)
         if turns.number is not None:
-            self._step(steps.Opcode.STORE, self._start(turns.number), counter)
+            self._step(steps.Opcode.STORE, self.start(turns.number), counter)
         with self.within(turns.guard):
             self._emit(item.body, entries)
             self._emit_moves(item)
@@ -173,19 +97,19 @@ class Scheduler(Guarded):
         follow = self._step(steps.Opcode.JUMP, 0)
         self.rows[enter] = (steps.Opcode.JUMP, len(self.rows))
         for cell, element, extra in cells:
-            self._step(steps.Opcode.MOVE, cell, self._start(turns.elements[element], extra))
+            self._step(steps.Opcode.MOVE, cell, self.start(turns.elements[element], extra))
         self._step(steps.Opcode.MOVE, counter, self.frame.size(-1))
         limit = self._limit(turns.limit)
         self.rows[follow] = (steps.Opcode.JUMP, len(self.rows))
         if turns.condition is not None:
-            self._step(steps.Opcode.JUMP_IF, self._start(turns.condition), len(self.rows) + 2, 0)
+            self._step(steps.Opcode.JUMP_IF, self.start(turns.condition), len(self.rows) + 2, 0)
         self._step(steps.Opcode.LOOP, counter, limit, enter + 1)
 
     def _limit(self, limit: Size | Value) -> Slot:
         if not isinstance(limit, Value):
             return self.size(limit)
         cell = self.frame.cell()
-        self._step(steps.Opcode.LOAD, cell, self._start(limit), limit.type.dtype.itemsize)
+        self._step(steps.Opcode.LOAD, cell, self.start(limit), limit.type.dtype.itemsize)
         return cell
 
     def _emit_moves(self, item: Repeat) -> None:
@@ -193,7 +117,7 @@ class Scheduler(Guarded):
         for state, result in item.turns.moves:
             if self.lifetimes.home(result) is not self.lifetimes.home(state):
                 self._label(item.label)
-                places = (self._address(one, self.frame.size(0)) for one in (state, result))
+                places = (self.address(one, self.frame.size(0)) for one in (state, result))
                 self._step(steps.Opcode.COPY, *places, self.size(bytes_of(state)))
                 self._complete([state])
 
@@ -259,7 +183,7 @@ class Scheduler(Guarded):
     def _argument(self, piece: Piece, argument: Argument) -> Slot:
         match argument:
             case Address(value, extra):
-                return self._address(value, self.size(extra))
+                return self.address(value, self.size(extra))
             case Packed(value, recipe):
                 return self.frame.address(WEIGHTS, self.frame.size(self.weights.packed(value, recipe)))
             case Workspace(extra):
@@ -283,7 +207,3 @@ class Scheduler(Guarded):
         """The step table and the argument map with slots as numbers."""
         rows = [tuple(numbers[x] if isinstance(x, Slot) else int(x) for x in row) for row in self.rows]  # type: ignore[call-overload]
         return steps.table(rows), np.array([numbers[slot] for slot in self.arguments], np.int32)
-
-
-def _name_of(key: Value | Piece) -> str:
-    return key.name or "value" if isinstance(key, Value) else "workspace"
