@@ -83,16 +83,40 @@ def test_others_stay_whole(batch: Size, isa: Isa, why: str) -> None:
     assert portions(divided(network(batch), isa)) == 1, why
 
 
-def test_no_more_portions_than_sixteen() -> None:
-    made = divided(network(40))
-    assert portions(made) == 16
-    assert sum(isinstance(node.op, ops.Conv) for node in made.nodes) == 3 * 16, "two images are worth the last layer's"
+def test_many_portions_are_turns_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = network(40)
+    made = divided(graph)
+    (loop,) = (node for node in made.nodes if isinstance(node.op, ops.Scan))
+    assert loop.inputs[0].type.shape == (40, 1, 4, 16, 16)
+    assert portions(made) == 1
+    twos = divided(graph, dataclasses.replace(SMALL, l3=1 << 17))
+    assert [node.inputs[0].type.shape[:2] for node in twos.nodes if isinstance(node.op, ops.Scan)] == [(20, 2)]
+    x = np.random.default_rng(1).standard_normal((40, 4, 16, 16)).astype(np.float32)
+    expected = Interpreter().run(graph, {"x": x})["y"]
+    for one in (made, twos):
+        assert np.allclose(Interpreter().run(one, {"x": x})["y"], expected, rtol=1e-5, atol=1e-4)
+    monkeypatch.setattr(assemble, "portions", lambda graph, isa: portions_module.portions(graph, SMALL))
+    engine = tenfold.build(graph, effort=0, cache=False)
+    assert np.allclose(engine(x), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_run_begins_with_a_layer() -> None:
+    """What is added behind a layer whose weights are many stays with it."""
+    graph, rng = Graph(), np.random.default_rng(0)
+    x = graph.input("x", Type(dt.f32, (6, 32, 8, 8)))
+    bias = ops.Constant(Tensor(rng.standard_normal((1, 16, 1, 1)).astype(np.float32)))()
+    heavy = ops.Relu()(ops.Add()(conv(x, 16, 3, rng), bias))
+    graph.set_outputs([conv(ops.Relu()(conv(heavy, 16, 1, rng)), 16, 1, rng)], ["y"])
+    (run,) = portions_module.portions(graph, SMALL)
+    assert isinstance(run.nodes[0].op, ops.Conv)
+    assert run.nodes[0].inputs[0] is heavy
 
 
 def test_portions_are_even_where_they_can_be() -> None:
     share = SMALL.l3 // 8
     assert [portions_module._count(batch, 5 * share, SMALL) for batch in (8, 10, 7, 2)] == [8, 5, 7, 2]
     assert portions_module._count(17, 5 * share, SMALL) == 5, "17 portions are too many"
+    assert [portions_module._count(batch, 25 * share, SMALL) for batch in (32, 64, 37)] == [32, 32, 37]
     assert portions_module._count(8, share, SMALL) == 1
 
 

@@ -3,8 +3,9 @@
 Each image's result follows from that image alone, so a run of operations on [N, C, *S] may take the first images
 through all of it, then the next ones. It pays while what a layer writes for the whole batch is too much for the last
 cache, and its weights, which every portion reads again, are no more than its images are worth: the second cache, for
-each of them. So early layers go by an image or two, later ones, in a run of their own, by several. A batch that only
-the call tells goes image by image: a loop whose turns each see one.
+each of them. So early layers go by an image or two, later ones, in a run of their own, by several. Few portions are
+copies of the run, each with its images; many are turns of a loop. A batch that only the call tells goes image by image:
+a loop whose turns each see one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tenfold.ops.movement import Concat, Reshape, Slice
 from tenfold.ops.pool import Pool
 
 _MOST = 16
-"""The most portions: each has steps and arguments of its own."""
+"""The most portions that have steps and arguments of their own; more are turns of a loop."""
 _USUAL = 32
 """So many images count as a batch that only the call tells."""
 _PART = 8
@@ -74,10 +75,15 @@ def _runs(graph: Graph, isa: Isa) -> Iterator[_Run]:
     """From each node that no run holds yet, the longest that is worth it."""
     waiting = [node for node in graph.nodes if not isinstance(node.op, Constant)]
     while any(_bytes(value) >= isa.l3 // _PART for node in waiting for value in node.outputs):
-        run = _longest(graph, waiting, isa)
+        run = _longest(graph, waiting, isa) if _begins(waiting[0]) else None
         if run:
             yield run
         waiting = waiting[len(run.nodes) if run else 1 :]
+
+
+def _begins(node: Node) -> bool:
+    """Whether a run may begin here: elementwise work belongs to what computes its operands."""
+    return isinstance(node.op, _LAYERS) or not any(value.inputs for value in node.inputs)
 
 
 def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
@@ -107,10 +113,12 @@ def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
 
 
 def _count(batch: int, largest: int, isa: Isa) -> int:
-    """How many portions a run has whose largest result has so many bytes: even ones, where there are not too many."""
+    """How many portions a run has whose largest result has so many bytes: even ones, where there are not too many, or
+    they are turns of a loop.
+    """
     least = min(batch, max(1, -(-largest // (isa.l3 // _PART))))
     even = next(count for count in range(least, batch + 1) if batch % count == 0)
-    return even if even <= _MOST else min(least, _MOST)
+    return even if even < 2 * least or least > _MOST else least
 
 
 def _together(batch: Size, largest: int, isa: Isa) -> int:
@@ -156,6 +164,9 @@ def _divide(graph: Graph, run: _Run, isa: Isa) -> None:
     """Replace a run by its portions and their concatenation."""
     assert isinstance(run.batch, int)
     count = _count(run.batch, max(_bytes(node.output) for node in run.nodes), isa)
+    if count > _MOST:
+        _turn(graph, run, run.batch // count)
+        return
     ends = [run.batch * number // count for number in range(count + 1)]
     parts = [_portion(run, first, end) for first, end in pairwise(ends)]
     _replace(graph, run, Node(Concat(0), parts, name=run.nodes[-1].name, source=run.nodes[-1].source).output)
@@ -197,14 +208,18 @@ def _again(run: _Run, known: dict[Value, Value], suffix: str) -> Value:
 
 def _by_turns(graph: Graph, nodes: Sequence[Node]) -> None:
     """Replace a run by a loop over its images."""
-    run = _Run(nodes)
+    _turn(graph, _Run(nodes), 1)
+
+
+def _turn(graph: Graph, run: _Run, images: int) -> None:
+    """Replace a run by a loop whose turns see so many images each."""
     body, sequences, shared = Graph(name="image"), _divided(run), _shared(run)
-    known = {value: body.input("", Type(value.type.dtype, (1, *value.type.shape[1:]))) for value in sequences}
+    known = {value: body.input("", Type(value.type.dtype, (images, *value.type.shape[1:]))) for value in sequences}
     for value in shared:
         known[value] = Node(value.op, ()).output if isinstance(value.op, Constant) else body.input("", value.type)
-    body.set_outputs([_again(run, known, "[-1:]")], ["result"])
+    body.set_outputs([_again(run, known, f"[{-images}:]")], ["result"])
     captures = [value for value in shared if not isinstance(value.op, Constant)]
-    rows = [Reshape((run.batch, 1, *value.type.shape[1:]))(value) for value in sequences]
+    rows = [Reshape((run.batch // images, images, *value.type.shape[1:]))(value) for value in sequences]
     last = run.nodes[-1]
     loop = Node(Scan(body, 0, len(rows)), [*rows, *captures], name=last.name, source=last.source)
     whole: Value = Reshape(run.result.type.shape)(loop.output)
