@@ -211,9 +211,11 @@ def test_refusals_say_why(case: Case, reason: str) -> None:
 def test_the_faster_way_comes_first() -> None:
     target = Target("cpu", "x86-64-v4")
     large, small = Case(1, 64, (56, 56), 64, 3, pad=1), Case(1, 256, (14, 14), 256, 3, pad=1)
-    ways = [winograd.STRATEGY.tactics(region_of(one, weights_of(one)), target) for one in (large, small)]
+    heavy = Case(32, 512, (7, 7), 512, 3, pad=1)
+    ways = [winograd.STRATEGY.tactics(region_of(one, weights_of(one)), target) for one in (large, small, heavy)]
     assert [str(one[0]) for one in ways if not isinstance(one, Refusal)] == [
         "conv.winograd(products=6, gathered=by the way)",
+        "conv.winograd(products=6, gathered=first)",
         "conv.winograd(products=6, gathered=first)",
     ]
     assert not isinstance(direct.STRATEGY.tactics(region_of(large, weights_of(large)), target), Refusal)

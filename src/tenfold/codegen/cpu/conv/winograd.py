@@ -233,8 +233,9 @@ class _Problem:
 
     @property
     def few(self) -> bool:
-        """Whether tiles are too few to be shared by threads."""
-        return self.tiles <= _FEW * self.block.rows
+        """Whether tiles are too few to be shared by threads, or filters too many to read for each stretch of them."""
+        filters = self.points * self.terms * self.outputs * _SIZE
+        return self.tiles <= _FEW * self.block.rows or filters > self.isa.l3 // 2
 
     def _cycles_of(self, block: Block) -> float:
         """Cycles of all products, about."""
