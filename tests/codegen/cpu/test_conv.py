@@ -219,6 +219,19 @@ def test_large_constants_are_followed_by_what_comes_next(channels: int, block: B
     assert (256 * channels * 4 in stage.arguments) == onward
 
 
+@pytest.mark.parametrize(
+    ("channels", "taps", "low"), [(512, 3, True), (512, 1, False), (256, 3, False)], ids=["3x3", "1x1", "apart"]
+)
+def test_taps_of_rows_that_evict_each_other_come_in_low_blocks(channels: int, taps: int, low: bool) -> None:
+    case = Case(n=1, c=channels, size=(14, 14), o=64, k=taps, stride=2, pad=taps // 2)
+    x, y = placed(dt.f32, (1, channels, 14, 14), "last"), placed(dt.f32, (1, 64, 7, 7), "last")
+    w = dense(constant(np.zeros((64, channels, taps, taps), np.float32)))
+    region = Anchored(y.shape, (y,), case.conv, (x, w), identity(dt.f32), ())
+    found = direct.STRATEGY.tactics(region, Target("cpu", "x86-64-v4"))
+    assert not isinstance(found, Refusal)
+    assert (int(str(found[0]["block"]).split("x")[0]) <= 8) == low
+
+
 @each_isa
 @pytest.mark.parametrize("name", DEPTHWISE)
 def test_depthwise(isa: Isa, name: str) -> None:

@@ -20,7 +20,7 @@ from tenfold.ir.dtype import DType
 
 _SHORT = 288
 """The most terms of sums that are worth a body in registers."""
-_WAYS, _PAGE = 8, 4096
+WAYS, PAGE = 8, 4096
 """So many rows a multiple of so many bytes apart share the first cache."""
 _STRETCH = 16
 """The most blocks in a stretch of rows."""
@@ -93,13 +93,13 @@ def _in_one_go(product: Product, isa: Isa) -> bool:
         return False
     panel = terms * block.columns * total.itemsize
     held = isa.l2 * 3 // 16 < panel <= isa.l2 * 3 // 4 and terms * columns * total.itemsize <= isa.l3 // 2
-    return held and (block.rows <= _WAYS or not _crowded(product))
+    return held and (block.rows <= WAYS or not _crowded(product))
 
 
 def _crowded(product: Product) -> bool:
     """Whether rows are known to evict each other from the first cache."""
     pitch = product.rows[-1].a * product.a_dtype.itemsize if product.rows else 1
-    return isinstance(pitch, int) and pitch != 0 and pitch % _PAGE == 0
+    return isinstance(pitch, int) and pitch != 0 and pitch % PAGE == 0
 
 
 def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches: Stretches) -> Form:

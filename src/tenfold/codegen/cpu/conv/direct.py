@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tenfold.codegen.cpu.blocking import kernel
+from tenfold.codegen.cpu.blocking import PAGE, WAYS, kernel
 from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import Block, fitting, quickest, sum_of
@@ -28,7 +28,6 @@ from tenfold.target import Target
 
 _FEW = 8
 """Channels below which the taps along a line are worth joining to them by a copy."""
-_PAGE = 4096
 _FAR = 2
 """Second caches that results fill which are not there any more when memory for the next ones is asked for."""
 _BLOCKS = 3
@@ -135,16 +134,19 @@ def weights_of(region: Region) -> Operand | Refusal:
 
 def _blocks(region: Anchored, isa: Isa) -> list[Block]:
     """The blocks that could do, the one that seems best first: of rows a multiple of 4 KiB apart, which evict each
-    other from the first cache the sooner the narrower the block is, and of a single row, as for any columns.
+    other from the first cache the sooner the narrower the block is, and of a single row, as for any columns; where
+    several taps read such rows in place, those of few rows come first.
     """
     (x, weights), conv = region.inputs, region.anchor
     assert isinstance(conv, Conv)
     _, *terms = (int(size) for size in weights.shape)  # type: ignore[arg-type]
     pitch = x.strides[-1] * (conv.strides[-1] * x.dtype.itemsize)
-    crowded = conv.strides[-1] > 1 and isinstance(pitch, int) and pitch % _PAGE == 0
+    crowded = conv.strides[-1] > 1 and isinstance(pitch, int) and pitch % PAGE == 0
     total, single = sum_of(x.dtype, weights.dtype), dim.product((region.domain[0], *region.domain[2:])) == 1
     if crowded or single:
-        return fitting(isa, total, _each(region))
+        found = fitting(isa, total, _each(region))
+        windowed = not single and math.prod(terms[1:]) > 1
+        return sorted(found, key=lambda one: one.rows > WAYS) if windowed else found
     written = dim.product(region.domain) * total.itemsize
     far = not isinstance(written, int) or written > _FAR * isa.l2
     return quickest(isa, total, _each(region), math.prod(terms), far)
