@@ -6,6 +6,7 @@ scale    many threads and many contexts
 cuda     generated GPU kernels beside cuBLAS and torch.compile
 gpu      whole networks on a GPU beside PyTorch
 floor    what a step, a barrier and an empty call cost
+calls    what a repeated call on a GPU takes of the CPU's time
 load     how long loading an engine takes
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-NAMES = ("cpu", "models", "scale", "cuda", "gpu", "floor", "load")
+NAMES = ("cpu", "models", "scale", "cuda", "gpu", "floor", "calls", "load")
 
 
 def main() -> None:

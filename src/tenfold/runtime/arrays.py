@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -153,6 +153,15 @@ def as_output(spec: Spec, given: Any) -> Array:
             remedy=f"bind a writeable row-major array of dtype {spec.dtype.numpy.name}",
         )
     return array
+
+
+def too_small(spec: Spec, shape: Sequence[int], bound: Sequence[int]) -> InputError:
+    """What is said of an array that is bound to an output of that shape."""
+    return InputError(
+        f"output {spec.name!r} needs {tuple(shape)}, and the bound array has {tuple(bound)}",
+        argument=spec.name,
+        remedy="bind a larger array",
+    )
 
 
 def returning(given: Iterable[Any]) -> Returned | None:

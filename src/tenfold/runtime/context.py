@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tenfold.errors import Cancelled, EngineError, InputError
 from tenfold.ir.dtype import Kind
 from tenfold.runtime.advance import Advance
-from tenfold.runtime.arrays import as_input, as_output, as_result, returning
+from tenfold.runtime.arrays import as_input, as_output, as_result, returning, too_small
 from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
 from tenfold.runtime.cpu.invoke import Invocation
@@ -64,7 +64,7 @@ class Context:
         self._names = tuple(spec.name for spec in plan.outputs)
         self._places = tuple(number for number in range(len(plan.inputs)) if number not in plan.hidden)
         self._bound_inputs: dict[str, Any] = {}
-        self._bound_outputs: dict[str, Array] = {}
+        self._bound_outputs: dict[str, Any] = {}
         self._standing: Sequence[Any] = ()
         self._tensors: tuple[list[Array], list[Any]] = [], []
         self._lock, self._turn = Lock(), Lock()
@@ -306,16 +306,12 @@ class Context:
             kept: Array = self._state.result(number, shape)
             return kept
         spec = self._plan.outputs[number]
-        bound = self._bound_outputs.get(spec.name)
+        bound: Array | None = self._bound_outputs.get(spec.name)
         if bound is None:
             return fresh_array(shape, spec.dtype.numpy)
         size = int(np.prod(shape, dtype=np.int64))
         if bound.size < size:
-            raise InputError(
-                f"output {spec.name!r} needs {shape}, and the bound array has {bound.shape}",
-                argument=spec.name,
-                remedy="bind a larger array",
-            )
+            raise too_small(spec, shape, bound.shape)
         return bound.reshape(-1)[:size].reshape(shape)
 
     # binding
@@ -323,12 +319,16 @@ class Context:
     def bind(self, inputs: Mapping[str, Any] | None = None, outputs: Mapping[str, Any] | None = None) -> None:
         """Use these arrays in each call until unbound: inputs that a call leaves out, outputs written in place.
 
-        Results are then views of the bound arrays, which may be larger. Raises InputError for a name the model lacks,
-        and for an array that cannot be used in place: of another dtype, not row-major, or, for an output, read-only.
+        Results are then views of the bound arrays, which may be larger. An engine for GPUs alone takes arrays that lie
+        there, too; an output's is itself the result where the shape is the same, and keeps its memory until unbound.
+        Raises InputError for a name the model lacks, and for an array that cannot be used in place: of another dtype,
+        not row-major, or, for an output, read-only.
         """
         inputs, outputs = inputs or {}, outputs or {}
-        found = {name: as_input(self._require(name, self._inputs, "input"), a) for name, a in inputs.items()}
-        results = {name: as_output(self._require(name, self._outputs, "output"), a) for name, a in outputs.items()}
+        found = {name: self._own_input(self._require(name, self._inputs, "input"), a) for name, a in inputs.items()}
+        results = {
+            name: self._own_output(self._require(name, self._outputs, "output"), a) for name, a in outputs.items()
+        }
         for name, array in inputs.items():
             if isinstance(array, np.ndarray) and found[name] is not array:
                 raise InputError(
@@ -340,6 +340,14 @@ class Context:
             self._bound_inputs |= found
             self._bound_outputs |= results
             self._forget()
+
+    def _own_input(self, spec: Spec, given: Any) -> Any:
+        """What is kept of an array that is bound to an input."""
+        return as_input(spec, given)
+
+    def _own_output(self, spec: Spec, given: Any) -> Any:
+        """What is kept of one that is bound to an output."""
+        return as_output(spec, given)
 
     @property
     def bound(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import InputError
+from tenfold.runtime.arrays import too_small
 from tenfold.runtime.cuda.dlpack import capsule
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.plan import Spec
@@ -82,6 +83,35 @@ def on_device(spec: Spec, given: Any) -> DeviceArray | None:
     _require_row_major(spec, shape, strides, found.itemsize)
     stream = described.get("stream")
     return DeviceArray(spec, int(described["data"][0]), shape, stream, given)
+
+
+def as_output(spec: Spec, given: Any) -> DeviceArray | None:
+    """The given array, if it lies on the GPU, to be written in place; InputError if that cannot be."""
+    found = on_device(spec, given)
+    if found is None:
+        return None
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(given, torch.Tensor):
+        right = given.is_contiguous()
+    else:
+        right = not given.__cuda_array_interface__["data"][1]
+    if not right or found.address % ALIGNMENT or (found.nbytes and not found.address):
+        raise InputError(
+            f"output {spec.name!r} is bound to an array that cannot be written in place",
+            argument=spec.name,
+            remedy=f"bind a writeable row-major array whose address is a multiple of {ALIGNMENT}",
+        )
+    return found
+
+
+def part_of(spec: Spec, given: Any, shape: tuple[int, ...], stream: int) -> DeviceArray:
+    """An output's first elements in the array that is bound to it; InputError if they find no room there."""
+    whole = as_output(spec, given)
+    assert whole is not None
+    part = DeviceArray(spec, whole.address, shape, stream, given)
+    if whole.size < part.size:
+        raise too_small(spec, shape, whole.shape)
+    return part
 
 
 def _of_torch(spec: Spec, given: Any, torch: Any) -> DeviceArray:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import Cancelled, EngineError, InputError, TenfoldError
-from tenfold.runtime.arrays import returning
+from tenfold.errors import Cancelled, EngineError, TenfoldError
+from tenfold.runtime.arrays import returning, too_small
 from tenfold.runtime.context import Array, Context, Inputs
 from tenfold.runtime.cpu.arena import fresh_array
 from tenfold.runtime.cuda import arrays
@@ -23,17 +24,14 @@ from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches, Slots, addressed
 from tenfold.runtime.cuda.memory import LARGE, Block, Results
 from tenfold.runtime.cuda.queued import Lane, Queue
-from tenfold.runtime.cuda.repeat import Repeat
+from tenfold.runtime.cuda.repeat import Repeat, Repeats
 from tenfold.runtime.cuda.resident import Resident
 from tenfold.runtime.cuda.state import DeviceState
 from tenfold.runtime.frame import Frame
-from tenfold.runtime.plan import ARENA, FIRST_INPUT, Label, counters_base
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, Label, Spec, counters_base
 from tenfold.runtime.profile import Profile, in_order
 from tenfold.runtime.profile import Step as Timed
 from tenfold.runtime.steps import Opcode
-
-REPEATS = 4
-"""Kinds of calls that a context repeats without looking at them again."""
 
 
 class DeviceContext(Context):
@@ -61,7 +59,7 @@ class DeviceContext(Context):
         self._bases = np.zeros(self._counters_at + 2, np.int64)
         self._results = arrays.Recycled(self._driver)
         self._pinned = Results(self._driver)
-        self._repeats: list[Repeat] = []
+        self._repeats = Repeats(self._driver, lambda: self._driver.synchronize(self._last))
         self._state: DeviceState = DeviceState(plan, self._memory, self._driver, lambda: self._last)
         entries = [step[4] for step in plan.steps.tolist() if step[0] == Opcode.CALL]
         self._grids = np.array(sorted(set(entries)), np.int64)
@@ -90,9 +88,9 @@ class DeviceContext(Context):
         if self._closed:
             raise EngineError("the context is closed", remedy="make another with engine.context()")
         self._lane.alarms.look()
-        for one in self._repeats:
-            if one.number == self._order and (repeated := one.run(inputs)) is not None:
-                return repeated
+        repeated = self._repeats.run(self._given_in_order(inputs), self._order)
+        if repeated is not None:
+            return repeated
         given = self._by_name(inputs)
         self._driver.enter()
         sources = self._sources(given)
@@ -100,8 +98,9 @@ class DeviceContext(Context):
         frame, results = self._prepare(sources, stream, self._lane, stream)
         for part in self._parts(frame, self._lane):
             self._part(part, frame, stream)
-        self._remember_call(given, frame, stream)
-        found = self._returned(sources, self._for_the_caller(results), stream, given)
+        handed = self._for_the_caller(results)
+        found = self._returned(sources, handed, stream, given)
+        self._remember_call(given, frame, stream, dict(zip((one.spec.name for one in handed), found, strict=True)))
         self._state.commit(frame.slots, results)
         return found
 
@@ -109,18 +108,16 @@ class DeviceContext(Context):
         """Results but for those that are the state of the next call."""
         return [one for number, one in enumerate(results) if number not in self._state.carried]
 
-    def _remember_call(self, given: Mapping[str, Any], frame: Frame, stream: Any) -> None:
+    def _remember_call(self, given: Mapping[str, Any], frame: Frame, stream: Any, results: Mapping[str, Any]) -> None:
         """Let later calls be repetitions of this one, if it is one graph on tensors of the GPU."""
-        ordered = {name: given[name] for name in self._inputs if name in given}
-        fixed = not self._bound_outputs and not self._frames.valued and self._state.stays
-        whole = len(ordered) == len(self._inputs) and fixed
-        if whole and len(self._plan.spans) == 1 and Repeat.of_tensors([*ordered.values()]):
-            if len(self._repeats) == REPEATS:
-                self._driver.synchronize(self._last)
-                self._repeats.pop().close()
-            bases = self._bases.copy()
-            again = Repeat(self._driver, ordered, stream, self._stream, lambda: self._fresh(frame, bases, stream))
-            self._repeats.insert(0, again)
+        given = {**self._bound_inputs, **given}
+        bound = {number: (self._bound_outputs[name], array) for number, (name, array) in enumerate(results.items())
+                 if name in self._bound_outputs}  # fmt: skip
+        fixed = not self._frames.valued and self._state.stays and len(self._plan.spans) == 1
+        if fixed and len(given) == len(self._inputs):
+            ordered, bases, home = [given[name] for name in self._inputs], self._bases.copy(), self._stream
+            fresh = partial(self._fresh, frame, bases, stream)
+            self._repeats.add(ordered, bound, lambda: Repeat(self._driver, ordered, stream, home, fresh, bound))
 
     def _fresh(self, frame: Frame, bases: NDArray[np.int64], stream: Any) -> tuple[Launches, Sequence[DeviceArray]]:
         """Launches of a call on the same inputs, and memory of its own where they write."""
@@ -133,22 +130,19 @@ class DeviceContext(Context):
 
     def _forget(self) -> None:
         super()._forget()
-        self._drop_repeats()
-
-    def _drop_repeats(self) -> None:
-        if self._repeats:
-            self._driver.enter()
-            self._driver.synchronize(self._last)
-            for one in self._repeats:
-                one.close()
-            self._repeats.clear()
+        self._repeats.clear()
 
     def _outputs_of(self, frame: Frame, stream: Any) -> list[DeviceArray]:
         found: list[DeviceArray] = []
         for number, (spec, shape) in enumerate(zip(self._plan.outputs, frame.outputs, strict=True)):
             assert shape is not None, "engines for GPUs alone have no outputs whose sizes only data decide"
-            kept = number in self._state.carried
-            found.append(self._state.result(number, shape) if kept else self._results.take(spec, shape, stream))
+            bound = self._bound_outputs.get(spec.name)
+            if number in self._state.carried:
+                found.append(self._state.result(number, shape))
+            elif bound is None or isinstance(bound, np.ndarray):
+                found.append(self._results.take(spec, shape, stream))
+            else:
+                found.append(arrays.part_of(spec, bound, shape, int(stream)))
         return found
 
     def _sources(self, given: Mapping[str, Any]) -> list[Array | DeviceArray]:
@@ -186,7 +180,7 @@ class DeviceContext(Context):
         counters = int(frame.slots[self.engine.entry["counters"]])
         self._bases[self._counters_at] = self._counters.reserve(counters, stream)
         if not np.array_equal(before, self._bases[[ARENA, self._counters_at]]):
-            self._drop_repeats()
+            self._repeats.clear()
         self._bases[self._counters_at + 1] = lane.alarms.address
         for number, source in zip(self._places, sources, strict=True):
             self._bases[FIRST_INPUT + number] = self._placed(number, source, stream, lane, inward)
@@ -245,16 +239,48 @@ class DeviceContext(Context):
     def _returned(
         self, sources: Sequence[Any], results: Sequence[DeviceArray], stream: Any, given: Mapping[str, Any]
     ) -> Sequence[Any]:
-        """Results where the first input lies; those of the host are copied and complete."""
-        if sources and isinstance(sources[0], DeviceArray):
+        """Results where the first input lies, or where they are bound; those of the host are copied and complete."""
+        hosts = self._hosts(sources, results)
+        for array, one in zip(hosts, results, strict=True):
+            if array is not None:
+                self._driver.download(array.ctypes.data, one.address, one.nbytes, stream)
+        if all(array is None for array in hosts) and sources and isinstance(sources[0], DeviceArray):
             self._awaited = False
-            return arrays.like(given.values(), results)
-        found = [self._host_result(one) for one in results]
-        for array, one in zip(found, results, strict=True):
-            self._driver.download(array.ctypes.data, one.address, one.nbytes, stream)
-        self._driver.synchronize(stream)
-        self._lane.alarms.look()
-        return _as_given(found, given)
+        else:
+            self._driver.synchronize(stream)
+            self._lane.alarms.look()
+        return self._handed(hosts, results, given)
+
+    def _hosts(self, sources: Sequence[Any], results: Sequence[DeviceArray]) -> list[Array | None]:
+        """For each result the host's memory that it is copied to; None for one that stays on the GPU."""
+        there = bool(sources) and isinstance(sources[0], DeviceArray)
+        bound = [self._bound_outputs.get(one.spec.name) for one in results]
+        stays = [there if array is None else not isinstance(array, np.ndarray) for array in bound]
+        return [None if stay else self._host_result(one) for stay, one in zip(stays, results, strict=True)]
+
+    def _handed(
+        self, hosts: Sequence[Array | None], results: Sequence[DeviceArray], given: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Results as arrays of the kind of the first input, or of what is bound, which is handed out itself where its
+        shape is the result's.
+        """
+        returned = returning(given.values())
+        return [
+            self._there(one, given) if array is None else returned(array) if returned else array
+            for array, one in zip(hosts, results, strict=True)
+        ]
+
+    def _there(self, one: DeviceArray, given: Mapping[str, Any]) -> Any:
+        bound = self._bound_outputs.get(one.spec.name)
+        if bound is None:
+            return arrays.like(given.values(), [one])[0]
+        return bound if tuple(getattr(bound, "shape", ())) == one.shape else arrays.like([bound], [one])[0]
+
+    def _own_input(self, spec: Spec, given: Any) -> Any:
+        return super()._own_input(spec, given) if arrays.on_device(spec, given) is None else given
+
+    def _own_output(self, spec: Spec, given: Any) -> Any:
+        return super()._own_output(spec, given) if arrays.as_output(spec, given) is None else given
 
     def _host_result(self, one: DeviceArray) -> Array:
         bound = self._bound_outputs.get(one.spec.name)
@@ -263,12 +289,9 @@ class DeviceContext(Context):
             pinned = self._pinned.take(one.shape, dtype)
             return fresh_array(one.shape, dtype) if pinned is None else pinned
         if bound.size < one.size:
-            raise InputError(
-                f"output {one.spec.name!r} needs {one.shape}, and the bound array has {bound.shape}",
-                argument=one.spec.name,
-                remedy="bind a larger array",
-            )
-        return bound.reshape(-1)[: one.size].reshape(one.shape)
+            raise too_small(one.spec, one.shape, bound.shape)
+        whole: Array = bound.reshape(-1)
+        return whole[: one.size].reshape(one.shape)
 
     # queued
 
@@ -341,22 +364,28 @@ class DeviceContext(Context):
         self, order: _Order, results: Sequence[DeviceArray], queue: Queue, lane: Lane
     ) -> Callable[[], dict[str, Any]]:
         """What waits for the results of a call that is on its way."""
-        driver, there = self._driver, bool(order.sources) and isinstance(order.sources[0], DeviceArray)
-        hosts = [] if there else [self._host_result(one) for one in results]
+        driver, hosts = self._driver, self._hosts(order.sources, results)
+        copies = [
+            (
+                array.nbytes >= LARGE and driver.is_pinned(array.ctypes.data),
+                (array.ctypes.data, one.address, one.nbytes),
+            )
+            for array, one in zip(hosts, results, strict=True)
+            if array is not None
+        ]
         computed, arrived = driver.open_event(), driver.open_event()
         driver.record(computed, self._stream)
         driver.wait(queue.outward, computed)
-        direct = [one.nbytes >= LARGE and driver.is_pinned(one.ctypes.data) for one in hosts]
-        for at_once, array, one in zip(direct, hosts, results, strict=False):
+        for at_once, copy in copies:
             if at_once:
-                driver.download(array.ctypes.data, one.address, one.nbytes, queue.outward)
+                driver.download(*copy, queue.outward)
         driver.record(arrived, queue.outward)
 
         def found() -> dict[str, Any]:
             driver.reached(computed)
-            for at_once, array, one in zip(direct, hosts, results, strict=False):
+            for at_once, copy in copies:
                 if not at_once:
-                    driver.download(array.ctypes.data, one.address, one.nbytes, queue.aside)
+                    driver.download(*copy, queue.aside)
             driver.synchronize(queue.aside)
             driver.reached(arrived)
             lane.alarms.look()
@@ -364,9 +393,7 @@ class DeviceContext(Context):
                 driver.close_event(event)
             if self._epoch != order.epoch:
                 raise Cancelled("the call was cancelled")
-            complete = [replace(one, stream=None) for one in results] if there else ()
-            given = order.given
-            ended = arrays.like(given.values(), complete) if there else _as_given(hosts, given)
+            ended = self._handed(hosts, [replace(one, stream=None) for one in results], order.given)
             return dict(zip(self._outputs, ended, strict=True))
 
         return found
@@ -400,12 +427,6 @@ class _Order:
         self.given: dict[str, Any] = {}
         self.sources: list[Array | DeviceArray] = []
         self.mark: Any = None
-
-
-def _as_given(results: Sequence[Array], given: Mapping[str, Any]) -> Sequence[Any]:
-    """The host's results as arrays of the kind of the first input."""
-    returned = returning(given.values())
-    return [*map(returned, results)] if returned else results
 
 
 def timed(driver: Driver, part: Launches, labels: Sequence[Label], stream: Any) -> list[Timed]:

@@ -26,10 +26,9 @@ _STICKY = (
 
 def checked(answer: tuple[Any, ...], what: str) -> Any:
     """What a call of the driver gave: nothing, one thing, or several; or an exception that says what failed."""
-    status, *found = answer
-    if status != cuda.CUresult.CUDA_SUCCESS:
-        raise failure(status, what)
-    return found[0] if len(found) == 1 else tuple(found)
+    if answer[0]:
+        raise failure(answer[0], what)
+    return answer[1] if len(answer) == 2 else answer[1:]
 
 
 def failure(status: Any, what: str) -> DeviceError:

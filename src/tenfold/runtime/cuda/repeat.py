@@ -1,10 +1,12 @@
-"""A call like the one before: the same PyTorch tensors' memory, the same stream, one graph. Little is left to do."""
+"""Calls like those before: the same PyTorch tensors' memory, the same stream, one graph. Little is left to do."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from tenfold.runtime.cuda.arrays import ALIGNMENT, DeviceArray
@@ -13,13 +15,13 @@ from tenfold.runtime.cuda.launches import Launches
 
 MOST = 8
 """Sets of results, each with a graph that writes there, that a call which repeats keeps."""
+KINDS = 4
+"""Kinds of calls that a context repeats without looking at them again."""
 
-
-def _usable(tensor: Any, torch: Any) -> bool:
-    """Whether a tensor is read in place."""
-    return (
-        type(tensor) is torch.Tensor and tensor.is_cuda and tensor.is_contiguous() and not tensor.data_ptr() % ALIGNMENT
-    )
+Fresh = Callable[[], tuple[Launches, Sequence[DeviceArray]]]
+Alike = Callable[..., bool]
+Bound = Mapping[int, tuple[Any, Any]]
+_NOTHING: Bound = MappingProxyType({})
 
 
 class _Set:
@@ -45,67 +47,169 @@ class _Set:
 
 class Repeat:
     """Made after a call whose inputs were all tensors on the GPU. `fresh` takes memory for results and gives it beside
-    launches that write there. `number` is that of its stream: it holds for calls behind others on that stream.
+    launches that write there. `bound` are the results that lie in the caller's tensors, by their number: those tensors,
+    and what is given out. `number` is that of its stream: it holds for calls behind others on that stream.
     """
 
     def __init__(
-        self,
-        driver: Driver,
-        tensors: Mapping[str, Any],
-        stream: Any,
-        home: Any,
-        fresh: Callable[[], tuple[Launches, Sequence[DeviceArray]]],
+        self, driver: Driver, tensors: Sequence[Any], stream: Any, home: Any, fresh: Fresh, bound: Bound = _NOTHING
     ) -> None:
         self._driver, self._stream, self._home, self._fresh = driver, stream, home, fresh
         self._torch: Any = sys.modules["torch"]
-        self._tensor = self._torch.Tensor
         self._current = self._torch._C._cuda_getCurrentRawStream
         self._device = self._torch.cuda.current_device()
-        self._names = tuple(tensors)
-        self._look = (self._tensor.data_ptr, self._tensor.is_contiguous, *_LOOKS)
-        self._kinds = [self._tensor] * len(tensors)
-        self._seen = self._seen_of([*tensors.values()])
+        self._place = self._torch.Tensor.data_ptr
+        self.places = [*map(self._place, tensors)]
+        self._alike = _alike(tensors, self._torch)
+        self._bound = {number: result for number, (_, result) in sorted(bound.items())}
+        self._written = [tensor for tensor, _ in bound.values()]
+        self._written_places = [*map(self._place, self._written)]
         self.number = int(stream)
         self._sets: list[_Set] = []
 
-    @staticmethod
-    def of_tensors(given: Sequence[Any]) -> bool:
-        """Whether all these are PyTorch's tensors on the GPU, of a PyTorch that can count the users of memory."""
-        torch = sys.modules.get("torch")
-        counts = all(hasattr(torch, "_C") and hasattr(torch._C, one) for one in _NEEDED) if torch else False
-        return counts and bool(given) and all(_usable(one, torch) for one in given)
-
-    def run(self, inputs: Any) -> list[Any] | None:
-        """The results, if the call is such a one; else None, and nothing was done."""
-        given = [inputs.get(name) for name in self._names] if isinstance(inputs, Mapping) else inputs
-        if len(given) != len(self._names):
+    def run(self, given: Sequence[Any]) -> list[Any] | None:
+        """The results of a call on tensors that lie at these `places`; None, and nothing was done, if they differ."""
+        if not self._alike(*given) or self._current(self._device) != self.number:
             return None
-        if [*map(type, given)] != self._kinds or self._seen_of(given) != self._seen:
-            return None
-        if self._current(self._device) != self.number:
+        if self._bound and [*map(self._place, self._written)] != self._written_places:
             return None
         self._driver.enter()
-        found = next((one for one in self._sets if one.free()), None) or self._added()
-        if found is None:
-            return None
+        for found in self._sets:
+            if found.free():
+                break
+        else:
+            if len(self._sets) == MOST:
+                return None
+            found = self._added()
         found.launches.run(self._stream, self._home)
-        return found.tensors()
+        return self._with_bound(found.tensors()) if self._bound else found.tensors()
 
-    def _seen_of(self, tensors: Sequence[Any]) -> list[list[Any]]:
-        """Where tensors lie and how, which is the same for those that a call may be repeated on."""
-        return [[*map(look, tensors)] for look in self._look]
-
-    def _added(self) -> _Set | None:
-        if len(self._sets) == MOST:
-            return None
-        self._sets.append(_Set(*self._fresh(), self._torch))
+    def _added(self) -> _Set:
+        launches, results = self._fresh()
+        own = [one for number, one in enumerate(results) if number not in self._bound]
+        self._sets.append(_Set(launches, own, self._torch))
         return self._sets[-1]
+
+    def _with_bound(self, own: list[Any]) -> list[Any]:
+        if not own:
+            return [*self._bound.values()]
+        for number, tensor in self._bound.items():
+            own.insert(number, tensor)
+        return own
+
+    @property
+    def has_run(self) -> bool:
+        """Whether there are graphs."""
+        return bool(self._sets)
 
     def close(self) -> None:
         """Give the graphs back; memory that is out goes back when it is let go."""
         for one in self._sets:
             one.launches.close()
         self._sets.clear()
+
+
+class Repeats:
+    """The kinds of calls that a context repeats, the latest first. `wait` returns when all of them have ended."""
+
+    def __init__(self, driver: Driver, wait: Callable[[], None]) -> None:
+        self._driver, self._wait = driver, wait
+        self._all: list[Repeat] = []
+        self._place: Callable[[Any], int] = id
+
+    def run(self, given: Sequence[Any], order: int) -> list[Any] | None:
+        """The results, if the call is like one before it, behind calls on the same stream; else None, and nothing was
+        done.
+        """
+        if not self._all:
+            return None
+        try:
+            places = [*map(self._place, given)]
+        except (TypeError, RuntimeError):
+            return None
+        for one in self._all:
+            if one.places == places and one.number == order and (found := one.run(given)) is not None:
+                return found
+        return None
+
+    def add(self, given: Sequence[Any], bound: Bound, made: Callable[[], Repeat]) -> None:
+        """Repeat calls like the one on these inputs and bound outputs, if all are PyTorch's tensors on the GPU and it
+        can be told whose memory is in use.
+        """
+        torch = sys.modules.get("torch")
+        if not given or not all(hasattr(getattr(torch, "_C", None), one) for one in _NEEDED):
+            return
+        if all(_usable(one, torch) for one in (*given, *(tensor for tensor, _ in bound.values()))):
+            if len(self._all) == KINDS:
+                self._drop(self._all[-1:])
+            self._place = torch.Tensor.data_ptr  # type: ignore[union-attr]
+            self._all.insert(0, made())
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._drop(self._all)
+
+    def _drop(self, some: Sequence[Repeat]) -> None:
+        """Forget some; those that have run may be under way."""
+        if any(one.has_run for one in some):
+            self._driver.enter()
+            self._wait()
+        for one in some:
+            one.close()
+        self._all = [one for one in self._all if one not in some]
+
+
+def _usable(tensor: Any, torch: Any) -> bool:
+    """Whether a tensor is read in place."""
+    return (
+        type(tensor) is torch.Tensor and tensor.is_cuda and tensor.is_contiguous() and not tensor.data_ptr() % ALIGNMENT
+    )
+
+
+def _alike(tensors: Sequence[Any], torch: Any) -> Alike:
+    """Whether as many arrays are tensors of the same kinds as these, wherever they lie: what tells it."""
+    guards = _guards(torch)
+    if guards is not None:
+        check: Alike = guards(tensors)
+        if check(*tensors):
+            return check
+    return _looks(tensors, torch)
+
+
+def _looks(tensors: Sequence[Any], torch: Any) -> Alike:
+    """As `_alike`, in Python: for a PyTorch that cannot tell, or where a tensor is given twice."""
+
+    def seen(given: Sequence[Any]) -> list[list[Any]]:
+        return [[*map(look, given)] for look in (torch.Tensor.is_contiguous, *_LOOKS)]
+
+    kinds, known = [torch.Tensor] * len(tensors), seen(tensors)
+    return lambda *given: [*map(type, given)] == kinds and seen(given) == known
+
+
+@functools.cache
+def _guards(torch: Any) -> Callable[[Sequence[Any]], Alike] | None:
+    """What makes such a check as one call of PyTorch, which has it for what its compiler makes: of type, shape,
+    strides, element type, device and autograd's mode. None where it does not see what it has to.
+    """
+
+    def guarded(tensors: Sequence[Any]) -> Alike:
+        made = torch._C._dynamo.guards.TensorGuards(
+            *tensors,
+            dynamic_dims_sizes=[[*one.shape] for one in tensors],
+            dynamic_dims_strides=[[*one.stride()] for one in tensors],
+        )
+        check: Alike = made.check
+        return check
+
+    with torch.inference_mode(False), torch.device("cpu"):
+        x, y = torch.zeros(2, 2), torch.zeros(1)
+        others = (None, x.numpy(), x.t(), x[:1], x.double(), x.int(), x.view(4), torch.nn.Parameter(x), x.to("meta"))
+        try:
+            check = guarded([x, y])
+            right = check(x.clone(), y.clone()) and not any(check(one, y) or check(x, one) for one in others)
+        except (AttributeError, TypeError):
+            return None
+    return guarded if right else None
 
 
 _NEEDED = ("_storage_Use_Count", "_cuda_getCurrentRawStream")
