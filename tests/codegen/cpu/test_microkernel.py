@@ -44,6 +44,19 @@ def test_long_sums_for_many_columns_take_three_vectors(columns: int, terms: int,
     assert _first(columns, terms) == block
 
 
+@pytest.mark.parametrize(
+    ("rows", "terms", "columns", "block"),
+    [(1500, 384, 1536, "6x4x16"), (384, 384, 1536, "8x3x16"), (1500, 1536, 384, "8x3x16"), (128, 1024, 512, "6x4x16"),
+     (64, 2048, 1024, "6x4x16"), (512, 96, 288, "8x3x16")],
+)  # fmt: skip
+def test_products_of_many_rows_take_three_or_four_vectors(rows: int, terms: int, columns: int, block: str) -> None:
+    assert str(fitting(ZEN4, f32, columns, rows, terms)[0]) == block
+
+
+def test_products_take_three_vectors_and_then_two_where_vectors_are_worked_off_whole() -> None:
+    assert [one.vectors for one in fitting(ROWS[1], f32, 192, 1500, 384)[:2]] == [3, 2]
+
+
 @pytest.mark.parametrize("isa", ROWS, ids=lambda one: one.level)
 def test_other_machines_keep_their_order(isa: Isa) -> None:
     assert quickest(isa, f32, 96, 16, far=True) == fitting(isa, f32, 96)

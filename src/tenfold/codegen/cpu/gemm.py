@@ -58,7 +58,8 @@ def _blocks(region: Anchored, isa: Isa) -> list[Block]:
     a, b = _matrices(a, row=True), _matrices(b, row=False)
     rank = max(len(a.shape), len(b.shape))
     lines = zip(_ranked(a, rank).shape[:-1], (*_ranked(b, rank).strides[:-2], 0), strict=True)
-    return fitting(isa, total, columns, dim.product(size for size, step in lines if step == 0))
+    rows = dim.product(size for size, step in lines if step == 0)
+    return fitting(isa, total, columns, rows, a.shape[-1])
 
 
 def product_of(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:

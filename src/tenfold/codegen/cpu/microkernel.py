@@ -37,6 +37,8 @@ make, for such sums and for others.
 """
 _THREE, _LONG, _PANELS = 3, range(200, 1000), 4
 """Vectors to a row for sums of so many terms, in so many panels at least."""
+_MIDDLE = range(300, 513)
+"""So many terms of a product with four vectors to a row."""
 _LOADED, _NARROW = 0.9, 1.05
 """Cycles of a load where products take one, about; what a vector half as wide costs beside its half."""
 _SHARED = 4
@@ -81,24 +83,38 @@ def blocks_of(isa: Isa, total: DType) -> list[Block]:
     return [Block(max(1, rows - rows % 2), vectors, each) for rows, vectors, each in heights]
 
 
-def fitting(isa: Isa, total: DType, columns: Size, rows: Size | None = None) -> list[Block]:
+def fitting(isa: Isa, total: DType, columns: Size, rows: Size | None = None, terms: Size | None = None) -> list[Block]:
     """Those blocks, that first which leaves the fewest lanes of the last panel idle; few of many make no difference.
 
-    Where `rows` are told, three vectors to a row come first. Few of them are shared evenly: that block first which
-    computes the fewest in vain, then one that holds all of them, so that B is read once, then the one with the most
-    sums; four vectors to a row do badly from memory.
+    Where `rows` are told, three vectors to a row come first, or what else suits so many. Few of them are shared evenly:
+    that block first which computes the fewest in vain, then one that holds all of them, so that B is read once, then
+    the one with the most sums; four vectors to a row do badly from memory.
     """
     found = blocks_of(isa, total)
     if isinstance(rows, int) and 2 < rows <= _SHARED * _ROWS:
         found = [_shared(rows, one, isa) for one in found]
         found.sort(key=lambda one: (one.vectors > 3, -rows % one.rows, rows > one.rows, -one.rows * one.columns))
     elif rows is not None:
-        wide = found[0].lanes
-        found.sort(key=lambda one: (one.lanes < wide, one.vectors != 3 or one.rows <= _STREAMING))
+        wide, order = found[0].lanes, _preferred(isa, total, rows, terms)
+        place = {vectors: place for place, vectors in enumerate(order)}
+        found.sort(key=lambda one: (one.lanes < wide, place.get(one.vectors, len(order))))
     if not isinstance(columns, int):
         return found
     few = columns // _FEW + 1
     return sorted(found, key=lambda one: (-columns % one.columns) // few)
+
+
+def _preferred(isa: Isa, total: DType, rows: Size, terms: Size | None) -> tuple[int, ...]:
+    """So many vectors to a row for the rows of a product, the best first. Where a vector takes two halves' time, four
+    are second to three, and ahead of them where more rows than the second cache holds are summed over so many terms
+    that a panel stays there.
+    """
+    if (isa.vector_registers - 4) // 3 <= _STREAMING:
+        return ()
+    if not isa.halves or not isinstance(rows, int) or rows <= _SHARED * _ROWS:
+        return (3,)
+    many = isinstance(terms, int) and terms in _MIDDLE and rows * terms * total.itemsize > isa.l2
+    return (4, 3) if many else (3, 4)
 
 
 def quickest(isa: Isa, total: DType, columns: int, terms: int, far: bool) -> list[Block]:
