@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"tenfold.{name}")
     if name not in _HOMES:
-        raise AttributeError(f"module 'tenfold' has no attribute {name!r}")
+        raise AttributeError(f"module 'tenfold' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral
+from typing import Any, TypeGuard
 
 from tenfold.errors import OptionError
 from tenfold.target import Target
@@ -31,6 +32,11 @@ class Options:
     winograd: str = "auto"
 
     def __post_init__(self) -> None:
+        targets: Any = self.targets
+        if not (isinstance(targets, tuple) and targets and all(isinstance(one, Target) for one in targets)):
+            raise OptionError(
+                f"targets is {targets!r}", argument="targets", remedy="give Target.parse of their names: 'cpu,cuda'"
+            )
         if self.precision not in PRECISIONS:
             close = get_close_matches(str(self.precision), PRECISIONS, 1)
             advice = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRECISIONS)}"
@@ -46,19 +52,28 @@ class Options:
             raise OptionError(
                 f"winograd is 'auto' or 'off', not {self.winograd!r}", argument="winograd", remedy="use 'off'"
             )
-        if self.effort not in range(4):
+        if not is_whole(self.effort) or self.effort not in range(4):
             raise OptionError(f"effort is 0, 1, 2 or 3, not {self.effort!r}", argument="effort", remedy="use 1")
         require_threads(self.threads)
-        limit: object = self.memory_limit
-        if limit is not None and not (isinstance(limit, int) and limit > 0):
-            raise OptionError(
-                f"memory_limit is a positive number of bytes, not {limit!r}",
-                argument="memory_limit",
-                remedy="give an integer, such as 512 << 20",
-            )
+        require_limit(self.memory_limit)
 
 
-def require_threads(threads: object) -> None:
+def is_whole(number: object) -> TypeGuard[int]:
+    """Whether something is an integer, and no truth."""
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def require_threads(threads: Any) -> None:
     """OptionError for what is no number of threads: None, or an integer of at least 1."""
-    if threads is not None and not (isinstance(threads, Integral) and int(threads) >= 1):
+    if threads is not None and not (is_whole(threads) and threads >= 1):
         raise OptionError(f"threads is at least 1, not {threads!r}", argument="threads", remedy="use 1 or more")
+
+
+def require_limit(limit: Any) -> None:
+    """OptionError for what is no number of bytes: None, or an integer of at least 1."""
+    if limit is not None and not (is_whole(limit) and limit > 0):
+        raise OptionError(
+            f"memory_limit is a positive number of bytes, not {limit!r}",
+            argument="memory_limit",
+            remedy="give an integer, such as 512 << 20",
+        )

@@ -54,6 +54,8 @@ def chosen(given: Sequence[Any]) -> tuple[Plugin, ...]:
 
     OptionError for what is no Plugin, for a name given twice, and for an operation whose name is taken.
     """
+    if not isinstance(given, Sequence):
+        raise OptionError(f"plugins is a {type(given).__name__}", argument="plugins", remedy="give a list of plugins")
     for one in given:
         if not isinstance(one, Plugin):
             raise OptionError(

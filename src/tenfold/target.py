@@ -117,9 +117,9 @@ class Target:
         elif isinstance(text, Iterable):
             found = tuple(target for item in text for target in Target.parse(item))
         else:
-            raise TargetError(f"target is a {type(text).__name__}", remedy="name one, such as 'cpu'")
+            raise TargetError(f"target is a {type(text).__name__}", argument="target", remedy="name one, such as 'cpu'")
         if not found:
-            raise TargetError("expected at least one target, got none", remedy="name one, such as 'cpu'")
+            raise TargetError("target names no machine", argument="target", remedy="name one, such as 'cpu'")
         return tuple(dict.fromkeys(found))
 
     @staticmethod
@@ -220,7 +220,7 @@ def _parse_one(word: str) -> Target:
         return Target("cuda", rest)
     level, *extras = rest.split("+")
     if kind != "cpu" or level not in _REQUIRED or any(extra not in _EXTRAS[level] for extra in extras):
-        close = ["cuda"] if word == "gpu" else get_close_matches(word, _KNOWN, 1)
+        close = ["cuda"] if word == "gpu" else get_close_matches(word.lower(), _KNOWN, 1)
         raise TargetError(
             f"no such target: {word!r}",
             argument="target",

@@ -17,13 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch._dynamo.backends.registry import register_backend
 from torch.utils import _pytree as pytree
 
 from tenfold.compiler.build import build
-from tenfold.errors import InputError, TenfoldError
+from tenfold.errors import InputError, OptionError, TenfoldError
 from tenfold.importers.overrides import Bounds, Shape
 from tenfold.importers.torch import import_module
 from tenfold.importers.torch.cached import with_cache
@@ -51,8 +52,12 @@ def compile(
 
     Every new combination of shapes builds another engine, unless `shapes` and `dims` leave sizes open (as for
     `tenfold.build`), or `dynamic_batch` leaves the first axis of every tensor open. `options` are those of
-    `tenfold.build`. A call raises what a build raises, and InputError where an argument needs a gradient.
+    `tenfold.build`. A call raises what a build raises, and InputError where an argument needs a gradient, or is
+    an array of NumPy. OptionError for what is no module.
     """
+    if not isinstance(module, nn.Module):
+        remedy = "give a torch.nn.Module, an object and no class"
+        raise OptionError(f"module is a {type(module).__name__}", argument="module", remedy=remedy)
     return Compiled(module, shapes, dims, dynamic_batch, options)
 
 
@@ -81,7 +86,10 @@ class Compiled(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's result, from the engine for these shapes."""
-        tensors = [one for one in pytree.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        leaves = pytree.tree_leaves((args, kwargs))
+        if any(isinstance(one, np.ndarray) for one in leaves):
+            raise InputError("an argument is NumPy's array", remedy="give a tensor: torch.from_numpy(array)")
+        tensors = [one for one in leaves if isinstance(one, torch.Tensor)]
         if torch.is_grad_enabled() and any(one.requires_grad for one in tensors):
             raise InputError("an argument needs a gradient", remedy="call it within torch.inference_mode()")
         key = self._key(args, kwargs)

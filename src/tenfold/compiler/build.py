@@ -106,7 +106,8 @@ def image_of(graph: Graph, needed: Sequence[Assumption], means: Means) -> format
     sections["constants"] = constants_section(contents.tensors, weights)
     sections |= {"weights": weights, **contents.notes.sections(weights, contents.tensors)}
     manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
-    manifest |= {"threads": options.threads, "memory_limit": options.memory_limit, "model": graph.metadata}
+    threads, limit = (None if one is None else int(one) for one in (options.threads, options.memory_limit))
+    manifest |= {"threads": threads, "memory_limit": limit, "model": graph.metadata}
     manifest |= {"winograd": options.winograd, "conditions": written(needed)}
     manifest |= {"structure": graph.structure} if graph.structure else {}
     manifest |= {"carried": [dataclasses.astuple(one) for one in graph.carried]} if graph.carried else {}
@@ -217,7 +218,7 @@ def build(
     argument that cannot hold, TargetError for a machine there is no code for.
     """
     options = Options(Target.parse(target), precision, effort, threads, memory_limit, winograd)
-    added, folder = chosen(plugins), cache_folder(cache)
+    added, folder, phase = chosen(plugins), cache_folder(cache), Phases(progress)
     opening: dict[str, Any] = {"shapes": shapes, "dims": dims, "outputs": outputs, "data_root": data_root}
     stored, asked = EngineCache(folder), {**opening, "state": state, "formats": formats}
     key = stored.key(model, options, asked, added) if example_inputs is None else None
@@ -228,7 +229,6 @@ def build(
     with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
         if any(one.kind == "cpu" for one in options.targets):
             pool.start()
-        phase = Phases(progress)
         with phase("import") as said:
             graph = _opened(model, opening, options, formats or {})
             said.append(f"{len(graph)} operations")

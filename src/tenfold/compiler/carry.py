@@ -49,6 +49,9 @@ def carry(graph: Graph, pairs: Pairs) -> None:
 
     Raises OptionError for a name that the graph does not have, and where an output cannot be an input.
     """
+    if not isinstance(pairs, bool | Mapping):
+        remedy = "give {'past': 'present'}: inputs with the outputs that are their next values; or True, or False"
+        raise OptionError(f"state is {pairs!r}", argument="state", remedy=remedy)
     if pairs is False:
         return
     _follow_names(graph)

@@ -23,6 +23,9 @@ def reformat(graph: Graph, formats: Formats) -> None:
 
     Raises OptionError for a name that the graph has not, a word that is no format, and what cannot be converted.
     """
+    if not isinstance(formats, Mapping):
+        remedy = 'give a dict by the names of inputs and outputs: {"image": "f16 channels_last"}'
+        raise OptionError(f"formats is {formats!r}", argument="formats", remedy=remedy)
     known = {value.name for value in graph.inputs} | set(graph.output_names)
     for name in formats:
         if name not in known:
@@ -69,9 +72,9 @@ def _last(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank), 1)
 
 
-def _parsed(name: str, words: str, type: Type) -> tuple[DType, bool]:
+def _parsed(name: str, words: object, type: Type) -> tuple[DType, bool]:
     """The element type and whether channels come last."""
-    parts = words.split()
+    parts = words.split() if isinstance(words, str) else []
     last, types = CHANNELS_LAST in parts, [one for one in parts if one != CHANNELS_LAST]
     named = [one for one in dt.ALL if one.name in types]
     once = bool(parts) and len(types) < 2 and len(parts) - len(types) < 2
@@ -83,7 +86,7 @@ def _parsed(name: str, words: str, type: Type) -> tuple[DType, bool]:
     return dtype, last
 
 
-def _require(holds: bool, name: str, words: str, problem: str) -> None:
+def _require(holds: bool, name: str, words: object, problem: str) -> None:
     if not holds:
         raise OptionError(
             f"the format {words!r} of {name!r} {problem}",

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from tenfold.errors import OptionError
+
 
 def never() -> bool:
     """Nothing is to stop."""
@@ -31,10 +33,13 @@ PHASES: Mapping[str, str] = {
 
 class Phases:
     """Where a build is: `progress(phase, done, total)` is called as work goes on, and the log told of each phase. Once
-    `stop()` is true, nothing more is timed.
+    `stop()` is true, nothing more is timed. OptionError for a `progress` that is no function.
     """
 
     def __init__(self, progress: Progress | None, stop: Callable[[], bool] = never) -> None:
+        if progress is not None and not callable(progress):
+            remedy = "give a function of (phase, done, total), such as print, or leave it out"
+            raise OptionError(f"progress is {progress!r}", argument="progress", remedy=remedy)
         self._progress, self.stop = progress, stop
 
     def tell(self, phase: str, done: int, total: int) -> None:

@@ -44,7 +44,7 @@ def read(path: Path, specs: Sequence[Spec]) -> dict[str, Array]:
     """The arrays of an .npz file, those of an element type that NumPy lacks as what their inputs declare."""
     declared = {spec.name: spec.dtype.numpy for spec in specs}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except OSError as error:
         raise InputError(

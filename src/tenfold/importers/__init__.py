@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from tenfold.importers.sniff import PYTORCH, kind_of
 from tenfold.ir.graph import Graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from tenfold.importers.convert import Table
     from tenfold.importers.keras.layer import Table as Layers
@@ -47,8 +47,7 @@ def open_model(
             remedy = "say it where the graph is made, and leave it out here"
             raise OptionError(f"{name}= is for models that are imported, not for a Graph", argument=name, remedy=remedy)
         return model
-    if isinstance(outputs, str):
-        raise OptionError(f"outputs= is the str {outputs!r}", argument="outputs", remedy=f"give a list: [{outputs!r}]")
+    _require_names(outputs)
     kind = kind_of(model)
     if kind in PYTORCH:
         from tenfold.importers.torch import import_torch
@@ -74,5 +73,23 @@ def open_model(
     raise OptionError(
         f"cannot import a {type(model).__module__}.{type(model).__qualname__}",
         argument="model",
-        remedy="pass the path or bytes of a model, an onnx.ModelProto, a PyTorch or Keras model, or a tenfold Graph",
+        remedy=_remedy(model),
     )
+
+
+def _require_names(outputs: Any) -> None:
+    if isinstance(outputs, str):
+        raise OptionError(f"outputs= is the str {outputs!r}", argument="outputs", remedy=f"give a list: [{outputs!r}]")
+    listed = isinstance(outputs, Collection | None) and all(isinstance(one, str) for one in outputs or ())
+    if not listed:
+        remedy = "give a list of the names of values: ['logits']"
+        raise OptionError(f"outputs= is {outputs!r}", argument="outputs", remedy=remedy)
+
+
+def _remedy(model: Any) -> str:
+    """What to give in the place of what is no model."""
+    if isinstance(model, type):
+        return f"make one first: {model.__name__}(…)"
+    if isinstance(model, Mapping):
+        return "weights alone are no model: load them into its module, and pass that"
+    return "pass the path or bytes of a model, an onnx.ModelProto, a PyTorch or Keras model, or a tenfold Graph"

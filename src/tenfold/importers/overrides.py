@@ -9,6 +9,7 @@ from typing import Any
 from tenfold.errors import OptionError
 from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
+from tenfold.options import is_whole
 
 Bounds = int | tuple[int, int] | tuple[int, int, int]
 Shape = Sequence[int | str | Dim]
@@ -47,14 +48,13 @@ class Overrides:
 
 
 def _by_name(argument: str, what: str, given: Any, example: str) -> dict[str, Any]:
-    try:
-        return dict(given or {})
-    except (TypeError, ValueError):
+    if given is not None and not isinstance(given, Mapping):
         raise OptionError(
             f"{argument}= is a {type(given).__name__}",
             argument=argument,
             remedy=f"give a dict by the names of {what}: {example}",
-        ) from None
+        )
+    return dict(given or {})
 
 
 def require_axes(name: str, sizes: Shape, declared: int) -> None:
@@ -78,13 +78,15 @@ def unknown_name(kind: str, name: str, known: Collection[str], argument: str) ->
 def _bounded(name: str, bounds: Any) -> Size:
     if bounds is None:
         return dim.symbol(name)
-    if type(bounds) is int and bounds >= 0:
-        return bounds
-    if not isinstance(bounds, tuple | list) or len(bounds) not in (2, 3) or not all(type(b) is int for b in bounds):
+    if is_whole(bounds) and bounds >= 0:
+        return int(bounds)
+    if not isinstance(bounds, tuple | list) or len(bounds) not in (2, 3) or not all(map(is_whole, bounds)):
         raise OptionError(
             f"dims[{name!r}] is {bounds!r}", argument="dims", remedy="give a number, or (least, most[, multiple])"
         )
-    low, high, multiple = bounds if len(bounds) == 3 else (*bounds, 1)
+    low, high, multiple = map(int, bounds if len(bounds) == 3 else (*bounds, 1))
+    if multiple < 1:
+        raise OptionError(f"dims[{name!r}]: a multiple of {multiple}", argument="dims", remedy="give 1 or more")
     if low > high:
         raise OptionError(
             f"dims[{name!r}]: the least, {low}, is more than the most, {high}", argument="dims", remedy="exchange them"

@@ -7,7 +7,8 @@ import os
 import zipfile
 from typing import Any
 
-from tenfold.errors import ModelError
+from tenfold.errors import ModelError, OptionError
+from tenfold.runtime.format import MAGIC
 
 PYTORCH = frozenset({"module", "program", "pt2", "torchscript", "script"})
 """The kinds that PyTorch's importer takes."""
@@ -37,11 +38,14 @@ _ZIP = b"PK\x03\x04"
 def kind_of(model: Any) -> str:
     """ "onnx", "keras", "tensorflow", one of PYTORCH, or "" for an object of no known class.
 
-    Raises ModelError for a pickled checkpoint, which holds weights and no model, and is never unpickled.
+    Raises ModelError for a pickled checkpoint, which holds weights and no model, and is never unpickled; OptionError
+    for an engine.
     """
     if isinstance(model, str | os.PathLike | bytes | bytearray | memoryview):
         return _kind_of_file(model)
     names = [f"{one.__module__}.{one.__qualname__}" for one in type(model).__mro__]
+    if "tenfold.runtime.engine.Engine" in names:
+        raise _engine("call it, or build from the model that it was made of")
     for name, kind in _CLASSES.items():
         if name in names:
             return kind
@@ -53,15 +57,17 @@ def _kind_of_file(model: Any) -> str:
         if not os.path.isfile(model):
             return "tensorflow" if os.path.isfile(os.path.join(model, "saved_model.pb")) else "onnx"
         with open(model, "rb") as file:
-            first = file.read(len(_ZIP))
+            first = file.read(len(MAGIC))
         source: Any = model
     else:
-        first, source = bytes(model[: len(_ZIP)]), io.BytesIO(model)
+        first, source = bytes(model[: len(MAGIC)]), io.BytesIO(model)
     if first[:1] == _PICKLE:
         raise _checkpoint()
-    if first == _HDF5:
+    if first == MAGIC:
+        raise _engine("load it with tenfold.load, or run it with `tenfold run`")
+    if first.startswith(_HDF5):
         return "keras"
-    return _kind_of_archive(source) if first == _ZIP else "onnx"
+    return _kind_of_archive(source) if first.startswith(_ZIP) else "onnx"
 
 
 def _kind_of_archive(source: Any) -> str:
@@ -84,8 +90,13 @@ def _kind_of_archive(source: Any) -> str:
     return "onnx"
 
 
+def _engine(remedy: str) -> OptionError:
+    return OptionError("this is an engine, which is built already", argument="model", remedy=remedy)
+
+
 def _checkpoint() -> ModelError:
     return ModelError(
         "this file is a pickled checkpoint of torch.save; it is not opened, because unpickling runs its code",
+        argument="model",
         remedy="make the module, call module.load_state_dict(torch.load(path, weights_only=True)), and build from it",
     )

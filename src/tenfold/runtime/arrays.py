@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -38,6 +38,8 @@ def as_input(spec: Spec, given: Any) -> Array:
     """
     if spec.dtype.is_object:
         return _of_objects(spec, given)
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise _refused(spec, given, "has elements that are masked", "fill them: array.filled(value)")
     array = given if isinstance(given, np.ndarray) else _of_other_kind(spec, given)
     wanted = spec.dtype.numpy
     if array.dtype != wanted:
@@ -50,6 +52,13 @@ def as_input(spec: Spec, given: Any) -> Array:
         array = array.astype(wanted)
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
+
+
+def by_name(argument: str, arrays: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Arrays by name, none if None; InputError for what is no mapping."""
+    if arrays is not None and not isinstance(arrays, Mapping):
+        raise InputError(f"{argument} is a {type(arrays).__name__}", argument=argument, remedy="give a dict by name")
+    return arrays or {}
 
 
 def _of_objects(spec: Spec, given: Any) -> Array:
@@ -120,20 +129,27 @@ def _of_torch(spec: Spec, given: Any, torch: Any) -> Array:
 def _of_numbers(spec: Spec, given: Any) -> Array:
     wanted = spec.dtype.numpy
     try:
+        made = np.asarray(given)
+    except ValueError as error:
+        raise _refused(spec, given, "has rows of unlike lengths", "make them equally long") from error
+    remedy = f"give a NumPy array of dtype {wanted.name}"
+    try:
         with np.errstate(invalid="ignore", over="ignore"):
-            made = np.asarray(given)
             typed = made.astype(wanted)
             same = np.array_equal(typed.astype(made.dtype), made, equal_nan=made.dtype.kind == "f")
-            exact = same and made.dtype.kind in "biufcO"
-    except (TypeError, ValueError, OverflowError):
-        exact = False
-    if not exact:
-        raise InputError(
-            f"input {spec.name!r}: this {type(given).__name__} holds what is not exact in {spec.dtype}",
-            argument=spec.name,
-            remedy=f"give a NumPy array of dtype {wanted.name}",
-        )
+    except OverflowError:
+        same = False
+    except (TypeError, ValueError) as error:
+        raise _refused(spec, given, "holds what is no number", remedy) from error
+    if made.dtype.kind not in "biufcO":
+        raise _refused(spec, given, "holds what is no number", remedy)
+    if not same:
+        raise _refused(spec, given, f"holds what is not exact in {spec.dtype}", remedy)
     return typed
+
+
+def _refused(spec: Spec, given: Any, why: str, remedy: str) -> InputError:
+    return InputError(f"input {spec.name!r}: this {type(given).__name__} {why}", argument=spec.name, remedy=remedy)
 
 
 def as_output(spec: Spec, given: Any) -> Array:
@@ -144,6 +160,8 @@ def as_output(spec: Spec, given: Any) -> Array:
             argument=spec.name,
             remedy="take it from the call's results",
         )
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise _refused(spec, given, "has elements that are masked", "fill them: array.filled(value)")
     array = given if isinstance(given, np.ndarray) else _of_other_kind(spec, given)
     flags = array.flags
     if array.dtype != spec.dtype.numpy or not (flags.c_contiguous and flags.aligned and flags.writeable):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tenfold.errors import Cancelled, EngineError, InputError
 from tenfold.ir.dtype import Kind
 from tenfold.runtime.advance import Advance
-from tenfold.runtime.arrays import as_input, as_output, as_result, returning, too_small
+from tenfold.runtime.arrays import as_input, as_output, as_result, by_name, returning, too_small
 from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
 from tenfold.runtime.cpu.invoke import Invocation
@@ -175,8 +175,7 @@ class Context:
         return dict(zip(self._inputs, inputs, strict=False))
 
     def _run(self, inputs: Inputs) -> Sequence[Any]:
-        if self._closed:
-            raise EngineError("the context is closed", remedy="make another with engine.context()")
+        self._require_open()
         given = self._by_name(inputs)
         arrays = self._gather(given)
         frame = self._frames.find(arrays)
@@ -197,6 +196,10 @@ class Context:
         finally:
             self._tensors = [], []
         return self._handed_out(self._ended(results), given)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineError("the context is closed", remedy="make another with engine.context()")
 
     def _ended(self, results: Sequence[Any]) -> Sequence[Any]:
         """The results that are the caller's; the others are the state of the next call."""
@@ -324,7 +327,8 @@ class Context:
         Raises InputError for a name the model lacks, and for an array that cannot be used in place: of another dtype,
         not row-major, or, for an output, read-only.
         """
-        inputs, outputs = inputs or {}, outputs or {}
+        self._require_open()
+        inputs, outputs = by_name("inputs", inputs), by_name("outputs", outputs)
         found = {name: self._own_input(self._require(name, self._inputs, "input"), a) for name, a in inputs.items()}
         results = {
             name: self._own_output(self._require(name, self._outputs, "output"), a) for name, a in outputs.items()
@@ -372,6 +376,7 @@ class Context:
     def state(self) -> dict[str, Array]:
         """A copy of what is kept from call to call, by name; empty before the first call."""
         with self._lock:
+            self._require_open()
             return {name: array.copy() for name, array in self._state.read().items()}
 
     @property
@@ -387,12 +392,14 @@ class Context:
     def rewind(self, rows: int) -> None:
         """Keep only the first `rows` rows of the state; InputError if it has fewer, or no rows to count."""
         with self._lock:
+            self._require_open()
             self._state.rewind(rows)
 
     def seed(self, state: Mapping[str, Any]) -> None:
         """Make copies of these arrays, by name, the state; InputError for one that is unknown or does not fit."""
         with self._lock:
-            self._state.seed(state)
+            self._require_open()
+            self._state.seed(by_name("state", state))
 
     def fork(self) -> Context:
         """Another context of the engine, with a copy of the state: to go on from here in two ways."""
@@ -408,6 +415,7 @@ class Context:
         return self._submit(inputs, None)
 
     def _submit(self, inputs: Inputs, token: object) -> Future[dict[str, Any]]:
+        self._require_open()
         with self._turn:
             if self._queue is None:
                 self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
@@ -452,6 +460,7 @@ class Context:
         """Run once and tell how long each step took, by the operators of the user's model."""
         epoch = self._epoch
         with self._lock:
+            self._require_open()
             self._cancel[0] = 0
             if self._epoch != epoch:
                 raise Cancelled("the call was cancelled before it began")
@@ -478,6 +487,10 @@ class Context:
                 self._give_back()
         if self._queue is not None:
             self._queue.shutdown(wait=True)
+
+    def __reduce__(self) -> NoReturn:
+        """EngineError: a context is neither copied nor pickled."""
+        raise EngineError("a context is not copied", remedy="make another with engine.context(), or context.fork()")
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tenfold import files
 from tenfold.errors import EngineError, InputError, LimitError, OptionError, TargetError
 from tenfold.ir.op import Op
-from tenfold.options import require_threads
+from tenfold.options import is_whole, require_limit, require_threads
 from tenfold.runtime import format, open_device
 from tenfold.runtime.bounds import verify as verify_plan
 from tenfold.runtime.context import Context, Inputs
@@ -232,6 +232,17 @@ class Engine:
     def _tapped(self, reading: Reading) -> Context:
         return self._device().tapped(self, reading) if self._on_device else TappedContext(self, reading)
 
+    def __copy__(self) -> Engine:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Engine:
+        """Itself: an engine does not change, and may be shared."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """EngineError: an engine goes to other processes as a file."""
+        raise EngineError("an engine is not pickled", remedy="save it, and load the file where it is needed")
+
     def context(self, *, threads: int | None = None) -> Context:
         """A new running instance; `threads` is the most threads that a call on it uses."""
         require_threads(threads)
@@ -313,7 +324,8 @@ class Engine:
             remedy = f"give a dict by the names of inputs: {', '.join(names)}"
             raise InputError(f"shapes is a {type(shapes).__name__}", argument="shapes", remedy=remedy)
         if unknown := sorted(shapes.keys() - set(names)):
-            raise InputError(f"the model has no input {unknown[0]!r}", remedy=f"its inputs are {', '.join(names)}")
+            remedy = f"its inputs are {', '.join(names)}"
+            raise InputError(f"the model has no input {unknown[0]!r}", argument=unknown[0], remedy=remedy)
         arrays = [np.broadcast_to(np.zeros((), s.dtype.numpy), _shape(s, shapes)) for s in self.inputs]
         frame, kept = self.first_frame(arrays)
         sizes = [(int(frame.slots[size]), first, last) for _, _, size, first, last in self.plan.buffers]
@@ -348,6 +360,7 @@ def load(
     if verify not in ("default", "sha256"):
         raise OptionError(f"verify is 'default' or 'sha256', not {verify!r}", argument="verify", remedy="leave it out")
     require_threads(threads)
+    require_limit(memory_limit)
     return from_file(
         files.path_of(path, "path"), verify=verify, threads=threads, memory_limit=memory_limit, plugins=plugins
     )
@@ -360,11 +373,10 @@ def from_file(path: str | os.PathLike[str], *, verify: str = "default", **option
 
 def _shape(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
     sizes = shapes.get(spec.name, spec.shape)
-    found = tuple(size for size in sizes if isinstance(size, int))
+    found = tuple(size for size in sizes if is_whole(size) and size >= 0)
     if len(found) != len(sizes):
-        raise InputError(
-            f"the sizes of {spec} are open", argument=spec.name, remedy=f"give shapes={{{spec.name!r}: …}}"
-        )
+        problem = f"shapes[{spec.name!r}] is {sizes!r}" if spec.name in shapes else f"the sizes of {spec} are open"
+        raise InputError(problem, argument=spec.name, remedy=f"give the size of each axis: {{{spec.name!r}: (1, 3)}}")
     return found
 
 

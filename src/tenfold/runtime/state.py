@@ -156,7 +156,8 @@ class State:
         arrays = {}
         for name, array in given.items():
             if name not in known:
-                raise InputError(f"the model has no state {name!r}", argument=name, remedy=f"it has {', '.join(known)}")
+                remedy = f"it has {', '.join(known)}" if known else "the engine keeps none: build it with state=True"
+                raise InputError(f"the model has no state {name!r}", argument=name, remedy=remedy)
             arrays[name] = _fitting(known[name].spec, array)
         for name, array in arrays.items():
             if known[name].grows:

@@ -75,7 +75,7 @@ def _checked(name: str, size: int | Dim) -> Size:
     if isinstance(size, Dim):
         return size
     try:
-        number = operator.index(size)
+        number = -1 if isinstance(size, bool) else operator.index(size)
     except TypeError:
         number = -1
     if number < 0:

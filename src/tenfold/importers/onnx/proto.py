@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import stat
@@ -113,8 +114,20 @@ def _no_model(data: bytes, where: str) -> ModelError:
     return ModelError(
         f"{where}this is no ONNX model, or a truncated one ({len(data)} bytes)",
         argument="model",
-        remedy="check that the file was downloaded whole, and that it is no Git LFS pointer",
+        remedy=next((remedy for at, first, remedy in _OTHERS if data[at:].startswith(first)), _WHOLE),
     )
+
+
+_WHOLE = "check that the file was downloaded whole"
+_OTHERS = (
+    (0, b"version https://git-lfs", "it is a Git LFS pointer: fetch the file itself with `git lfs pull`"),
+    (0, b"<", "it is a web page: download the file itself"),
+    (0, b"PK", "it is an archive: unpack it, and give the model inside"),
+    (0, b"GGUF", "it holds weights of llama.cpp: build from the PyTorch or ONNX model that they were made of"),
+    (4, b"TFL3", "it is a model of TensorFlow Lite: build from the Keras or ONNX model that it was made of"),
+    (8, b'{"', "it holds weights alone: load them into their module, and build from that"),
+)
+"""What else files begin with: where, which bytes, and what to do then."""
 
 
 def _read(path: Path) -> tuple[bytes, Path]:
@@ -133,7 +146,19 @@ def _read(path: Path) -> tuple[bytes, Path]:
             )
         return path.read_bytes(), path.parent
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}", argument="model") from error
+        raise ModelError(f"cannot read {path}: {error.strerror}", argument="model", remedy=_instead(path)) from error
+
+
+def _instead(path: Path) -> str:
+    """What to do about a model file that cannot be read."""
+    if path.exists():
+        return "give a file that this process may read"
+    if path.parts[0] in ("http:", "https:"):
+        return "download it first: models are read from files"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}: give the path of a model file"
+    near = difflib.get_close_matches(path.name, os.listdir(path.parent), 1, 0.8)
+    return f"did you mean {path.with_name(near[0])}?" if near else "give the path of a model file"
 
 
 def _texts(model: ModelProto) -> Iterator[object]:

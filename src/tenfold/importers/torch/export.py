@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.export import ExportedProgram
 from torch.export.dynamic_shapes import ShapesCollection
@@ -72,8 +73,13 @@ def arguments_of(example_inputs: Any) -> Arguments:
     if isinstance(example_inputs, Arguments):
         return example_inputs
     if isinstance(example_inputs, Mapping):
-        return Arguments((), dict(example_inputs))
-    return Arguments(tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,), {})
+        found = Arguments((), dict(example_inputs))
+    else:
+        found = Arguments(tuple(example_inputs) if isinstance(example_inputs, tuple | list) else (example_inputs,), {})
+    if any(isinstance(one, np.ndarray) for one in (*found.args, *found.kwargs.values())):
+        remedy = "give tensors: torch.from_numpy(array)"
+        raise OptionError("example_inputs hold NumPy's arrays", argument="example_inputs", remedy=remedy)
+    return found
 
 
 def named_arguments(module: Any, given: Arguments) -> list[tuple[str, Any]]:

@@ -85,8 +85,7 @@ class DeviceContext(Context):
     # running
 
     def _run(self, inputs: Inputs) -> Sequence[Any]:
-        if self._closed:
-            raise EngineError("the context is closed", remedy="make another with engine.context()")
+        self._require_open()
         self._lane.alarms.look()
         repeated = self._repeats.run(self._given_in_order(inputs), self._order)
         if repeated is not None:

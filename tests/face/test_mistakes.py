@@ -1,0 +1,168 @@
+"""Mistakes that are easily made: each is told by its argument, with what to do instead."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+import tenfold
+from tenfold.errors import EngineError, InputError, ModelError, OptionError, TargetError, TenfoldError
+
+
+def model() -> Any:
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", sides[:1], sides[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def build(source: Any = None, **options: Any) -> tenfold.Engine:
+    return tenfold.build(model() if source is None else source, **{"effort": 0, "cache": False, **options})
+
+
+ONES = np.ones((2, 4), np.float32)
+
+
+@pytest.fixture(scope="module")
+def engine() -> tenfold.Engine:
+    return build()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("effort", value) for value in (True, 1.0, "1", 7)),
+        *(("progress", value) for value in (5, "yes", True)),
+        *(("threads", value) for value in (True, 0, 2.0)),
+        *(("memory_limit", value) for value in (True, "1GB", -1)),
+        *(("shapes", value) for value in ([(2, 4)], {"x": (True, 4)}, {"x": (float("nan"), 4)})),
+        *(("dims", value) for value in ([2], {"N": float("nan")}, {"N": (1, 8, 0)}, {"N": True})),
+        *(("outputs", value) for value in ("y", [0], 5)),
+        *(("state", 5), ("formats", 5), ("formats", {"x": 5}), ("plugins", 5)),
+    ],
+)
+def test_an_option_that_cannot_hold(name: str, value: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        build(**{name: value})
+    assert caught.value.argument == name
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("target", [None, 5, [], "CUDA"])
+def test_a_target_that_is_none(target: Any) -> None:
+    with pytest.raises(TargetError) as caught:
+        tenfold.Target.parse(target)
+    assert caught.value.argument == "target"
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    made = build(threads=np.int64(1), memory_limit=np.int64(1 << 20), dims={"N": np.int64(2)})
+    assert made(ONES).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([[1, 2, 3, 4], [1, 2]], "rows of unlike lengths"),
+        ([["a", "b", "c", "d"]], "no number"),
+        ([{}], "no number"),
+        ("in.npz", "no number"),
+        ([[0.1, 2, 3, 4]], "not exact in f32"),
+        (np.ma.masked_array(ONES, ONES > 0), "masked"),
+    ],
+)
+def test_an_array_that_is_none(engine: tenfold.Engine, given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=f"input 'x'.*{said}") as caught:
+        engine(given)
+    assert caught.value.argument == "x"
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"GGUF" + bytes(9), "llama.cpp"),
+        (b"\x1c\0\0\0TFL3" + bytes(9), "TensorFlow Lite"),
+        (b"\x40\0\0\0\0\0\0\0" + b'{"a":{}}', "weights alone"),
+        (b"", "downloaded whole"),
+    ],
+)
+def test_a_file_that_is_no_model(tmp_path: Path, content: bytes, remedy: str) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=remedy):
+        build(tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match=r"did you mean .*model\.onnx"):
+        build(tmp_path / "model.onx")
+
+
+def test_what_is_no_model(engine: tenfold.Engine, tmp_path: Path) -> None:
+    engine.save(tmp_path / "a.tenfold")
+    net = torch.nn.Linear(4, 3)
+    for given, said in (
+        (engine, "built already"),
+        (tmp_path / "a.tenfold", "built already"),
+        (torch.nn.Linear, r"make one first: Linear\("),
+        (net.state_dict(), "weights alone"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            build(given)
+    with pytest.raises(OptionError, match="from_numpy"):
+        build(net, example_inputs=(ONES,))
+    with pytest.raises(OptionError, match="no class"):
+        tenfold.torch.compile(torch.nn.Linear)
+    with pytest.raises(InputError, match="from_numpy"):
+        tenfold.torch.compile(net)(ONES)
+
+
+CLOSED: tuple[Callable[[tenfold.Context], Any], ...] = (
+    lambda context: context.run([ONES]),
+    lambda context: context.submit([ONES]),
+    lambda context: context.bind({"x": ONES}),
+    lambda context: context.profile([ONES]),
+    lambda context: context.seed({}),
+    lambda context: context.rewind(0),
+    lambda context: context.state,
+)
+
+
+@pytest.mark.parametrize("use", CLOSED)
+def test_a_closed_context(engine: tenfold.Engine, use: Callable[[tenfold.Context], Any]) -> None:
+    context = engine.context()
+    context.submit([ONES]).result()
+    context.close()
+    with pytest.raises(EngineError, match="closed"):
+        use(context)
+
+
+def test_what_is_copied_and_pickled(engine: tenfold.Engine) -> None:
+    assert copy.deepcopy({"engine": engine})["engine"] is copy.copy(engine) is engine
+    for one in (engine, engine.context()):
+        with pytest.raises(EngineError) as caught:
+            pickle.dumps(one)
+        assert caught.value.remedy
+    with pytest.raises(EngineError):
+        copy.deepcopy(engine.context())
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda engine: engine.context().bind([ONES]),
+        lambda engine: engine.context().seed([ONES]),
+        lambda engine: engine.memory({"x": (float("nan"), 4)}),
+        lambda engine: engine.memory({"q": (2, 4)}),
+    ],
+)
+def test_a_call_that_names_nothing(engine: tenfold.Engine, use: Callable[[tenfold.Engine], Any]) -> None:
+    with pytest.raises(TenfoldError) as caught:
+        use(engine)
+    assert caught.value.argument
+    assert caught.value.remedy
