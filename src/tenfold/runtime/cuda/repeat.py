@@ -60,7 +60,7 @@ class Repeat:
         self._device = self._torch.cuda.current_device()
         self._place = self._torch.Tensor.data_ptr
         self.places = [*map(self._place, tensors)]
-        self._alike = _alike(tensors, self._torch)
+        self._alike = _looks(tensors, self._torch)
         self._bound = {number: result for number, (_, result) in sorted(bound.items())}
         self._written = [tensor for tensor, _ in bound.values()]
         self._written_places = [*map(self._place, self._written)]
@@ -80,11 +80,13 @@ class Repeat:
         else:
             if len(self._sets) == MOST:
                 return None
-            found = self._added()
+            found = self._added(given)
         found.launches.run(self._stream, self._home)
         return self._with_bound(found.tensors()) if self._bound else found.tensors()
 
-    def _added(self) -> _Set:
+    def _added(self, given: Sequence[Any]) -> _Set:
+        if not self._sets:
+            self._alike = _alike(given, self._torch)
         launches, results = self._fresh()
         own = [one for number, one in enumerate(results) if number not in self._bound]
         self._sets.append(_Set(launches, own, self._torch))
