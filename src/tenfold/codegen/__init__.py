@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from tenfold.codegen.strategy import Strategy
 from tenfold.errors import TargetError
-from tenfold.options import Options
-from tenfold.target import Target
+
+if TYPE_CHECKING:
+    from tenfold.codegen.strategy import Strategy
+    from tenfold.options import Options
+    from tenfold.target import Target
 
 
 def strategies_for(target: Target, options: Options | None = None) -> Sequence[Strategy]:

@@ -127,9 +127,13 @@ class Child(Closing):
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace").strip().splitlines()
 
-    def close(self) -> None:
-        """End the process."""
+    def kill(self) -> None:
+        """End the process; whoever reads from it sees that."""
         self._process.kill()
+
+    def close(self) -> None:
+        """End the process, and forget what it wrote."""
+        self.kill()
         self._process.wait()
         for stream in (self._input, self.output, self._errors):
             with suppress(BrokenPipeError):

@@ -12,7 +12,7 @@ from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, Failure, Request, Told
 from tenfold.codegen.cuda.arch import PROCESSORS
 from tenfold.codegen.region import THREADS
-from tenfold.codegen.strategy import Strategy
+from tenfold.codegen.strategy import Kernel, Strategy
 from tenfold.compiler.backend import MachineCode
 from tenfold.compiler.frame import FrameBuilder, Slot
 from tenfold.compiler.fuse.decompose import take_apart
@@ -70,6 +70,12 @@ class CpuBackend:
     ) -> MachineCode:
         """The linked code of all stages, and where the source of each begins."""
         return linked(list(kernels(items)), target, pool, tell)
+
+
+def begin(target: Target, pool: CompilePool, kernel: Kernel) -> None:
+    """Have a kernel's stages compiled while others are written."""
+    isa = isa_of(target)
+    pool.begin(Request(stage.source, isa, stage.optimise) for stage in kernel.stages)
 
 
 def linked(

@@ -6,13 +6,16 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tenfold import codegen, passes
+from tenfold.codegen.cpu.image import always
+from tenfold.codegen.cpu.isa import isa_of
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.arrange import arrange
-from tenfold.compiler.assemble import CpuBackend, plan_of
+from tenfold.compiler.assemble import CpuBackend, begin, plan_of
 from tenfold.compiler.backend import Backend
 from tenfold.compiler.cache import EngineCache, cache_folder
 from tenfold.compiler.carry import Pairs, appends_in_place, carry
@@ -25,6 +28,7 @@ from tenfold.compiler.formats import Formats, reformat
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.finish import finish_rows
 from tenfold.compiler.fuse.grow import NotFused
+from tenfold.compiler.garbage import rarely_collected
 from tenfold.compiler.items import HostPiece, pieces
 from tenfold.compiler.layout import Assumption
 from tenfold.compiler.phases import Phases, Progress
@@ -132,6 +136,8 @@ def compile_for(graph: Graph, target: Target, means: Means, contents: Contents) 
     with phase("kernels") as said:
         refusals: list[NotFused] = []
         machine = machine_of(target, options, [own for one in means.plugins for own in one.strategies])
+        if target.kind == "cpu" and options.effort == 0 and not means.settled:
+            machine = dataclasses.replace(machine, begin=partial(begin, target, means.pool))
         items = cover(graph, layout, machine, refusals)
         if machine.beside and sooner_beside(graph, items, target, options.effort):
             items = cover(graph, layout, machine.beside, refusals)
@@ -226,15 +232,17 @@ def build(
     if found := stored.find(key, **loading):
         return found
     opening |= {**_converters(added), "example_inputs": example_inputs, "states": state}
-    with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
-        if any(one.kind == "cpu" for one in options.targets):
-            pool.start()
-        with phase("import") as said:
-            graph = _opened(model, opening, options, formats or {})
-            said.append(f"{len(graph)} operations")
-        image = build_image(graph, Means(options, pool, phase, added, Timings(folder)))
-    stored.keep(key, image)
-    return from_image(image, graph.name or "engine", **loading, foreign=True)
+    with rarely_collected():
+        with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
+            if cpus := [one for one in options.targets if one.kind == "cpu"]:
+                pool.start()
+                pool.begin(request for one in cpus for request in always(isa_of(one)))
+            with phase("import") as said:
+                graph = _opened(model, opening, options, formats or {})
+                said.append(f"{len(graph)} operations")
+            image = build_image(graph, Means(options, pool, phase, added, Timings(folder)))
+        stored.keep(key, image)
+        return from_image(image, graph.name or "engine", **loading, foreign=True)
 
 
 def _opened(model: Any, opening: Mapping[str, Any], options: Options, formats: Formats) -> Graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tenfold.codegen.strategy import Strategy
+from tenfold.codegen.strategy import Kernel, Strategy
 from tenfold.compiler.arrange import rearrange
 from tenfold.compiler.fuse.cover import region_of, results_of, source_of
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
@@ -39,12 +39,14 @@ from tenfold.target import Target
 @dataclass(frozen=True, eq=False)
 class Machine:
     """Who makes kernels for a target, best first. `beside` is the CPU beside a GPU: it takes what the GPU refuses, what
-    has sizes that only the data decide, and branches and loops that no list of launches can hold.
+    has sizes that only the data decide, and branches and loops that no list of launches can hold. `begin` hears of each
+    kernel once it is written.
     """
 
     target: Target
     strategies: Sequence[Strategy]
     beside: Machine | None = None
+    begin: Callable[[Kernel], None] | None = None
 
 
 MOST_LAUNCHES = 1 << 12
@@ -79,6 +81,8 @@ def _covered(graph: Graph, layout: Layout, machine: Machine, refusals: list[NotF
             items.append(found)
             continue
         piece = chosen(group, growth, machine) if is_region(group) else []
+        if machine.begin and isinstance(piece, Chosen):
+            machine.begin(piece.kernel)
         items.append(host_piece(group, growth, piece) if isinstance(piece, list) else piece)
     return items
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,6 +25,10 @@ from tenfold.runtime.format import Bytes
 
 ALIGNMENT = 64
 SLICE = 1 << 26
+_AT_ONCE = 4
+"""The most constants that are packed at once, each by a thread: NumPy lets go of Python's lock. Of those larger than a
+slice there is one, as each is in memory twice.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +45,7 @@ class Weight:
 class WeightStore:
     """Collects constants; those that are equal, and stay so whatever the user's weights become, are stored once.
 
-    Nothing is read or packed before `write` puts it where it belongs, one constant after the other.
+    Nothing is read or packed before `write` puts it where it belongs, a few constants at a time.
     """
 
     def __init__(self) -> None:
@@ -67,10 +76,23 @@ class WeightStore:
 
     def write(self, into: Bytes) -> None:
         """Put every constant at its offset of the section, which holds zeros."""
-        for weight in self.weights.values():
+        alone = Lock()
+
+        def put(weight: Weight) -> None:
+            with alone if weight.nbytes > SLICE else nullcontext():
+                place(weight)
+
+        def place(weight: Weight) -> None:
             array = apply_recipe(weight.tensor.array, weight.recipe)
             assert array.nbytes == weight.nbytes, f"{weight.tensor} is packed to {array.nbytes} bytes"
-            _copy(array.reshape(-1).view(np.uint8), into[weight.offset :])
+            room = into[weight.offset :][: weight.nbytes]
+            if array.flags.c_contiguous:
+                _copy(array.reshape(-1).view(np.uint8), room)
+            else:
+                room.view(array.dtype).reshape(array.shape)[...] = array
+
+        with ThreadPoolExecutor(min(_AT_ONCE, len(os.sched_getaffinity(0)))) as threads:
+            deque(threads.map(put, self.weights.values()), maxlen=0)
 
     def contents(self) -> Bytes:
         """The section's bytes."""
@@ -101,7 +123,7 @@ def origin(tensor: Tensor) -> object:
 
 
 def apply_recipe(array: Array, recipe: tuple[Op, ...]) -> Array:
-    """The array after each operation in order."""
+    """The array after each operation in order, in any order of its axes in memory."""
     for op in recipe:
         (array,) = op.results((array,))
-    return np.ascontiguousarray(array)
+    return array

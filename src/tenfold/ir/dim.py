@@ -276,6 +276,9 @@ def maximum(*sizes: Size) -> Size:
 
 def _extreme(kind: str, sizes: tuple[Size, ...], beats: Callable[[Size, Size], bool]) -> Size:
     kept: list[Size] = []
+    numbers = [size for size in sizes if type(size) is int]
+    if numbers and len(numbers) == len(sizes):
+        return max(numbers) if kind == "maximum" else min(numbers)
     for size in _flat(kind, sizes):
         if not any(beats(other, size) for other in kept):
             kept = [*(other for other in kept if not beats(size, other)), size]
@@ -299,6 +302,9 @@ def broadcast(*sizes: Size) -> Size:
     One that is known not to be 1 is the answer; whether the others fit it is for the call to check.
     Raises InputError if two integers differ.
     """
+    numbers = {size for size in sizes if size != 1}
+    if len(numbers) < 2 and all(type(size) is int for size in sizes):
+        return numbers.pop() if numbers else 1
     kept = [size for size in _flat("broadcast", sizes) if not (isinstance(size, int) and size == 1)]
     certain: list[Size] = [size for size in kept if isinstance(size, int)]
     if len(certain) > 1:

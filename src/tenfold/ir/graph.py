@@ -51,10 +51,11 @@ class Value:
 
 class Node:
     """An operation applied to values. `source` names the operators of the user's model that it stands for, `after` the
-    nodes that decide sizes which it needs and does not see in its inputs: they are placed when it is.
+    nodes that decide sizes which it needs and does not see in its inputs: they are placed when it is. `verified` are
+    the operation and the types of its inputs and outputs when these were last found to agree.
     """
 
-    __slots__ = ("after", "graph", "inputs", "name", "op", "outputs", "source")
+    __slots__ = ("after", "graph", "inputs", "name", "op", "outputs", "source", "verified")
 
     def __init__(self, op: Op, inputs: Sequence[Value], *, name: str = "", source: tuple[str, ...] = ()) -> None:
         self.op = op
@@ -62,6 +63,7 @@ class Node:
         self.name = name
         self.source = source
         self.after: tuple[Node, ...] = ()
+        self.verified: tuple[Any, ...] = ()
         self.graph: Graph | None = None
         types = op.types(tuple(value.type for value in inputs))
         self.outputs = tuple(Value(type, producer=self, index=index) for index, type in enumerate(types))
@@ -202,14 +204,23 @@ class Graph:
             for value in node.inputs:
                 assert value in defined, f"{node} uses {value} before it is defined"
                 assert node in value.uses, f"{value} does not know its use by {node}"
-            types = node.op.types(tuple(value.type for value in node.inputs))
-            for value, type in zip(node.outputs, types, strict=True):
-                same = value.type.dtype == type.dtype and value.type.rank == type.rank
-                assert same, f"{node} defines {value}, and its inputs give {type}"
+            _verify_types(node)
             defined.update(node.outputs)
         for value in self.outputs:
             assert value in defined, f"output {value} is not defined"
         assert len(self.outputs) == len(self.output_names), "as many output names as outputs"
+
+
+def _verify_types(node: Node) -> None:
+    """That a node's outputs have the types that its inputs give; nothing where neither has changed since."""
+    given = tuple(value.type for value in node.inputs)
+    said = (node.op, *given, *(value.type for value in node.outputs))
+    if node.verified == said:
+        return
+    for value, type in zip(node.outputs, node.op.types(given), strict=True):
+        same = value.type.dtype == type.dtype and value.type.rank == type.rank
+        assert same, f"{node} defines {value}, and its inputs give {type}"
+    node.verified = said
 
 
 def _topological(nodes: Iterable[Node]) -> Iterator[Node]:

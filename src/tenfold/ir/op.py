@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -78,7 +79,7 @@ class Op:
         """Its fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
-    @property
+    @cached_property
     def graphs(self) -> tuple[Graph, ...]:
         """The subgraphs among its attributes."""
         return tuple(value for value in self.attributes.values() if isinstance(value, Graph))

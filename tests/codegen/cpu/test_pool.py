@@ -30,6 +30,16 @@ def test_answers_come_in_order_and_are_deterministic() -> None:
         assert other.compile(requests[::-1]) == made[::-1]
 
 
+def test_what_was_begun_is_taken_or_left() -> None:
+    begun, others = ([Request(GOOD.format(number), ISA) for number in numbers] for numbers in ((1, 2, 3), (3, 4)))
+    told: list[tuple[int, int]] = []
+    with CompilePool(2) as pool, CompilePool(1) as alone:
+        pool.begin([*begun, Request("nonsense", ISA)])
+        assert pool.compile(others, lambda *word: told.append(word)) == alone.compile(others)
+        assert told == [(1, 2), (2, 2)]
+        assert isinstance(pool.compile([Request("nonsense", ISA)])[0], Failure)
+
+
 def test_a_refusal_and_a_dead_worker_are_values_and_the_pool_goes_on() -> None:
     with CompilePool(1) as pool:
         wrong, fatal, good = pool.compile([Request("nonsense", ISA), Request(FATAL, ISA), Request(GOOD.format(0), ISA)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tenfold.codegen.cpu import dispatch, team
@@ -22,15 +23,20 @@ class Image:
     crew: Blob
 
 
+@functools.cache
+def always(isa: Isa) -> Sequence[Request]:
+    """What every image needs beside its stages: the dispatcher, the crew, the memory functions."""
+    sources = [dispatch.dispatcher(isa), team.crew(isa)]
+    return [*(Request(source, isa, optimise=True) for source in sources), Request(dispatch.library(isa)[0], isa)]
+
+
 def link_image(pool: CompilePool, isa: Isa, objects: Mapping[str, bytes]) -> Image:
     """Link the objects, each defining `stage`, under their names, with the dispatcher and the memory functions.
 
     UnsupportedError names the stage that needs a symbol nobody defines.
     """
-    memory, exports = dispatch.library(isa)
-    sources = {"dispatcher": dispatch.dispatcher(isa), "crew": team.crew(isa)}
-    requests = [Request(source, isa, optimise=True) for source in sources.values()] + [Request(memory, isa)]
-    own = [_object(made) for made in pool.compile(requests)]
+    own = [_object(made) for made in pool.compile(always(isa))]
+    exports = dispatch.library(isa)[1]
     units = [Unit(name, data, {"stage": name}) for name, data in objects.items()]
     blob = link([*units, Unit("dispatcher", own[0], dispatch.ENTRIES)], [Unit("memory", own[2], exports)])
     return Image(blob, link([Unit("crew", own[1], team.ENTRIES)]))

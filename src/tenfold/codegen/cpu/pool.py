@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import selectors
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -88,15 +86,13 @@ class ObjectCache:
 
 
 class _Worker(Child):
-    """One running compile worker and the request it is busy with."""
+    """One running compile worker."""
 
     def __init__(self) -> None:
         super().__init__(_WORKER, heard=True)
-        self.index = -1
 
-    def ask(self, index: int, request: Request) -> None:
+    def ask(self, request: Request) -> None:
         """Hand over a request; a worker that is gone shows when its answer is read."""
-        self.index = index
         for part in (json.dumps(request.options).encode(), request.source.encode()):
             self.send(len(part).to_bytes(_LENGTH, "little"), part)
 
@@ -107,27 +103,36 @@ class _Worker(Child):
             return None
         return payload[1:] if payload[0] == 0 else Failure(payload[1:].decode())
 
-    def last_words(self) -> str:
+    def died(self) -> Failure:
         """How it died, and what it wrote on standard error."""
         lines = self.complaints()
         reason = next((line for line in lines if "LLVM ERROR" in line or "rror:" in line), " ".join(lines[-1:]))
-        return f"the compile worker ended with status {self.status()}: {reason or 'no message'}"
+        return Failure(f"the compile worker ended with status {self.status()}: {reason or 'no message'}")
 
 
 class CompilePool(Closing):
-    """Up to `size` compile workers, started when first needed (or by `start`), and a cache in front of them.
+    """Up to `size` compile workers, started when first needed (or by `start`), and a cache in front of them. A thread
+    for each worker hands it one request after the other, so that the builder goes on meanwhile.
 
-    One thread at a time may call `compile`.
+    One thread at a time may call `begin` and `compile`.
     """
 
     def __init__(self, size: int, cache: ObjectCache | None = None) -> None:
         self.size = max(1, size)
         self.cache = cache or ObjectCache()
         self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
+        self._threads = ThreadPoolExecutor(self.size)
+        self._begun: dict[str, Future[bytes | Failure]] = {}
 
     def start(self) -> None:
         """Start all workers now, so that they are ready when the first request comes."""
         self._idle += [_Worker() for _ in range(self.size - len(self._idle))]
+
+    def begin(self, requests: Iterable[Request]) -> None:
+        """Have the objects made that the cache lacks, for a later `compile` to take."""
+        for request in requests:
+            self._begin(request.key, request)
 
     def compile(self, requests: Sequence[Request], tell: Told | None = None) -> list[bytes | Failure]:
         """The object of each request, in order, or why LLVM refused it. Equal requests are compiled once.
@@ -135,57 +140,55 @@ class CompilePool(Closing):
         `tell(done, total)` is called as objects that the cache lacks are made.
         """
         keys = [request.key for request in requests]
-        found: dict[str, bytes | Failure] = {}
-        missing: dict[str, Request] = {}
-        for key, request in zip(keys, requests, strict=True):
-            data = self.cache.get(key)
-            if data is None:
-                missing[key] = request
+        try:
+            found = dict(zip(keys, map(self._begin, keys, requests), strict=True))
+            missing = {self._begun[key]: key for key in found if key in self._begun}
+            for done, future in enumerate(as_completed(missing), 1):
+                answer, key = future.result(), missing[future]
+                found[key] = answer
+                if isinstance(answer, bytes):
+                    self.cache.put(key, answer)
+                if tell:
+                    tell(done, len(missing))
+        except BaseException:
+            self.close()
+            raise
+        for key in missing.values():
+            del self._begun[key]
+        return [one for key in keys if (one := found[key]) is not None]
+
+    def _begin(self, key: str, request: Request) -> bytes | Failure | None:
+        """The object, if the cache has it; else it is under way."""
+        made = None if key in self._begun else self.cache.get(key)
+        if made is None and key not in self._begun:
+            self._begun[key] = self._threads.submit(self._made, request)
+        return made
+
+    def _made(self, request: Request) -> bytes | Failure:
+        """What a worker answers, in a thread of the pool's."""
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = _Worker()
+        self._busy.add(worker)
+        answer = None
+        try:
+            worker.ask(request)
+            answer = worker.receive()
+            return worker.died() if answer is None else answer
+        finally:
+            self._busy.remove(worker)
+            if answer is None:
+                worker.close()
             else:
-                found[key] = data
-        for key, answer in zip(missing, self._run(list(missing.values()), tell), strict=True):
-            found[key] = answer
-            if isinstance(answer, bytes):
-                self.cache.put(key, answer)
-        return [found[key] for key in keys]
-
-    def _run(self, requests: list[Request], tell: Told | None) -> list[bytes | Failure]:
-        answers: list[bytes | Failure] = [Failure("not compiled")] * len(requests)
-        done = 0
-        waiting = deque(enumerate(requests))
-        with self._busy(min(self.size, len(requests))) as selector:
-            while waiting or selector.get_map():
-                while waiting and len(selector.get_map()) < self.size:
-                    worker = self._idle.pop() if self._idle else _Worker()
-                    worker.ask(*waiting.popleft())
-                    selector.register(worker.output, selectors.EVENT_READ, worker)
-                for ready, _ in selector.select():
-                    worker = ready.data
-                    answer = worker.receive()
-                    selector.unregister(worker.output)
-                    if answer is None:
-                        answers[worker.index] = Failure(worker.last_words())
-                        worker.close()
-                    else:
-                        answers[worker.index] = answer
-                        self._idle.append(worker)
-                    done += 1
-                    if tell:
-                        tell(done, len(requests))
-        return answers
-
-    @contextmanager
-    def _busy(self, wanted: int) -> Iterator[selectors.BaseSelector]:
-        """A selector over the busy workers; those still busy when an exception leaves are ended."""
-        self._idle += [_Worker() for _ in range(wanted - len(self._idle))]
-        with selectors.DefaultSelector() as selector:
-            try:
-                yield selector
-            finally:
-                for key in selector.get_map().values():
-                    key.data.close()
+                self._idle.append(worker)
 
     def close(self) -> None:
-        """End the workers; a later `compile` starts new ones."""
+        """End the workers, those at work too; a later `compile` starts new ones."""
+        for worker in tuple(self._busy):
+            worker.kill()
+        self._threads.shutdown(cancel_futures=True)
+        self._threads = ThreadPoolExecutor(self.size)
+        self._begun.clear()
         while self._idle:
             self._idle.pop().close()

@@ -8,6 +8,8 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from tenfold.codegen.child import Child, Closing
 from tenfold.codegen.cuda.arch import PROCESSORS
 from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, GpuArgument
@@ -161,7 +163,7 @@ class _Sheet:
     def _constant(self, value: Value, recipe: tuple[Op, ...]) -> int:
         if (value, recipe) not in self._constants:
             assert isinstance(value.op, Constant)
-            array = apply_recipe(value.op.tensor.array, recipe)
+            array = np.ascontiguousarray(apply_recipe(value.op.tensor.array, recipe))
             self._constants[value, recipe] = self._add(Buffer(array.nbytes, None, self.copies, array))
         return self._constants[value, recipe]
 
