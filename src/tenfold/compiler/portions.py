@@ -137,8 +137,7 @@ def _by_image(node: Node) -> bool:
         return False
     if isinstance(node.op, Conv | ConvTranspose):
         return isinstance(node.inputs[1].op, Constant)
-    beside = isinstance(node.op, Concat) and node.op.axis > 0
-    return beside or isinstance(node.op, Pool) or node.op.elementwise
+    return isinstance(node.op, Pool) or node.op.elementwise
 
 
 def _weights(node: Node) -> int:

@@ -21,7 +21,6 @@ from tenfold.passes.pairs import PairProducts
 from tenfold.passes.precision import Widen
 from tenfold.passes.recognise import RECOGNISE
 from tenfold.passes.rows import ROWS, repeat_late
-from tenfold.passes.shares import ShareChannels
 from tenfold.passes.sink import SINK
 from tenfold.passes.squeeze import GatesTaken, MeansTold
 from tenfold.passes.turn import turn_by_partners
@@ -52,12 +51,8 @@ PORTABLE = Pipeline(
 
 OUTGROWN = 1 << 20
 """Bytes of a matrix that a core's second cache does not hold."""
-HELD = 1 << 22
-"""Bytes that two threads write and read again without waiting much for what lies behind their second caches."""
 
-CPU = Pipeline(MergeProducts(least=OUTGROWN), MergeConvolutions(), DeadCode(), Rewrite("lines", BY_LINES)) + Pipeline(
-    ShareChannels(most=HELD), Rewrite("fold", FOLDING), DeadCode()
-)
+CPU = Pipeline(MergeProducts(least=OUTGROWN), MergeConvolutions(), DeadCode(), Rewrite("lines", BY_LINES))
 """What is done for CPUs besides. Storage orders are chosen with the regions, not written into the graph. Products by
 larger matrices are read from memory: as one they are read in one go.
 """
