@@ -25,6 +25,7 @@ from tenfold.onnxruntime import failures
 from tenfold.onnxruntime.options import RunOptions, SessionOptions
 from tenfold.onnxruntime.values import IOBinding, OrtValue, type_name
 from tenfold.runtime.engine import Engine
+from tenfold.runtime.forks import enlist
 from tenfold.runtime.format import MAGIC
 from tenfold.runtime.plan import Spec
 
@@ -81,10 +82,14 @@ class InferenceSession:
         self._outputs = [_argument(spec) for spec in self.engine.outputs]
         self._input_names = frozenset(spec.name for spec in self.engine.inputs)
         self._output_names = [spec.name for spec in self.engine.outputs]
-        self._lock = Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._anew()
+        enlist(self, InferenceSession._anew)
         self._events: list[dict[str, Any]] = []
         self._started = time.time_ns()
+
+    def _anew(self) -> None:
+        self._lock = Lock()
+        self._pool: ThreadPoolExecutor | None = None
 
     def get_inputs(self) -> list[NodeArg]:
         """What the model takes."""

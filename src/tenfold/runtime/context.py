@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
@@ -17,6 +14,7 @@ from tenfold.errors import Cancelled, EngineError, InputError
 from tenfold.ir.dtype import Kind
 from tenfold.runtime.advance import Advance
 from tenfold.runtime.arrays import as_input, as_output, as_result, by_name, returning, too_small
+from tenfold.runtime.calls import Calls, Inputs
 from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
 from tenfold.runtime.cpu.invoke import Invocation
@@ -35,21 +33,20 @@ if TYPE_CHECKING:
     from tenfold.runtime.engine import Engine
 
 Array = NDArray[Any]
-Inputs = Mapping[str, Any] | Sequence[Any]
 MOST_STEPS = 1 << 16
 
 
-class Context:
+class Context(Calls):
     """One running instance of an engine: its frame, arena and bindings.
 
     Calls on one context run one after the other; several contexts of one engine run at once.
     """
 
     def __init__(self, engine: Engine, threads: int | None = None) -> None:
+        super().__init__()
         self.engine = engine
         self._plan = plan = engine.plan
         self._frames: Frames = engine.frames(threads)
-        self._cancel = np.zeros(1, np.int64)
         self._state = State(plan, Arena())
         self._open()
         self._frame: Frame | None = None
@@ -67,11 +64,7 @@ class Context:
         self._bound_outputs: dict[str, Any] = {}
         self._standing: Sequence[Any] = ()
         self._tensors: tuple[list[Array], list[Any]] = [], []
-        self._lock, self._turn = Lock(), Lock()
-        self._epoch = 0
-        self._current: object = None
         self._host_steps: list[Step] | None = None
-        self._queue: ThreadPoolExecutor | None = None
         self._closed = False
         self.native_calls = 0
         """How many native calls the last call made: one for each native span."""
@@ -108,14 +101,16 @@ class Context:
                 if found is not None:
                     self.native_calls, self.reentries = 1, 0
                     return found
-            results = self._call(inputs, epoch)
-        return dict(zip(self._outputs, results, strict=True))
+            return self._named(inputs, epoch)
 
     def call(self, inputs: Inputs = ()) -> Sequence[Any]:
         """As `run`: the outputs in the model's order."""
         epoch = self._epoch
         with self._lock:
             return self._call(inputs, epoch)
+
+    def _named(self, inputs: Inputs, epoch: int) -> dict[str, Any]:
+        return dict(zip(self._outputs, self._call(inputs, epoch), strict=True))
 
     def _call(self, inputs: Inputs, epoch: int) -> Sequence[Any]:
         """A call that `cancel` ends if it comes after `epoch` was read."""
@@ -408,52 +403,6 @@ class Context:
             made._state.adopt(self._state)
         return made
 
-    # asynchronous
-
-    def submit(self, inputs: Inputs = ()) -> Future[dict[str, Any]]:
-        """Queue a call; calls of one context run in order, each after the one before has ended."""
-        return self._submit(inputs, None)
-
-    def _submit(self, inputs: Inputs, token: object) -> Future[dict[str, Any]]:
-        self._require_open()
-        with self._turn:
-            if self._queue is None:
-                self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
-            return self._queue.submit(self._queued, inputs, self._epoch, token)
-
-    def _queued(self, inputs: Inputs, epoch: int, token: object) -> dict[str, Any]:
-        with self._lock:
-            self._take_turn(token)
-            try:
-                return dict(zip(self._outputs, self._call(inputs, epoch), strict=True))
-            finally:
-                self._take_turn(None)
-
-    def _take_turn(self, token: object) -> None:
-        with self._turn:
-            self._current = token
-
-    async def run_async(self, inputs: Inputs = ()) -> dict[str, Any]:
-        """`run`, awaited. Cancelling the awaiting task ends the call."""
-        token = object()
-        future = self._submit(inputs, token)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            self._stop(token)
-            raise
-
-    def _stop(self, token: object) -> None:
-        """End the running call if it is that one."""
-        with self._turn:
-            if self._current is token:
-                self._cancel[0] = 1
-
-    def cancel(self) -> None:
-        """End the running call and the queued ones with Cancelled."""
-        self._epoch += 1
-        self._cancel[0] = 1
-
     # looking inside
 
     def profile(self, inputs: Inputs = ()) -> Profile:
@@ -485,8 +434,7 @@ class Context:
                 self._closed = True
                 self._forget()
                 self._give_back()
-        if self._queue is not None:
-            self._queue.shutdown(wait=True)
+        self._end_queue()
 
     def __reduce__(self) -> NoReturn:
         """EngineError: a context is neither copied nor pickled."""

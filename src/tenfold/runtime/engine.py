@@ -18,7 +18,8 @@ from tenfold.ir.op import Op
 from tenfold.options import is_whole, require_limit, require_threads
 from tenfold.runtime import format, open_device
 from tenfold.runtime.bounds import verify as verify_plan
-from tenfold.runtime.context import Context, Inputs
+from tenfold.runtime.calls import Inputs
+from tenfold.runtime.context import Context
 from tenfold.runtime.control import with_steps
 from tenfold.runtime.cpu.arena import Arena
 from tenfold.runtime.cpu.block import ABI_VERSION

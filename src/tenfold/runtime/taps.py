@@ -22,8 +22,9 @@ from tenfold.ir.op import Op
 from tenfold.ir.program import Program
 from tenfold.ops.constant import Constant
 from tenfold.runtime import steps
+from tenfold.runtime.calls import Inputs
 from tenfold.runtime.contents import graph_in
-from tenfold.runtime.context import Context, Inputs
+from tenfold.runtime.context import Context
 from tenfold.runtime.cpu.block import Status
 from tenfold.runtime.cpu.invoke import Invocation
 from tenfold.runtime.format import File

@@ -16,7 +16,8 @@ from tenfold.runtime import steps as table
 from tenfold.runtime.cpu.arena import Arena
 from tenfold.runtime.cpu.block import ABI_VERSION, MASK_BYTES, Call, Denormals, Profile, Record, Status
 from tenfold.runtime.cpu.code import Code
-from tenfold.runtime.cpu.team import Team, enlist
+from tenfold.runtime.cpu.team import Team
+from tenfold.runtime.forks import enlist
 
 YIELD_AFTER = 0.05
 _GO_ON = -1
@@ -130,7 +131,7 @@ class Invocation:
         team = self._find_team()
         if team.lanes == 1:
             return
-        enlist(self)
+        enlist(self, Invocation.detach)
         self._team = team
         self._call.masks = self._masks.ctypes.data if team.holds else 0
         self._call.team, self._call.job = team.address, team.open_job()

@@ -16,14 +16,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from weakref import WeakSet
 
 from tenfold import settings
 from tenfold.errors import DeviceError
 from tenfold.runtime.cpu import block
 from tenfold.runtime.cpu.arena import fresh_pages, system
 from tenfold.runtime.cpu.code import Code
+from tenfold.runtime.forks import enlist
 
 _log = logging.getLogger("tenfold")
 _SYSCALL = ctypes.cast(system.syscall, ctypes.c_void_p).value
@@ -193,11 +192,11 @@ def _start(entry: int, place: int) -> None:
 
 
 class _Process:
-    """What belongs to this process and not to its forks: its team, and who must leave it after a fork."""
+    """What belongs to this process and not to its forks: its team."""
 
     def __init__(self) -> None:
         self.forget()
-        self.members: WeakSet[Any] = WeakSet()
+        enlist(self, _Process.forget)
 
     def forget(self) -> None:
         """Start anew, without a team."""
@@ -209,15 +208,6 @@ _process = _Process()
 _codes: list[Code] = []
 
 
-def _after_fork() -> None:
-    _process.forget()
-    for member in list(_process.members):
-        member.detach()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
 def team_of(crew: Callable[[], bytes], entries: Mapping[str, int]) -> Team:
     """The process's team, made on first use. `crew` gives the blob of its code, from any engine of this version."""
     with _process.lock:
@@ -226,8 +216,3 @@ def team_of(crew: Callable[[], bytes], entries: Mapping[str, int]) -> Team:
             _process.team = Team(_codes[-1], entries, machine_share())
             _log.debug("team: %s", _process.team.pinning())
         return _process.team
-
-
-def enlist(member: Any) -> None:
-    """Have `member.detach()` called in a fork's child, where the team is gone."""
-    _process.members.add(member)

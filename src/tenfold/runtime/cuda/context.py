@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tenfold.errors import Cancelled, EngineError, TenfoldError
 from tenfold.runtime.arrays import returning, too_small
-from tenfold.runtime.context import Array, Context, Inputs
+from tenfold.runtime.calls import Inputs
+from tenfold.runtime.context import Array, Context
 from tenfold.runtime.cpu.arena import fresh_array
 from tenfold.runtime.cuda import arrays
 from tenfold.runtime.cuda.alarms import Alarms
@@ -304,10 +305,7 @@ class DeviceContext(Context):
         except TenfoldError as error:
             order.promised.set_exception(error)
             return order.promised
-        with self._turn:
-            if self._queue is None:
-                self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
-            self._queue.submit(self._take, order)
+        self._enqueue(self._take, order)
         return order.promised
 
     def _mark(self, sources: Sequence[Array | DeviceArray]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from threading import Lock
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from tenfold.errors import Cancelled
 from tenfold.runtime.arrays import as_result
-from tenfold.runtime.context import Array, Context, Inputs
+from tenfold.runtime.calls import Inputs
+from tenfold.runtime.context import Array, Context
 from tenfold.runtime.cuda import arrays
 from tenfold.runtime.cuda.alarms import Alarms
 from tenfold.runtime.cuda.arrays import DeviceArray
@@ -50,7 +51,8 @@ class SharedContext(Context):
         self._twins: list[SharedContext] = []
         self._launches = self._driver.open_stream()
         self._owns = True
-        self._cpu, self._last = Lock(), Future[dict[str, Any]]()
+        self._cpu, self._order = Lock(), Lock()
+        self._last = Future[dict[str, Any]]()
         self._last.set_result({})
         self._calls = 0
         invocation = self._invocation
@@ -193,12 +195,10 @@ class SharedContext(Context):
 
     def _submit(self, inputs: Inputs, token: object) -> Future[dict[str, Any]]:
         alone, bound = bool(self._state or self._bound_outputs), dict(self._bound_inputs)
-        with self._turn:
+        with self._order:
             self._calls += 1
             lane = self if alone else self._lane(self._calls % LANES)
-            if lane._queue is None:
-                lane._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
-            self._last = lane._queue.submit(lane._take, inputs, bound, lane._epoch, token, self._last, alone)
+            self._last = lane._enqueue(lane._take, inputs, bound, lane._epoch, token, self._last, alone)
             return self._last
 
     def _lane(self, number: int) -> SharedContext:

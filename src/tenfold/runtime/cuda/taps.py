@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.runtime.context import Array, Inputs
+from tenfold.runtime.calls import Inputs
+from tenfold.runtime.context import Array
 from tenfold.runtime.cuda.context import DeviceContext
 from tenfold.runtime.cuda.launches import Launches
 from tenfold.runtime.frame import Frame
