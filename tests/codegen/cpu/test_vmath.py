@@ -169,6 +169,25 @@ def test_logistic_divisor(isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("isa", jit.runnable(), ids=lambda row: row.level)
+def test_silu(isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vmath.FUNCTIONS, "silu", vmath.silu)
+    x = np.concatenate([np.linspace(-60, 60, 1 << 16), [0, -0.0, 1e-30, -1e-40, 1e30, np.inf, np.nan, -500]])
+    x = np.resize(x, (1 << 16) + 32).astype(np.float32)
+    found = function("silu", isa, False, isa.lanes(4))(x, x)
+    wide = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        exact = ops.Silu().compute(wide)
+        near = (np.abs(wide) <= 60) & (wide != 0)
+        error = np.abs(found[near] - exact[near])
+        assert (error <= (2 + np.abs(wide[near]) / 4) * 2.0**-23 * np.abs(exact[near]) + 1e-45).all()
+    assert np.isnan(found[np.isnan(x)]).all() and (found[x == np.inf] == np.inf).all()
+    assert np.array_equal(found[x >= 1e30], x[x >= 1e30]) and (np.abs(found[x < -60]) < 1e-20).all()
+    assert (np.signbit(found[x == 0]) == np.signbit(x[x == 0])).all()
+    for lanes in (1, 2, 8, 32) if isa.masks else ():
+        assert np.array_equal(function("silu", isa, False, lanes)(x, x), found, equal_nan=True)
+
+
+@pytest.mark.parametrize("isa", jit.runnable(), ids=lambda row: row.level)
 @pytest.mark.parametrize("approximate", [False, True], ids=["erf", "tanh"])
 def test_gelu(approximate: bool, isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"gelu-{approximate}"

@@ -157,7 +157,7 @@ def _swish(op: activation.Swish, dtype: DType, x: Vector) -> Vector:
 
 _FLOAT_ONLY: dict[type[Op], Emitter] = {
     activation.Sigmoid: _plain(lambda x: 1.0 / vmath.logistic_divisor(x.strict())),
-    activation.Silu: _plain(lambda x: x / vmath.logistic_divisor(x.strict())),
+    activation.Silu: _plain(lambda x: vmath.silu(x.strict())),
     activation.Swish: _swish,
     activation.Gelu: lambda op, dtype, x: vmath.gelu(x.strict(), op.tanh),
     ops.Sqrt: _plain(Vector.sqrt),

@@ -37,6 +37,9 @@ ULP: dict[str, tuple[float, float]] = {
 }
 
 
+_LOGISTIC_END = 87.0
+
+
 def _table(x: Vector) -> Coefficients:
     return SINGLE if width(x.type) == 32 else DOUBLE
 
@@ -92,11 +95,20 @@ def logistic_divisor(x: Vector) -> Vector:
     table = _table(x)
     if not table.exp2:
         return exp(-x) + 1
-    bounded, magic = x.at_least(-87.0).at_most(87.0), x.like(1.5 * 2.0 ** (table.digits - 1))
+    bounded, magic = x.at_least(-_LOGISTIC_END).at_most(_LOGISTIC_END), x.like(1.5 * 2.0 ** (table.digits - 1))
+    if x.code.isa.level == "x86-64-v4":
+        return pieces.logistic_divisor(bounded)
     shifted = bounded.fma(-1 / math.log(2), magic)
     fraction = bounded.fma(-1 / math.log(2), magic - shifted)
     scale = shifted.bits() << table.digits - 1
     return (polynomial(fraction, table.exp2).bits() + scale).floats() + 1
+
+
+def silu(x: Vector) -> Vector:
+    """x / (1 + e**-x)."""
+    if width(x.type) == 32 and x.code.isa.level == "x86-64-v4":
+        return x / pieces.logistic_divisor(pieces.within(x, _LOGISTIC_END))
+    return x / logistic_divisor(x)
 
 
 def expm1(x: Vector) -> Vector:
