@@ -123,8 +123,8 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
         outputs=tuple(streams[extras:ends]),
         indices=tuple(zip(asked(region), streams[ends:], strict=True)),
         around=surroundings(region, (), frozenset()),
-        short=_short(product, streams, stretches),
-        far=_far(product, isa) and _short(product, streams, stretches),
+        short=_short(product, isa, streams, stretches),
+        far=_far(product, isa) and _short(product, isa, streams, stretches),
         onward=_onward(product, isa),
     )
 
@@ -154,13 +154,13 @@ def _far(product: Product, isa: Isa) -> bool:
     return several and isinstance(written, int) and written > isa.l2
 
 
-def _short(product: Product, streams: Sequence[Stream], stretches: Stretches) -> bool:
+def _short(product: Product, isa: Isa, streams: Sequence[Stream], stretches: Stretches) -> bool:
     """Whether sums are short, whole when a block is done, and the body can be applied to them in registers."""
     terms = product.terms * product.taps
     short = isinstance(terms, int) and terms <= _SHORT and not product.separate and not stretches.panels
     region = product.region
-    around = surroundings(region, (), frozenset())
-    return short and fits_registers(region.body, streams[: len(region.extra)], streams[len(region.extra) :], around)
+    around, count = surroundings(region, (), frozenset()), len(region.extra)
+    return short and fits_registers(region.body, streams[:count], streams[count:], around, isa)
 
 
 def _copied(product: Product, isa: Isa, stretches: Stretches) -> bool:

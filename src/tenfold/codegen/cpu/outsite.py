@@ -10,6 +10,7 @@ from llvmlite import ir
 from tenfold.codegen.cpu.body import expand_body, weight
 from tenfold.codegen.cpu.emit import Place, emit_body
 from tenfold.codegen.cpu.flow import load_size, repeat
+from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store, store_apart
 from tenfold.codegen.cpu.microkernel import Block, prefetch
@@ -19,8 +20,8 @@ from tenfold.codegen.cpu.vectors import I64, Vector, Vectors
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
 
-_LIGHT = 8
-"""The heaviest body that is written out for each vector of a block."""
+_LIGHT = {False: 8, True: 26}
+"""The heaviest body that is written out for each vector of a block, by whether lanes are masked: with 32 registers."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,16 @@ def named(
     return found | {f"@index{axis}": stream for axis, stream in indices}
 
 
-def fits_registers(body: Body, extra: Sequence[Stream], others: Sequence[Stream], around: Surroundings) -> bool:
+def fits_registers(
+    body: Body, extra: Sequence[Stream], others: Sequence[Stream], around: Surroundings, isa: Isa
+) -> bool:
     """Whether a body can be written out for a block in registers: light, asking for nothing, its operands repeated or
     adjacent along columns, its results (`others`, with the positions that it asks for) adjacent.
     """
     adjacent = all(one.column in (0, 1) for one in extra) and all(one.column == 1 for one in others)
     moving = all(one.group is not None for one in others)
-    return adjacent and moving and not around.gathered and not around.uniforms and weight(expand_body(body)) <= _LIGHT
+    light = weight(expand_body(body)) <= _LIGHT[isa.masks]
+    return adjacent and moving and light and not around.gathered and not around.uniforms
 
 
 class OutSite:

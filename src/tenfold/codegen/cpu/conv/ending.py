@@ -18,8 +18,8 @@ from tenfold.codegen.cpu.vectors import I64, Vector, Vectors
 from tenfold.codegen.region import Anchored, Body
 from tenfold.ir.dtype import f32
 
-_LIGHT = 12
-"""The heaviest body that is written out for each pixel of a block."""
+_LIGHT = {False: 12, True: 26}
+"""The heaviest body that is written out for each pixel of a block, by whether lanes are masked: with 32 registers."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def finish(scalar: Vectors, code: Vectors, ending: Ending, sums: Sequence[Sequen
     """The body for each pixel that exists, a row of vectors of `sums` each: written out if it is light, else by way of
     scratch.
     """
-    if weight(ending.body) > _LIGHT:
+    if weight(ending.body) > _LIGHT[code.isa.masks]:
         _by_scratch(scalar, code, ending, sums, place)
         return
     for number, row in enumerate(sums):
