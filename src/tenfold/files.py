@@ -6,12 +6,12 @@ import errno
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tenfold.errors import OptionError
+from tenfold.errors import InputError, OptionError
 
 _log = logging.getLogger("tenfold")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -59,6 +59,24 @@ def require_place(path: Path) -> None:
     missing = errno.EISDIR if path.is_dir() else 0 if path.parent.is_dir() else errno.ENOENT
     if missing or not os.access(path.parent, os.W_OK | os.X_OK):
         raise OSError(missing or errno.EACCES, os.strerror(missing or errno.EACCES))
+
+
+def require_output(path: Path | None, argument: str, sources: Iterable[Path | None] = ()) -> None:
+    """InputError where no file can be written to `path`, if one is named, or one that is read would be lost."""
+    if path is None:
+        return
+    if any(source is not None and source.exists() and path.exists() and path.samefile(source) for source in sources):
+        raise InputError(f"{path} would be lost: it is read", argument=argument, remedy="write to another file")
+    try:
+        require_place(path)
+    except OSError as error:
+        raise unwritable(path, error, argument) from error
+
+
+def unwritable(path: Path, error: OSError, argument: str) -> InputError:
+    """The error for a file that could not be written."""
+    problem = f"cannot write {path}: {error.strerror or error}"
+    return InputError(problem, argument=argument, remedy=remedy_for(path, error))
 
 
 def remedy_for(path: str | os.PathLike[str], error: OSError) -> str:

@@ -13,6 +13,8 @@ from tenfold.target import Target
 PRECISIONS = ("model", "f32", "tf32", "bf16", "f16")
 BUILT_PRECISIONS = ("model", "f32")
 WINOGRAD = ("auto", "off")
+_BEYOND = 1 << 63
+"""The first number that an engine file has no place for."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,15 @@ def is_whole(number: object) -> TypeGuard[int]:
 
 def require_threads(threads: Any) -> None:
     """OptionError for what is no number of threads: None, or an integer of at least 1."""
-    if threads is not None and not (is_whole(threads) and threads >= 1):
+    if threads is not None and not (is_whole(threads) and 1 <= threads < _BEYOND):
         raise OptionError(f"threads is at least 1, not {threads!r}", argument="threads", remedy="use 1 or more")
 
 
 def require_limit(limit: Any) -> None:
     """OptionError for what is no number of bytes: None, or an integer of at least 1."""
-    if limit is not None and not (is_whole(limit) and limit > 0):
+    if limit is not None and not (is_whole(limit) and 0 < limit < _BEYOND):
         raise OptionError(
-            f"memory_limit is a positive number of bytes, not {limit!r}",
+            f"memory_limit is a positive number of bytes (of 63 bits), not {limit!r}",
             argument="memory_limit",
             remedy="give an integer, such as 512 << 20",
         )

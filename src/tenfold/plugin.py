@@ -20,8 +20,9 @@ from tenfold.codegen.strategy import Strategy
 from tenfold.errors import OptionError
 from tenfold.importers.convert import Table
 from tenfold.ir.op import Op
+from tenfold.options import is_whole
 from tenfold.rewrite.rule import Rules
-from tenfold.runtime.installed import installed
+from tenfold.runtime.installed import installed, require_plugins
 
 __all__ = ["Plugin", "chosen"]
 
@@ -48,21 +49,46 @@ class Plugin:
     strategies: tuple[Strategy, ...] = ()
     ops: tuple[type[Op], ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, fits, remedy in _FIELDS:
+            value = getattr(self, name)
+            if not fits(value):
+                raise OptionError(
+                    f"{name} of the plugin {self.name!r} is {value!r}", argument=name, remedy=f"give {remedy}"
+                )
+
+
+def _all(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda given: isinstance(given, tuple | list) and all(map(fits, given))
+
+
+def _named(fits: Callable[[Any], bool], key: type = str) -> Callable[[Any], bool]:
+    return lambda given: isinstance(given, Mapping) and all(isinstance(k, key) and fits(v) for k, v in given.items())
+
+
+def _is_version(row: Any) -> bool:
+    return isinstance(row, tuple | list) and len(row) == 2 and is_whole(row[0]) and callable(row[1])
+
+
+_FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("name", lambda given: isinstance(given, str) and given != "", "a name"),
+    ("version", lambda given: isinstance(given, str), "text, such as '1'"),
+    ("onnx", _named(_all(_is_version), tuple), '{("domain", "Operator"): ((1, convert),)}'),
+    ("torch", _named(callable), '{"library::operator": convert}'),
+    ("keras", _named(callable), '{"package>Class": convert}'),
+    ("rules", _all(callable), "a tuple of rules"),
+    ("strategies", _all(lambda one: hasattr(one, "tactics") and hasattr(one, "build")), "a tuple of strategies"),
+    ("ops", _all(lambda one: isinstance(one, type) and issubclass(one, Op)), "a tuple of classes of operations"),
+)
+"""What each field must be, and how that is told."""
+
 
 def chosen(given: Sequence[Any]) -> tuple[Plugin, ...]:
     """The installed plugins and the given ones, which take the place of installed ones of their names.
 
     OptionError for what is no Plugin, for a name given twice, and for an operation whose name is taken.
     """
-    if not isinstance(given, Sequence):
-        raise OptionError(f"plugins is a {type(given).__name__}", argument="plugins", remedy="give a list of plugins")
-    for one in given:
-        if not isinstance(one, Plugin):
-            raise OptionError(
-                f"a {type(one).__name__} is no plugin",
-                argument="plugins",
-                remedy="pass values of tenfold.plugin.Plugin",
-            )
+    require_plugins(given, lambda one: isinstance(one, Plugin))
     names = [one.name for one in given]
     _require_once(names, "plugin")
     found = [one for one in installed() if isinstance(one, Plugin) and one.name not in names]

@@ -179,9 +179,8 @@ class Target:
         """TargetError for a machine that there is no code for, OptionError for an extension that is not used yet."""
         if self.kind == "cuda" and self.level not in GPUS:
             problem = f"no code is generated for {self.level}" if self.level else str(_look_for_gpu())
-            raise TargetError(
-                f"target {self}: {problem}", remedy="name one of " + ", ".join(f"cuda:{level}" for level in GPUS)
-            )
+            known = ", ".join(f"cuda:{level}" for level in GPUS)
+            raise TargetError(f"target {self}: {problem}", argument="target", remedy=f"name one of {known}")
         if self.extras:
             raise OptionError(
                 f"target {self}: the extension {'+'.join(self.extras)} is not used yet",

@@ -15,6 +15,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ from tenfold.runtime.structure import Structure
 _log = logging.getLogger("tenfold")
 
 Key = tuple[Any, ...]
+_OPTIONS = frozenset(signature(build).parameters) - {"model", "example_inputs"}
 
 
 def compile(
@@ -58,6 +61,10 @@ def compile(
     if not isinstance(module, nn.Module):
         remedy = "give a torch.nn.Module, an object and no class"
         raise OptionError(f"module is a {type(module).__name__}", argument="module", remedy=remedy)
+    if unknown := sorted(options.keys() - _OPTIONS):
+        near = get_close_matches(unknown[0], _OPTIONS, 1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"use any of {', '.join(sorted(_OPTIONS))}"
+        raise OptionError(f"there is no option {unknown[0]!r}", argument=unknown[0], remedy=remedy)
     return Compiled(module, shapes, dims, dynamic_batch, options)
 
 
@@ -88,7 +95,9 @@ class Compiled(nn.Module):
         """The module's result, from the engine for these shapes."""
         leaves = pytree.tree_leaves((args, kwargs))
         if any(isinstance(one, np.ndarray) for one in leaves):
-            raise InputError("an argument is NumPy's array", remedy="give a tensor: torch.from_numpy(array)")
+            raise InputError(
+                "an argument is NumPy's array", argument="args", remedy="give a tensor: torch.from_numpy(array)"
+            )
         tensors = [one for one in leaves if isinstance(one, torch.Tensor)]
         if torch.is_grad_enabled() and any(one.requires_grad for one in tensors):
             raise InputError("an argument needs a gradient", remedy="call it within torch.inference_mode()")

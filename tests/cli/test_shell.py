@@ -214,6 +214,11 @@ def wrong_inputs(folder: Path) -> Path:
     return folder / "wrong.npz"
 
 
+def never(folder: Path) -> list[object]:
+    """A build that is not to happen."""
+    return ["build", folder / "model.onnx", "-o", folder / "never.tenfold"]
+
+
 CODES: list[tuple[int, str, Callable[[Path], list[object]]]] = [
     (shell.USAGE, "", lambda at: ["frobnicate"]),
     (shell.USAGE, "", lambda at: ["build", at / "model.onnx"]),
@@ -237,6 +242,23 @@ CODES: list[tuple[int, str, Callable[[Path], list[object]]]] = [
     (shell.INPUT, "InputError", lambda at: ["run", at / "one.tenfold", "--inputs", wrong_inputs(at)]),
     (shell.INPUT, "InputError", lambda at: ["run", at / "one.tenfold", "--inputs", at / "model.onnx"]),
     (shell.INPUT, "InputError", lambda at: ["run", at / "one.tenfold", "--random", "0", "--shape", "x=3x7"]),
+    (shell.INPUT, "InputError", lambda at: ["run", at / "one.tenfold", "--random", "0", "--shape", f"x={10**11}x8"]),
+    (shell.USAGE, "", lambda at: ["run", at / "one.tenfold", "--random", "-1"]),
+    (shell.INPUT, "InputError", lambda at: ["build", at / "model.onnx", "-o", at / "model.onnx"]),
+    (
+        shell.INPUT,
+        "InputError",
+        lambda at: ["run", at / "one.tenfold", "--inputs", at / "in.npz", "--outputs", at / "in.npz"],
+    ),
+    (shell.INPUT, "InputError", lambda at: ["profile", at / "one.tenfold", "--trace", at / "no" / "trace.json"]),
+    (shell.INPUT, "InputError", lambda at: ["timings", "export", at / "no" / "a.json", "--cache", at]),
+    (shell.USAGE, "OptionError", lambda at: ["timings", "merge", at / "no.json", "--cache", at]),
+    (shell.USAGE, "OptionError", lambda at: [*never(at), "--shape", "x=1xmax"]),
+    (shell.USAGE, "OptionError", lambda at: [*never(at), "--shape", "x=1x8", "--shape", "x=2x8"]),
+    (shell.USAGE, "OptionError", lambda at: [*never(at), "--dim", "n=1", "--dim", "n=2"]),
+    (shell.USAGE, "OptionError", lambda at: [*never(at), "--cache", ""]),
+    (shell.USAGE, "OptionError", lambda at: ["compare", at / "model.onnx", "--tolerance", "nan"]),
+    (shell.USAGE, "OptionError", lambda at: ["bench", at / "one.tenfold", "--model", at / "one.tenfold"]),
 ]
 
 

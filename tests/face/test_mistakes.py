@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 from onnx import TensorProto, helper
 
 import tenfold
+from tenfold import ops
 from tenfold.errors import EngineError, InputError, ModelError, OptionError, TargetError, TenfoldError
+from tenfold.plugin import Plugin
 
 
 def model() -> Any:
@@ -39,18 +42,49 @@ def engine() -> tenfold.Engine:
     ("name", "value"),
     [
         *(("effort", value) for value in (True, 1.0, "1", 7)),
+        *(("cache", value) for value in (None, 5, "", "off", "False")),
         *(("progress", value) for value in (5, "yes", True)),
         *(("threads", value) for value in (True, 0, 2.0)),
-        *(("memory_limit", value) for value in (True, "1GB", -1)),
-        *(("shapes", value) for value in ([(2, 4)], {"x": (True, 4)}, {"x": (float("nan"), 4)})),
-        *(("dims", value) for value in ([2], {"N": float("nan")}, {"N": (1, 8, 0)}, {"N": True})),
-        *(("outputs", value) for value in ("y", [0], 5)),
+        *(("memory_limit", value) for value in (True, "1GB", -1, 1 << 63)),
+        *(
+            ("shapes", value)
+            for value in ([(2, 4)], {"x": (True, 4)}, {"x": (float("nan"), 4)}, {"x": ("", 4)}, {0: (2, 4)})
+        ),
+        *(
+            ("dims", value)
+            for value in ([2], {"N": float("nan")}, {"N": (1, 8, 0)}, {"N": True}, {0: 2}, {"N": (-1, 4)})
+        ),
+        *(("outputs", value) for value in ("y", [0], 5, ["y", "y"])),
         *(("state", 5), ("formats", 5), ("formats", {"x": 5}), ("plugins", 5)),
     ],
 )
 def test_an_option_that_cannot_hold(name: str, value: Any) -> None:
     with pytest.raises(OptionError) as caught:
         build(**{name: value})
+    assert caught.value.argument == name
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["no.tenfold", "."])
+def test_a_file_that_is_no_engine(tmp_path: Path, name: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        tenfold.load(tmp_path / name)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("plugins", value) for value in (5, None, "x", [5], Plugin("one"))),
+        *(("verify", value) for value in (True, None, "md5")),
+        *(("threads", value) for value in ("2", 0)),
+        ("memory_limit", "1GB"),
+    ],
+)
+def test_an_option_of_loading(engine: tenfold.Engine, tmp_path: Path, name: str, value: Any) -> None:
+    engine.save(tmp_path / "a.tenfold")
+    with pytest.raises(OptionError) as caught:
+        tenfold.load(tmp_path / "a.tenfold", **{name: value})
     assert caught.value.argument == name
     assert caught.value.remedy
 
@@ -76,6 +110,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
         ("in.npz", "no number"),
         ([[0.1, 2, 3, 4]], "not exact in f32"),
         (np.ma.masked_array(ONES, ONES > 0), "masked"),
+        (torch.ones(2, 4).to_sparse(), "sparse"),
     ],
 )
 def test_an_array_that_is_none(engine: tenfold.Engine, given: Any, said: str) -> None:
@@ -111,6 +146,7 @@ def test_what_is_no_model(engine: tenfold.Engine, tmp_path: Path) -> None:
         (tmp_path / "a.tenfold", "built already"),
         (torch.nn.Linear, r"make one first: Linear\("),
         (net.state_dict(), "weights alone"),
+        (BytesIO(model().SerializeToString()), r"model\.read\(\)"),
     ):
         with pytest.raises(OptionError, match=said):
             build(given)
@@ -120,6 +156,8 @@ def test_what_is_no_model(engine: tenfold.Engine, tmp_path: Path) -> None:
         tenfold.torch.compile(torch.nn.Linear)
     with pytest.raises(InputError, match="from_numpy"):
         tenfold.torch.compile(net)(ONES)
+    with pytest.raises(OptionError, match="did you mean 'effort'"):
+        tenfold.torch.compile(net, efort=0)
 
 
 CLOSED: tuple[Callable[[tenfold.Context], Any], ...] = (
@@ -129,6 +167,8 @@ CLOSED: tuple[Callable[[tenfold.Context], Any], ...] = (
     lambda context: context.profile([ONES]),
     lambda context: context.seed({}),
     lambda context: context.rewind(0),
+    lambda context: context.reset(),
+    lambda context: context.fork(),
     lambda context: context.state,
 )
 
@@ -159,10 +199,86 @@ def test_what_is_copied_and_pickled(engine: tenfold.Engine) -> None:
         lambda engine: engine.context().seed([ONES]),
         lambda engine: engine.memory({"x": (float("nan"), 4)}),
         lambda engine: engine.memory({"q": (2, 4)}),
+        lambda engine: engine.memory({"x": 2}),
+        lambda engine: engine.run(None),
+        lambda engine: engine.run(ONES),
+        lambda engine: engine.run([ONES, ONES]),
+        lambda engine: engine(ONES, ONES),
+        lambda engine: engine.tap([ONES], "y"),
+        lambda engine: engine.tap([ONES], 5),
+        lambda engine: engine.refit([ONES]),
+        lambda engine: engine.refit({"q": ONES}),
+        lambda engine: engine.context().submit(ONES).result(60),
+        lambda engine: engine.context().unbind("unknown"),
+        lambda engine: engine.context().unbind(["x"]),
+        lambda engine: engine.context().unbind(5),
+        lambda engine: engine.context().bind({"x": None}),
+        lambda engine: engine.context().bind({"x": 5}),
+        lambda engine: engine.context().bind({"x": np.ones((2, 5), np.float32)}),
+        lambda engine: engine.context().bind({"x": np.ones((1, 2, 4), np.float32)}),
+        lambda engine: engine.context().bind(outputs={"y": [[1.0, 2.0]]}),
+        lambda engine: engine.context().bind(outputs={"y": None}),
+        lambda engine: tenfold.Engine("a.tenfold"),
+        lambda engine: ops.Relu()(ONES),
     ],
 )
 def test_a_call_that_names_nothing(engine: tenfold.Engine, use: Callable[[tenfold.Engine], Any]) -> None:
     with pytest.raises(TenfoldError) as caught:
         use(engine)
     assert caught.value.argument
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *(("model", {"model": value}) for value in (5, "a.tenfold", None)),
+        *(("input_ids", {"input_ids": value}) for value in ("hello", [[1, 2], [3]], [[1.0]], None, [])),
+        *(("attention_mask", {"attention_mask": value}) for value in ([[1, 1], [1]], [[0.5]])),
+        *(("max_new_tokens", {"max_new_tokens": value}) for value in ("5", 1.5, None, True, -1)),
+        *(("eos_token_id", {"eos_token_id": value}) for value in ("</s>", [1.0], [None])),
+        ("pad_token_id", {"pad_token_id": "<pad>"}),
+        *(("temperature", {"do_sample": True, "temperature": value}) for value in ("1", 0, float("nan"))),
+        *(("top_k", {"do_sample": True, "top_k": value}) for value in (-1, 1.5)),
+        *(("top_p", {"do_sample": True, "top_p": value}) for value in (0, 2)),
+        ("seed", {"do_sample": True, "seed": "a"}),
+        ("logits_processor", {"logits_processor": 5}),
+    ],
+)
+def test_what_generation_is_told(engine: tenfold.Engine, name: str, given: dict[str, Any]) -> None:
+    for use in (tenfold.generate, tenfold.stream):
+        with pytest.raises(TenfoldError) as caught:
+            use(**{"model": engine, "input_ids": [[1]], **given})
+        assert caught.value.argument == name
+        assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": 5},
+        {"version": 2},
+        {"onnx": [1]},
+        {"onnx": {"Relu": 5}},
+        {"onnx": {("", "Relu"): lambda node: node}},
+        {"torch": {"a::b": 5}},
+        {"keras": 5},
+        {"rules": 5},
+        {"rules": (5,)},
+        {"strategies": ("gemm",)},
+        {"ops": (5,)},
+    ],
+)
+def test_a_plugin_that_holds_something_else(given: dict[str, Any]) -> None:
+    with pytest.raises(OptionError) as caught:
+        Plugin(**{"name": "mine", **given})
+    assert caught.value.argument in given
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("given", [5, None, [5]])
+def test_a_converter_that_gives_no_value(given: Any) -> None:
+    with pytest.raises(ModelError, match="converter") as caught:
+        build(plugins=[Plugin("mine", onnx={("", "Relu"): ((1, lambda node: given),)})])
+    assert caught.value.operator
     assert caught.value.remedy

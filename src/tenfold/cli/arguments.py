@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -53,22 +53,25 @@ Effort = Annotated[int | None, typer.Option("--effort", help="0 to 3: how long t
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Most threads a call uses, caller included.")]
 Cache = Annotated[str | None, typer.Option("--cache", metavar="DIR|off", help="Where built engines are remembered.")]
 Inputs = Annotated[Path | None, typer.Option("--inputs", metavar="IN.npz", help="The inputs, by name.")]
-Seed = Annotated[int | None, typer.Option("--random", metavar="SEED", help="Make inputs up, the same for each seed.")]
+Seed = Annotated[
+    int | None, typer.Option("--random", metavar="SEED", min=0, help="Make inputs up, the same for each seed.")
+]
 Roofline = Annotated[bool, typer.Option(help="Also measure what the machine can do, and which share of it is reached.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to standard output.")]
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say what is done, and why it takes time.")]
 
 Sizes = tuple[int | str, ...]
+Said = TypeVar("Said")
 
 
 def shapes_of(texts: Sequence[str] | None) -> dict[str, Sizes]:
     """The sizes of each input: "x=1x3xHxW" (or "x=1,3,H,W", where a name holds an x); OptionError for another text."""
-    return dict(_shape(text) for text in texts or ())
+    return _once("--shape", map(_shape, texts or ()))
 
 
 def _shape(text: str) -> tuple[str, Sizes]:
     name, _, sizes = text.rpartition("=")
-    words = [word for word in sizes.split("," if "," in sizes else "x") if word.strip()]
+    words = sizes.split("," if "," in sizes else "x") if sizes else []
     if not name or not all(_is_size(word) for word in words):
         raise OptionError(f"{text!r} is no shape", argument="--shape", remedy="write it as x=1x3xHxW or x=1,3,H,W")
     return name, tuple(int(word) if word.isdigit() else word for word in words)
@@ -83,7 +86,7 @@ _BOUNDS = re.compile(r"(?P<low>\d+)(?:\.\.(?P<high>\d+)(?:/(?P<multiple>[1-9]\d*
 
 def dims_of(texts: Sequence[str] | None) -> dict[str, int | tuple[int, ...]]:
     """The value or the bounds of each named size: "H=8", "H=32..640", "H=32..640/32"; OptionError for another text."""
-    return dict(_dim(text) for text in texts or ())
+    return _once("--dim", map(_dim, texts or ()))
 
 
 def _dim(text: str) -> tuple[str, int | tuple[int, ...]]:
@@ -99,12 +102,23 @@ def _dim(text: str) -> tuple[str, int | tuple[int, ...]]:
 
 def formats_of(texts: Sequence[str] | None) -> dict[str, str]:
     """The format of each input or output: "x=f16,channels_last"; OptionError for another text."""
-    found = dict[str, str]()
-    for text in texts or ():
-        name, _, words = text.rpartition("=")
-        if not name or not words:
-            raise OptionError(f"{text!r} is no format", argument="--format", remedy="write it as x=f16,channels_last")
-        found[name] = words.replace(",", " ")
+    return _once("--format", map(_format, texts or ()))
+
+
+def _format(text: str) -> tuple[str, str]:
+    name, _, words = text.rpartition("=")
+    if not name or not words:
+        raise OptionError(f"{text!r} is no format", argument="--format", remedy="write it as x=f16,channels_last")
+    return name, words.replace(",", " ")
+
+
+def _once(option: str, pairs: Iterable[tuple[str, Said]]) -> dict[str, Said]:
+    """What is said by name; OptionError for a name of which two things are said."""
+    found = dict[str, Said]()
+    for name, said in pairs:
+        if found.get(name, said) != said:
+            raise OptionError(f"{option} says two things of {name}", argument=option, remedy="leave one out")
+        found[name] = said
     return found
 
 
@@ -118,6 +132,18 @@ def is_engine(path: Path) -> bool:
     except OSError as error:
         kind = EngineError if path.suffix == ".tenfold" else ModelError
         raise kind(f"cannot read {path}: {error.strerror}", argument="model", remedy="check the path") from error
+
+
+def original(model: Path | None, path: Path) -> Path:
+    """The model that another runtime is given; OptionError for an engine."""
+    source = model or path
+    if is_engine(source):
+        raise OptionError(
+            f"{source} is an engine, which no other runtime reads",
+            argument="--model",
+            remedy="give the model that it was built from",
+        )
+    return source
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def verb(
     sizes = shapes_of(shape), dims_of(dim)
     asked = [samples.inputs_for(engine, inputs, (random or 0) + n, *sizes) for n in range(bench.BUFFERS)]
     used = engine.frames(threads).threads
-    source = model or (None if is_engine(path) else path)
+    source = arguments.original(model, path) if model or not is_engine(path) else None
     names = [name for name in ("onnxruntime",) if is_installed(name)]
     peers, refusals = bench.able(names, source, asked, used) if source else ({}, {})
     top = ceiling(used) if roofline else None

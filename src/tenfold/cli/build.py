@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from tenfold import files
 from tenfold.cli import arguments
 from tenfold.cli.arguments import Recipe
 from tenfold.cli.shell import answer, set_logging
@@ -34,6 +35,7 @@ def verb(
     set_logging(verbose)
     start = time.perf_counter()
     engine_file.require_place(output)
+    files.require_output(output, "--output", [model])
     engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).build(model)
     engine.save(output)
     about = report.describe(engine.file)

@@ -9,10 +9,9 @@ import typer
 from rich.console import Console
 
 from tenfold.cli import arguments
-from tenfold.cli.arguments import Recipe, dims_of, is_engine, shapes_of
+from tenfold.cli.arguments import Recipe, dims_of, shapes_of
 from tenfold.cli.shell import DIFFERS, answer, set_logging
 from tenfold.diagnose import compare, samples, tables
-from tenfold.errors import OptionError
 
 
 def verb(
@@ -20,7 +19,7 @@ def verb(
     model: Annotated[
         Path | None, typer.Option("--model", help="The model an engine was built from, for the other runtime.")
     ] = None,
-    against: Annotated[str, typer.Option("--against", help="onnxruntime or reference.")] = "onnxruntime",
+    against: Annotated[str, typer.Option("--against", help="onnxruntime, openvino or reference.")] = "onnxruntime",
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="The greatest norm of a difference by the peer's norm.")
     ] = compare.TOLERANCE,
@@ -40,13 +39,7 @@ def verb(
     """Compare a model's outputs and layers with another runtime's; exit code 1 if they differ."""
     set_logging(verbose)
     recipe = Recipe(target, shape, dim, precision, effort, threads, cache)
-    source = model or path
-    if is_engine(source):
-        raise OptionError(
-            f"{path} is an engine, which no other runtime reads",
-            argument="--model",
-            remedy="give the model that it was built from",
-        )
+    source = arguments.original(model, path)
     engine = recipe.open(path)
     asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
     found = compare.compare(

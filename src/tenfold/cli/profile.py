@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from tenfold import files
 from tenfold.cli import arguments
 from tenfold.cli.arguments import Recipe, dims_of, shapes_of
 from tenfold.cli.shell import answer, set_logging
@@ -37,12 +38,14 @@ def verb(
 ) -> None:
     """Tell how long each part of a model takes, by the operators of the user's model."""
     set_logging(verbose)
+    files.require_output(trace, "--trace", [path, inputs])
     engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).open(path)
     asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
     found = profile.profiled(engine, asked)
     middle = found[len(found) // 2]
     if trace is not None:
-        trace.write_text(text.dumps(middle.chrome_trace()), encoding="utf-8")
+        with files.whole(trace, 0o644) as file:
+            file.write(text.dumps(middle.chrome_trace()).encode())
     top = ceiling(engine.frames(threads).threads) if roofline else None
     least = profile.least_seconds(engine, asked, middle, top) if top else None
     data: dict[str, Any] = {"model": str(path), "target": engine.target, **profile.as_data(found, least)}

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from tenfold import files
 from tenfold.cli import arguments
 from tenfold.cli.arguments import Recipe, dims_of, shapes_of
 from tenfold.cli.shell import answer, set_logging
@@ -33,6 +34,7 @@ def verb(
 ) -> None:
     """Run an engine or a model once."""
     set_logging(verbose)
+    files.require_output(outputs, "--outputs", [path, inputs])
     engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).open(path)
     arrays = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
     start = time.perf_counter()

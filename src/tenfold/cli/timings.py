@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from tenfold import files
 from tenfold.cli import arguments
 from tenfold.cli.shell import answer
 from tenfold.compiler.cache import cache_folder
@@ -59,6 +60,7 @@ def exported(
     json: arguments.Json = False,
 ) -> None:
     """Write all that is remembered into one file."""
+    files.require_output(bundle, "BUNDLE.json")
     count = _timings(cache).bundle(bundle)
     data = {"bundle": str(bundle), "problems": count}
     answer(data, as_json=json, show=lambda console: console.print(f"{count} problems written to {bundle}"))

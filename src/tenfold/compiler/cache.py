@@ -16,7 +16,7 @@ from typing import Any
 
 import tenfold
 from tenfold import files, settings
-from tenfold.errors import EngineError, TenfoldError
+from tenfold.errors import EngineError, OptionError, TenfoldError
 from tenfold.options import Options
 from tenfold.plugin import Plugin
 from tenfold.runtime import format
@@ -27,6 +27,7 @@ _log = logging.getLogger("tenfold")
 _LOCATION = re.compile(rb"\x0a\x08location\x12")
 """How the place of external data begins in an ONNX file: an entry's key, and the mark of its value."""
 _LONGEST = 4096
+_NO_FOLDERS = ("", "off", "on", "no", "yes", "none", "false", "true")
 
 
 def cache_folder(cache: bool | str | os.PathLike[str]) -> Path | None:
@@ -35,6 +36,10 @@ def cache_folder(cache: bool | str | os.PathLike[str]) -> Path | None:
     """
     if cache is False:
         return None
+    given: Any = cache
+    if given is not True and (not isinstance(given, str | os.PathLike) or str(given).lower() in _NO_FOLDERS):
+        remedy = "give True, False (none), or the path of a folder, such as './off'"
+        raise OptionError(f"cache is {cache!r}", argument="cache", remedy=remedy)
     chosen: Path | None = settings.CACHE.value() if cache is True else files.path_of(cache, "cache")
     return files.folder(chosen) if chosen else None
 

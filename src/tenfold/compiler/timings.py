@@ -147,6 +147,9 @@ def _bundle(path: Path) -> list[Entry]:
     try:
         found = [Entry(**one) for one in json.loads(path.read_bytes())]
         damaged = [one for one in found if one.choice not in one.times]
+    except OSError as error:
+        problem = f"cannot read {path}: {error.strerror or error}"
+        raise OptionError(problem, argument="bundle", remedy="check the path") from error
     except (ValueError, TypeError) as error:
         raise _no_bundle(path) from error
     if damaged:

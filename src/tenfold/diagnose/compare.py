@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.diagnose import open_peer
+from tenfold.errors import OptionError
 from tenfold.importers import open_model
 from tenfold.ir.dtype import Kind
 from tenfold.ir.graph import Graph
@@ -70,6 +72,8 @@ def compare(
 
     `options` are the arguments of `tenfold.build` that the engine was built with.
     """
+    if math.isnan(tolerance):
+        raise OptionError("the tolerance is no number", argument="tolerance", remedy="give one, such as 0.001")
     opening = {name: value for name, value in options.items() if name in ("shapes", "dims", "data_root")}
     threads = options.get("threads")
     theirs = open_peer(against, model, threads=threads, **opening).run(inputs)

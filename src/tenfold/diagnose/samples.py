@@ -73,11 +73,7 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
     except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}",
-            argument="--outputs",
-            remedy=files.remedy_for(path, error),
-        ) from error
+        raise files.unwritable(path, error, "--outputs") from error
 
 
 def made_up(engine: Engine, seed: int, shapes: Shapes, dims: Dims) -> dict[str, Array]:
@@ -108,9 +104,14 @@ def _arrays(engine: Engine, seed: int, shapes: Shapes, bindings: Mapping[str, in
 def _array(random: np.random.Generator, spec: Spec, shape: tuple[int, ...]) -> Array:
     if spec.dtype.kind is Kind.STRING:
         raise InputError(f"input {spec.name!r} holds strings", argument=spec.name, remedy="give --inputs IN.npz")
-    if spec.dtype.kind in (Kind.FLOAT, Kind.COMPLEX):
-        return random.standard_normal(shape).astype(spec.dtype.numpy)
-    return random.integers(0, 2, shape).astype(spec.dtype.numpy)
+    try:
+        if spec.dtype.kind in (Kind.FLOAT, Kind.COMPLEX):
+            return random.standard_normal(shape).astype(spec.dtype.numpy)
+        return random.integers(0, 2, shape).astype(spec.dtype.numpy)
+    except (MemoryError, ValueError) as error:
+        sizes = "×".join(map(str, shape))
+        problem = f"input {spec.name!r} of {sizes} elements cannot be made up: {error}"
+        raise InputError(problem, argument=spec.name, remedy="give smaller sizes, by --shape or --dim") from error
 
 
 def _said(engine: Engine, shapes: Shapes, dims: Dims) -> dict[str, int]:

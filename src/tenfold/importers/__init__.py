@@ -92,4 +92,6 @@ def _remedy(model: Any) -> str:
         return f"make one first: {model.__name__}(…)"
     if isinstance(model, Mapping):
         return "weights alone are no model: load them into its module, and pass that"
+    if hasattr(model, "read"):
+        return "pass its path, or its bytes: model.read()"
     return "pass the path or bytes of a model, an onnx.ModelProto, a PyTorch or Keras model, or a tenfold Graph"

@@ -28,6 +28,9 @@ class Overrides:
             if isinstance(sizes, str) or not isinstance(sizes, Sequence):
                 remedy = f"give the size of each axis: {{{name!r}: (1, 3, 224, 224)}}"
                 raise OptionError(f"shapes[{name!r}] is {sizes!r}", argument="shapes", remedy=remedy)
+            if "" in sizes:
+                remedy = "give a number, or a name to leave it open"
+                raise OptionError(f"a size of {name!r} is ''", argument="shapes", remedy=remedy)
         self._dims = _by_name("dims", "dimensions", dims, "{'batch': (1, 32)}")
         self._seen: dict[str, Size] = {}
 
@@ -48,12 +51,12 @@ class Overrides:
 
 
 def _by_name(argument: str, what: str, given: Any, example: str) -> dict[str, Any]:
+    remedy = f"give a dict by the names of {what}: {example}"
     if given is not None and not isinstance(given, Mapping):
-        raise OptionError(
-            f"{argument}= is a {type(given).__name__}",
-            argument=argument,
-            remedy=f"give a dict by the names of {what}: {example}",
-        )
+        raise OptionError(f"{argument}= is a {type(given).__name__}", argument=argument, remedy=remedy)
+    for name in given or ():
+        if not isinstance(name, str):
+            raise OptionError(f"{argument}= names one of the {what} {name!r}", argument=argument, remedy=remedy)
     return dict(given or {})
 
 
@@ -87,6 +90,8 @@ def _bounded(name: str, bounds: Any) -> Size:
     low, high, multiple = map(int, bounds if len(bounds) == 3 else (*bounds, 1))
     if multiple < 1:
         raise OptionError(f"dims[{name!r}]: a multiple of {multiple}", argument="dims", remedy="give 1 or more")
+    if low < 0:
+        raise OptionError(f"dims[{name!r}]: the least is {low}", argument="dims", remedy="give 0 or more")
     if low > high:
         raise OptionError(
             f"dims[{name!r}]: the least, {low}, is more than the most, {high}", argument="dims", remedy="exchange them"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tenfold.errors import OptionError
 from tenfold.ir import unknown
 from tenfold.ir.dim import Size
 from tenfold.ir.type import Type, reserve_unknowns
@@ -65,7 +66,12 @@ class Node:
         self.after: tuple[Node, ...] = ()
         self.verified: tuple[Any, ...] = ()
         self.graph: Graph | None = None
-        types = op.types(tuple(value.type for value in inputs))
+        for one in self.inputs:
+            if not isinstance(one, Value):
+                given: Any = one
+                problem = f"{op.name} is applied to a {type(given).__name__}"
+                raise OptionError(problem, argument="inputs", remedy="apply it to values: Value(type), Constant(…)()")
+        types = op.types(tuple(value.type for value in self.inputs))
         self.outputs = tuple(Value(type, producer=self, index=index) for index, type in enumerate(types))
 
     @property

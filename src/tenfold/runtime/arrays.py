@@ -119,7 +119,11 @@ def _of_torch(spec: Spec, given: Any, torch: Any) -> Array:
     tensor = given.detach()
     dtype = _UNKNOWN_TO_NUMPY.get(str(tensor.dtype).removeprefix("torch."))
     if dtype is None:
-        found: Array = tensor.numpy()
+        try:
+            found: Array = tensor.numpy()
+        except (RuntimeError, TypeError) as error:
+            kind = str(tensor.layout).removeprefix("torch.")
+            raise _refused(spec, given, f"is not one that NumPy can read ({kind})", "give a dense one") from error
         return found
     bits = torch.int16 if tensor.element_size() == 2 else torch.uint8
     viewed: Array = tensor.view(bits).numpy().view(dtype)
@@ -141,15 +145,26 @@ def _of_numbers(spec: Spec, given: Any) -> Array:
         same = False
     except (TypeError, ValueError) as error:
         raise _refused(spec, given, "holds what is no number", remedy) from error
-    if made.dtype.kind not in "biufcO":
+    if made.dtype.kind not in "biufcO" or given is None:
         raise _refused(spec, given, "holds what is no number", remedy)
     if not same:
         raise _refused(spec, given, f"holds what is not exact in {spec.dtype}", remedy)
     return typed
 
 
-def _refused(spec: Spec, given: Any, why: str, remedy: str) -> InputError:
-    return InputError(f"input {spec.name!r}: this {type(given).__name__} {why}", argument=spec.name, remedy=remedy)
+def _refused(spec: Spec, given: Any, why: str, remedy: str, role: str = "input") -> InputError:
+    return InputError(f"{role} {spec.name!r}: this {type(given).__name__} {why}", argument=spec.name, remedy=remedy)
+
+
+def require_shape(spec: Spec, array: Array) -> None:
+    """InputError for an array of another number of axes than the input's, or another size of an axis that is fixed."""
+    pairs = zip(spec.shape, array.shape, strict=False)
+    if array.ndim != len(spec.shape) or any(isinstance(size, int) and size != own for size, own in pairs):
+        raise InputError(
+            f"input {spec.name!r} is bound to {array.dtype}{list(array.shape)}, and the model takes {spec}",
+            argument=spec.name,
+            remedy="reshape or pad the array, or build for these sizes",
+        )
 
 
 def as_output(spec: Spec, given: Any) -> Array:
@@ -162,6 +177,8 @@ def as_output(spec: Spec, given: Any) -> Array:
         )
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise _refused(spec, given, "has elements that are masked", "fill them: array.filled(value)")
+    if not any(hasattr(given, name) for name in ("__array_interface__", "__dlpack__")):
+        raise _refused(spec, given, "is no array that results can be written into", "bind an array", "output")
     array = given if isinstance(given, np.ndarray) else _of_other_kind(spec, given)
     flags = array.flags
     if array.dtype != spec.dtype.numpy or not (flags.c_contiguous and flags.aligned and flags.writeable):

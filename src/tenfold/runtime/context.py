@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tenfold.errors import Cancelled, EngineError, InputError
 from tenfold.ir.dtype import Kind
 from tenfold.runtime.advance import Advance
-from tenfold.runtime.arrays import as_input, as_output, as_result, by_name, returning, too_small
+from tenfold.runtime.arrays import as_input, as_output, as_result, by_name, require_shape, returning, too_small
 from tenfold.runtime.calls import Calls, Inputs
 from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
@@ -163,10 +163,16 @@ class Context(Calls):
             return dict(inputs)
         if not isinstance(inputs, Sequence):
             raise InputError(
-                f"the inputs are a {type(inputs).__name__}", remedy="give a dict of arrays by name, or a list of arrays"
+                f"the inputs are a {type(inputs).__name__}",
+                argument="inputs",
+                remedy="give a dict of arrays by name, or a list of arrays",
             )
         if len(inputs) > len(self._inputs):
-            raise InputError(f"{len(inputs)} arrays given; the model takes {len(self._inputs)}", remedy=self._takes())
+            raise InputError(
+                f"{len(inputs)} arrays given; the model takes {len(self._inputs)}",
+                argument="inputs",
+                remedy=self._takes(),
+            )
         return dict(zip(self._inputs, inputs, strict=False))
 
     def _run(self, inputs: Inputs) -> Sequence[Any]:
@@ -342,7 +348,10 @@ class Context(Calls):
 
     def _own_input(self, spec: Spec, given: Any) -> Any:
         """What is kept of an array that is bound to an input."""
-        return as_input(spec, given)
+        array = as_input(spec, given)
+        if not spec.dtype.is_object:
+            require_shape(spec, array)
+        return array
 
     def _own_output(self, spec: Spec, given: Any) -> Any:
         """What is kept of one that is bound to an output."""
@@ -354,7 +363,17 @@ class Context(Calls):
         return frozenset(self._bound_inputs)
 
     def unbind(self, *names: str) -> None:
-        """Forget these bindings, or all."""
+        """Forget the bindings of these inputs and outputs, or all; InputError for a name the model lacks."""
+        known = (*self._inputs, *self._outputs)
+        given: tuple[Any, ...] = names
+        for name in given:
+            if not isinstance(name, str) or name not in known:
+                said, argument = (repr(name), name) if isinstance(name, str) else (f"a {type(name).__name__}", "names")
+                raise InputError(
+                    f"the model has no input or output named by {said}",
+                    argument=argument,
+                    remedy=f"unbind any of {', '.join(known)}, or all: unbind()",
+                )
         with self._lock:
             for bound in (self._bound_inputs, self._bound_outputs):
                 for name in names or tuple(bound):
@@ -382,6 +401,7 @@ class Context(Calls):
     def reset(self) -> None:
         """Forget the state: the next call begins anew."""
         with self._lock:
+            self._require_open()
             self._state.reset()
 
     def rewind(self, rows: int) -> None:
@@ -400,6 +420,7 @@ class Context(Calls):
         """Another context of the engine, with a copy of the state: to go on from here in two ways."""
         made = self.engine.context(threads=self._frames.threads)
         with self._lock:
+            self._require_open()
             made._state.adopt(self._state)
         return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -29,7 +29,7 @@ from tenfold.runtime.cpu.sizes import NativeSizes
 from tenfold.runtime.cpu.team import Team, machine_share, team_of
 from tenfold.runtime.format import File
 from tenfold.runtime.frame import Frame, Frames
-from tenfold.runtime.installed import catalogue
+from tenfold.runtime.installed import catalogue, require_plugins
 from tenfold.runtime.plan import Plan, Spec, from_manifest
 from tenfold.runtime.ranges import Sizes, ranges
 from tenfold.runtime.records import damaged, read
@@ -62,6 +62,9 @@ class Engine:
         plugins: Sequence[Any] = (),
         foreign: bool = False,
     ) -> None:
+        if not isinstance(file, File):
+            remedy = "load an engine with tenfold.load(path), build one with tenfold.build(model)"
+            raise OptionError(f"file is a {type(file).__name__}", argument="file", remedy=remedy)
         self.file = file
         self.manifest = file.manifest
         self.target, self._refusal = _best_target(file)
@@ -188,7 +191,11 @@ class Engine:
     def _named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         names = [spec.name for spec in self.inputs]
         if len(arrays) > len(names):
-            raise InputError(f"{len(arrays)} arrays given; the model takes {len(names)}", remedy="give each input once")
+            raise InputError(
+                f"{len(arrays)} arrays given; the model takes {len(names)}",
+                argument="inputs",
+                remedy="give each input once",
+            )
         twice = [name for name in names[: len(arrays)] if name in named]
         if twice:
             raise InputError(f"input {twice[0]!r} is given twice", argument=twice[0], remedy="give each input once")
@@ -362,6 +369,7 @@ def load(
         raise OptionError(f"verify is 'default' or 'sha256', not {verify!r}", argument="verify", remedy="leave it out")
     require_threads(threads)
     require_limit(memory_limit)
+    require_plugins(plugins)
     return from_file(
         files.path_of(path, "path"), verify=verify, threads=threads, memory_limit=memory_limit, plugins=plugins
     )
@@ -373,7 +381,8 @@ def from_file(path: str | os.PathLike[str], *, verify: str = "default", **option
 
 
 def _shape(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
-    sizes = shapes.get(spec.name, spec.shape)
+    sizes: Any = shapes.get(spec.name, spec.shape)
+    sizes = sizes if isinstance(sizes, Iterable) and not isinstance(sizes, str) else (sizes,)
     found = tuple(size for size in sizes if is_whole(size) and size >= 0)
     if len(found) != len(sizes):
         problem = f"shapes[{spec.name!r}] is {sizes!r}" if spec.name in shapes else f"the sizes of {spec} are open"

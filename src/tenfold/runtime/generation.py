@@ -7,14 +7,17 @@ call them. Any other input is bound to the context beforehand.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import InputError, OptionError
+from tenfold.options import is_whole
 from tenfold.runtime.context import Context
 from tenfold.runtime.engine import Engine
 from tenfold.runtime.plan import Spec
@@ -85,17 +88,33 @@ def stream(
     logits_processor: Processor | None = None,
 ) -> Iterator[NDArray[np.int64]]:
     """As `generate`, but each step's tokens [batch] as soon as they are known."""
-    context = model.context() if isinstance(model, Engine) else model
+    context = _context_of(model)
     prompt = _Prompt(input_ids).rows
-    if max_new_tokens < 0:
-        raise OptionError(f"max_new_tokens is {max_new_tokens}", argument="max_new_tokens", remedy="use 0 or more")
-    ends = np.atleast_1d(np.array([] if eos_token_id is None else eos_token_id, np.int64))
-    pad = pad_token_id if pad_token_id is not None else int(ends[0]) if ends.size else 0
+    _require_count("max_new_tokens", max_new_tokens)
+    ends = _tokens("eos_token_id", eos_token_id)
+    pads = ends if pad_token_id is None else _tokens("pad_token_id", pad_token_id)
+    pad = int(pads[0]) if pads.size else 0
+    if logits_processor is not None and not callable(logits_processor):
+        remedy = "give a function of all tokens so far and the scores of the next"
+        raise OptionError("logits_processor cannot be called", argument="logits_processor", remedy=remedy)
     choose = _Chooser(temperature, top_k, top_p, seed) if do_sample else _likeliest
     caller = _Caller(context, _Told(prompt, _whole_mask(context, prompt, attention_mask)))
+    return _continued(caller, prompt, max_new_tokens, choose, ends, pad, logits_processor)
+
+
+def _continued(
+    caller: _Caller,
+    prompt: NDArray[np.int64],
+    most: int,
+    choose: Callable[[Array], NDArray[np.int64]],
+    ends: NDArray[np.int64],
+    pad: int,
+    logits_processor: Processor | None,
+) -> Iterator[NDArray[np.int64]]:
+    """The tokens [batch] of each step, `most` steps or until all rows have ended."""
     history = prompt
     done = np.zeros(len(prompt), bool)
-    for _ in range(max_new_tokens):
+    for _ in range(most):
         scores = caller.scores()
         if logits_processor is not None:
             scores = logits_processor(history, scores)
@@ -111,19 +130,49 @@ def stream(
             history = np.concatenate([history, tokens[:, None]], axis=1)
 
 
+def _context_of(model: Any) -> Context:
+    """A context to call: the given one, or an engine's that begins anew."""
+    if isinstance(model, Engine):
+        return model.context()
+    if not isinstance(model, Context):
+        raise OptionError(
+            f"model is a {type(model).__name__}",
+            argument="model",
+            remedy="give an engine, made by tenfold.build or tenfold.load, or a context of one",
+        )
+    return model
+
+
+def _require_count(name: str, number: Any) -> None:
+    if not is_whole(number) or number < 0:
+        raise OptionError(f"{name} is {number!r}", argument=name, remedy="use an integer of 0 or more")
+
+
+def _tokens(name: str, given: Any) -> NDArray[np.int64]:
+    """One number of a token, several, or none, as an array."""
+    tokens = [] if given is None else np.ravel(np.asarray(given, object)).tolist()
+    if not all(map(is_whole, tokens)):
+        raise OptionError(f"{name} is {given!r}", argument=name, remedy="give a token's number, or a list of them")
+    return np.array(tokens, np.int64)
+
+
 class _Prompt:
     """The prompts as an array of i64 [batch, n], and what gives results of their kind back."""
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: Any, name: str = "input_ids") -> None:
         torch = sys.modules.get("torch")
         self._torch = torch if torch is not None and isinstance(given, torch.Tensor) else None
-        rows = given.detach().numpy() if self._torch else np.asarray(given)
+        try:
+            rows = given.detach().cpu().numpy() if self._torch else np.asarray(given)
+        except ValueError as error:
+            remedy = "pad them on the left to one length, with an attention_mask of 0 there"
+            raise InputError(f"{name} has rows of unlike lengths", argument=name, remedy=remedy) from error
         if rows.ndim == 1:
             rows = rows[None]
-        if rows.ndim != 2 or rows.dtype.kind not in "iu" or not rows.size:
+        if rows.ndim != 2 or rows.dtype.kind not in "iub" or not rows.size:
             raise InputError(
-                f"input_ids is {rows.dtype}{list(rows.shape)}",
-                argument="input_ids",
+                f"{name} is {rows.dtype}{list(rows.shape)}",
+                argument=name,
                 remedy="give integers [batch, tokens], at least one token",
             )
         self.rows: NDArray[np.int64] = np.ascontiguousarray(rows, np.int64)
@@ -206,7 +255,7 @@ def _whole_mask(context: Context, prompt: Array, given: Any) -> NDArray[np.int64
     before = np.ones((len(prompt), context.rows), np.int64)
     if given is None:
         return np.concatenate([before, np.ones(prompt.shape, np.int64)], axis=1)
-    own = _Prompt(given).rows
+    own = _Prompt(given, "attention_mask").rows
     whole = own if own.shape[1] > prompt.shape[1] else np.concatenate([before, own], axis=1)
     if whole.shape != (len(prompt), before.shape[1] + prompt.shape[1]):
         raise InputError(
@@ -241,12 +290,13 @@ class _Chooser:
     """Chooses tokens by chance."""
 
     def __init__(self, temperature: float, top_k: int, top_p: float, seed: int | None) -> None:
-        if temperature <= 0 or top_k < 0 or not 0 < top_p <= 1:
-            raise OptionError(
-                f"temperature is {temperature}, top_k {top_k}, top_p {top_p}",
-                argument="temperature",
-                remedy="use a temperature above 0, top_k of 0 or more, top_p above 0 and up to 1",
-            )
+        _require_count("top_k", top_k)
+        if seed is not None:
+            _require_count("seed", seed)
+        for name, number, most in (("temperature", temperature, math.inf), ("top_p", top_p, 1.0)):
+            if not isinstance(number, Real) or isinstance(number, bool) or not 0 < number <= most:
+                limit = "" if most > 1 else " and up to 1"
+                raise OptionError(f"{name} is {number!r}", argument=name, remedy=f"use a number above 0{limit}")
         self._temperature, self._top_k, self._top_p = temperature, top_k, top_p
         self._random = np.random.default_rng(seed)
 

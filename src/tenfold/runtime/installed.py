@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
 from tenfold import ops
-from tenfold.errors import EngineError
+from tenfold.errors import EngineError, OptionError
 from tenfold.ir.op import Op
 
 GROUP = "tenfold.plugins"
@@ -18,6 +18,19 @@ GROUP = "tenfold.plugins"
 def installed() -> tuple[Any, ...]:
     """What the entry points of the group name, in the order of their names."""
     return tuple(one.load() for one in sorted(entry_points(group=GROUP), key=lambda one: one.name))
+
+
+def require_plugins(given: Any, is_plugin: Callable[[Any], bool] = lambda one: hasattr(one, "ops")) -> None:
+    """OptionError for what is no sequence of plugins."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise OptionError(f"plugins is a {type(given).__name__}", argument="plugins", remedy="give a list of plugins")
+    for one in given:
+        if not is_plugin(one):
+            raise OptionError(
+                f"a {type(one).__name__} is no plugin",
+                argument="plugins",
+                remedy="pass values of tenfold.plugin.Plugin",
+            )
 
 
 def catalogue(needed: Mapping[str, Sequence[str]], given: Iterable[Any]) -> tuple[type[Op], ...]:

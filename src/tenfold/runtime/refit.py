@@ -63,14 +63,16 @@ class Recipes:
         sources, fixed = self.data["sources"], self.data["fixed"]
         found = {}
         if not isinstance(given, Mapping):
-            raise InputError(f"the weights are a {type(given).__name__}", remedy="give a dict of arrays by name")
+            kind = type(given).__name__
+            raise InputError(f"weights is a {kind}", argument="weights", remedy="give a dict of arrays by name")
         for name, value in given.items():
             array = np.asarray(value)
             if name in sources:
                 found[name] = self._typed(name, array, *sources[name])
             elif name not in fixed:
                 near = get_close_matches(name, [*sources, *fixed], 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*sources][:12])}"
+                known = ", ".join([*sources][:12]) or "none that can be replaced"
+                hint = f"did you mean {near[0]!r}?" if near else f"it has {known}"
                 raise InputError(f"the model has no weight {name!r}", argument=name, remedy=hint)
             elif fixed[name] is not None and Tensor(array).digest != fixed[name]:
                 raise _refused(name, "its value decided what the graph looks like")

@@ -103,6 +103,8 @@ def tap(
     taps: Taps, opened: Callable[[Reading], Context], inputs: Inputs, names: Sequence[str] | None
 ) -> dict[str, Array]:
     """See `Engine.tap`; `opened` gives a context whose calls read values."""
+    if names is not None and (isinstance(names, str) or not isinstance(names, Sequence)):
+        raise InputError(f"names is a {type(names).__name__}", argument="names", remedy="give a list of names")
     wanted = {name: taps.value(name) for name in (taps.named if names is None else names)}
     reading = Reading(taps, taps.behind(wanted.values()) or set())
     with opened(reading) as context:

@@ -180,7 +180,8 @@ def _check_outputs(body: GraphProto, wanted: Sequence[str], *, chosen: bool) -> 
             raise OptionError("outputs= names no value", argument="outputs", remedy="name one, or leave it out")
         raise ModelError("the model has no outputs")
     if chosen and len(set(wanted)) != len(wanted):
-        raise OptionError(f"outputs= names a value twice: {', '.join(wanted)}", argument="outputs")
+        problem = f"outputs= names a value twice: {', '.join(wanted)}"
+        raise OptionError(problem, argument="outputs", remedy="name each once")
     known = [name for node in body.node for name in node.output if name]
     known += [info.name for info in body.input] + [one.name for one in body.initializer]
     known += [one.values.name for one in body.sparse_initializer]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
 
@@ -244,7 +245,7 @@ class Walk:
         )
 
     def _finished(self, operator: Operator, results: Results) -> list[Value | None]:
-        found = [results] if isinstance(results, Value) else list(results)
+        found = [results] if isinstance(results, Value) else _values(results, operator.label)
         for index in range(len(found), len(operator.outputs)):
             if operator.wants(index):
                 reason = f"its output {index} is not supported"
@@ -383,3 +384,12 @@ def _converted(convert: Converter, operator: Operator) -> Results:
 def _reason(error: UnsupportedError, operator: Operator) -> str:
     prefix = f"{operator.type}: "
     return error.message.removeprefix(prefix)
+
+
+def _values(given: Any, label: str) -> list[Value | None]:
+    """What a converter gives, which may be a plugin's; ModelError for anything but values."""
+    if isinstance(given, Sequence) and all(one is None or isinstance(one, Value) for one in given):
+        return list(given)
+    raise ModelError(
+        f"its converter gives a {type(given).__name__}", operator=label, remedy="have it return a value, or a list"
+    )
