@@ -23,7 +23,9 @@ from tenfold.passes.recognise import RECOGNISE
 from tenfold.passes.rows import ROWS, repeat_late
 from tenfold.passes.sink import SINK
 from tenfold.passes.squeeze import GatesTaken, MeansTold
+from tenfold.passes.stretches import IN_STRETCHES
 from tenfold.passes.turn import turn_by_partners
+from tenfold.passes.vectors import BY_VECTORS
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
 
@@ -33,7 +35,22 @@ SIMPLER = FOLDING + IDENTITIES + CANONICAL + MOVEMENT
 SIMPLIFY = SIMPLER + CHANNELS
 TURNING = (turn_by_partners,)
 REPEATING = (repeat_late,)
-RULES = SIMPLIFY + RECOGNISE + LOOKUP + ABSORB + MERGING + SINK + ALIGN + TURNING + BY_LINES + PAGES + ROWS + REPEATING
+RULES = (
+    SIMPLIFY
+    + RECOGNISE
+    + LOOKUP
+    + ABSORB
+    + MERGING
+    + SINK
+    + ALIGN
+    + TURNING
+    + BY_LINES
+    + BY_VECTORS
+    + IN_STRETCHES
+    + PAGES
+    + ROWS
+    + REPEATING
+)
 """Every rule there is."""
 
 PORTABLE = Pipeline(
@@ -52,7 +69,12 @@ PORTABLE = Pipeline(
 OUTGROWN = 1 << 20
 """Bytes of a matrix that a core's second cache does not hold."""
 
-CPU = Pipeline(MergeProducts(least=OUTGROWN), MergeConvolutions(), DeadCode(), Rewrite("lines", BY_LINES))
+CPU = Pipeline(
+    MergeProducts(least=OUTGROWN),
+    MergeConvolutions(),
+    DeadCode(),
+    Rewrite("lines", BY_LINES + BY_VECTORS + IN_STRETCHES),
+)
 """What is done for CPUs besides. Storage orders are chosen with the regions, not written into the graph. Products by
 larger matrices are read from memory: as one they are read in one go.
 """

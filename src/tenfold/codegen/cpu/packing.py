@@ -16,7 +16,7 @@ from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.memory import first_lanes, load, store
 from tenfold.codegen.cpu.movement import transposed
-from tenfold.codegen.cpu.stage import StageWriter, address, divided, least, ordered
+from tenfold.codegen.cpu.stage import StageWriter, address, ceildiv, divided, least, ordered
 from tenfold.codegen.cpu.storage import stored_type
 from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import Operand
@@ -30,6 +30,8 @@ from tenfold.ops.movement import Pad, Reshape, Transpose
 
 _SIDE = 16
 """The largest square that is turned in registers."""
+_STRIP = 256
+"""The most rows of a panel that a part packs."""
 
 
 def view_recipe(operand: Operand) -> tuple[Op, ...] | None:
@@ -128,13 +130,15 @@ def panel_stage(
     }
     for axis, (count, stride) in enumerate(batches):
         values |= {f"size{axis}": count, f"step{axis}": stride * size}
+    rows = operand.shape[-2]
     panels = dim.product([*(count for count, _ in batches), dim.ceildiv(operand.shape[-1], width)])
-    return Stage(panel_source(form), ordered(form.names, values), panels), panels * operand.shape[-2] * (width * size)
+    stage = Stage(panel_source(form), ordered(form.names, values), panels * dim.ceildiv(rows, _STRIP))
+    return stage, panels * rows * (width * size)
 
 
 @functools.cache
 def panel_source(form: Panels) -> str:
-    """The module of a packing stage; a part is one panel."""
+    """The module of a packing stage; a part is a strip of rows of one panel."""
     return _PanelWriter(form).text()
 
 
@@ -146,30 +150,44 @@ class _PanelWriter(StageWriter):
         self.vector = self.vectors(next(n for n in (most, most // 2, most // 4, 1) if form.width % n == 0))
 
     def text(self) -> str:
-        """One panel: where columns are adjacent, whole rows of it; where rows are, squares turned in registers; else,
-        and at the ends, element by element.
+        """A strip of one panel: where columns are adjacent, whole rows of it; where rows are, squares turned in
+        registers; else, and at the ends, element by element.
         """
         form, lanes = self.form, self.vector.lanes
         width, every = self.number(form.width), self.arg("rows")
-        batch, panel = divided(self.part, divided(self.arg("columns") + (form.width - 1), width)[0])
+        number, strip = divided(self.part, ceildiv(every, _STRIP))
+        batch, panel = divided(number, ceildiv(self.arg("columns"), form.width))
         first = panel * form.width
         source = self.step(self.pointer("@source"), first * self.arg("column.step"))
         for axis in reversed(range(form.batches)):
             batch, at = divided(batch, self.arg(f"size{axis}"))
             source = self.step(source, at * self.arg(f"step{axis}"))
-        target = self.step(self.pointer("@target"), self.part * every * (form.width * self.size))
+        target = self.step(self.pointer("@target"), number * every * (form.width * self.size))
         left = least(self.arg("columns") - first, width)
-        whole = left.equals(form.width) & self.arg("column.step").equals(self.size)
-        turned = self.arg("row.step").equals(self.size).where(every & -lanes, 0)
-        repeat(self.scalar, 0, turned, lambda row: self._squares(source, target, row, left), by=lanes)
+        begin = strip * _STRIP
+        end = least(begin + _STRIP, every)
+        turned = self.arg("row.step").equals(self.size).where(begin + ((end - begin) & -lanes), begin)
+        repeat(self.scalar, begin, turned, lambda row: self._squares(source, target, row, left), by=lanes)
 
         def row(number: Vector) -> None:
             line = self.step(source, number * self.arg("row.step"))
-            place = self.step(target, number * (form.width * self.size))
-            choose(self.scalar, whole, lambda: self._whole(line, place), lambda: self._elements(line, place, left))
+            self._line(line, self.step(target, number * (form.width * self.size)), left)
 
-        repeat(self.scalar, turned, every, row)
+        repeat(self.scalar, turned, end, row)
         return self.finish()
+
+    def _line(self, line: ir.Value, place: ir.Value, left: Vector) -> None:
+        """One row of a panel: in vectors where its elements are adjacent, and all there or to be masked."""
+        adjacent = self.arg("column.step").equals(self.size)
+
+        def elements() -> None:
+            self._elements(line, place, left)
+
+        def partly() -> None:
+            choose(self.scalar, adjacent, lambda: self._vectors(line, place, left), elements)
+
+        whole = left.equals(self.form.width) & adjacent
+        choose(self.scalar, whole, lambda: self._vectors(line, place), partly if self.form.isa.masks else elements)
 
     def _squares(self, source: ir.Value, target: ir.Value, row: Vector, left: Vector) -> None:
         """As many rows as a vector has lanes: each square of them turned, columns that do not exist made zero."""
@@ -188,10 +206,12 @@ class _PanelWriter(StageWriter):
 
         repeat(self.scalar, 0, self.form.width, square, by=lanes)
 
-    def _whole(self, line: ir.Value, place: ir.Value) -> None:
-        for offset in range(0, self.form.width * self.size, self.vector.lanes * self.size):
-            value = load(self.vector, self.form.dtype, self.step(line, offset))
-            store(self.vector, self.form.dtype, self.step(place, offset), value)
+    def _vectors(self, line: ir.Value, place: ir.Value, left: Vector | None = None) -> None:
+        """A row whose elements are adjacent; if only some of them exist, the rest is zero."""
+        for column in range(0, self.form.width, self.vector.lanes):
+            mask = None if left is None else first_lanes(self.vector, left - column)
+            value = load(self.vector, self.form.dtype, self.step(line, column * self.size), mask)
+            store(self.vector, self.form.dtype, self.step(place, column * self.size), value)
 
     def _elements(self, line: ir.Value, place: ir.Value, left: Vector) -> None:
         dtype, pitch = self.form.dtype, self.arg("column.step")

@@ -1,0 +1,82 @@
+"""Products with a vector as sums over rows: each element of the matrix is used once, so packing it gains nothing.
+
+A matrix that is not known at build would be copied into panels at each call, and a single column fills one lane.
+"""
+
+from __future__ import annotations
+
+from tenfold.ir import dim
+from tenfold.ir import dtype as dt
+from tenfold.ir.dim import Size
+from tenfold.ir.graph import Value
+from tenfold.ir.type import Type
+from tenfold.ops.arithmetic import Mul
+from tenfold.ops.constant import Constant
+from tenfold.ops.matmul import MatMul
+from tenfold.ops.movement import Reshape
+from tenfold.ops.reduce import Reduce
+from tenfold.rewrite.rule import Replacement, rule
+
+_LEAST = 32
+"""The terms of a sum that are worth lanes along them."""
+
+
+@rule(
+    """graph (%a: f32[2, 5, 40], %b: f32[40, 1]) { return MatMul(%a, %b) }""",
+    """graph (%a: f32[2, 5, 40], %b: f32[40, 3]) { return MatMul(%a, %b) }""",
+)
+def column_as_sums(value: Value) -> Replacement:
+    """a b -> sum(a * transpose(b), last axis), where b is one column of 32 terms or more"""
+    match value:
+        case Value(MatMul(), (a, b)) if _exact(a, b) and _is_one(b.type.shape[-1:] if b.type.rank > 1 else ()):
+            terms = a.type.shape[-1]
+            if isinstance(terms, int) and terms < _LEAST:
+                return None
+            row = _shaped(b, (*b.type.shape[:-2], 1, terms))
+            matrix = a if a.type.rank > 1 else _shaped(a, (1, terms))
+            return _shaped(Reduce("sum", (_rank(matrix, row) - 1,), True)(Mul()(matrix, row)), value.type.shape)
+    return None
+
+
+@rule(
+    """graph (%a: f32[2, 1, 5], %b: f32[2, 5, 6]) { return MatMul(%a, %b) }""",
+    """graph (%a: f32[2, 3, 5], %b: f32[2, 5, 6]) { return MatMul(%a, %b) }""",
+)
+def row_as_sums(value: Value) -> Replacement:
+    """a b -> sum(transpose(a) * b, last axis but one), where a is one row for each matrix of b, which is no constant"""
+    match value:
+        case Value(MatMul(), (a, b)) if _exact(a, b) and b.type.rank > 1 and not isinstance(b.op, Constant):
+            if not _is_one(_rows(a.type, b.type)):
+                return None
+            column = _shaped(a, (*a.type.shape[:-2], a.type.shape[-1], 1))
+            return _shaped(Reduce("sum", (_rank(column, b) - 2,), True)(Mul()(column, b)), value.type.shape)
+    return None
+
+
+def _exact(a: Value, b: Value) -> bool:
+    """Whether products and sums have the operands' own type."""
+    return a.type.dtype is b.type.dtype and a.type.dtype in (dt.f32, dt.f64)
+
+
+def _is_one(sizes: tuple[Size, ...]) -> bool:
+    return all(dim.known_equal(size, 1) for size in sizes)
+
+
+def _rows(a: Type, b: Type) -> tuple[Size, ...]:
+    """The sizes that count rows of a for each matrix of b: a batch that b has not is merely more rows."""
+    rank = max(a.rank, b.rank)
+    sizes, others = ((1,) * (rank - one.rank) + one.shape for one in (a, b))
+    batch = (size for size, other in zip(sizes[:-2], others[:-2], strict=True) if dim.known_equal(other, 1))
+    return (*sizes[-2:-1], *batch) if a.rank > 1 else tuple(batch)
+
+
+def _rank(a: Value, b: Value) -> int:
+    return max(a.type.rank, b.type.rank)
+
+
+def _shaped(value: Value, shape: tuple[Size, ...]) -> Value:
+    reshaped: Value = value if value.type.shape == shape else Reshape(shape)(value)
+    return reshaped
+
+
+BY_VECTORS = (column_as_sums, row_as_sums)
