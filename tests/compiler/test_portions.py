@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -267,3 +268,41 @@ def test_a_refit_reaches_the_weights_of_a_loop(monkeypatch: pytest.MonkeyPatch) 
     changed.ir_version = 10
     expected = tenfold.build(changed, effort=0, cache=False)(x)
     assert np.array_equal(engine.refit({"w": new})(x), expected)
+
+
+def products(rows: Size, *widths: int) -> Graph:
+    """Products one after another, each but the last with its bias and ReLU."""
+    graph, rng = Graph(), np.random.default_rng(0)
+    value: Value = graph.input("x", Type(dt.f32, (rows, widths[0])))
+    for terms, columns in pairwise(widths):
+        w, b = (Tensor(rng.standard_normal(shape).astype(np.float32)) for shape in ((terms, columns), (columns,)))
+        value = ops.Relu()(ops.Add()(ops.MatMul()(value, ops.Constant(w)()), ops.Constant(b)()))
+    graph.set_outputs([value], ["y"])
+    return graph
+
+
+@pytest.mark.parametrize(("rows", "count"), [(1000, 8), (1001, 11), (4000, 1)])
+def test_thin_products_go_by_some_rows(rows: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = products(rows, 3, 16, 16, 8)
+    small = dataclasses.replace(SMALL, l3=1 << 16)
+    made = divided(graph, small)
+    assert portions(made) == count
+    assert sum(isinstance(node.op, ops.Scan) for node in made.nodes) == (count == 1)
+    x = np.random.default_rng(1).standard_normal((rows, 3)).astype(np.float32)
+    whole = tenfold.build(graph, effort=0, cache=False)(x)
+    monkeypatch.setattr(assemble, "portions", lambda graph, isa: portions_module.portions(graph, small))
+    assert np.array_equal(tenfold.build(graph, effort=0, cache=False)(x), whole)
+
+
+@pytest.mark.parametrize(
+    ("graph", "why"),
+    [
+        (products(1000, 16, 256, 256), "products that take longer than their rows"),
+        (products(symbol("rows", 1), 16, 16, 16), "rows that only the call tells"),
+        (products(3989, 16, 16, 16), "a number of rows that nothing divides"),
+        (products(1000, 16, 16), "one product"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_other_products_stay_whole(graph: Graph, why: str) -> None:
+    assert not portions_module.portions(graph, dataclasses.replace(SMALL, l3=1 << 16)), why

@@ -5,7 +5,7 @@ through all of it, then the next ones. It pays while what a layer writes for the
 cache, and its weights, which every portion reads again, are no more than its images are worth: the second cache, for
 each of them. So early layers go by an image or two, later ones, in a run of their own, by several. Few portions are
 copies of the run, each with its images; many are turns of a loop. A batch that only the call tells goes image by image:
-a loop whose turns each see one.
+a loop whose turns each see one. Rows of products are images, too, where there are few products for each byte between.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
 from tenfold.ops.control import Scan
 from tenfold.ops.conv import Conv, ConvTranspose
+from tenfold.ops.matmul import MatMul
 from tenfold.ops.movement import Concat, Reshape, Slice
 from tenfold.ops.pool import Pool
 
@@ -32,7 +33,10 @@ _USUAL = 32
 """So many images count as a batch that only the call tells."""
 _PART = 8
 """The part of the last cache that what a layer writes for a portion may take."""
-_LAYERS = (Conv, ConvTranspose, Pool)
+_THIN = 64
+"""A product is thin, and its results worth keeping near, if terms by columns are at most so many times their sum."""
+_WEIGHTED = (Conv, ConvTranspose, MatMul)
+_LAYERS = (*_WEIGHTED, Pool)
 
 
 def portions(graph: Graph, isa: Isa) -> list[Stretch]:
@@ -104,7 +108,8 @@ def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
                 if not waiting[value]:
                     del waiting[value]
         layers += isinstance(node.op, _LAYERS)
-        if not waiting and layers > 1 and _bytes(result) >= isa.l3 // _PART:
+        large = _bytes(result) >= isa.l3 // _PART and _comes_out(result.type, largest, isa)
+        if not waiting and layers > 1 and large:
             found = _Run(tuple(nodes[:count]))
         if result in graph.outputs:
             break
@@ -121,6 +126,12 @@ def _count(batch: int, largest: int, isa: Isa) -> int:
     return even if even < 2 * least or least > _MOST else least
 
 
+def _comes_out(result: Type, largest: int, isa: Isa) -> bool:
+    """Whether rows come in about as many portions as they should; images may go one by one."""
+    batch = result.shape[0]
+    return result.rank > 2 or not isinstance(batch, int) or _count(batch, largest, isa) < 4 * largest * _PART // isa.l3
+
+
 def _together(batch: Size, largest: int, isa: Isa) -> int:
     """The images of a portion."""
     return batch // _count(batch, largest, isa) if isinstance(batch, int) and batch else 1
@@ -128,26 +139,37 @@ def _together(batch: Size, largest: int, isa: Isa) -> int:
 
 def _by_image(node: Node) -> bool:
     """Whether each image of a result follows from the same image of the operands."""
-    if len(node.outputs) != 1 or node.output.type.rank < 3 or not _bytes(node.output):
+    if len(node.outputs) != 1 or node.output.type.rank < 2 or not _bytes(node.output):
         return False
     batch = node.output.type.shape[0]
     if batch == 1 or unknown.of_sizes((batch,)):
         return False
     if not all(_follows(value, node) or _is_one(value, node) for value in _images(node)):
         return False
+    if isinstance(node.op, MatMul):
+        return isinstance(batch, int) and _is_thin(node.inputs[1])
     if isinstance(node.op, Conv | ConvTranspose):
         return isinstance(node.inputs[1].op, Constant)
     return isinstance(node.op, Pool) or node.op.elementwise
 
 
+def _is_thin(matrix: Value) -> bool:
+    """Whether products by a matrix, a constant, take less time for each of a row's bytes than these take."""
+    sizes = matrix.type.shape
+    terms, columns = sizes if len(sizes) == 2 else (None, None)
+    if not isinstance(matrix.op, Constant) or not isinstance(terms, int) or not isinstance(columns, int):
+        return False
+    return terms * columns <= _THIN * (terms + columns)
+
+
 def _weights(node: Node) -> int:
     """Bytes of a layer's filters."""
-    return _bytes(node.inputs[1]) if isinstance(node.op, Conv | ConvTranspose) else 0
+    return _bytes(node.inputs[1]) if isinstance(node.op, _WEIGHTED) else 0
 
 
 def _images(node: Node) -> Sequence[Value]:
     """The operands that may have an axis of images: all but filters."""
-    return node.inputs[:1] if isinstance(node.op, Conv | ConvTranspose) else node.inputs
+    return node.inputs[:1] if isinstance(node.op, _WEIGHTED) else node.inputs
 
 
 def _follows(value: Value, node: Node) -> bool:
