@@ -11,23 +11,18 @@ from rich.console import Console
 
 from tenfold import files
 from tenfold.cli import arguments
-from tenfold.cli.arguments import Recipe
+from tenfold.cli.recipe import Formatted
 from tenfold.cli.shell import answer, set_logging
 from tenfold.diagnose import report, tables
 from tenfold.runtime import format as engine_file
 
 
+@arguments.gathered
 def verb(
     model: arguments.Model,
+    *,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.tenfold", help="The engine file to write.")],
-    target: arguments.Targets = None,
-    shape: arguments.Shapes = None,
-    dim: arguments.Dims = None,
-    precision: arguments.Precision = None,
-    format: arguments.Formats = None,
-    effort: arguments.Effort = None,
-    threads: arguments.Threads = None,
-    cache: arguments.Cache = None,
+    recipe: Formatted,
     json: arguments.Json = False,
     verbose: arguments.Verbose = 0,
 ) -> None:
@@ -36,7 +31,7 @@ def verb(
     start = time.perf_counter()
     engine_file.require_place(output)
     files.require_output(output, "--output", [model])
-    engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).build(model)
+    engine = recipe.build(model)
     engine.save(output)
     about = report.describe(engine.file)
     data: dict[str, Any] = {"engine": str(output), "bytes": output.stat().st_size} | report.summary(about)

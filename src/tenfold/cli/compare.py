@@ -9,13 +9,15 @@ import typer
 from rich.console import Console
 
 from tenfold.cli import arguments
-from tenfold.cli.arguments import Recipe, dims_of, shapes_of
+from tenfold.cli.recipe import Question, Recipe, original
 from tenfold.cli.shell import DIFFERS, answer, set_logging
-from tenfold.diagnose import compare, samples, tables
+from tenfold.diagnose import compare, tables
 
 
+@arguments.gathered
 def verb(
     path: arguments.EngineOrModel,
+    *,
     model: Annotated[
         Path | None, typer.Option("--model", help="The model an engine was built from, for the other runtime.")
     ] = None,
@@ -24,24 +26,16 @@ def verb(
         float, typer.Option("--tolerance", help="The greatest norm of a difference by the peer's norm.")
     ] = compare.TOLERANCE,
     layers: Annotated[bool, typer.Option(help="Also compare every value on the way.")] = True,
-    inputs: arguments.Inputs = None,
-    random: arguments.Seed = 0,
-    target: arguments.Targets = None,
-    shape: arguments.Shapes = None,
-    dim: arguments.Dims = None,
-    precision: arguments.Precision = None,
-    effort: arguments.Effort = None,
-    threads: arguments.Threads = None,
-    cache: arguments.Cache = None,
+    question: Question,
+    recipe: Recipe,
     json: arguments.Json = False,
     verbose: arguments.Verbose = 0,
 ) -> None:
     """Compare a model's outputs and layers with another runtime's; exit code 1 if they differ."""
     set_logging(verbose)
-    recipe = Recipe(target, shape, dim, precision, effort, threads, cache)
-    source = arguments.original(model, path)
+    source = original(model, path)
     engine = recipe.open(path)
-    asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
+    asked = question.arrays(path, engine, recipe)
     found = compare.compare(
         source, engine, asked, against=against, options=recipe.options, tolerance=tolerance, layers=layers
     )

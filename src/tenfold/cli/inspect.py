@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from tenfold.cli import arguments
-from tenfold.cli.arguments import Recipe, is_engine
+from tenfold.cli.recipe import Recipe, is_engine
 from tenfold.cli.shell import answer, set_logging
 from tenfold.diagnose import report, tables
 from tenfold.runtime import format

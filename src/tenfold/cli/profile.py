@@ -11,42 +11,36 @@ from rich.console import Console
 
 from tenfold import files
 from tenfold.cli import arguments
-from tenfold.cli.arguments import Recipe, dims_of, shapes_of
+from tenfold.cli.recipe import Formatted, Question
 from tenfold.cli.shell import answer, set_logging
-from tenfold.diagnose import profile, samples, tables
+from tenfold.diagnose import profile, tables
 from tenfold.diagnose.roofline import ceiling
 
 
+@arguments.gathered
 def verb(
     path: arguments.EngineOrModel,
+    *,
     trace: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Chrome's viewer or Perfetto.")
     ] = None,
     roofline: arguments.Roofline = True,
-    inputs: arguments.Inputs = None,
-    random: arguments.Seed = 0,
-    target: arguments.Targets = None,
-    shape: arguments.Shapes = None,
-    dim: arguments.Dims = None,
-    precision: arguments.Precision = None,
-    format: arguments.Formats = None,
-    effort: arguments.Effort = None,
-    threads: arguments.Threads = None,
-    cache: arguments.Cache = None,
+    question: Question,
+    recipe: Formatted,
     json: arguments.Json = False,
     verbose: arguments.Verbose = 0,
 ) -> None:
     """Tell how long each part of a model takes, by the operators of the user's model."""
     set_logging(verbose)
-    files.require_output(trace, "--trace", [path, inputs])
-    engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).open(path)
-    asked = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
+    files.require_output(trace, "--trace", [path, question.inputs])
+    engine = recipe.open(path)
+    asked = question.arrays(path, engine, recipe)
     found = profile.profiled(engine, asked)
     middle = found[len(found) // 2]
     if trace is not None:
         with files.whole(trace, 0o644) as file:
             file.write(text.dumps(middle.chrome_trace()).encode())
-    top = ceiling(engine.frames(threads).threads) if roofline else None
+    top = ceiling(engine.frames(recipe.threads).threads) if roofline else None
     least = profile.least_seconds(engine, asked, middle, top) if top else None
     data: dict[str, Any] = {"model": str(path), "target": engine.target, **profile.as_data(found, least)}
 

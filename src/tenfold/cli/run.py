@@ -11,32 +11,26 @@ from rich.console import Console
 
 from tenfold import files
 from tenfold.cli import arguments
-from tenfold.cli.arguments import Recipe, dims_of, shapes_of
+from tenfold.cli.recipe import Formatted, Question
 from tenfold.cli.shell import answer, set_logging
 from tenfold.diagnose import samples, tables
 
 
+@arguments.gathered
 def verb(
     path: arguments.EngineOrModel,
-    inputs: arguments.Inputs = None,
+    *,
     outputs: Annotated[Path | None, typer.Option("--outputs", metavar="OUT.npz", help="Where results go.")] = None,
-    random: arguments.Seed = None,
-    target: arguments.Targets = None,
-    shape: arguments.Shapes = None,
-    dim: arguments.Dims = None,
-    precision: arguments.Precision = None,
-    format: arguments.Formats = None,
-    effort: arguments.Effort = None,
-    threads: arguments.Threads = None,
-    cache: arguments.Cache = None,
+    question: Question,
+    recipe: Formatted,
     json: arguments.Json = False,
     verbose: arguments.Verbose = 0,
 ) -> None:
     """Run an engine or a model once."""
     set_logging(verbose)
-    files.require_output(outputs, "--outputs", [path, inputs])
-    engine = Recipe(target, shape, dim, precision, effort, threads, cache, format).open(path)
-    arrays = samples.inputs_for(engine, inputs, random, shapes_of(shape), dims_of(dim))
+    files.require_output(outputs, "--outputs", [path, question.inputs])
+    engine = recipe.open(path)
+    arrays = question.arrays(path, engine, recipe, seed=None)
     start = time.perf_counter()
     results = engine.run(arrays)
     seconds = time.perf_counter() - start
