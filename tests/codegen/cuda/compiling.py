@@ -239,12 +239,33 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
             yield str(tactics[one]), strategy.build(region, tactics[one], TARGET)  # type: ignore[attr-defined]
 
 
+def every() -> Iterator[tuple[str, CudaKernel]]:
+    """The sample, and of the device's table the first case of each Triton function that it lacks."""
+    from tests.codegen.cuda.device import kernels_of
+    from tests.codegen.cuda.staples import STAPLES
+    from tests.codegen.cuda.table import TABLE
+
+    known = set[str]()
+    for name, kernel in sampled():
+        known |= functions(kernel)
+        yield name, kernel
+    for entry in (*STAPLES(), *TABLE()):
+        for name, kernel in kernels_of(entry, True):
+            if not functions(kernel) <= known:
+                known |= functions(kernel)
+                yield name, kernel
+
+
+def functions(kernel: CudaKernel) -> set[str]:
+    """The Triton functions of a kernel."""
+    return {one.program.kernel for one in kernel.launches if isinstance(one.program, Program)}
+
+
 def main() -> None:
     print("triton", triton.__version__)
     arch = arch_of(TARGET)
-    for name, kernel in sampled():
-        for program in dict.fromkeys(one.program for one in kernel.launches):
-            assert isinstance(program, Program)
+    for name, kernel in every():
+        for program in dict.fromkeys(one.program for one in kernel.launches if isinstance(one.program, Program)):
             binary = compile_program(program, arch.sm)
             assert binary.code.startswith(b"\x7fELF") and binary.shared <= arch.shared
             print(len(binary.code), binary.shared, len(binary.maps), name)

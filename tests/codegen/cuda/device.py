@@ -1,17 +1,19 @@
 """Kernels on this machine's GPU against the operations' own definitions: poisoned buffers between guards, real sizes.
 
-    python -m tests.codegen.cuda.device [--tight] [word …]
+    python -m tests.codegen.cuda.device [--tight] [--share I/N] [word …]
 
-runs the cases whose names hold one of the words (all without any), and prints of each tactic: the greatest error,
-microseconds in a graph, what its bytes would take at 4.2 TB/s, and whether all guards stand. Exit status 1 if one is
-wrong. With --tight one tactic of each case runs, without guards, so that compute-sanitizer sees every access outside of
-a buffer; its kernels are kept in TENFOLD_CACHE, so that a run without the sanitizer leaves it nothing to compile:
+runs the cases whose names hold one of the words (all without any), or every Nth of them from the Ith on, and prints of
+each tactic: the greatest error, microseconds in a graph, what its bytes would take at 4.2 TB/s, and whether all guards
+stand. Exit status 1 if one is wrong. With --tight one tactic of each case runs, without guards, so that
+compute-sanitizer sees every access outside of a buffer. Kernels are kept in TENFOLD_CACHE (`--compile` makes them where
+no GPU is), so that a run before leaves the sanitizer nothing to compile:
 
     compute-sanitizer --target-processes application-only python -m tests.codegen.cuda.device --tight …
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +26,7 @@ from tenfold.codegen.cpu.pool import ObjectCache
 from tenfold.codegen.cuda.arch import PROCESSORS
 from tenfold.codegen.cuda.launch import Alarm, Counters, CudaKernel, Descriptor, GpuArgument
 from tenfold.codegen.cuda.pool import GpuPool
-from tenfold.codegen.cuda.program import Binary, Program
+from tenfold.codegen.cuda.program import Binary, Failure, Program
 from tenfold.codegen.region import Region
 from tenfold.codegen.strategy import Address, Packed, Refusal, Workspace
 from tenfold.compiler.cache import cache_folder
@@ -256,21 +258,41 @@ def kernels_of(entry: Entry, tight: bool = False) -> list[tuple[str, CudaKernel]
     return [(str(one), entry.strategy.build(entry.region, one, TARGET)) for one in (chosen[:1] if tight else chosen)]
 
 
-def main(words: Sequence[str]) -> int:
-    """Print the table; how many rows are wrong."""
-    device, wrong = open_device(), 0
-    device.driver.enter()
-    tight = "--tight" in words
-    words = [word for word in words if word != "--tight"]
+def chosen(words: Sequence[str], share: str) -> list[Entry]:
+    """The cases whose names hold one of the words; of these a share."""
+    first, _, step = share.partition("/")
     table = [one for one in (*STAPLES(), *TABLE()) if not words or any(word in one.name for word in words)]
+    return table[int(first) :: int(step)]
+
+
+def compiled(table: Sequence[Entry], tight: bool) -> Mapping[Program, Binary | Failure]:
+    """The machine code of the cases' kernels, from the cache or new."""
     programs = [
         one.program for entry in table for _, kernel in kernels_of(entry, tight) for one in kernel.launches
         if isinstance(one.program, Program)
     ]  # fmt: skip
-    with GpuPool(len(os.sched_getaffinity(0)), 90, ObjectCache(cache_folder(True) if tight else None)) as pool:
-        made = pool.compile(programs)
+    with GpuPool(len(os.sched_getaffinity(0)), 90, ObjectCache(cache_folder(True))) as pool:
+        return pool.compile(programs)
+
+
+def main() -> int:
+    """Print the table; how many rows are wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.codegen.cuda.device")
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--tight", action="store_true")
+    parser.add_argument("--share", default="0/1")
+    parser.add_argument("--compile", action="store_true")
+    given = parser.parse_args()
+    table = chosen(given.words, given.share)
+    if given.compile:
+        refused = [one for one in compiled(table, given.tight).values() if isinstance(one, Failure)]
+        print(f"{len(refused)} kernels of {len(table)} cases refused", *refused, sep="\n")
+        return len(refused)
+    device, wrong = open_device(), 0
+    device.driver.enter()
+    made = compiled(table, given.tight)
     for entry in table:
-        for line in lines_of(entry, made, device, tight):
+        for line in lines_of(entry, made, device, given.tight):
             wrong += not line.good
             print(line, flush=True)
     print(f"{wrong} wrong of {len(table)} cases")
@@ -278,4 +300,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(min(1, main(sys.argv[1:])))
+    sys.exit(min(1, main()))

@@ -14,6 +14,7 @@ from tenfold.codegen.cuda.conv.pooled import places_of
 from tenfold.codegen.cuda.conv.teams import corner, reached, share
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import kernel_of
+from tests.codegen.cuda.attention_in_order import running, whole
 from tests.codegen.cuda.links_in_order import chained
 
 
@@ -240,6 +241,8 @@ def pingpong(
 
 
 STANDINS = {
+    "tenfold.codegen.cuda.whole:whole": whole,
+    "tenfold.codegen.cuda.running:running": running,
     "tenfold.codegen.cuda.pingpong:pingpong": pingpong,
     "tenfold.codegen.cuda.conv.kept:keeping": keeping,
     "tenfold.codegen.cuda.conv.lines:lines": lines,

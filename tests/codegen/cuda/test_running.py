@@ -1,15 +1,18 @@
-"""Attention of many keys: what is taken, with how much room. The kernel, in Gluon, is compiled by test_compile."""
+"""Attention of many keys: what is taken, with how much room, and what it gives, one tile after another."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tenfold.codegen.region import Anchored
 from tenfold.codegen.strategy import Refusal
 from tenfold.ops.attention import Attention
 from tenfold.target import Target
+from tests.codegen.cpu.anchored import Case, Given
+from tests.codegen.cuda.anchored import check
 from tests.codegen.cuda.interpreting import TARGET, tactics
 from tests.codegen.cuda.test_whole import attention
 
@@ -23,6 +26,13 @@ def test_keys_come_in_steps(keys: int, width: int, steps: tuple[int, ...]) -> No
     parameters = [dict(one.program.parameters) for one in built]
     assert tuple(one["STEPS"] for one in parameters) == steps
     assert all(one["D"] == running.WIDE and one["SLOTS"] >= 4 for one in parameters)
+
+
+@pytest.mark.parametrize("queries, keys, width, shared, n", [(130, 200, 64, 2, 64), (150, 128, 40, 1, 128)])
+def test_agrees_with_the_definition(queries: int, keys: int, width: int, shared: int, n: int) -> None:
+    shapes = ((1, 2, queries, width), *[(1, shared, keys, width)] * 2)
+    given = [Given(np.random.default_rng(5).standard_normal(shape).astype(np.float16)) for shape in shapes]
+    check(running.STRATEGY, Case(Attention(0.2), given), [("n", n)], tolerance=4e-3)
 
 
 def test_heads_may_share_their_keys() -> None:

@@ -1,9 +1,10 @@
-"""Attention of few keys: what is taken, in which parts. The kernel, in Gluon, is compiled by test_compile."""
+"""Attention of few keys: what is taken, in which parts, and what it gives, one tile after another."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tenfold.codegen.region import Anchored, identity
@@ -11,7 +12,9 @@ from tenfold.codegen.strategy import Refusal
 from tenfold.ir import dtype as dt
 from tenfold.ops.attention import Attention
 from tenfold.target import Target
+from tests.codegen.cpu.anchored import Case, Given
 from tests.codegen.cpu.cases import tensor
+from tests.codegen.cuda.anchored import check
 from tests.codegen.cuda.interpreting import TARGET, tactics
 
 from tenfold.codegen.cuda import whole  # isort: skip
@@ -30,6 +33,13 @@ def test_keys_come_in_powers_of_two(keys: int, parts: tuple[int, ...]) -> None:
     region = attention(197, keys)
     (one,) = whole.STRATEGY.build(region, tactics(whole.STRATEGY, region)[0], TARGET).launches
     assert dict(one.program.parameters)["PARTS"] == parts
+
+
+@pytest.mark.parametrize("queries, keys, shared, split", [(130, 50, 2, 1), (197, 197, 2, 2), (70, 32, 1, 1)])
+def test_agrees_with_the_definition(queries: int, keys: int, shared: int, split: int) -> None:
+    shapes = ((1, 2, queries, 64), *[(1, shared, keys, 64)] * 2)
+    given = [Given(np.random.default_rng(5).standard_normal(shape).astype(np.float16)) for shape in shapes]
+    check(whole.STRATEGY, Case(Attention(0.125), given), [("split", split)], tolerance=4e-3)
 
 
 def test_heads_may_share_their_keys() -> None:

@@ -206,6 +206,7 @@ def test_a_small_model_runs_on_the_cpu_that_is_named(driver: FakeDriver) -> None
         "test_nonmaxsuppression_two_batches",
         "test_string_concat",
         "test_if_opt",
+        "test_col2im",
     ],
 )
 def test_what_the_gpu_has_no_kernel_for(driver: FakeDriver, name: str) -> None:

@@ -70,7 +70,7 @@ def pooled(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy]
     found = list(items)
     for widely in (True, False) if takers else ():
         touched = {item: touched_by(item, layout) for item in found}
-        images = [one for one in found if isinstance(one, Chosen) and _is_image(one.region)]
+        images = [one for one in found if isinstance(one, Chosen) and _is_image(one)]
         every = [_around(one, found, touched, widely) for one in images]
         chains = [(chain, parts) for parts in every if (chain := _greatest(parts, layout))]
         made = [(_piece(chain, parts, takers, tuning), parts, parts[-1]) for chain, parts in chains]
@@ -211,8 +211,10 @@ def _stretch(items: Sequence[Item], takers: Sequence[Strategy], tuning: Tuning) 
     return found[:whole]
 
 
-def _is_image(region: Region) -> bool:
-    return isinstance(region, Anchored) and isinstance(region.anchor, Conv) and len(region.outputs) == 1
+def _is_image(one: Chosen) -> bool:
+    region = one.region
+    conv = isinstance(region, Anchored) and isinstance(region.anchor, Conv) and len(region.outputs) == 1
+    return conv and isinstance(one.kernel, CudaKernel)
 
 
 def _is_product(region: Region) -> bool:

@@ -12,19 +12,22 @@ import numpy as np
 
 from tenfold.errors import InputError
 from tenfold.runtime.arrays import too_small
-from tenfold.runtime.cuda.dlpack import capsule
+from tenfold.runtime.cuda.dlpack import LEGACY, capsule, described, element
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.plan import Spec
 
 ALIGNMENT = 16
 """What kernels take for granted of every address."""
+_UNORDERED = -1
+"""What a receiver says by DLPack that takes care of the order itself."""
 
 
 @dataclass(eq=False)
 class DeviceArray:
     """A row-major array on the GPU, for whoever speaks DLPack or `__cuda_array_interface__`.
 
-    `stream` is the number of the stream in whose order it may be used, None if it is complete.
+    `stream` is the number of the stream in whose order it was made, None if it is complete; `order` tells whether that
+    is so still.
     """
 
     spec: Spec
@@ -44,6 +47,13 @@ class DeviceArray:
         return self.size * self.spec.dtype.itemsize
 
     @property
+    def order(self) -> int | None:
+        """The stream in whose order it may be used now, by its public number; None if it is complete."""
+        if self.stream is None or (isinstance(self.owner, _Held) and self.owner.complete):
+            return None
+        return self.stream or LEGACY
+
+    @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         dtype = self.spec.dtype.numpy
         return {
@@ -52,10 +62,13 @@ class DeviceArray:
             "data": (self.address, False),
             "strides": None,
             "version": 3,
-            "stream": self.stream,
+            "stream": self.order,
         }
 
-    def __dlpack__(self, **_: Any) -> Any:
+    def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
+        order, asked = self.order, stream or LEGACY
+        if order is not None and asked not in (order, _UNORDERED) and isinstance(self.owner, _Held):
+            self.owner.followed(asked, order)
         return capsule(self, self.address, self.shape, self.spec.dtype)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -69,20 +82,20 @@ def on_device(spec: Spec, given: Any) -> DeviceArray | None:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(given, torch.Tensor):
         return _of_torch(spec, given, torch) if given.is_cuda else None
-    described = getattr(given, "__cuda_array_interface__", None)
-    if described is None:
-        return None
     if isinstance(given, DeviceArray):
         _require(spec, given.spec.dtype.numpy == spec.dtype.numpy, str(given.spec.dtype))
-        return DeviceArray(spec, given.address, given.shape, given.stream, given)
+        return DeviceArray(spec, given.address, given.shape, given.order, given)
+    said = _interface(given)
+    if said is None:
+        return _of_dlpack(spec, given)
     if hasattr(given, "__dlpack_device__"):
         _require_first(spec, given.__dlpack_device__()[1])
-    found = np.dtype(described["typestr"])
+    found = np.dtype(said["typestr"])
     _require(spec, found == spec.dtype.numpy or found.kind == "V", str(found))
-    shape, strides = tuple(described["shape"]), described.get("strides")
+    shape, strides = tuple(said["shape"]), said.get("strides")
     _require_row_major(spec, shape, strides, found.itemsize)
-    stream = described.get("stream")
-    return DeviceArray(spec, int(described["data"][0]), shape, stream, given)
+    stream = said.get("stream")
+    return DeviceArray(spec, int(said["data"][0]), shape, stream, given)
 
 
 def as_output(spec: Spec, given: Any) -> DeviceArray | None:
@@ -94,7 +107,8 @@ def as_output(spec: Spec, given: Any) -> DeviceArray | None:
     if torch is not None and isinstance(given, torch.Tensor):
         right = given.is_contiguous()
     else:
-        right = not given.__cuda_array_interface__["data"][1]
+        found_there = _interface(given)
+        right = found_there is not None and not found_there["data"][1]
     if not right or found.address % ALIGNMENT or (found.nbytes and not found.address):
         raise InputError(
             f"output {spec.name!r} is bound to an array that cannot be written in place",
@@ -122,6 +136,25 @@ def _of_torch(spec: Spec, given: Any, torch: Any) -> DeviceArray:
     tensor = given.detach().contiguous()
     stream = torch.cuda.current_stream(tensor.device).cuda_stream
     return DeviceArray(spec, tensor.data_ptr(), tuple(tensor.shape), stream, tensor)
+
+
+def _interface(given: Any) -> Any:
+    """What an array says by `__cuda_array_interface__`; None if it says nothing, or not of these elements."""
+    try:
+        return getattr(given, "__cuda_array_interface__", None)
+    except (RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _of_dlpack(spec: Spec, given: Any) -> DeviceArray | None:
+    found = described(given)
+    if found is None:
+        return None
+    code, bits = found.element
+    _require(spec, found.element == element(spec.dtype), f"of DLPack's type {code} of {bits} bits")
+    _require_first(spec, found.number)
+    _require_row_major(spec, found.shape, found.strides, 1)
+    return DeviceArray(spec, found.address, found.shape, LEGACY, found.owner)
 
 
 def _require_first(spec: Spec, number: int) -> None:
@@ -162,13 +195,13 @@ def like(given: Iterable[Any], results: Sequence[Any]) -> Sequence[Any]:
 
 
 class Recycled:
-    """Memory of results, given out again once nobody refers to it."""
+    """Memory of results, given out again once nobody refers to it; `closed` once its context has ended."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._free: list[tuple[int, int]] = []
         self._all: list[tuple[int, int]] = []
-        self._closed = False
+        self.closed = False
 
     def take(self, spec: Spec, shape: tuple[int, ...], stream: Any) -> DeviceArray:
         """An uninitialised array."""
@@ -183,15 +216,20 @@ class Recycled:
 
     def back(self, memory: tuple[int, int]) -> None:
         """Nobody refers to this memory any more."""
-        if self._closed:
+        if self.closed:
             self._driver.enter()
             self._driver.free(memory[0], self._driver.foreign_stream(0))
         else:
             self._free.append(memory)
 
+    def follow(self, stream: int, order: int) -> None:
+        """What comes to the first stream from now on waits for what the second one was given."""
+        self._driver.enter()
+        self._driver.follow(self._driver.foreign_stream(stream), self._driver.foreign_stream(order))
+
     def close(self, stream: Any) -> None:
         """Give back what nobody refers to now, the rest as soon as that is so."""
-        self._closed = True
+        self.closed = True
         for address, _ in self._free:
             self._driver.free(address, stream)
         self._free.clear()
@@ -202,6 +240,15 @@ class _Held:
 
     def __init__(self, home: Recycled, memory: tuple[int, int]) -> None:
         self._home, self._memory = home, memory
+
+    @property
+    def complete(self) -> bool:
+        """Whether the context that wrote it has ended, and so waited for it."""
+        return self._home.closed
+
+    def followed(self, stream: int, order: int) -> None:
+        """What comes to the first stream from now on waits for what the second one was given."""
+        self._home.follow(stream, order)
 
     def __del__(self) -> None:
         self._home.back(self._memory)

@@ -157,9 +157,14 @@ class DeviceContext(Context):
         return found
 
     def _stream_of(self, sources: Sequence[Array | DeviceArray]) -> Any:
-        """The stream of the first array on the GPU that names one, else ours; it waits for the call before."""
-        named = next((one.stream for one in sources if isinstance(one, DeviceArray) and one.stream is not None), None)
-        return self._next(self._stream if named is None else self._driver.foreign_stream(named))
+        """The stream of the first array on the GPU that names one, else ours; it waits for the call before, and for the
+        streams of the others.
+        """
+        named = _named(sources)
+        stream = self._next(self._driver.foreign_stream(named[0]) if named else self._stream)
+        for other in named[1:]:
+            self._driver.follow(stream, self._driver.foreign_stream(other))
+        return stream
 
     def _next(self, stream: Any) -> Any:
         """The stream, which now waits for the call before."""
@@ -301,20 +306,17 @@ class DeviceContext(Context):
             self._driver.enter()
             order.given = self._by_name(inputs)
             order.sources = self._sources(order.given)
-            order.mark = self._mark(order.sources)
+            order.marks = [self._mark(stream) for stream in _named(order.sources)]
         except TenfoldError as error:
             order.promised.set_exception(error)
             return order.promised
         self._enqueue(self._take, order)
         return order.promised
 
-    def _mark(self, sources: Sequence[Array | DeviceArray]) -> Any:
-        """Where the caller's stream is now, if inputs are used in its order."""
-        named = next((one.stream for one in sources if isinstance(one, DeviceArray) and one.stream is not None), None)
-        if named is None:
-            return None
+    def _mark(self, stream: int) -> Any:
+        """Where a caller's stream is now."""
         mark = self._driver.open_event()
-        self._driver.record(mark, self._driver.foreign_stream(named))
+        self._driver.record(mark, self._driver.foreign_stream(stream))
         return mark
 
     def _take(self, order: _Order) -> None:
@@ -343,9 +345,9 @@ class DeviceContext(Context):
             self._queued_calls = Queue(driver, self._alarms)
         queue, stream = self._queued_calls, self._next(self._stream)
         lane = queue.lane()
-        if order.mark is not None:
-            driver.wait(stream, order.mark)
-            driver.close_event(order.mark)
+        for mark in order.marks:
+            driver.wait(stream, mark)
+            driver.close_event(mark)
         try:
             frame, results = self._prepare(order.sources, stream, lane, queue.inward)
             driver.follow(stream, queue.inward)
@@ -416,14 +418,20 @@ class DeviceContext(Context):
 
 
 class _Order:
-    """A queued call: what was given, and the stream's mark from which on that may be used."""
+    """A queued call: what was given, and its streams' marks from which on that may be used."""
 
     def __init__(self, epoch: int, token: object) -> None:
         self.epoch, self.token = epoch, token
         self.promised: Future[dict[str, Any]] = Future()
         self.given: dict[str, Any] = {}
         self.sources: list[Array | DeviceArray] = []
-        self.mark: Any = None
+        self.marks: list[Any] = []
+
+
+def _named(sources: Sequence[Array | DeviceArray]) -> list[int]:
+    """The streams that arrays on the GPU name, each once."""
+    named = (one.stream for one in sources if isinstance(one, DeviceArray))
+    return list(dict.fromkeys(stream for stream in named if stream is not None))
 
 
 def timed(driver: Driver, part: Launches, labels: Sequence[Label], stream: Any) -> list[Timed]:

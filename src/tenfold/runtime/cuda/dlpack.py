@@ -1,14 +1,17 @@
-"""Arrays handed on by DLPack: a capsule that keeps its array alive until the receiver lets go."""
+"""Arrays handed on by DLPack: a capsule that keeps its array alive until the receiver lets go; and such as come in."""
 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from typing import Any
 
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType, Kind
 
 CUDA_DEVICE = 2
+LEGACY = 1
+"""The number of the default stream, in DLPack's words and in those of `__cuda_array_interface__`."""
 _NAME = b"dltensor"
 _CODES = {Kind.INT: 0, Kind.UINT: 1, Kind.FLOAT: 2, Kind.BOOL: 6}
 
@@ -50,11 +53,12 @@ _DELETER = _Deleter(_let_go)
 
 
 _Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_valid = ctypes.pythonapi.PyCapsule_IsValid
+# By name: as attributes they are everybody's, and whoever sets their types last sets them for all.
+_valid = ctypes.pythonapi["PyCapsule_IsValid"]
 _valid.restype, _valid.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]
-_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer = ctypes.pythonapi["PyCapsule_GetPointer"]
 _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]
-_new = ctypes.pythonapi.PyCapsule_New
+_new = ctypes.pythonapi["PyCapsule_New"]
 _new.restype, _new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, _Destructor]
 
 
@@ -67,8 +71,12 @@ _DESTRUCTOR = _Destructor(_unused)
 
 
 def _described(address: int, sizes: Any, rank: int, dtype: DType) -> _Tensor:
-    code = 4 if dtype is dt.bf16 else _CODES[dtype.kind]
-    return _Tensor(address, _Device(CUDA_DEVICE, 0), rank, _Type(code, dtype.itemsize * 8, 1), sizes, None, 0)
+    return _Tensor(address, _Device(CUDA_DEVICE, 0), rank, _Type(*element(dtype), 1), sizes, None, 0)
+
+
+def element(dtype: DType) -> tuple[int, int]:
+    """An element type in DLPack's words: a code and bits."""
+    return (4 if dtype is dt.bf16 else _CODES[dtype.kind]), dtype.itemsize * 8
 
 
 def capsule(owner: Any, address: int, shape: tuple[int, ...], dtype: DType) -> Any:
@@ -77,3 +85,30 @@ def capsule(owner: Any, address: int, shape: tuple[int, ...], dtype: DType) -> A
     managed = _Managed(_described(address, sizes, len(shape), dtype), None, _DELETER)
     _alive[ctypes.addressof(managed)] = (managed, sizes, owner)
     return _new(ctypes.addressof(managed), _NAME, _DESTRUCTOR)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What another library's capsule says of an array on GPU `number`, which lives as long as `owner`. `strides` are in
+    elements, None if it is row-major.
+    """
+
+    address: int
+    number: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    element: tuple[int, int]
+    owner: Any
+
+
+def described(given: Any) -> Described | None:
+    """An array on a GPU that speaks DLPack, complete in the order of the stream LEGACY; None for any other."""
+    if not hasattr(given, "__dlpack__") or int(given.__dlpack_device__()[0]) != CUDA_DEVICE:
+        return None
+    owner = given.__dlpack__(stream=LEGACY)
+    one = _Managed.from_address(_pointer(id(owner), _NAME)).tensor
+    strides = tuple(one.strides[: one.rank]) if one.strides else None
+    kind = one.type.code, one.type.bits * one.type.lanes
+    return Described(
+        (one.data or 0) + one.offset, one.device.number, tuple(one.shape[: one.rank]), strides, kind, owner
+    )

@@ -1,0 +1,136 @@
+"""Arrays of other libraries, by DLPack and `__cuda_array_interface__`, and their streams; the GPU is emulated."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tenfold
+from tenfold import ops
+from tenfold.errors import InputError
+from tenfold.ir import dtype as dt
+from tenfold.ir.graph import Graph
+from tenfold.ir.type import Type
+from tenfold.runtime.cuda import dlpack
+from tenfold.runtime.cuda.arrays import DeviceArray, on_device
+from tenfold.runtime.plan import Spec
+from tests.runtime.cuda.emulated import FakeDriver, emulate
+
+SHAPE = (2, 8)
+
+
+class Foreign:
+    """An array that speaks DLPack alone, on GPU `number`."""
+
+    def __init__(self, tensor: torch.Tensor, number: int = 0) -> None:
+        self.tensor, self.number, self.asked = tensor, number, list[object]()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return dlpack.CUDA_DEVICE, self.number
+
+    def __dlpack__(self, *, stream: object = None) -> Any:
+        self.asked.append(stream)
+        return self.tensor.__dlpack__()
+
+
+class Silent(Foreign):
+    """One whose `__cuda_array_interface__` knows not its elements, as JAX's of bfloat16."""
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        raise ValueError("not of bfloat16")
+
+
+class Plain:
+    """An array that speaks `__cuda_array_interface__` alone."""
+
+    def __init__(self, array: np.ndarray, stream: int | None) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": array.shape, "typestr": array.dtype.str, "data": (array.ctypes.data, False), "stream": stream,
+        }  # fmt: skip
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    monkeypatch.setattr(dlpack, "CUDA_DEVICE", 1)
+    return emulate(monkeypatch)
+
+
+@pytest.fixture
+def followed(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Which stream was made to wait for which."""
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(driver, "follow", lambda stream, other: found.append((int(stream), int(other))))
+    return found
+
+
+def twice(dtype: dt.DType, inputs: int = 1) -> tenfold.Engine:
+    graph = Graph()
+    given = [graph.input(f"x{number}", Type(dtype, SHAPE)) for number in range(inputs)]
+    graph.set_outputs([ops.Add()(given[0], given[-1])], ["y"])
+    return tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0)
+
+
+def read(array: Any, dtype: Any) -> np.ndarray:
+    assert isinstance(array, DeviceArray)
+    size = array.nbytes
+    return np.frombuffer((ctypes.c_ubyte * size).from_address(array.address), dtype).reshape(array.shape)
+
+
+@pytest.mark.parametrize("kind", [Foreign, Silent])
+@pytest.mark.parametrize("dtype", [dt.f32, dt.bf16, dt.i64])
+def test_dlpack_comes_in_in_place(driver: FakeDriver, kind: type[Foreign], dtype: dt.DType) -> None:
+    given = torch.arange(16, dtype=getattr(torch, dtype.numpy.name)).reshape(SHAPE)
+    foreign = kind(given)
+    with twice(dtype).context() as context:
+        y = context.run([foreign])["y"]
+        np.testing.assert_array_equal(read(y, dtype.numpy).astype(np.float32), 2 * given.float().numpy())
+    assert set(foreign.asked) == {dlpack.LEGACY}
+
+
+def test_what_dlpack_says_is_looked_at(driver: FakeDriver) -> None:
+    spec, x = Spec("x", dt.f32, SHAPE), torch.zeros(SHAPE)
+    for wrong, why in (
+        (Foreign(x.double()), "x' is of DLPack's type 2 of 64 bits"),
+        (Foreign(x.int()), "x' is of DLPack's type 0 of 32 bits"),
+        (Foreign(torch.zeros(8, 2).t()), "not row-major"),
+    ):
+        with pytest.raises(InputError, match=why):
+            on_device(spec, wrong)
+    assert on_device(spec, Foreign(x[1:])).shape == (1, 8)  # type: ignore[union-attr]
+
+
+def test_a_call_waits_for_the_streams_of_all_inputs(driver: FakeDriver, followed: Sequence[tuple[int, int]]) -> None:
+    x = np.ones(SHAPE, np.float32)
+    with twice(dt.f32, 3).context() as context:
+        context.run([Plain(x, 11), Plain(x, 12), Plain(x, 13)])
+        assert {(11, 12), (11, 13)} <= set(followed)
+
+
+def test_a_receiver_s_stream_waits_for_results(driver: FakeDriver, followed: list[tuple[int, int]]) -> None:
+    with twice(dt.f32).context() as context:
+        y = context.run([Plain(np.ones(SHAPE, np.float32), 11)])["y"]
+        for asked, waits in ((11, []), (-1, []), (5, [(5, 11)]), (None, [(1, 11)])):
+            followed.clear()
+            y.__dlpack__(stream=asked, max_version=(1, 0))
+            assert followed == waits
+        assert y.__cuda_array_interface__["stream"] == 11
+    followed.clear()
+    y.__dlpack__(stream=5)
+    assert not followed and y.__cuda_array_interface__["stream"] is None
+
+
+def test_the_default_stream_goes_out_by_its_public_number() -> None:
+    assert DeviceArray(Spec("y", dt.f32, SHAPE), 64, SHAPE, 0).__cuda_array_interface__["stream"] == dlpack.LEGACY
+
+
+def test_capsules_are_read_whatever_others_say_of_python_s_functions(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes.pythonapi.PyCapsule_GetPointer, "argtypes", [ctypes.py_object, ctypes.c_char_p])
+    assert on_device(Spec("x", dt.f32, SHAPE), Foreign(torch.zeros(SHAPE))) is not None
