@@ -82,6 +82,14 @@ def test_long_sums_in_stretches_or_in_one_go(isa: Isa, rows: int, terms: int) ->
 
 
 @each_isa
+@pytest.mark.parametrize("dtype", [dt.f32, dt.f64, dt.f16, dt.i8], ids=str)
+@pytest.mark.parametrize("columns", [3, 16, 41, 67])
+def test_given_matrices_are_packed_by_strips(isa: Isa, dtype: dt.DType, columns: int) -> None:
+    for terms in (255, 513):
+        check(isa, random(dtype, 9, terms), random(dtype, terms, columns), False, 2e-3 if dtype is dt.f16 else 1e-5)
+
+
+@each_isa
 @pytest.mark.parametrize("fixed", [True, False], ids=["constant", "variable"])
 @pytest.mark.parametrize(
     ("a", "b"),
