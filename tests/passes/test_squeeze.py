@@ -27,10 +27,12 @@ def weight(*shape: int) -> Value:
     return value
 
 
-def network(groups: int = CHANNELS, kind: str = "mean", shown: bool = False, sizes: tuple[int, int] = SIZES) -> Graph:
+def network(
+    groups: int = CHANNELS, kind: str = "mean", shown: bool = False, sizes: tuple[int, int] = SIZES, images: int = 2
+) -> Graph:
     """A depthwise convolution, its mean, a gate made of that, and what reads the gated image; `shown` is that image."""
     graph = Graph()
-    x = graph.input("x", Type(dt.f32, (2, CHANNELS, *sizes)))
+    x = graph.input("x", Type(dt.f32, (images, CHANNELS, *sizes)))
     first = ops.Conv((1, 1), (1, 1), (1, 1), (1, 1), groups)(x, weight(CHANNELS, CHANNELS // groups, 3, 3))
     image = ops.Silu()(ops.Add()(first, weight(CHANNELS, 1, 1)))
     squeezed = ops.Reduce(kind, (2, 3))(image)  # type: ignore[arg-type]
@@ -72,6 +74,17 @@ def test_a_gated_image_that_is_read_otherwise_is_made() -> None:
 
 def test_a_small_gated_image_is_made() -> None:
     assert "Gated" not in names(rewritten(network(sizes=(7, 7))))
+
+
+@pytest.mark.parametrize(("images", "sizes", "taken"), [(1, (9, 8), True), (1, (7, 9), False), (2, (9, 8), False)])
+def test_gates_of_an_image_alone(images: int, sizes: tuple[int, int], taken: bool) -> None:
+    graph = network(sizes=sizes, images=images)
+    x = np.random.default_rng(1).standard_normal((images, CHANNELS, *sizes)).astype(np.float32)
+    (wanted,) = Interpreter({}).call(copy(graph), [x])
+    Pipeline(GatesTaken(dtype=dt.f32, alone=True))(graph)
+    assert ("Gated" in names(graph)) == taken
+    (found,) = Interpreter({}).call(graph, [x])
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
 
 
 def test_a_gate_is_one_number_a_channel() -> None:

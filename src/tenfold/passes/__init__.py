@@ -74,6 +74,7 @@ CPU = Pipeline(
     MergeConvolutions(),
     DeadCode(),
     Rewrite("lines", BY_LINES + BY_VECTORS + IN_STRETCHES),
+    GatesTaken(dtype=dt.f32, alone=True),
 )
 """What is done for CPUs besides. Storage orders are chosen with the regions, not written into the graph. Products by
 larger matrices are read from memory: as one they are read in one go.

@@ -29,6 +29,8 @@ FEWEST, MOST = 2048, 192
 """Pixels of gated images at least, and channels at most: with fewer or more, a product that gathers costs more than the
 image that it saves.
 """
+PIXELS = 8
+"""Pixels of a single image to an output at least: weights that one thread multiplies the others read from its cache."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,13 @@ class MeansTold(Pass):
 
 @dataclass(frozen=True)
 class GatesTaken(Pass):
-    """Images in `dtype` times one number a channel, where a convolution of one tap is all that reads them."""
+    """Images in `dtype` times one number a channel, where a convolution of one tap is all that reads them; if `alone`,
+    single images of many more pixels than the convolution has outputs: its weights are multiplied before it.
+    """
 
     name: str = "gates of convolutions"
     dtype: DType = dt.f16
+    alone: bool = False
 
     def run(self, graph: Graph, steps: Steps) -> None:
         """Rewrite every such product."""
@@ -84,7 +89,11 @@ class GatesTaken(Pass):
         channels, *taps = w.type.shape[1:]
         if not isinstance(product.op, Mul) or not isinstance(w.op, Constant) or any(size != 1 for size in taps):
             return None
-        pays = dim.known_le(channels, MOST) and dim.known_le(FEWEST, dim.product(product.type.shape[2:]))
+        pixels, outputs = dim.product(product.type.shape[2:]), w.type.shape[0]
+        if self.alone:
+            pays = product.type.shape[0] == 1 and dim.known_le(PIXELS * outputs, pixels)
+        else:
+            pays = dim.known_le(channels, MOST) and dim.known_le(FEWEST, pixels)
         if product.type.dtype is not self.dtype or not used_once(product) or not pays:
             return None
         gates = (*product.type.shape[:2], *(1 for _ in taps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tenfold.codegen.cpu import fourier, gemm, pointwise, recurrent, reduce, scan, scatter, sort, suppress
 from tenfold.codegen.cpu.attention import strategy as attention
-from tenfold.codegen.cpu.conv import depthwise, direct, generic, narrow, planes, transposed, winograd
+from tenfold.codegen.cpu.conv import depthwise, direct, gated, generic, narrow, planes, transposed, winograd
 from tenfold.codegen.cpu.strassen import strategy as strassen
 from tenfold.codegen.strategy import Strategy
 
@@ -25,6 +25,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     planes.STRATEGY,
     winograd.STRATEGY,
     direct.STRATEGY,
+    gated.STRATEGY,
     winograd.DOUBTED,
     transposed.STRATEGY,
     generic.STRATEGY,

@@ -110,16 +110,21 @@ class Direct:
         """The kernel: at most a copying stage, then the product."""
         assert isinstance(region, Anchored)
         isa = isa_of(target)
-        block = {str(one): one for one in _blocks(region, isa)}[str(tactic["block"])]
+        block = block_named(region, isa, str(tactic["block"]))
         return kernel_of(region, isa, tactic["image"] == "copied", block)
 
 
 STRATEGY = Direct()
 
 
+def block_named(region: Anchored, isa: Isa, name: str) -> Block:
+    """The block of that name among those that could do."""
+    return {str(one): one for one in _blocks(region, isa)}[name]
+
+
 def kernel_of(region: Anchored, isa: Isa, copied: bool, block: Block) -> Kernel:
     """The kernel for an instruction set, of that block."""
-    return kernel(_product(region, isa, copied, block), isa)
+    return kernel(product_of(region, isa, copied, block), isa)
 
 
 def weights_of(region: Region) -> Operand | Refusal:
@@ -172,7 +177,8 @@ def _each(region: Anchored) -> int:
     return outputs // conv.groups
 
 
-def _product(region: Anchored, isa: Isa, copied: bool, block: Block) -> Product:
+def product_of(region: Anchored, isa: Isa, copied: bool, block: Block) -> Product:
+    """The contraction, by that block, of an image in place or copied."""
     conv, (x, weights) = region.anchor, region.inputs
     assert isinstance(conv, Conv)
     outputs, channels, *taps = (int(size) for size in weights.shape)  # type: ignore[arg-type]
