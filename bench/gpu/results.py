@@ -131,6 +131,15 @@ def ratio(row: Row) -> tuple[float, str] | None:
     return (eager / row["ms"], " (e)") if eager else None
 
 
+def compared(row: Row, peer: str) -> str:
+    """What a peer took, and how many times ours that is; or why it gave nothing."""
+    found = row["peers"][peer]
+    if "ms" not in found:
+        return f"    {peer}: {found['failure']}"
+    words = f"{found['ms']:8.3f} ms  error {found['error']:.1e}  ready after {found['ready_s']:.0f} s"
+    return f"    {peer:14} {words}  {found['ms'] / row['ms']:.2f} times ours"
+
+
 def line(row: Row) -> str:
     """A row of the table."""
     found, ms, another = ratio(row), row["ms"], row.get("of_another_run", False)

@@ -22,7 +22,7 @@ import torch
 import tenfold
 from bench.gpu import networks, peers
 from bench.gpu.own import left_out
-from bench.gpu.results import vendor_share
+from bench.gpu.results import compared, vendor_share
 from tenfold.diagnose.roofline import Ceiling, demand
 from tenfold.importers import open_model
 from tenfold.ir import dtype as dt
@@ -245,7 +245,7 @@ def main() -> None:
         for peer in wanted:
             found.setdefault("peers", {})[peer] = beside(name, int(batch), peer)
             keep(options.out, found | {"complete": peer == wanted[-1]})
-            print(f"    {peer} {found['peers'][peer]}", flush=True)
+            print(compared(found, peer), flush=True)
 
 
 if __name__ == "__main__":

@@ -113,3 +113,9 @@ def test_products_beside_the_best_peer() -> None:
     assert [one["us"] for one in rows] == [3.0, 2.0, 1.5, 1.0]
     assert "| 1.500 | 2.000 |" in products.line("a", rows[:3])
     json.dumps(rows)
+
+
+def test_a_peer_is_told_with_its_ratio() -> None:
+    row = {"ms": 0.5, "peers": {"eager": {"ms": 1.0, "error": 1e-3, "ready_s": 4.2}, "other": {"failure": "not there"}}}
+    assert results.compared(row, "eager").endswith("2.00 times ours")
+    assert results.compared(row, "other").endswith("other: not there")
