@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
-from tenfold.compiler.build import Means, build_image
 from tenfold.compiler.phases import Phases
+from tenfold.compiler.road import Means, build_image
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph, Node, copy
 from tenfold.ir.interpret import Interpreter

@@ -8,10 +8,10 @@ import pytest
 from tenfold import ops
 from tenfold.codegen.region import Anchored, Body, Pointwise, Region, Row
 from tenfold.compiler.arrange import arrange
-from tenfold.compiler.build import LOWERED
 from tenfold.compiler.fuse.cover import region_of
 from tenfold.compiler.fuse.decompose import decompose
 from tenfold.compiler.fuse.grow import Group, Growth, NotFused
+from tenfold.compiler.road import LOWERED
 from tenfold.compiler.tune import kind_of
 from tenfold.ir.graph import Graph
 from tenfold.ir.text import parse

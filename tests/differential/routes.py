@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
-from tenfold.compiler import build as road
+from tenfold.compiler import road
 from tenfold.errors import TenfoldError
 from tenfold.ir.graph import Graph, Value
 from tenfold.ir.interpret import bind

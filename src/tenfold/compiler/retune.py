@@ -11,9 +11,10 @@ from typing import Any
 from tenfold import ops
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler import conditions
-from tenfold.compiler.build import Means, image_of, workers
+from tenfold.compiler.build import workers
 from tenfold.compiler.cache import cache_folder
 from tenfold.compiler.phases import Phases, Progress, never
+from tenfold.compiler.road import Means, image_of
 from tenfold.compiler.timings import Timings
 from tenfold.errors import EngineError
 from tenfold.ir.dtype import parse as dtype_of
