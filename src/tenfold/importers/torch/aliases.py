@@ -12,7 +12,7 @@ from typing import Any
 
 from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import cast, reshaped
-from tenfold.importers.torch import tensor
+from tenfold.importers.torch import placed, tensor
 from tenfold.ir.graph import Value
 
 
@@ -98,13 +98,13 @@ def _transpose(value: Value, a: int, b: int) -> Step:
 
 
 def _select(value: Value, axis: int, index: Any) -> Step:
-    return Step(lambda x: tensor.select(x, axis, index), lambda old, new: tensor.select_scatter(old, new, axis, index))
+    return Step(lambda x: tensor.select(x, axis, index), lambda old, new: placed.select_scatter(old, new, axis, index))
 
 
 def _slice(value: Value, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Step:
     return Step(
         lambda x: tensor.cut(x, axis, start, end, step),
-        lambda old, new: tensor.slice_scatter(old, new, axis, start, end, step),
+        lambda old, new: placed.slice_scatter(old, new, axis, start, end, step),
     )
 
 
@@ -114,7 +114,7 @@ def _narrow(value: Value, axis: int, start: Any, length: Any) -> Step:
 
 def _diagonal(value: Value, *arguments: int) -> Step:
     return Step(
-        lambda x: tensor.diagonal(x, *arguments), lambda old, new: tensor.diagonal_scatter(old, new, *arguments)
+        lambda x: tensor.diagonal(x, *arguments), lambda old, new: placed.diagonal_scatter(old, new, *arguments)
     )
 
 

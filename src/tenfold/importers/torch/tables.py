@@ -15,6 +15,7 @@ from tenfold.importers.torch import (
     linear,
     math,
     nn,
+    placed,
     random,
     recurrent,
     reduce,
@@ -22,12 +23,12 @@ from tenfold.importers.torch import (
     tensor,
 )
 
-MODULES = (math, tensor, create, reduce, index, linear, nn, conv, attention, recurrent, image, signal)
+MODULES = (math, tensor, placed, create, reduce, index, linear, nn, conv, attention, recurrent, image, signal)
 
 TABLE: Mapping[str, Callable[..., Any]] = {name: one for module in MODULES for name, one in module.TABLE.items()}
 
 COMPLEX: Mapping[str, Callable[..., Any]] = {
-    **{name: signal.componentwise(one) for name, one in tensor.TABLE.items()},
+    **{name: signal.componentwise(one) for name, one in {**tensor.TABLE, **placed.TABLE}.items()},
     **{name: math.same for name in ("clone", "contiguous", "alias", "detach", "lift_fresh_copy")},
     "neg": signal.componentwise(math.TABLE["neg"]),
     "sum": signal.componentwise(reduce.TABLE["sum"]),
