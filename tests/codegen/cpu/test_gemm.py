@@ -138,9 +138,8 @@ def bias_add_relu() -> Body:
 
 
 @each_isa
-@pytest.mark.parametrize("m", [1, 16, 43])
-def test_bias_residual_and_activation_in_place(isa: Isa, m: int) -> None:
-    n, k = 45, 19
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 45, 19), (16, 45, 19), (43, 45, 19), (43, 200, 400), (60, 200, 1025)])
+def test_bias_residual_and_activation_in_place(isa: Isa, m: int, n: int, k: int) -> None:
     a, b, bias, rest = random(dt.f32, m, k), random(dt.f32, k, n), random(dt.f32, n), random(dt.f32, m, n)
     x, y, c = variable(dt.f32, (m, k)), variable(dt.f32, (m, n)), variable(dt.f32, (n,))
     extra = (operand(c, (m, n), (0, 1)), dense(y))

@@ -226,6 +226,7 @@ class _Writer(StageWriter):
 
             def together() -> None:
                 assert self.whole
+                self.out.ask(stretch.starts, offsets, first)
                 lines = self.out.columns(stretch.starts, first)
                 self.builder.call(self.whole, [*given, *offsets, *lines.values()])
 
