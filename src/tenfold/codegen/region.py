@@ -176,8 +176,9 @@ class Anchored(Region):
 
 @dataclass(frozen=True, eq=False)
 class Chain(Region):
-    """Regions that follow each other, as one: each may read what those before it have written. The domain is that of
-    the last; `outputs` are those of all, but for those `within`, which nothing else reads and no kernel need store.
+    """Regions as one: a stretch, each of which may read what those before it have written, or a group, none of which
+    does. The domain is that of the last; `outputs` are those of all, but for those `within`, which nothing else reads
+    and no kernel need store.
     """
 
     parts: tuple[Region, ...]

@@ -17,6 +17,7 @@ from tenfold.codegen.cuda import (
     chain,
     columns,
     gemm,
+    grouped,
     paged,
     pingpong,
     plain,
@@ -56,12 +57,12 @@ from tenfold.target import Target
 from tests.codegen.cpu import anchored, cases
 from tests.codegen.cpu.anchored import Given
 from tests.codegen.cpu.cases import body, tensor
-from tests.codegen.cuda.table import image, pooled_image, residual
+from tests.codegen.cuda.table import group, image, pooled_image, residual
 
 TARGET = Target("cuda", "sm_90")
 
 
-def product(m: int, n: int, k: int) -> Region:
+def product(m: int, n: int, k: int) -> Anchored:
     """A plain product in f16."""
     a, b, c = (tensor(dt.f16, shape) for shape in ((m, k), (k, n), (m, n)))
     return Anchored((m, n), (c,), MatMul(), (a, b), identity(dt.f16))
@@ -200,6 +201,8 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (gemm.STRATEGIES[0], product(1024, 3072, 768), (0,)),
         (gemm.STRATEGIES[1], product(16, 4096, 4096), (0, -1)),
         (gemm.STRATEGIES[1], product(1, 4096, 4096), (0,)),
+        (grouped.STRATEGY, group(*(product(64, 256, 256) for _ in range(24))), (0,)),
+        (grouped.STRATEGY, group(product(64, 256, 256), product(200, 72, 1024)), (0, -1)),
         (boxes.STRATEGY, product(1024, 3072, 768), (9, -1)),
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
         (boxes.STRATEGY, telling(), (-1,)),

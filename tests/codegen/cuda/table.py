@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.codegen.cuda import pingpong, plain, recurrent, running, scan, scatter, sort, suppress, sweeps, whole
+from tenfold.codegen.cuda import (
+    grouped,
+    pingpong,
+    plain,
+    recurrent,
+    running,
+    scan,
+    scatter,
+    sort,
+    suppress,
+    sweeps,
+    whole,
+)
 from tenfold.codegen.cuda.conv import boxes, gated, kept, lines, pooled, transposed
 from tenfold.codegen.region import Anchored, Body, Chain, Instruction, Operand, Phase, Pointwise, Region, Row, identity
 from tenfold.codegen.strategy import Refusal, Tactic
@@ -198,6 +210,27 @@ def products() -> Iterator[Entry]:
             case = Case(MatMul(), [Given(random(dtype, *shape)), Given(random(dtype, *other, seed=1))])
             name = f"plain {dtype} {'x'.join(map(str, shape))} by {other[-1]}"
             yield of_case(name, plain.STRATEGY, case, tolerance, most=4)
+
+
+def group(*parts: Anchored) -> Chain:
+    """Products that do not wait for each other."""
+    return Chain(parts[-1].domain, tuple(one for part in parts for one in part.outputs), parts)
+
+
+def groups() -> Iterator[Entry]:
+    """Products in one launch: of one shape, of few rows, of unlike sizes."""
+
+    def product(m: int, n: int, k: int) -> Anchored:
+        a, b, c = (cases.tensor(dt.f16, shape) for shape in ((m, k), (k, n), (m, n)))
+        return Anchored((m, n), (c,), MatMul(), (a, b), identity(dt.f16))
+
+    made = (
+        ("24 of 64x256x256", [(64, 256, 256)] * 24),
+        ("8 of 16x1024x512", [(16, 1024, 512)] * 8),
+        ("unlike", [(200, 72, 40), (7, 136, 264), (130, 1000, 136)]),
+    )
+    for name, shapes in made:
+        yield Entry(f"grouped {name}", grouped.STRATEGY, group(*(product(*one) for one in shapes)), 2e-3, most=12)
 
 
 def residual(m: int, n: int, k: int, group: int = 32) -> Anchored:
@@ -426,5 +459,5 @@ def attentions() -> Iterator[Entry]:
 
 def TABLE() -> list[Entry]:
     """All cases."""
-    families = (rows, scans, scattered, sorted_, transposes, products, norms, suppressions, cells)
+    families = (rows, scans, scattered, sorted_, transposes, products, groups, norms, suppressions, cells)
     return [one for part in (*families, convolutions, pools, gates, attentions) for one in part()]

@@ -73,11 +73,25 @@ def sliced(
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr, COPIED: tl.constexpr,
     TF32: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """A block sums one slice of the terms of one tile of one matrix of a stack. `a` and `b` are descriptors if COPIED
-    (3: of [N, K] tiles of b), else addresses with strides along the stack's axes and the matrix's.
-    """
+    """A stack of products: see `slice_of`."""
     grid.begin(EARLY)
-    number, part = tl.program_id(0) // SLICES, tl.program_id(0) % SLICES
+    slice_of(
+        tl.program_id(0), 0, a, b, batch_sizes, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n,
+        k, body, output_kinds, extra_kinds, M, N, K, SLICES, COPIED, TF32,
+    )  # fmt: skip
+
+
+@triton.jit
+def slice_of(
+    block, before, a, b, batch_sizes, partial, counters, outputs, extra, gathered, uniforms, row_sizes, m, n, k,
+    body: tl.constexpr, output_kinds: tl.constexpr, extra_kinds: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SLICES: tl.constexpr, COPIED: tl.constexpr, TF32: tl.constexpr,
+):  # fmt: skip
+    """A block sums one slice of the terms of one tile of one matrix of a stack. `a` and `b` are descriptors if COPIED
+    (3: of [N, K] tiles of b), else addresses with strides along the stack's axes and the matrix's. So many tiles of
+    other products in the same launch come `before`.
+    """
+    number, part = block // SLICES, block % SLICES
     across, down = tl.cdiv(n, N), tl.cdiv(m, M)
     batch, tile = number // (across * down), number % (across * down)
     high, left = site.tile_of(tile, down, across, 8)
@@ -99,8 +113,8 @@ def sliced(
         acc = grid.dot(x, y, acc, TF32)
     begin = batch * m
     site.conclude(
-        acc, number, part, partial, counters, begin + row, column, begin + m, n, outputs, extra, gathered, uniforms,
-        row_sizes, body, output_kinds, extra_kinds, M, N, SLICES,
+        acc, before + number, part, partial, counters, begin + row, column, begin + m, n, outputs, extra, gathered,
+        uniforms, row_sizes, body, output_kinds, extra_kinds, M, N, SLICES,
     )  # fmt: skip
 
 
@@ -319,10 +333,15 @@ def guess(region: Region, tactic: Tactic, target: Target) -> float:
     problem, arch, given = problem_of(region), arch_of(target), dict(tactic.parameters)
     assert isinstance(problem, Problem)
     m, n, k, slices, stages = (int(given.get(name, 1)) for name in ("m", "n", "k", "slices", "stages"))
-    rows, columns, terms = (dim.bounds(size)[1] or _USUAL for size in (problem.m, problem.n, problem.k))
     tile = Tile(m, n, k, slices, stages, problem.a.dtype.itemsize)
-    stack = dim.bounds(dim.product(problem.batch))[1] or 1
-    return tile.nanoseconds(rows * stack, columns, terms, arch) + (0 if given.get("copied", 1) else 100)
+    return tile.nanoseconds(*extent(problem), arch) + (0 if given.get("copied", 1) else 100)
+
+
+def extent(problem: Problem) -> tuple[int, int, int]:
+    """The most rows, of all matrices of a stack, columns and terms; a usual number where there is no most."""
+    stack, *sizes = (dim.bounds(size)[1] for size in (dim.product(problem.batch), problem.m, problem.n, problem.k))
+    rows, columns, terms = (size or _USUAL for size in sizes)
+    return rows * (stack or 1), columns, terms
 
 
 def _fits(tactic: Tactic, arch: Arch, itemsize: int, beside: bool) -> bool:
@@ -443,4 +462,5 @@ _SQUARE = (
 )
 """Tiles for more rows: rows, columns, terms, slices, stages, warps."""
 
-STRATEGIES = (Persistent(), Sliced())
+SLICED = Sliced()
+STRATEGIES = (Persistent(), SLICED)

@@ -13,15 +13,18 @@ from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, Launch
 from tenfold.codegen.cuda.pool import GpuPool
 from tenfold.codegen.cuda.program import Binary, Failure, Program
+from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.assemble import linked
 from tenfold.compiler.backend import MachineCode
-from tenfold.compiler.device.chains import joined
+from tenfold.compiler.device.chains import chained, pooled
 from tenfold.compiler.device.functions import binary_of, functions_of, refusal
+from tenfold.compiler.device.groups import grouped
 from tenfold.compiler.device.schedule import DeviceScheduler
 from tenfold.compiler.device.shared import place_of
 from tenfold.compiler.device.tune import tune_device
 from tenfold.compiler.items import Item, Piece, kernels
-from tenfold.compiler.tune import Chosen
+from tenfold.compiler.layout import Layout
+from tenfold.compiler.tune import Chosen, Tuning
 from tenfold.compiler.ways import Stretch
 from tenfold.errors import UnsupportedError
 from tenfold.ir.graph import Graph, Node
@@ -34,7 +37,15 @@ class GpuBackend:
 
     scheduler = DeviceScheduler
     tune = staticmethod(tune_device)
-    joined = staticmethod(joined)
+
+    def joined(
+        self, items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning
+    ) -> list[Item]:
+        """The items with chains and groups in the place of their parts where the clock says that they are faster, and
+        that their results agree, here or where the choice was shipped from; groups also where a guess says so.
+        """
+        found = pooled(chained(items, strategies, tuning), layout, strategies, tuning)
+        return grouped(found, layout, strategies, tuning)
 
     def stretches(self, graph: Graph, target: Target) -> Sequence[Stretch]:
         """None: a GPU takes the whole batch at once, and attention by its own kernel."""

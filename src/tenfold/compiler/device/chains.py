@@ -55,13 +55,6 @@ class Apart:
         )
 
 
-def joined(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
-    """The items with chains in the place of their parts where the clock says that they are faster, and that their
-    results agree, here or where the choice was shipped from. A chain stands where the last of its own parts stood.
-    """
-    return pooled(chained(items, strategies, tuning), layout, strategies, tuning)
-
-
 def pooled(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
     """Convolutions with the greatest of their results, and with the cast of their image or, where that is no faster,
     without.
@@ -86,7 +79,7 @@ def _greatest(parts: Sequence[Chosen], layout: Layout) -> Chain | None:
         within.setdefault(one.value, one)
     if not isinstance(last, Row) or any(one in layout.outputs for one in within):
         return None
-    return replace(_chain(parts), outputs=(*last.outputs, *last.finish_outputs), within=tuple(within.values()))
+    return replace(chain_of(parts), outputs=(*last.outputs, *last.finish_outputs), within=tuple(within.values()))
 
 
 def _around(conv: Chosen, items: Sequence[Item], touched: Mapping[Item, Touched], widely: bool) -> list[Chosen]:
@@ -122,9 +115,9 @@ def chained(items: Sequence[Item], strategies: Sequence[Strategy], tuning: Tunin
     for at in range(1, len(stretches)):
         early = [one for one in stretches[at] if _waits_for_nothing(one, written)]
         later, sooner = [one for one in stretches[at] if one not in early], [*stretches[at - 1], *early]
-        if early and all(_piece(_chain(some), some, takers, tuning) for some in (sooner, later)):
+        if early and all(_piece(chain_of(some), some, takers, tuning) for some in (sooner, later)):
             stretches[at - 1], stretches[at] = sooner, later
-    pieces = ((_piece(_chain(parts), parts, takers, tuning), parts) for parts in stretches)
+    pieces = ((_piece(chain_of(parts), parts, takers, tuning), parts) for parts in stretches)
     return _settled([(*one, end) for one, end in zip(pieces, ends, strict=True)], items, tuning)
 
 
@@ -165,7 +158,8 @@ def _piece(chain: Chain, parts: Sequence[Chosen], takers: Sequence[Strategy], tu
     )
 
 
-def _chain(parts: Sequence[Chosen]) -> Chain:
+def chain_of(parts: Sequence[Chosen]) -> Chain:
+    """Pieces as one region."""
     return Chain(
         parts[-1].region.domain,
         tuple(one for part in parts for one in part.region.outputs),
@@ -204,7 +198,7 @@ def _stretch(items: Sequence[Item], takers: Sequence[Strategy], tuning: Tuning) 
         found.append(item)
         products += product
         if products > 1 and not isinstance(item.region, Row):
-            chain = _chain(found)
+            chain = chain_of(found)
             if all(isinstance(one.tactics(chain, tuning.target), Refusal) for one in takers):
                 break
             whole = len(found)
