@@ -2,12 +2,14 @@
 
 Run as `PYTHONPATH=src:. python -m bench calls [--tensors 17]`. Where there is no GPU an emulated one takes its place,
 whose driver takes no time, and tensors lie on the CPU: what PyTorch and Python take is the same. Each figure is the
-least of many rounds, in microseconds, all kinds of calls by turns; results are let go at once.
+least of many rounds, in microseconds, all kinds of calls by turns; results are let go at once. Fresh tensors lie where
+none of the calls before them had any.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import timeit
 from collections.abc import Callable
@@ -25,7 +27,7 @@ from tenfold.target import machine_gpu
 from tests.runtime.cuda.emulated import emulate
 from tests.runtime.cuda.pretended import pretend
 
-ROUNDS, CALLS = 150, 100
+ROUNDS, CALLS, FRESH = 150, 100, 20
 Run = Callable[[], object]
 
 
@@ -51,11 +53,15 @@ def kinds(engine: tenfold.Engine, device: str, stack: ExitStack) -> dict[str, Ru
     shape = engine.inputs[0].shape
     given = [torch.zeros(shape, dtype=torch.float16, device=device) for _ in engine.inputs]
     named = {spec.name: one for spec, one in zip(engine.inputs, given, strict=True)}
-    context, bound = (stack.enter_context(engine.context()) for _ in range(2))
-    bound.bind(outputs={spec.name: torch.zeros_like(given[0]) for spec in engine.outputs})
+    context, bound, moving, moving_in = (stack.enter_context(engine.context()) for _ in range(4))
+    for one in (bound, moving_in):
+        one.bind(outputs={spec.name: torch.zeros_like(given[0]) for spec in engine.outputs})
+    others = itertools.cycle([[torch.zeros_like(one) for one in given] for _ in range(FRESH)])
     return {
         "context.call of a list": lambda: context.call(given),
         "context.call, outputs bound": lambda: bound.call(given),
+        "context.call of fresh tensors": lambda: moving.call(next(others)),
+        "context.call of fresh tensors, outputs bound": lambda: moving_in.call(next(others)),
         "context.run of a dict": lambda: context.run(named),
         "engine": lambda: engine(*given),
     }
@@ -81,9 +87,11 @@ def main() -> None:
                     run()
             if not gpu:
                 patch.setattr(driver, "replay", lambda graph, stream: None)
+                patch.setattr(driver, "change", lambda graph, numbers, launches: None)
             found[f"us of {tensors} in and out"] = {name: round(us, 2) for name, us in by_turns(runs).items()}
             if not gpu:
                 patch.delattr(driver, "replay")
+                patch.delattr(driver, "change")
     print(json.dumps(found, indent=1))
 
 

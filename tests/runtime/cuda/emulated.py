@@ -7,7 +7,7 @@ there is no GPU.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import RLock
 from typing import Any
 
@@ -235,11 +235,14 @@ class FakeDriver:
             for launch in graph.launches:
                 launch()
 
-    def change(
-        self, graph: FakeGraph, number: int, function: Program, blocks: int, threads: int, shared: int, parameters: int
-    ) -> None:
-        self.changes += 1
-        graph.launches[number] = self._bound(function, blocks, parameters)
+    def node(self, *launch: Any) -> tuple[Program, int, int]:
+        function, blocks, _, _, parameters = launch
+        return function, blocks, parameters
+
+    def change(self, graph: FakeGraph, numbers: Iterable[int], launches: Sequence[Any]) -> None:
+        for number in numbers:
+            self.changes += 1
+            graph.launches[number] = self._bound(*launches[number])
 
 
 class Clock:

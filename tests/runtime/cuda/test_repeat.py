@@ -51,30 +51,36 @@ def ran(current: Current) -> list[int]:
 
 
 def made(x: torch.Tensor, ran: list[int]) -> repeat.Repeat:
-    def fresh() -> Any:
+    def fresh(places: Any, sizes: Any) -> Any:
         memory, number = Memory(), Memory.alive
         result = DeviceArray(Spec("y", dt.f32, (2, 3)), memory.array.ctypes.data, (2, 3), STREAM, memory)
-        return SimpleNamespace(run=lambda *_: ran.append(number), close=lambda: None), [result]
+        done: Any = SimpleNamespace(places=places, run=lambda *_: ran.append(number), close=lambda _: None)
+        done.aim = lambda places, _: setattr(done, "places", places)
+        return done, [result]
 
     driver: Any = SimpleNamespace(enter=lambda: None)
     return repeat.Repeat(driver, [x], STREAM, STREAM, fresh)
+
+
+def run(again: repeat.Repeat, x: torch.Tensor) -> Any:
+    return again.run([x], [x.data_ptr()])
 
 
 def test_memory_is_used_again_when_nothing_refers_to_it(ran: list[int]) -> None:
     x = torch.zeros(4)
     again = made(x, ran)
     for _ in range(3):
-        assert again.run([x]) is not None
+        assert run(again, x) is not None
     assert ran == [1, 1, 1]
-    (first,) = again.run([x]) or ()
-    (second,) = again.run([x]) or ()
+    (first,) = run(again, x) or ()
+    (second,) = run(again, x) or ()
     assert first.data_ptr() != second.data_ptr() and ran[-2:] == [1, 2]
     part = first.view(-1)[2:4].numpy()
     del first
-    again.run([x])
+    run(again, x)
     assert ran[-1] == 3
     del part
-    again.run([x])
+    run(again, x)
     assert ran[-1] == 1
     again.close()
     assert Memory.alive == 1
@@ -85,12 +91,12 @@ def test_memory_is_used_again_when_nothing_refers_to_it(ran: list[int]) -> None:
 def test_no_more_memory_is_kept_than_so_much(ran: list[int], current: Current) -> None:
     x = torch.zeros(4)
     again = made(x, ran)
-    held = [again.run([x]) for _ in range(repeat.MOST)]
-    assert all(held) and again.run([x]) is None
+    held = [run(again, x) for _ in range(repeat.MOST)]
+    assert all(held) and run(again, x) is None
     held.clear()
-    assert again.run([x]) is not None
+    assert run(again, x) is not None
     current.number += 1
-    assert again.run([x]) is None
+    assert run(again, x) is None
     again.close()
     assert Memory.alive == 0
 
@@ -100,7 +106,6 @@ def flipped(x: torch.Tensor) -> torch.Tensor:
 
 
 OTHERS: dict[str, Callable[[torch.Tensor], Any]] = {
-    "elsewhere": lambda x: x.clone(),
     "of another shape": lambda x: x.view(16),
     "not row-major": flipped,
     "of another element type": lambda x: x.view(torch.int32),
@@ -125,14 +130,20 @@ def test_other_calls_are_left_alone(
     given = [x, x, y] if twice else [x, y]
     kinds = repeat.Repeats(SimpleNamespace(enter=lambda: None), lambda: None)  # type: ignore[arg-type]
     assert kinds.run(given, STREAM) is None
-    done = SimpleNamespace(run=lambda *_: ran.append(1), close=lambda: None)
     driver: Any = SimpleNamespace(enter=lambda: None)
-    kinds.add(given, {}, lambda: repeat.Repeat(driver, given, STREAM, STREAM, lambda: (done, [])))  # type: ignore[arg-type, return-value]
-    assert kinds.run(given, STREAM) == [] and kinds.run(given, STREAM + 1) is None
+
+    def done(places: Any, sizes: Any) -> Any:
+        return SimpleNamespace(places=places, aim=lambda *_: None, run=lambda *_: None, close=lambda _: None), []
+
+    for _ in range(2):
+        kinds.add(given, {}, lambda: repeat.Repeat(driver, given, STREAM, STREAM, done))
+        assert len(kinds._all) == 1
+        assert kinds.run(given, STREAM) == [] and kinds.run(given, STREAM + 1) is None
     for place in range(len(given) - 1):
         assert kinds.run([*given[:place], OTHERS[other](x), *given[place + 1 :]], STREAM) is None
     assert kinds.run(given[1:], STREAM) is None and kinds.run((), STREAM) is None
     assert kinds.run([*given[:-1], y.view(3)], STREAM) == []
+    assert kinds.run([one.clone() for one in given], STREAM) == []
     x.t_()[0, 0] = 1
     assert kinds.run(given, STREAM) is None
     kinds.clear()
@@ -187,6 +198,8 @@ def test_what_changes_between_calls_is_seen(engine: tenfold.Engine, current: Cur
         right(context.call([y, y]), y, y)
         right(context.call([y, y]), y, y)
         assert len(looked) == 2
+        right(context.call([y, x]), y, x)
+        assert len(looked) == 2
         right(context.call([x[:2], y[:2]]), x[:2], y[:2])
         x.resize_(2, 8)
         with pytest.raises(InputError):
@@ -222,10 +235,13 @@ def test_calls_on_ever_new_tensors_do_not_wait(
         for one in given[1:]:
             right(context.call(one), *one)
         assert not waits
-        right(context.call(given[-1]), *given[-1])
-        right(context.call(given[-1]), *given[-1])
-        for one in given[: repeat.KINDS]:
-            right(context.call(one), *one)
+        for rows in range(1, repeat.KINDS):
+            for one in given[:3]:
+                some = [x[:rows] for x in one]
+                right(context.call(some), *some)
+        assert not waits
+        wide = [torch.randn(5, 8), torch.randn(5, 8)]
+        right(context.call(wide), *wide)
         assert len(waits) == 1
 
 

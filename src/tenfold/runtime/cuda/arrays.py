@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -9,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenfold.errors import InputError
+from tenfold.ir.dtype import DType
 from tenfold.runtime.arrays import too_small
 from tenfold.runtime.cuda.dlpack import LEGACY, capsule, described, element
 from tenfold.runtime.cuda.driver import Driver
@@ -75,6 +78,18 @@ class DeviceArray:
         return (2, 0)
 
 
+@functools.lru_cache(4096)
+def shaped(shape: tuple[int, ...], dtype: DType) -> NDArray[Any]:
+    """An array of that shape and type, for those who look at no more."""
+    return np.broadcast_to(np.zeros((), dtype.numpy), shape)
+
+
+@functools.lru_cache(256)
+def _named(dtype: Any) -> str:
+    """The name of an element type of NumPy or PyTorch."""
+    return dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
+
+
 def on_device(spec: Spec, given: Any) -> DeviceArray | None:
     """The given array, if it lies on the GPU. InputError if its element type or its order is another."""
     if given is None or isinstance(given, np.ndarray):
@@ -83,7 +98,7 @@ def on_device(spec: Spec, given: Any) -> DeviceArray | None:
     if torch is not None and isinstance(given, torch.Tensor):
         return _of_torch(spec, given, torch) if given.is_cuda else None
     if isinstance(given, DeviceArray):
-        _require(spec, given.spec.dtype.numpy == spec.dtype.numpy, str(given.spec.dtype))
+        _require(spec, given.spec.dtype.numpy == spec.dtype.numpy, given.spec.dtype)
         return DeviceArray(spec, given.address, given.shape, given.order, given)
     said = _interface(given)
     if said is None:
@@ -91,7 +106,7 @@ def on_device(spec: Spec, given: Any) -> DeviceArray | None:
     if hasattr(given, "__dlpack_device__"):
         _require_first(spec, given.__dlpack_device__()[1])
     found = np.dtype(said["typestr"])
-    _require(spec, found == spec.dtype.numpy or found.kind == "V", str(found))
+    _require(spec, found == spec.dtype.numpy or found.kind == "V", found)
     shape, strides = tuple(said["shape"]), said.get("strides")
     _require_row_major(spec, shape, strides, found.itemsize)
     stream = said.get("stream")
@@ -129,9 +144,8 @@ def part_of(spec: Spec, given: Any, shape: tuple[int, ...], stream: int) -> Devi
 
 
 def _of_torch(spec: Spec, given: Any, torch: Any) -> DeviceArray:
-    name = str(given.dtype).removeprefix("torch.")
-    wanted = spec.dtype.numpy.name
-    _require(spec, name == wanted, name)
+    name = _named(given.dtype)
+    _require(spec, name == _named(spec.dtype.numpy), name)
     _require_first(spec, given.get_device())
     tensor = given.detach().contiguous()
     stream = torch.cuda.current_stream(tensor.device).cuda_stream
@@ -166,7 +180,7 @@ def _require_first(spec: Spec, number: int) -> None:
         )
 
 
-def _require(spec: Spec, same: bool, came: str) -> None:
+def _require(spec: Spec, same: bool, came: object) -> None:
     if not same:
         raise InputError(
             f"input {spec.name!r} is {came}, and the model takes {spec}",

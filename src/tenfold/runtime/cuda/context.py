@@ -19,8 +19,9 @@ from tenfold.runtime.calls import Inputs
 from tenfold.runtime.context import Array, Context
 from tenfold.runtime.cpu.arena import fresh_array
 from tenfold.runtime.cuda import arrays
+from tenfold.runtime.cuda.aimed import Aimed
 from tenfold.runtime.cuda.alarms import Alarms
-from tenfold.runtime.cuda.arrays import DeviceArray
+from tenfold.runtime.cuda.arrays import DeviceArray, shaped
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches, Slots, addressed
 from tenfold.runtime.cuda.memory import LARGE, Block, Results
@@ -119,13 +120,14 @@ class DeviceContext(Context):
             fresh = partial(self._fresh, frame, bases, stream)
             self._repeats.add(ordered, bound, lambda: Repeat(self._driver, ordered, stream, home, fresh, bound))
 
-    def _fresh(self, frame: Frame, bases: NDArray[np.int64], stream: Any) -> tuple[Launches, Sequence[DeviceArray]]:
-        """Launches of a call on the same inputs, and memory of its own where they write."""
+    def _fresh(
+        self, frame: Frame, bases: NDArray[np.int64], stream: Any, places: Sequence[int], sizes: Sequence[int]
+    ) -> tuple[Aimed, Sequence[DeviceArray]]:
+        """Launches of a call on inputs of these sizes that lie there, and memory of its own where they write."""
         results = self._outputs_of(frame, stream)
         own = bases.copy()
         own[self._counters_at - len(results) : self._counters_at] = [one.address for one in results]
-        made = Launches(self._driver, self._resident.functions, self._plan, self._plan.spans[0], frame.slots)
-        made.load(addressed(self._plan, frame.slots, own, self._resident.weights))
+        made = Aimed(self._driver, self._resident, self._plan, frame.slots, own, self._places, places, sizes)
         return made, self._for_the_caller(results)
 
     def _forget(self) -> None:
@@ -180,11 +182,11 @@ class DeviceContext(Context):
         stream `inward`.
         """
         frame = self._frame_of(dict(zip(self._places, sources, strict=True)), stream)
-        before = self._bases[[ARENA, self._counters_at]]
+        before = int(self._bases[ARENA]), int(self._bases[self._counters_at])
         self._bases[ARENA] = self._memory.reserve(frame.arena, stream)
         counters = int(frame.slots[self.engine.entry["counters"]])
         self._bases[self._counters_at] = self._counters.reserve(counters, stream)
-        if not np.array_equal(before, self._bases[[ARENA, self._counters_at]]):
+        if before != (int(self._bases[ARENA]), int(self._bases[self._counters_at])):
             self._repeats.clear()
         self._bases[self._counters_at + 1] = lane.alarms.address
         for number, source in zip(self._places, sources, strict=True):
@@ -208,7 +210,7 @@ class DeviceContext(Context):
         if not isinstance(source, DeviceArray):
             return source
         if number not in self._frames.valued:
-            return np.broadcast_to(np.zeros((), source.spec.dtype.numpy), source.shape)
+            return shaped(source.shape, source.spec.dtype)
         array = np.empty(source.shape, source.spec.dtype.numpy)
         self._driver.download(array.ctypes.data, source.address, array.nbytes, stream)
         self._driver.synchronize(stream)

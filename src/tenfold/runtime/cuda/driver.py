@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cuda.bindings import driver as cuda
@@ -302,16 +302,21 @@ class Driver:
         """Put a graph on a stream."""
         checked(cuda.cuGraphLaunch(graph.handle, stream), "cuGraphLaunch")
 
-    def change(
-        self, graph: Graph, number: int, function: Any, blocks: int, threads: int, shared: int, parameters: int
-    ) -> None:
-        """Give the launch with that number its arguments anew."""
+    def node(self, function: Any, blocks: int, threads: int, shared: int, parameters: int) -> Any:
+        """What `change` is told of a launch; `parameters` as in `launch`."""
         node = cuda.CUDA_KERNEL_NODE_PARAMS()
         node.func, node.kernelParams, node.sharedMemBytes = function, parameters, shared
         node.gridDimX, node.gridDimY, node.gridDimZ = blocks, 1, 1
         node.blockDimX, node.blockDimY, node.blockDimZ = threads, 1, 1
-        what = "cuGraphExecKernelNodeSetParams"
-        checked(cuda.cuGraphExecKernelNodeSetParams(graph.handle, graph.nodes[number], node), what)
+        return node
+
+    def change(self, graph: Graph, numbers: Iterable[int], launches: Sequence[Any]) -> None:
+        """Give the launches with these numbers their arguments anew, as `launches` tells by their number."""
+        tell, handle, nodes = cuda.cuGraphExecKernelNodeSetParams, graph.handle, graph.nodes
+        for number in numbers:
+            (status,) = tell(handle, nodes[number], launches[number])
+            if status:
+                raise failure(status, "cuGraphExecKernelNodeSetParams")
 
     def close_graph(self, graph: Graph) -> None:
         """Give a graph back."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.errors import DeviceError
 from tenfold.runtime import steps
 from tenfold.runtime.cuda.driver import TILE_MAP, Driver, Graph
 from tenfold.runtime.cuda.product import Product
@@ -26,6 +28,17 @@ class _Launch:
         self.parameters: list[tuple[str, int]] = []
         self.pointers: NDArray[np.uint64] = np.zeros(0, np.uint64)
         self.places: list[int] = []
+
+
+@dataclass(frozen=True)
+class Change:
+    """Cells that follow from addresses, each with the number of its address and what is added; the launches that are
+    given them, and the tile descriptors that begin there.
+    """
+
+    cells: tuple[tuple[int, int, int], ...]
+    owners: tuple[int, ...]
+    tiles: tuple[int, ...]
 
 
 class Launches:
@@ -50,6 +63,7 @@ class Launches:
         self._work: list[_Launch | Moment] = []
         self._sources: list[int] = []
         self._owners: list[int] = []
+        self._products: set[int] = set()
         self._tiles: list[tuple[int, int, tuple[Any, ...], int, int]] = []
         self.steps: list[int] = []
         """The step of each launch."""
@@ -57,9 +71,11 @@ class Launches:
     def _settle(self) -> None:
         """Make room for all cells."""
         self._cells = np.zeros(max(len(self._sources), 1), np.int64)
+        self._numbers = self._cells.data
         self._from = np.array(self._sources, np.int64)
         self._maps = _aligned(TILE_MAP * max(len(self._tiles), 1))
         self._mapped: list[Any] = [None] * len(self._tiles)
+        self._nodes: list[Any] = [None] * len(self._work)
         for one in self._work:
             if isinstance(one, _Launch):
                 one.pointers = np.array([self._place(*parameter) for parameter in one.parameters], np.uint64)
@@ -70,6 +86,7 @@ class Launches:
         self.steps.append(step)
         rest = iter(slots)
         if function.product:
+            self._products.add(number)
             launch.places = [self._cell(number, slot) for slot in slots]
         for kind, *tile in function.words:
             if kind == "tile":
@@ -108,16 +125,62 @@ class Launches:
         if not changed:
             return
         self._cells[:] = fresh
-        self._encode_all(changed)
-        work = {owner: one for owner in sorted(changed) if isinstance(one := self._work[owner], _Launch)}
-        if self._graph and (any(one.places for one in work.values()) or len(self._graph.nodes) != len(self._work)):
+        if self._graph is not None:
+            self._prepare(changed)
+        self._changed(changed, [number for number, (owner, *_) in enumerate(self._tiles) if owner in changed])
+
+    def cells(self, slots: Mapping[int, int]) -> list[tuple[int, int]]:
+        """The cells that are filled from some slots, with what each slot is given for."""
+        return [(cell, slots[slot]) for cell, slot in enumerate(self._sources) if slot in slots]
+
+    def feeds_product(self, cells: Iterable[tuple[int, int]]) -> bool:
+        """Whether a library's product reads any of these."""
+        return any(self._owners[cell] in self._products for cell, _ in cells)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a graph can be told what changes: if it is one, it has a node for each launch."""
+        return not self._turns and (self._graph is None or len(self._graph.nodes) == len(self._work))
+
+    def change(self, cells: Sequence[tuple[int, int, int]]) -> Change:
+        """What follows when cells change: each with the number of the address that it holds, and what is added."""
+        places = {cell for cell, _, _ in cells}
+        owners = tuple({self._owners[cell] for cell in places})
+        self._prepare(owners)
+        tiles = (number for number, (_, address, *_) in enumerate(self._tiles) if address in places)
+        return Change(tuple(cells), owners, tuple(tiles))
+
+    def put(self, change: Change, addresses: Sequence[int]) -> None:
+        """Do what `load` does, where it is known what changes."""
+        numbers = self._numbers
+        for cell, one, more in change.cells:
+            numbers[cell] = addresses[one] + more
+        if change.owners:
+            self._changed(change.owners, change.tiles)
+
+    def _changed(self, owners: Collection[int], tiles: Iterable[int]) -> None:
+        """Arguments of these launches are others than before: tell the graph, or give it back where that cannot be."""
+        told = self.one_by_one and self._products.isdisjoint(owners)
+        try:
+            for tile in tiles:
+                self._encode(tile)
+            if self._graph is not None and told:
+                self._driver.change(self._graph, owners, self._nodes)
+        except DeviceError:
             self.close()
-        if self._graph:
-            for owner, one in work.items():
-                self._driver.change(
-                    self._graph, owner, one.function.handle, one.blocks, one.function.threads, one.function.shared,
-                    one.pointers.ctypes.data,
-                )  # fmt: skip
+            raise
+        if not told:
+            self.close()
+
+    def _prepare(self, owners: Collection[int]) -> None:
+        """Make what a graph is told of these launches: where their arguments lie."""
+        for owner in owners:
+            one = self._work[owner]
+            if self._nodes[owner] is None and isinstance(one, _Launch) and not one.places:
+                function, arguments = one.function, one.pointers.ctypes.data
+                self._nodes[owner] = self._driver.node(
+                    function.handle, one.blocks, function.threads, function.shared, arguments
+                )
 
     def _unroll(self, slots: Slots) -> None:
         """Take the loops turn by turn; anew where anything differs."""
@@ -137,20 +200,18 @@ class Launches:
                 self.steps.append(one.step)
         self._settle()
         self._cells[: len(self._from)] = np.array(numbers, np.int64)[self._from]
-        self._encode_all(set(self._owners))
+        for tile in range(len(self._tiles)):
+            self._encode(tile)
         self._decided = decided
 
-    def _encode_all(self, owners: Collection[int]) -> None:
-        for number, (owner, address, tile, first, rank) in enumerate(self._tiles):
-            if owner in owners:
-                self._encode(number, tile, address, first, rank)
-
-    def _encode(self, number: int, tile: tuple[Any, ...], address: int, first: int, rank: int) -> None:
+    def _encode(self, number: int) -> None:
+        """Write a tile descriptor, if it differs."""
+        _, address, tile, first, rank = self._tiles[number]
         numbers = self._cells[[address, *range(first, first + 2 * rank)]].tolist()
         if self._mapped[number] != numbers:
-            self._mapped[number] = numbers
-            place = self._place("map", number)
+            self._mapped[number], place = None, self._place("map", number)
             self._driver.tile_map(place, tile, numbers[0], numbers[1 : 1 + rank], numbers[1 + rank :])
+            self._mapped[number] = numbers
 
     def run(self, stream: Any, home: Any) -> None:
         """Put the launches on a stream: as one graph, which is made the first time, on the stream `home` of ours."""

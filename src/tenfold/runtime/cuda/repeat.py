@@ -1,27 +1,30 @@
-"""Calls like those before: the same PyTorch tensors' memory, the same stream, one graph. Little is left to do."""
+"""Calls like those before: PyTorch tensors of the same kinds, the same stream, one graph. Little is left to do."""
 
 from __future__ import annotations
 
 import functools
+import logging
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, or_
 from types import MappingProxyType
 from typing import Any
 
+from tenfold.runtime.cuda.aimed import Aimed
 from tenfold.runtime.cuda.arrays import ALIGNMENT, DeviceArray
 from tenfold.runtime.cuda.driver import Driver
-from tenfold.runtime.cuda.launches import Launches
 
 MOST = 8
 """Sets of results, each with a graph that writes there, that a call which repeats keeps."""
 KINDS = 4
-"""Kinds of calls that a context repeats without looking at them again."""
+"""Kinds of calls that a context repeats without looking at them again, and places of inputs that each remembers."""
 
-Fresh = Callable[[], tuple[Launches, Sequence[DeviceArray]]]
+Fresh = Callable[[Sequence[int], Sequence[int]], tuple[Aimed, Sequence[DeviceArray]]]
 Alike = Callable[..., bool]
 Bound = Mapping[int, tuple[Any, Any]]
 _NOTHING: Bound = MappingProxyType({})
+_log = logging.getLogger("tenfold")
 
 
 class _Set:
@@ -29,7 +32,7 @@ class _Set:
     tensor that is kept; nobody else refers to that memory as long as its users are as many as at first.
     """
 
-    def __init__(self, launches: Launches, results: Sequence[DeviceArray], torch: Any) -> None:
+    def __init__(self, launches: Aimed, results: Sequence[DeviceArray], torch: Any) -> None:
         self.launches, self._users = launches, torch._C._storage_Use_Count
         self._kept = [torch.from_dlpack(one.__dlpack__()) for one in results]
         self._memory = [one.untyped_storage() for one in self._kept]
@@ -47,8 +50,9 @@ class _Set:
 
 class Repeat:
     """Made after a call whose inputs were all tensors on the GPU. `fresh` takes memory for results and gives it beside
-    launches that write there. `bound` are the results that lie in the caller's tensors, by their number: those tensors,
-    and what is given out. `number` is that of its stream: it holds for calls behind others on that stream.
+    launches that write there, for inputs that lie at such places and have such sizes. `bound` are the results that lie
+    in the caller's tensors, by their number: those tensors, and what is given out. `number` is that of its stream: it
+    holds for calls behind others on that stream.
     """
 
     def __init__(
@@ -59,35 +63,61 @@ class Repeat:
         self._current = self._torch._C._cuda_getCurrentRawStream
         self._device = self._torch.cuda.current_device()
         self._place = self._torch.Tensor.data_ptr
-        self.places = [*map(self._place, tensors)]
-        self._alike = _looks(tensors, self._torch)
+        self._seen = deque([[*map(self._place, tensors)]], KINDS)
+        self._count, self._alike = len(tensors), _looks(tensors, self._torch)
         self._bound = {number: result for number, (_, result) in sorted(bound.items())}
         self._written = [tensor for tensor, _ in bound.values()]
         self._written_places = [*map(self._place, self._written)]
         self.number = int(stream)
         self._sets: list[_Set] = []
 
-    def run(self, given: Sequence[Any]) -> list[Any] | None:
-        """The results of a call on tensors that lie at these `places`; None, and nothing was done, if they differ."""
-        if not self._alike(*given) or self._current(self._device) != self.number:
-            return None
-        if self._bound and [*map(self._place, self._written)] != self._written_places:
+    def fits(self, given: Sequence[Any]) -> bool:
+        """Whether a call on these tensors is such a one, wherever they lie."""
+        if len(given) != self._count or not self._alike(*given) or self._current(self._device) != self.number:
+            return False
+        return not self._bound or [*map(self._place, self._written)] == self._written_places
+
+    def run(self, given: Sequence[Any], places: list[int]) -> list[Any] | None:
+        """The results of a call on tensors that lie at these places; None, and nothing was done, if they differ in
+        anything else, or if all memory for results is held.
+        """
+        if not self.fits(given):
             return None
         self._driver.enter()
         for found in self._sets:
-            if found.free():
+            if found.launches.places == places and found.free():
                 break
         else:
-            if len(self._sets) == MOST:
+            other = self._other(given, places)
+            if other is None:
                 return None
-            found = self._added(given)
+            found = other
+        if found is not self._sets[-1]:
+            self._sets.remove(found)
+            self._sets.append(found)
         found.launches.run(self._stream, self._home)
         return self._with_bound(found.tensors()) if self._bound else found.tensors()
 
-    def _added(self, given: Sequence[Any]) -> _Set:
+    def _other(self, given: Sequence[Any], places: list[int]) -> _Set | None:
+        """Results that nobody holds, whose graph now reads at these places: those whose last use is the longest ago,
+        but new ones if such a call came lately. None if an address is not aligned, or too many are held.
+        """
+        if functools.reduce(or_, places) % ALIGNMENT:
+            return None
+        again, full = places in self._seen, len(self._sets) == MOST
+        if not again:
+            self._seen.append(places)
+        if full or not again:
+            found = next((one for one in self._sets if one.free()), None)
+            if found is not None:
+                found.launches.aim(places, self._stream)
+                return found
+        return None if full else self._added(given, places)
+
+    def _added(self, given: Sequence[Any], places: list[int]) -> _Set:
         if not self._sets:
             self._alike = _alike(given, self._torch)
-        launches, results = self._fresh()
+        launches, results = self._fresh(places, [one.nbytes for one in given])
         own = [one for number, one in enumerate(results) if number not in self._bound]
         self._sets.append(_Set(launches, own, self._torch))
         return self._sets[-1]
@@ -107,7 +137,7 @@ class Repeat:
     def close(self) -> None:
         """Give the graphs back; memory that is out goes back when it is let go."""
         for one in self._sets:
-            one.launches.close()
+            one.launches.close(self._stream)
         self._sets.clear()
 
 
@@ -130,7 +160,10 @@ class Repeats:
         except (TypeError, RuntimeError):
             return None
         for one in self._all:
-            if one.places == places and one.number == order and (found := one.run(given)) is not None:
+            if one.number == order and (found := one.run(given, places)) is not None:
+                if one is not self._all[0]:
+                    self._all.remove(one)
+                    self._all.insert(0, one)
                 return found
         return None
 
@@ -142,6 +175,8 @@ class Repeats:
         if not given or not all(hasattr(getattr(torch, "_C", None), one) for one in _NEEDED):
             return
         if all(_usable(one, torch) for one in (*given, *(tensor for tensor, _ in bound.values()))):
+            if any(one.fits(given) for one in self._all):
+                return
             if len(self._all) == KINDS:
                 self._drop(self._all[-1:])
             self._place = torch.Tensor.data_ptr  # type: ignore[union-attr]
@@ -181,11 +216,9 @@ def _alike(tensors: Sequence[Any], torch: Any) -> Alike:
 def _looks(tensors: Sequence[Any], torch: Any) -> Alike:
     """As `_alike`, in Python: for a PyTorch that cannot tell, or where a tensor is given twice."""
 
-    def seen(given: Sequence[Any]) -> list[list[Any]]:
-        return [[*map(look, given)] for look in (torch.Tensor.is_contiguous, *_LOOKS)]
-
-    kinds, known = [torch.Tensor] * len(tensors), seen(tensors)
-    return lambda *given: [*map(type, given)] == kinds and seen(given) == known
+    looks = type, torch.Tensor.is_contiguous, attrgetter("shape"), attrgetter("dtype"), attrgetter("device")
+    known = [(look, [*map(look, tensors)]) for look in looks]
+    return lambda *given: all([*map(look, given)] == wanted for look, wanted in known)
 
 
 @functools.cache
@@ -210,11 +243,12 @@ def _guards(torch: Any) -> Callable[[Sequence[Any]], Alike] | None:
             check = guarded([x, y])
             right = check(x.clone(), y.clone()) and not any(check(one, y) or check(x, one) for one in others)
         except (AttributeError, TypeError):
-            return None
+            right = False
+    way = "PyTorch's guards" if right else "Python, one by one: this PyTorch has no guards that see what they have to"
+    _log.debug("tensors of calls that repeat are compared by %s", way)
     return guarded if right else None
 
 
 _NEEDED = ("_storage_Use_Count", "_cuda_getCurrentRawStream")
-_LOOKS = attrgetter("shape"), attrgetter("dtype")
 _ALIKE = attrgetter("data")
 """What makes a tensor that shares another one's memory, at half of what `detach` takes."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.runtime.cuda.arrays import DeviceArray
+from tenfold.runtime.cuda.arrays import DeviceArray, shaped
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.memory import Block
 from tenfold.runtime.plan import Carried, Plan, Spec
@@ -29,7 +29,9 @@ class DeviceState(State):
 
     def shapes(self, given: Mapping[int, Array]) -> list[Array]:
         """What decides the frame of a call, where the caller gives these: of what lies on the GPU the shape counts."""
-        return [_shaped(one) if isinstance(one, DeviceArray) else one for one in self.complete(given)]
+        return [
+            shaped(one.shape, one.spec.dtype) if isinstance(one, DeviceArray) else one for one in self.complete(given)
+        ]
 
     @property
     def addresses(self) -> dict[int, int]:
@@ -103,10 +105,6 @@ class _Memory:
     def __del__(self) -> None:
         self._driver.enter()
         self._driver.free(self._address, self._stream())
-
-
-def _shaped(array: DeviceArray) -> Array:
-    return np.broadcast_to(np.zeros((), array.spec.dtype.numpy), array.shape)
 
 
 def _runs(one: Carried, first: Sequence[int], second: Sequence[int], rows: int) -> Iterator[tuple[int, int, int]]:
