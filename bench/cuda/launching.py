@@ -17,7 +17,7 @@ _INTEGERS = {"i32": ctypes.c_int32, "i64": ctypes.c_int64}
 
 
 class _Attribute(ctypes.Structure):
-    _fields_ = [("id", ctypes.c_int), ("pad", ctypes.c_int), ("value", ctypes.c_int), ("rest", ctypes.c_char * 60)]
+    _fields_ = [("id", ctypes.c_int), ("pad", ctypes.c_int), ("value", ctypes.c_int * 16)]
 
 
 class _Config(ctypes.Structure):
@@ -30,8 +30,15 @@ class _Config(ctypes.Structure):
     ]
 
 
-_EARLY = (_Attribute * 1)(_Attribute(6, 0, 1, b""))
+_EARLY = _Attribute(6, 0, (1,))
 """CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: start while the kernel ahead ends."""
+
+
+def _attributes(cluster: int, early: bool) -> ctypes.Array[_Attribute]:
+    """How a kernel is launched; CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION: so many blocks side by side."""
+    shaped = _Attribute(4, 0, (cluster, 1, 1))
+    found = [*([_EARLY] if early else []), *([shaped] if cluster > 1 else [])]
+    return (_Attribute * len(found))(*found)
 
 
 def _driver() -> ctypes.CDLL:
@@ -90,15 +97,16 @@ class Call:
     ) -> None:
         self._sizes = {"multiprocessors": processors}
         self._addresses, self._workspace, self._counters = addresses, workspace, counters
-        self._launches = [(functions[one.program], self._number(one.grid), self._pack(one, functions, scratch))
-                          for one in kernel.launches]  # fmt: skip
+        self._launches = [
+            (functions[one.program], self._number(one.grid), self._pack(one, functions, scratch),
+             int(dict(one.program.parameters).get("CLUSTER", 1)))
+            for one in kernel.launches
+        ]  # fmt: skip
 
     def run(self, stream: int, early: bool = False) -> None:
-        for function, blocks, (pointers, _) in self._launches:
-            binary = function.binary
-            config = _Config(
-                blocks, 1, 1, binary.threads, 1, 1, binary.shared, stream, _EARLY if early else None, int(early)
-            )
+        for function, blocks, (pointers, _), cluster in self._launches:
+            binary, given = function.binary, _attributes(cluster, early)
+            config = _Config(blocks, 1, 1, binary.threads, 1, 1, binary.shared, stream, given, len(given))
             status = _driver().cuLaunchKernelEx(ctypes.byref(config), function.handle, pointers, None)
             checked(status, "cuLaunchKernelEx")
 

@@ -98,6 +98,10 @@ def products() -> Iterator[Entry]:
     )
     for name, strategy, region, most in made:
         yield Entry(f"product {name}", strategy, region, 4e-3, most=most)
+    for m, n in ((1000, 768), (64, 4096)):
+        region = _beside(m, n, 3072)
+        more = table.slices_by(region, "cluster")
+        yield Entry(f"product cluster beside {m}x{n}", boxes.STRATEGY, region, 4e-3, most=1, more=more)
     standing = {"product boxes that standardise": compiling.standardised()}
     standing["product boxes of halves that stand"] = compiling.paired(200, 264, 128, stands=True)
     for title, region in standing.items():

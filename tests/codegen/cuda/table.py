@@ -254,12 +254,14 @@ def residual(m: int, n: int, k: int, group: int = 32) -> Anchored:
 
 def norms() -> Iterator[Entry]:
     """Residuals standardised where they are added, of rows whose mean is up to twenty deviations off."""
-    for (m, n, k), mean in (((8192, 768, 768), 0.0), ((1000, 768, 3072), 5.0), ((128, 768, 256), -20.0)):
+    for (m, n, k), mean in (((8192, 768, 768), 0.0), ((1000, 768, 3072), 5.0), ((128, 768, 256), -20.0),
+                            ((128, 768, 3072), 5.0)):  # fmt: skip
         region = residual(m, n, k, 64 if m > 512 else 32)
         x = (random(dt.f16, m, n).astype(np.float32) + mean).astype(np.float16)
         told = Moments(64 if m > 512 else 32).evaluate(x)
         given = {region.extra[0].value: x, region.extra[1].value: told}
-        yield Entry(f"norm {m}x{n}x{k} {mean:+}", boxes.STRATEGY, region, 2e-3, given, most=8)
+        more = slices_by(region, "cluster")
+        yield Entry(f"norm {m}x{n}x{k} {mean:+}", boxes.STRATEGY, region, 2e-3, given, most=8, more=more)
 
 
 def suppressions() -> Iterator[Entry]:
@@ -354,10 +356,19 @@ def convolutions() -> Iterator[Entry]:
              ("14x14 of 256, moment", image(256, (14, 14), 256, 3, 1, 1, count=1, beside=True)),
              ("197 of 3072", image(3072, (1, 197), 768, 1, 1, 0, count=1)))  # fmt: skip
     for name, region in ended:
-        found = boxes.STRATEGY.tactics(region, Target("cuda", "sm_90"))
-        assert not isinstance(found, Refusal)
-        some = tuple(one for one in found if "together" in dict(one.parameters))
-        yield Entry(f"conv together {name}", boxes.STRATEGY, region, 2e-3, most=1, more=some)
+        yield Entry(f"conv together {name}", boxes.STRATEGY, region, 2e-3, most=1, more=slices_by(region, "together"))
+    clusters = (*ended[1:], ("14x14 of 256, moment, four", image(256, (14, 14), 256, 3, 1, 1, count=4, beside=True)),
+                ("1000 of 3072", image(3072, (1, 1000), 768, 1, 1, 0, count=1)),
+                ("64 of 4096", image(4096, (1, 64), 4096, 1, 1, 0, count=1)))  # fmt: skip
+    for name, region in clusters:
+        yield Entry(f"conv cluster {name}", boxes.STRATEGY, region, 2e-3, most=1, more=slices_by(region, "cluster"))
+
+
+def slices_by(region: Region, how: str) -> tuple[Tactic, ...]:
+    """Tactics by which slices share a tile."""
+    found = boxes.STRATEGY.tactics(region, Target("cuda", "sm_90"))
+    assert not isinstance(found, Refusal)
+    return tuple(one for one in found if how in dict(one.parameters))
 
 
 def pooled_image(channels: int, size: tuple[int, int], n: int, taps: int, step: int, pad: int, *, count: int = 2,

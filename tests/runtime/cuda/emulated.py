@@ -186,8 +186,9 @@ class FakeDriver:
         self._maps[to] = (address, list(shape), list(strides), list(tile[0]))
 
     def launch(
-        self, function: Program, blocks: int, threads: int, shared: int, parameters: int, early: bool, stream: Any
-    ) -> None:
+        self, function: Program, blocks: int, threads: int, shared: int, parameters: int, cluster: int, early: bool,
+        stream: Any,
+    ) -> None:  # fmt: skip
         run = self._bound(function, blocks, parameters)
         self._do(run)
 

@@ -27,6 +27,11 @@ class Arch:
     tensor_copy: bool = False
 
     @property
+    def static(self) -> int:
+        """Bytes of shared memory that a kernel may declare; what else a block takes is asked for at its launch."""
+        return 48 << 10
+
+    @property
     def early(self) -> bool:
         """Whether a kernel may start before the one ahead of it has ended, and wait inside."""
         return self.sm >= 90

@@ -15,7 +15,7 @@ from triton.experimental.gluon.language.nvidia.ampere import mma_v2
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier
 
 from tenfold.codegen.cuda import grid
-from tenfold.codegen.cuda.conv.teams import copy_in, meet
+from tenfold.codegen.cuda.conv.dialect import copy_in, meet
 from tenfold.codegen.cuda.views import seen_as
 
 ARRIVE, WAIT, PRODUCT, POINTS, ATTENTION, JOIN = (gl.constexpr(kind) for kind in range(6))

@@ -12,7 +12,7 @@ from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared,
 
 from tenfold.codegen.cuda import emit, gemm, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
-from tenfold.codegen.cuda.conv.teams import copy_in
+from tenfold.codegen.cuda.conv.dialect import copy_in
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, boxed, launch, number, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Anchored, Operand, Region

@@ -22,7 +22,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 
 from tenfold.codegen.cuda import grid, vmath
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
-from tenfold.codegen.cuda.conv.teams import copy_in, copy_out, layout_of
+from tenfold.codegen.cuda.conv.dialect import copy_in, copy_out, layout_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number
 from tenfold.codegen.region import Anchored, Operand, Region, identity
 from tenfold.codegen.strategy import Refusal, Tactic

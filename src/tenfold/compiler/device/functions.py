@@ -42,6 +42,7 @@ def functions_of(binaries: Sequence[tuple[Program | Call, Binary | None]]) -> tu
                 "threads": binary.threads,
                 "shared": binary.shared,
                 # What lets the next kernel start at once (2) starts late: else three share the room that one leaves.
+                "cluster": dict(program.parameters).get("CLUSTER", 1),
                 "early": dict(program.parameters).get("EARLY") == 1,
                 "words": list(_words(program, binary)),
             }

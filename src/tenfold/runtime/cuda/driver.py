@@ -231,20 +231,30 @@ class Driver:
         return found
 
     def launch(
-        self, function: Any, blocks: int, threads: int, shared: int, parameters: int, early: bool, stream: Any
-    ) -> None:
-        """Launch on a stream. `parameters` is the address of the addresses of its arguments; `early`: it may start
-        while the kernel ahead ends, and waits inside.
+        self, function: Any, blocks: int, threads: int, shared: int, parameters: int, cluster: int, early: bool,
+        stream: Any,
+    ) -> None:  # fmt: skip
+        """Launch on a stream. `parameters` is the address of the addresses of its arguments. Every `cluster` blocks
+        reach each other's shared memory; `early`: it may start while the kernel ahead ends, and waits inside.
         """
         config = cuda.CUlaunchConfig()
         config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
         config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
         config.sharedMemBytes, config.hStream = shared, stream
+        attributes = []
         if early:
             attribute = cuda.CUlaunchAttribute()
             attribute.id = cuda.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
             attribute.value.programmaticStreamSerializationAllowed = 1
-            config.attrs, config.numAttrs = [attribute], 1
+            attributes.append(attribute)
+        if cluster > 1:
+            attribute = cuda.CUlaunchAttribute()
+            attribute.id = cuda.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+            sizes = attribute.value.clusterDim
+            sizes.x, sizes.y, sizes.z = cluster, 1, 1
+            attributes.append(attribute)
+        if attributes:
+            config.attrs, config.numAttrs = attributes, len(attributes)
         checked(cuda.cuLaunchKernelEx(config, function, parameters, 0), "cuLaunchKernelEx")
 
     def tile_map(

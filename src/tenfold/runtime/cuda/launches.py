@@ -251,7 +251,7 @@ class Launches:
             return
         self._driver.launch(
             function.handle, one.blocks, function.threads, function.shared, one.pointers.ctypes.data,
-            function.early, stream,
+            function.cluster, function.early, stream,
         )  # fmt: skip
 
     def __len__(self) -> int:

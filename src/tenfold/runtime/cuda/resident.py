@@ -20,13 +20,15 @@ _ALIGNMENT = 256
 
 @dataclass(frozen=True)
 class Function:
-    """A function and how it is launched; `words` say how each argument is passed. `product` is what a library is asked
-    for in the place of the `instead` launches that follow, None where that is not installed.
+    """A function and how it is launched, `cluster` blocks side by side; `words` say how each argument is passed.
+    `product` is what a library is asked for in the place of the `instead` launches that follow, None where that is not
+    installed.
     """
 
     handle: Any
     threads: int
     shared: int
+    cluster: int
     early: bool
     words: tuple[tuple[Any, ...], ...]
     product: Asked | None = None
@@ -75,7 +77,7 @@ class Resident:
     def _function(self, code: NDArray[np.uint8], one: Mapping[str, Any]) -> Function:
         if "instead" in one:
             product = self._asked(one)
-            return Function(None, 0, 0, False, (), product, one["instead"] if product else -1)
+            return Function(None, 0, 0, 1, False, (), product, one["instead"] if product else -1)
         begin, end = one["offset"], one["offset"] + one["size"]
         if not 0 <= begin < end <= code.size:
             raise EngineError("a GPU function lies outside the engine's code", remedy="copy or build the engine again")
@@ -83,7 +85,7 @@ class Resident:
             self._modules[begin] = self.driver.load(code[begin:end].tobytes())
         handle = self.driver.function(self._modules[begin], one["name"], one["shared"])
         words = tuple(tuple(word) for word in one["words"])
-        return Function(handle, one["threads"], one["shared"], one["early"], words)
+        return Function(handle, one["threads"], one["shared"], one.get("cluster", 1), one["early"], words)
 
     def _asked(self, one: Mapping[str, Any]) -> Asked | None:
         """What a library is asked for; None if it is not here."""

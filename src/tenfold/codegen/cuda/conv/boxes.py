@@ -10,6 +10,7 @@ from itertools import product
 
 from tenfold.codegen.cuda import emit, grid, moments
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
+from tenfold.codegen.cuda.conv import cluster as clusters
 from tenfold.codegen.cuda.conv.plan import Plan, View, depth, plan_of
 from tenfold.codegen.cuda.conv.standing import settled
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, boxed, launch, number, numbers, place, uniforms
@@ -27,6 +28,10 @@ _PRODUCTS, _LOADED, _STORED, _COPIED = 3000.0, 100.0, 40.0, 4000.0
 """Products, bytes from L2 and bytes to L2 a nanosecond of a multiprocessor; bytes of memory a nanosecond of all."""
 _START, _STEP, _END, _TURN, _MEETING = 1500.0, 150.0, 500.0, 100.0, 1500.0
 """Nanoseconds to start, at least for a step, to end a tile, to let the other team go on, and for slices to meet."""
+_NEAR = 700.0
+"""Nanoseconds for blocks of a cluster to meet."""
+_IDLE = 250.0
+"""Nanoseconds that a second team costs where no block has a second tile."""
 _SOONER = 300.0
 """Nanoseconds that a block gains which finds room beside the kernel ahead."""
 _SUMS = 1 << 17
@@ -92,12 +97,18 @@ def tactics_of(name: str, plan: Plan | Refusal, target: Target) -> list[Tactic] 
         return Refusal(arch.no_teams)
     if isinstance(plan, Refusal):
         return plan
-    every = (*_tiles(plan, arch), *_parted(plan, arch), *_together(plan, arch))
+    every = (
+        *_tiles(plan, arch),
+        *_parted(plan, arch),
+        *_together(plan, arch),
+        *_alone(plan, arch),
+        *_clustered(plan, arch),
+    )
     if plan.halves:
         every = tuple({**one, "parts": 2} for one in _tiles(plan, arch) if one["slices"] == 1 and one["n"] >= 64)
     found = [Tactic(name, tuple(one.items())) for one in every]
     width = _told(plan)[1]
-    return [one for one in found if all(part % width == 0 for part in _parts(one))] if width else found
+    return [one for one in found if all(part % width == 0 for part in _ended(one))] if width else found
 
 
 def _told(plan: Plan) -> tuple[tuple[Filling, ...], int]:
@@ -117,6 +128,16 @@ def _parts(tactic: Tactic) -> tuple[int, ...]:
     return (first, n - first)
 
 
+def _cluster(tactic: Tactic) -> int:
+    """How many blocks of a cluster share a tile; 1 where there is none."""
+    return int(tactic["slices"]) if "cluster" in dict(tactic.parameters) else 1
+
+
+def _ended(tactic: Tactic) -> tuple[int, ...]:
+    """The parts of a tile's columns that a block ends."""
+    return tuple(part // _cluster(tactic) for part in _parts(tactic))
+
+
 def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
     """Nanoseconds, about: rounds of tiles, whose ends cost nothing where another team multiplies meanwhile."""
     m, n, slices, teams = (int(tactic[name]) for name in ("m", "n", "slices", "teams"))
@@ -128,9 +149,12 @@ def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
     end = _END + len(plan.full) * m * n * size / _STORED
     ended = 2 if "together" in dict(tactic.parameters) else slices
     meeting = (_MEETING + ended * m * n * 4 / _STORED) if slices > 1 else 0.0
+    if _cluster(tactic) > 1:
+        end, meeting = end / slices, _NEAR + m * n * 4 / _STORED
     rest = (rounds - 1) * (sums + end if teams == 1 else max(sums + _TURN, (sums + end) / 2))
     moved = (whole * (plan.k + len(plan.full) * plan.n) + plan.n * plan.k * math.prod(plan.taps)) * size
-    start = _START - (_SOONER if "blocks" in dict(tactic.parameters) else 0.0)
+    idle = _IDLE if teams == 2 and rounds == 1 else 0.0
+    start = _START + idle - (_SOONER if "blocks" in dict(tactic.parameters) else 0.0)
     return start + max(rest + sums + end + meeting, moved / _COPIED)
 
 
@@ -145,14 +169,15 @@ def launch_of(
     box, K, size = _box(plan.sizes, m), _deep(plan, tactic), plan.x.operand.dtype.itemsize
     counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
     parts = _parts(tactic)
-    across, stored = dim.ceildiv(plan.n, parts[0] if plan.halves else N), parts[: 1 if plan.halves else None]
+    across, stored = dim.ceildiv(plan.n, parts[0] if plan.halves else N), _ended(tactic)[: 1 if plan.halves else None]
     together = "together" in dict(tactic.parameters)
     end = _share(box, slices) if together else box
     full = [tuple(boxed(one.operand, (*end, n), one.shape, one.strides) for n in stored) for one in plan.full]
     tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
     told, width = _told(plan)
     beside = settled(plan.region, plan.kinds, [view.operand for view in plan.extra], plan.sizes[2])
-    sums, room, zeroed = slices_of(tiles, m, N, slices, behind)
+    cluster = _cluster(tactic)
+    sums, room, zeroed = slices_of(tiles, m, N, slices if cluster == 1 else 1, behind)
     fillings: dict[str, Filling] = {
         "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides, image),
         "w": tuple(
@@ -176,13 +201,14 @@ def launch_of(
         "APART": plan.n if plan.halves else 0,
         "WIDTH": width,
         "STANDING": beside.standing,
-        "BYTES": ((m + N) * K * size, math.prod(end) * N * size),
+        "BYTES": ((m + N) * K * size, math.prod(end) * (N // cluster) * size),
         **{"K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
+        "CLUSTER": cluster,
         "TURNED": int(plan.turned),
-        "AHEAD": int(isinstance(plan.w.operand.value.op, Constant) and (slices == 1 or together)),
+        "AHEAD": int(isinstance(plan.w.operand.value.op, Constant) and (slices == 1 or together or cluster > 1)),
         "EARLY": int(arch_of(target).early),
     }
-    most = dim.minimum(tiles * slices, PROCESSORS * blocks)
+    most = tiles * slices if cluster > 1 else dim.minimum(tiles * slices, PROCESSORS * blocks)
     return launch(_KERNEL, most, fillings, warps, registers=_SHARED_REGISTERS if blocks > 1 else 0), room, zeroed
 
 
@@ -255,6 +281,38 @@ def _together(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
             yield found | ({} if even else {"parts": 2})
 
 
+def _filled(plan: Plan, m: int, n: int) -> bool:
+    """Whether half of a tile and more is rows and columns that exist."""
+    return plan.n > n // 2 and math.prod(dim.bounds(size)[1] or _USUAL for size in plan.sizes) > m // 2
+
+
+def _alone(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
+    """Tiles of which no multiprocessor has a second: one team, and slots where the other's results would be."""
+    size, K = plan.x.operand.dtype.itemsize, depth(plan.k)
+    steps = math.prod(plan.taps) * -(-plan.k // K)
+    for m, n in _ALONE:
+        slots = min(16, (arch.shared - 2048 - m * n * size) // ((m + n) * K * size))
+        if _filled(plan, m, n) and _rows(plan, m) // m * -(-plan.n // n) <= arch.processors and steps > 8:
+            yield {"m": m, "n": n, "slices": 1, "teams": 1, "warps": 4, "slots": slots}
+
+
+def _clustered(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
+    """Tiles whose slices are a cluster's, where whole tiles are too few for the machine: the larger ones read less, and
+    clusters meet sooner than blocks anywhere. Not yet where a residual comes by descriptor or moments are told.
+    """
+    if len(plan.full) > 1 or plan.region.moments is not None:
+        return
+    size, K = plan.x.operand.dtype.itemsize, depth(plan.k)
+    steps = math.prod(plan.taps) * -(-plan.k // K)
+    for m, n, slices, warps in _CLUSTERED:
+        tiles, room = _rows(plan, m) // m * -(-plan.n // n), clusters.room_of(m, n, slices)
+        slots = min(steps // slices, 16, (arch.shared - 2048 - room - m * n * size // slices) // ((m + n) * K * size))
+        even, busy = n & (n - 1) == 0, 3 * tiles * slices > arch.processors >= tiles * slices
+        if busy and steps % slices == 0 and slots >= 3 and _filled(plan, m, n) and (even or plan.n % n == 0):
+            found = {"m": m, "n": n, "slices": slices, "teams": 1, "warps": warps, "slots": slots, "cluster": 1}
+            yield found | ({} if even else {"parts": 2})
+
+
 def _parted(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles whose columns come in two parts: as wide as no power of two, or so wide that the results leave one after
     the other and make room for a slot.
@@ -272,6 +330,12 @@ _PARTED = ((128, 256, 1, 8), (128, 192, 1, 8), (128, 96, 2, 4), (64, 192, 2, 4))
 
 _TOGETHER = ((128, 96, 8), (128, 128, 8), (128, 64, 8), (64, 128, 4), (64, 64, 4), (64, 96, 4), (128, 192, 8))
 """Rows and columns of a tile whose slices end it together, warps."""
+
+_ALONE = ((64, 64), (128, 64), (64, 32))
+"""Rows and columns of a tile that a block has alone."""
+
+_CLUSTERED = ((64, 192, 2, 4), (64, 64, 2, 4), (64, 128, 2, 4), (64, 64, 4, 4))
+"""Rows and columns of a tile that a cluster shares, its blocks, warps."""
 
 _SHAPES = (
     (128, 128, 2, 4),

@@ -19,9 +19,10 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
+from tenfold.codegen.cuda.conv.dialect import copy_in, layout_of
 from tenfold.codegen.cuda.conv.places import corner
 from tenfold.codegen.cuda.conv.plan import Plan, plan_of
-from tenfold.codegen.cuda.conv.teams import copy_in, layout_of, numbers_of, stored
+from tenfold.codegen.cuda.conv.teams import numbers_of, stored
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Region
@@ -97,8 +98,8 @@ def multiply(
         acc = warpgroup_mma_wait(0, deps=(acc,))
         mbarrier.arrive(empty.index((turn * T2 + T2 + SLOTS - 1) % SLOTS))
         stored(
-            (acc, acc), output, 0, extra, (), (), uniforms, (numbers,), kept, team, image, row, pixel, left, 0, n, body,
-            kinds, box, (N,), 0, 4,
+            (acc, acc), output, 0, extra, (), (), uniforms, (numbers,), kept, team, image, row, pixel, (left,), 0, n,
+            body, kinds, box, (N,), 0, 4,
         )  # fmt: skip
         turn += 2
     tma.store_wait(0)

@@ -19,9 +19,10 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
+from tenfold.codegen.cuda.conv.dialect import copy_in, layout_of
 from tenfold.codegen.cuda.conv.implicit import corner
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
-from tenfold.codegen.cuda.conv.teams import concluded, copy_in, layout_of, numbers_of
+from tenfold.codegen.cuda.conv.teams import concluded, numbers_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.cuda.site import site_of

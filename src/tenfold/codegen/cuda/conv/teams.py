@@ -19,11 +19,9 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 
 from tenfold.codegen.cuda import grid
+from tenfold.codegen.cuda.conv import cluster
+from tenfold.codegen.cuda.conv.dialect import copy_in, copy_out, layout_of, layout_of_end, meet, width_of
 from tenfold.codegen.cuda.conv.places import corner, length_of, moved, reached, share
-
-copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
-copy_out = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
-meet = getattr(gl, "barrier", None) or gl.thread_barrier
 
 
 @gluon.jit
@@ -42,7 +40,7 @@ def load(
     x, w, beside, ring, own, tiles, counts, k, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr,
     dilations: gl.constexpr, pads: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, APART: gl.constexpr,
     BYTES: gl.constexpr, END: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, TEAMS: gl.constexpr,
-    SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr, EARLY: gl.constexpr,
+    SLICES: gl.constexpr, CLUSTER: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """All that the teams read, in the order in which they read it. AHEAD: weights are constant, so that the first of
     them come while the kernel ahead ends.
@@ -83,8 +81,9 @@ def load(
             mbarrier.wait(kept_empty.index(team), (turn // TEAMS + 1) & 1)
             mbarrier.expect(kept_full.index(team), BYTES[1])
             image, row, pixel = moved(image, row, pixel, tile % SLICES, box, END)
+            lefts = lefts_of(left, tile % SLICES, PARTS, CLUSTER)
             for part in gl.static_range(len(beside)):
-                at = [image, row, pixel, left + part * PARTS[0]]
+                at = [image, row, pixel, lefts[part]]
                 copy_in(beside[part], at, kept_full.index(team), kept[part].index(team))
         turn = turn + 1
 
@@ -146,27 +145,6 @@ def together(
             acc += gl.load(at + other * (M * N), cache_modifier=".cg")
         found = found + (acc,)
     return found
-
-
-@triton.constexpr_function
-def width_of(parts, apart):
-    """Columns of a tile's results; parts that lie apart meet in one."""
-    return parts[0] if apart else sum(parts)
-
-
-@triton.constexpr_function
-def layout_of(columns, warps):
-    """The layout of sums."""
-    return gl.NVMMADistributedLayout([3, 0], [warps, 1], [16, columns, 16])
-
-
-@triton.constexpr_function
-def layout_of_end(rows, columns, m, warps):
-    """The layout in which a tile of m rows is ended: that of its sums, or where slices share it, rows side by side."""
-    if rows == m:
-        return layout_of(columns, warps)
-    across = min(32, columns // 4)
-    return gl.BlockedLayout([1, 4], [32 // across, across], [warps, 1], [1, 0])
 
 
 @gluon.jit
@@ -275,14 +253,14 @@ def numbers_of(
 
 @gluon.jit
 def numbers_of_parts(
-    extra, image, top, left, m, n, kinds: gl.constexpr, M: gl.constexpr, END: gl.constexpr, PARTS: gl.constexpr,
+    extra, image, top, lefts, m, n, kinds: gl.constexpr, M: gl.constexpr, END: gl.constexpr, PARTS: gl.constexpr,
     WARPS: gl.constexpr,
 ):  # fmt: skip
     """What lies beside the sums of each part of a tile's columns."""
     found = ()
     for part in gl.static_range(len(PARTS)):
         these = numbers_of(
-            extra, image, top, left + part * PARTS[0], m, n, kinds,
+            extra, image, top, lefts[part], m, n, kinds,
             layout_of_end(END[0] * END[1] * END[2], PARTS[part], M, WARPS), PARTS[part], END,
         )  # fmt: skip
         found = found + (these,)
@@ -325,7 +303,7 @@ def tell(told, found, top, left, m, n, M: gl.constexpr, N: gl.constexpr, WIDTH: 
 
 @gluon.jit
 def stored(
-    accs, output, beside: gl.constexpr, extra, told, standing, uniforms, numbers, kept, team, image, row, pixel, left,
+    accs, output, beside: gl.constexpr, extra, told, standing, uniforms, numbers, kept, team, image, row, pixel, lefts,
     m, n, body: gl.constexpr, kinds: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, WIDTH: gl.constexpr,
     WARPS: gl.constexpr,
 ):  # fmt: skip
@@ -333,7 +311,7 @@ def stored(
     lies beside. `numbers` are there already, or are loaded now.
     """
     for part in gl.static_range(len(output)):
-        begin = left + part * PARTS[0]
+        begin = lefts[part]
         sums = (accs[part],)
         if len(output) < len(PARTS):
             sums = (accs[0], accs[1])
@@ -357,21 +335,41 @@ def stored(
 
 
 @gluon.jit
+def joined(
+    accs, tile, partial, counters, M: gl.constexpr, N: gl.constexpr, ROWS: gl.constexpr, PARTS: gl.constexpr,
+    SLICES: gl.constexpr, CLUSTER: gl.constexpr, WARPS: gl.constexpr,
+):  # fmt: skip
+    """The sums of all slices of a tile, as far as this block ends them, and whether it ends any."""
+    last = True
+    if CLUSTER > 1:
+        accs = cluster.shared_out(accs, partial, M, PARTS, CLUSTER, WARPS)
+    elif ROWS < M:
+        accs = together(accs, tile // SLICES, tile % SLICES, partial, counters, M, ROWS, PARTS, SLICES, WARPS)
+    elif SLICES > 1:
+        acc, last = gathered(accs[0], tile // SLICES, tile % SLICES, partial, counters, M, N, SLICES)
+        accs = (acc, acc)
+    return accs, last
+
+
+@gluon.jit
 def multiply(
     team, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles, counts, m, n, k,
     body: gl.constexpr, kinds: gl.constexpr, TAPS: gl.constexpr, box: gl.constexpr, END: gl.constexpr,
     PARTS: gl.constexpr, APART: gl.constexpr, WIDTH: gl.constexpr, STANDING: gl.constexpr, K: gl.constexpr,
-    SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr,
-    EARLY: gl.constexpr,
+    SLOTS: gl.constexpr, TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, CLUSTER: gl.constexpr,
+    TURNED: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """Every TEAMS-th tile of the block: its products, the body on them and on what lies beside them, stored. Where the
     sums leave room for them, the numbers beside a tile are loaded before its sums are made. Slices end a tile
-    together where END, the box that one of them ends, is less than `box`.
+    together where END, the box that one of them ends, is less than `box`, or in a CLUSTER a share of the columns each.
     """
     M: gl.constexpr = box[0] * box[1] * box[2]
     N: gl.constexpr = width_of(PARTS, APART)
     ROWS: gl.constexpr = END[0] * END[1] * END[2]
     ROOM: gl.constexpr = ROWS < M or (M * N <= WARPS * 64 * 32 and len(PARTS) == 1)
+    ENDED: gl.constexpr = ended_of(PARTS, CLUSTER)
+    if CLUSTER > 1:
+        cluster.open_room(partial, M, PARTS, CLUSTER)
     grid.begin(EARLY)
     kept, kept_full, kept_empty, turns = own
     steps = gl.cdiv(k, K) * TAPS
@@ -383,32 +381,46 @@ def multiply(
         image, row, pixel, left = corner(tile // SLICES, counts, box, N)
         length = length_of(tile, steps, SLICES)
         image, row, pixel = moved(image, row, pixel, tile % SLICES, box, END)
+        lefts = lefts_of(left, tile % SLICES, PARTS, CLUSTER)
         parts = moments_of(moments, pixel, m, ROWS, WARPS, STANDING)
         numbers = ()
         if ROOM:
-            numbers = numbers_of_parts(extra, image, pixel, left, m, n, kinds, M, END, PARTS, WARPS)
+            numbers = numbers_of_parts(extra, image, pixel, lefts, m, n, kinds, M, END, ENDED, WARPS)
         accs = summed(ring, turns, team, turn, count, length, M, PARTS, WARPS, K, SLOTS, TEAMS, TURNED)
         for ahead in range(TEAMS):
             count += length_of(tile + ahead * gl.num_programs(0), steps, SLICES)
         standing = standing_of(parts, STANDING)
-        last = True
-        if ROWS < M:
-            accs = together(accs, tile // SLICES, tile % SLICES, partial, counters, M, ROWS, PARTS, SLICES, WARPS)
-        elif SLICES > 1:
-            acc, last = gathered(accs[0], tile // SLICES, tile % SLICES, partial, counters, M, N, SLICES)
-            accs = (acc, acc)
+        accs, last = joined(accs, tile, partial, counters, M, N, ROWS, PARTS, SLICES, CLUSTER, WARPS)
         if len(beside) > 0:
             mbarrier.wait(kept_full.index(team), turn // TEAMS & 1)
         if last:
             stored(
                 accs, output, len(beside), extra, told, standing, uniforms, numbers, kept, team, image, row, pixel,
-                left, m, n, body, kinds, END, PARTS, WIDTH, WARPS,
+                lefts, m, n, body, kinds, END, ENDED, WIDTH, WARPS,
             )  # fmt: skip
         if len(beside) > 0:
             tma.store_wait(0)
             mbarrier.arrive(kept_empty.index(team))
         turn += TEAMS
     tma.store_wait(0)
+
+
+@gluon.jit
+def lefts_of(left, slice, PARTS: gl.constexpr, CLUSTER: gl.constexpr):
+    """The first column of each part of a tile that a block ends: of its share, where slices of a CLUSTER share it."""
+    found = ()
+    for part in gl.static_range(len(PARTS)):
+        begin = left + part * PARTS[0]
+        if CLUSTER > 1:
+            begin += slice * (PARTS[part] // CLUSTER)
+        found = found + (begin,)
+    return found
+
+
+@triton.constexpr_function
+def ended_of(parts, slices):
+    """The parts of a tile's columns that a block ends: all, or where `slices` of a cluster share them, one share."""
+    return tuple(part // slices for part in parts)
 
 
 @gluon.jit
@@ -426,8 +438,8 @@ def boxes(
     kinds: gl.constexpr, ALONG: gl.constexpr, TAPS: gl.constexpr, steps: gl.constexpr, dilations: gl.constexpr,
     pads: gl.constexpr, box: gl.constexpr, END: gl.constexpr, PARTS: gl.constexpr, APART: gl.constexpr,
     WIDTH: gl.constexpr, STANDING: gl.constexpr, BYTES: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr,
-    TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, TURNED: gl.constexpr, AHEAD: gl.constexpr,
-    EARLY: gl.constexpr,
+    TEAMS: gl.constexpr, WARPS: gl.constexpr, SLICES: gl.constexpr, CLUSTER: gl.constexpr, TURNED: gl.constexpr,
+    AHEAD: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is a descriptor of boxes of [images, lines, places of a line, places, channels], `w` of columns by terms (of
     terms by columns, if not TURNED), one for each of the PARTS that a tile's columns come in: side by side, or two that
@@ -451,6 +463,8 @@ def boxes(
             kept = kept + (gl.allocate_shared_memory(one.dtype, [TEAMS] + one.block_type.shape, one.layout),)
     full, empty = barriers(SLOTS), barriers(SLOTS)
     kept_full, kept_empty, turns = barriers(TEAMS), barriers(TEAMS), barriers(TEAMS)
+    if CLUSTER > 1:
+        partial = cluster.make_room(box[0] * box[1] * box[2], PARTS, CLUSTER)
     fence_async_shared()
     ring, own = (slots_x, slots_w, full, empty), (kept, kept_full, kept_empty, turns)
     if TEAMS == 2:
@@ -458,12 +472,12 @@ def boxes(
             [
                 (multiply, (0, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
                             counts, m, n, k, body, kinds, TAPS, box, END, PARTS, APART, WIDTH, STANDING, K, SLOTS,
-                            TEAMS, WARPS, SLICES, TURNED, EARLY)),
+                            TEAMS, WARPS, SLICES, CLUSTER, TURNED, EARLY)),
                 (multiply, (1, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
                             counts, m, n, k, body, kinds, TAPS, box, END, PARTS, APART, WIDTH, STANDING, K, SLOTS,
-                            TEAMS, WARPS, SLICES, TURNED, EARLY)),
+                            TEAMS, WARPS, SLICES, CLUSTER, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
-                        APART, BYTES, END, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
+                        APART, BYTES, END, K, SLOTS, TEAMS, SLICES, CLUSTER, TURNED, AHEAD, EARLY)),
             ],
             [WARPS, 1], [232, 24],
         )  # fmt: skip
@@ -472,9 +486,9 @@ def boxes(
             [
                 (multiply, (0, output, beside, extra, told, moments, uniforms, partial, counters, ring, own, tiles,
                             counts, m, n, k, body, kinds, TAPS, box, END, PARTS, APART, WIDTH, STANDING, K, SLOTS,
-                            TEAMS, WARPS, SLICES, TURNED, EARLY)),
+                            TEAMS, WARPS, SLICES, CLUSTER, TURNED, EARLY)),
                 (load, (x, w, beside, ring, own, tiles, counts, k, ALONG, TAPS, steps, dilations, pads, box, PARTS,
-                        APART, BYTES, END, K, SLOTS, TEAMS, SLICES, TURNED, AHEAD, EARLY)),
+                        APART, BYTES, END, K, SLOTS, TEAMS, SLICES, CLUSTER, TURNED, AHEAD, EARLY)),
             ],
             [1], [24],
         )  # fmt: skip

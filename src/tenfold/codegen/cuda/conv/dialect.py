@@ -1,0 +1,32 @@
+"""What Gluon's versions call differently, and the layouts of sums."""
+
+from __future__ import annotations
+
+import triton
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import tma
+
+copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
+copy_out = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
+meet = getattr(gl, "barrier", None) or gl.thread_barrier
+
+
+@triton.constexpr_function
+def width_of(parts, apart):
+    """Columns of a tile's results; parts that lie apart meet in one."""
+    return parts[0] if apart else sum(parts)
+
+
+@triton.constexpr_function
+def layout_of(columns, warps):
+    """The layout of sums."""
+    return gl.NVMMADistributedLayout([3, 0], [warps, 1], [16, columns, 16])
+
+
+@triton.constexpr_function
+def layout_of_end(rows, columns, m, warps):
+    """The layout in which a tile of m rows is ended: that of its sums, or where slices share it, rows side by side."""
+    if rows == m:
+        return layout_of(columns, warps)
+    across = min(32, columns // 4)
+    return gl.BlockedLayout([1, 4], [32 // across, across], [warps, 1], [1, 0])
