@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,3 +136,19 @@ def test_capsules_are_read_whatever_others_say_of_python_s_functions(
 ) -> None:
     monkeypatch.setattr(ctypes.pythonapi.PyCapsule_GetPointer, "argtypes", [ctypes.py_object, ctypes.c_char_p])
     assert on_device(Spec("x", dt.f32, SHAPE), Foreign(torch.zeros(SHAPE))) is not None
+
+
+ENDING = """
+import atexit, ctypes
+atexit.register(lambda: print(bool(held.deleter), held.tensor.data))
+from tenfold.ir import dtype as dt
+from tenfold.runtime.cuda import dlpack
+capsule = dlpack.capsule(object(), 4096, (2, 3), dt.f32)
+held = dlpack._Managed.from_address(dlpack._pointer(id(capsule), b"dltensor"))
+print(bool(held.deleter), held.tensor.data)
+"""
+
+
+def test_a_receiver_that_outlives_python_finds_no_deleter() -> None:
+    ran = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.split() == ["True", "4096", "False", "4096"] and not ran.stderr

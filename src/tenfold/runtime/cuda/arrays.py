@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -264,5 +264,6 @@ class _Held:
         """What comes to the first stream from now on waits for what the second one was given."""
         self._home.follow(stream, order)
 
-    def __del__(self) -> None:
-        self._home.back(self._memory)
+    def __del__(self, ended: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ended():
+            self._home.back(self._memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,14 @@ def _let_go(managed: Any) -> None:
 
 
 _DELETER = _Deleter(_let_go)
+
+
+@atexit.register
+def _stay() -> None:
+    """What receivers still hold when Python ends has no deleter any more, which would call Python, and stays."""
+    for managed, *_ in _alive.values():
+        managed.deleter = _Deleter()
+        ctypes.pythonapi["Py_IncRef"](ctypes.py_object(managed))
 
 
 _Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -288,11 +289,17 @@ class Driver:
     def capture(self, stream: Any, emit: Callable[[], None]) -> Graph:
         """What `emit` launches on the stream, one after the other, as a graph."""
         mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        checked(cuda.cuStreamBeginCapture(stream, mode), "cuStreamBeginCapture")
+        collected = gc.isenabled()
+        gc.disable()  # an engine that is found to be garbage here would unload its code, which ends the capture
         try:
-            emit()
+            checked(cuda.cuStreamBeginCapture(stream, mode), "cuStreamBeginCapture")
+            try:
+                emit()
+            finally:
+                graph = checked(cuda.cuStreamEndCapture(stream), "cuStreamEndCapture")
         finally:
-            graph = checked(cuda.cuStreamEndCapture(stream), "cuStreamEndCapture")
+            if collected:
+                gc.enable()
         handle = checked(cuda.cuGraphInstantiate(graph, 0), "cuGraphInstantiate")
         return Graph(handle, graph, self._chain(graph))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -102,9 +103,10 @@ class _Memory:
     def __init__(self, driver: Driver, address: int, stream: Callable[[], Any]) -> None:
         self._driver, self._address, self._stream = driver, address, stream
 
-    def __del__(self) -> None:
-        self._driver.enter()
-        self._driver.free(self._address, self._stream())
+    def __del__(self, ended: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ended():
+            self._driver.enter()
+            self._driver.free(self._address, self._stream())
 
 
 def _runs(one: Carried, first: Sequence[int], second: Sequence[int], rows: int) -> Iterator[tuple[int, int, int]]:
