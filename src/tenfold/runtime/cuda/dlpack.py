@@ -55,9 +55,9 @@ _DELETER = _Deleter(_let_go)
 
 @atexit.register
 def _stay() -> None:
-    """What receivers still hold when Python ends has no deleter any more, which would call Python, and stays."""
+    """What receivers still hold when Python ends stays, and its deleter is one that does nothing, not Python's."""
     for managed, *_ in _alive.values():
-        managed.deleter = _Deleter()
+        managed.deleter = ctypes.cast(ctypes.pythonapi["Py_IsInitialized"], _Deleter)
         ctypes.pythonapi["Py_IncRef"](ctypes.py_object(managed))
 
 
