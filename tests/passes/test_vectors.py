@@ -110,3 +110,15 @@ def test_long_sums_for_few_results_are_shared(kind: Any, shape: Shape, axes: Sha
     np.testing.assert_allclose(one, wanted, rtol=1e-4, atol=2e-4)
     np.testing.assert_array_equal(one, two)
     assert len(engine.report["regions"]) == 2, kinds(engine)
+
+
+def test_a_long_chain_ahead_of_a_sum_builds() -> None:
+    graph = Graph(name="deep")
+    value = graph.input("x", Type(dt.f32, (1, 131072)))
+    for _ in range(500):
+        value = ops.Abs()(value)
+        value = ops.Add()(value, ops.Constant(Tensor(np.float32(1)))())
+    graph.set_outputs([ops.Reduce("sum", (1,), True)(value)], ["y"])
+    x = np.random.default_rng(0).random((1, 131072), np.float32)
+    found = tenfold.build(graph, cache=False, effort=0)(x)
+    np.testing.assert_allclose(found, (x.astype(np.float64) + 500).sum().reshape(1, 1), rtol=1e-6)

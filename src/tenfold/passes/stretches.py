@@ -35,6 +35,8 @@ _ELEMENTS = 1 << 17
 """The elements of a sum that takes so long that it is shared."""
 _LINE = 64
 """Neighbouring results that one thread sums side by side."""
+_DEEP = 64
+"""The most operations of elements, one behind another, that are computed in stretches with their sum."""
 _AGAIN: Mapping[str, ReduceKind] = {
     "sum": "sum", "mean": "mean", "max": "max", "min": "min", "sum_square": "sum", "l1": "sum", "l2": "l2"
 }  # fmt: skip
@@ -116,14 +118,14 @@ def _divisor(size: int, wanted: int) -> int | None:
     return max((one for one in found if one <= wanted), default=found[0] if found else None)
 
 
-def _cut(value: Value, rank: int, axis: int, count: int) -> Value:
+def _cut(value: Value, rank: int, axis: int, count: int, deep: int = _DEEP) -> Value:
     """A value with an axis in stretches; what is computed of elements alone is computed so, for fusion to see."""
     place = axis - (rank - value.type.rank)
     if place < 0:
         return value
     shape = value.type.shape
-    if value.op and value.op.elementwise and used_once(value):
-        return value.op(*(_cut(one, rank, axis, count) for one in value.inputs))
+    if deep and value.op and value.op.elementwise and used_once(value):
+        return value.op(*(_cut(one, rank, axis, count, deep - 1) for one in value.inputs))
     size = shape[place]
     stretches = (1, 1) if size == 1 else (count, cast(int, size) // count)
     cut: Value = Reshape((*shape[:place], *stretches, *shape[place + 1 :]))(value)

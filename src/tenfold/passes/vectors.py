@@ -54,8 +54,9 @@ def row_as_sums(value: Value) -> Replacement:
 
 
 def _exact(a: Value, b: Value) -> bool:
-    """Whether products and sums have the operands' own type."""
-    return a.type.dtype is b.type.dtype and a.type.dtype in (dt.f32, dt.f64)
+    """Whether products and sums have the operands' own type, and as many terms each: only MatMul refuses others."""
+    alike = a.type.dtype is b.type.dtype and a.type.dtype in (dt.f32, dt.f64)
+    return alike and dim.known_equal(a.type.shape[-1], b.type.shape[-2 if b.type.rank > 1 else -1])
 
 
 def _is_one(sizes: tuple[Size, ...]) -> bool:

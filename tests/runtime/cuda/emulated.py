@@ -156,6 +156,9 @@ class FakeDriver:
     def synchronize(self, stream: Any) -> None:
         pass
 
+    def synchronize_all(self) -> None:
+        pass
+
     def follow(self, stream: Any, other: Any) -> None:
         pass
 

@@ -30,7 +30,7 @@ class DeviceArray:
     """A row-major array on the GPU, for whoever speaks DLPack or `__cuda_array_interface__`.
 
     `stream` is the number of the stream in whose order it was made, None if it is complete; `order` tells whether that
-    is so still.
+    is so still. `held`: its owner is to be kept until the GPU has read it.
     """
 
     spec: Spec
@@ -38,6 +38,7 @@ class DeviceArray:
     shape: tuple[int, ...]
     stream: int | None = None
     owner: Any = field(default=None, repr=False)
+    held: bool = False
 
     @property
     def size(self) -> int:
@@ -147,7 +148,7 @@ def _of_torch(spec: Spec, given: Any, torch: Any) -> DeviceArray:
     name = _named(given.dtype)
     _require(spec, name == _named(spec.dtype.numpy), name)
     _require_first(spec, given.get_device())
-    tensor = given.detach().contiguous()
+    tensor = given.detach().resolve_neg().contiguous()
     stream = torch.cuda.current_stream(tensor.device).cuda_stream
     return DeviceArray(spec, tensor.data_ptr(), tuple(tensor.shape), stream, tensor)
 
@@ -168,7 +169,7 @@ def _of_dlpack(spec: Spec, given: Any) -> DeviceArray | None:
     _require(spec, found.element == element(spec.dtype), f"of DLPack's type {code} of {bits} bits")
     _require_first(spec, found.number)
     _require_row_major(spec, found.shape, found.strides, 1)
-    return DeviceArray(spec, found.address, found.shape, LEGACY, found.owner)
+    return DeviceArray(spec, found.address, found.shape, LEGACY, found.owner, held=True)
 
 
 def _require_first(spec: Spec, number: int) -> None:
@@ -209,26 +210,30 @@ def like(given: Iterable[Any], results: Sequence[Any]) -> Sequence[Any]:
 
 
 class Recycled:
-    """Memory of results, given out again once nobody refers to it; `closed` once its context has ended."""
+    """Memory of results, given out again once nobody refers to it, first on the stream that wrote it; `closed` once its
+    context has ended.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._free: list[tuple[int, int]] = []
-        self._all: list[tuple[int, int]] = []
+        self._free: list[tuple[int, int, int]] = []
         self.closed = False
 
     def take(self, spec: Spec, shape: tuple[int, ...], stream: Any) -> DeviceArray:
         """An uninitialised array."""
         size = max(math.prod(shape) * spec.dtype.itemsize, 1)
-        found = next((one for one in self._free if size <= one[1] <= 2 * size), None)
+        order = int(stream)
+        fitting = [one for one in self._free if size <= one[1] <= 2 * size]
+        found = next((one for one in fitting if one[2] == order), fitting[0] if fitting else None)
         if found is None:
-            found = (self._driver.allocate(size, stream), size)
-            self._all.append(found)
+            found = (self._driver.allocate(size, stream), size, order)
         else:
             self._free.remove(found)
-        return DeviceArray(spec, found[0], shape, int(stream), _Held(self, found))
+            if found[2] != order:  # that stream may still read it, or be gone by now
+                self._driver.synchronize_all()
+        return DeviceArray(spec, found[0], shape, order, _Held(self, (*found[:2], order)))
 
-    def back(self, memory: tuple[int, int]) -> None:
+    def back(self, memory: tuple[int, int, int]) -> None:
         """Nobody refers to this memory any more."""
         if self.closed:
             self._driver.enter()
@@ -244,7 +249,9 @@ class Recycled:
     def close(self, stream: Any) -> None:
         """Give back what nobody refers to now, the rest as soon as that is so."""
         self.closed = True
-        for address, _ in self._free:
+        if any(order != int(stream) for _, _, order in self._free):
+            self._driver.synchronize_all()
+        for address, _, _ in self._free:
             self._driver.free(address, stream)
         self._free.clear()
 
@@ -252,7 +259,7 @@ class Recycled:
 class _Held:
     """Memory of a result, as long as something refers to it."""
 
-    def __init__(self, home: Recycled, memory: tuple[int, int]) -> None:
+    def __init__(self, home: Recycled, memory: tuple[int, int, int]) -> None:
         self._home, self._memory = home, memory
 
     @property

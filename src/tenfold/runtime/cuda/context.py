@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -63,6 +64,8 @@ class DeviceContext(Context):
         self._pinned = Results(self._driver)
         self._repeats = Repeats(self._driver, lambda: self._driver.synchronize(self._last))
         self._state: DeviceState = DeviceState(plan, self._memory, self._driver, lambda: self._last)
+        self._version = self._state.version
+        self._lent: deque[tuple[Any, list[Any]]] = deque()
         entries = [step[4] for step in plan.steps.tolist() if step[0] == Opcode.CALL]
         self._grids = np.array(sorted(set(entries)), np.int64)
 
@@ -74,6 +77,7 @@ class DeviceContext(Context):
         if self._queued_calls is not None:
             self._queued_calls.close(self._stream)
         self._driver.synchronize(self._last)
+        self._let_go(0)
         self._state.reset()
         try:
             self._lane.alarms.look()
@@ -89,6 +93,9 @@ class DeviceContext(Context):
     def _run(self, inputs: Inputs) -> Sequence[Any]:
         self._require_open()
         self._lane.alarms.look()
+        if self._version != self._state.version:
+            self._repeats.clear()
+            self._version = self._state.version
         repeated = self._repeats.run(self._given_in_order(inputs), self._order)
         if repeated is not None:
             return repeated
@@ -99,11 +106,31 @@ class DeviceContext(Context):
         frame, results = self._prepare(sources, stream, self._lane, stream)
         for part in self._parts(frame, self._lane):
             self._part(part, frame, stream)
+        self._lend(sources, stream)
         handed = self._for_the_caller(results)
         found = self._returned(sources, handed, stream, given)
         self._remember_call(given, frame, stream, dict(zip((one.spec.name for one in handed), found, strict=True)))
         self._state.commit(frame.slots, results)
         return found
+
+    def _lend(self, sources: Sequence[Array | DeviceArray], stream: Any) -> None:
+        """Hold capsules until the GPU has read them, those of two calls at most; let the streams of other inputs wait."""
+        for other in _named(sources):
+            if other != int(stream):
+                self._driver.follow(self._driver.foreign_stream(other), stream)
+        capsules = [one.owner for one in sources if isinstance(one, DeviceArray) and one.held]
+        if capsules:
+            mark = self._driver.open_event()
+            self._driver.record(mark, stream)
+            self._lent.append((mark, capsules))
+        self._let_go(2)
+
+    def _let_go(self, most: int) -> None:
+        while len(self._lent) > most:
+            mark, _ = self._lent[0]
+            self._driver.reached(mark)
+            self._driver.close_event(mark)
+            self._lent.popleft()
 
     def _for_the_caller(self, results: Sequence[DeviceArray]) -> list[DeviceArray]:
         """Results but for those that are the state of the next call."""
@@ -182,12 +209,14 @@ class DeviceContext(Context):
         stream `inward`.
         """
         frame = self._frame_of(dict(zip(self._places, sources, strict=True)), stream)
-        before = int(self._bases[ARENA]), int(self._bases[self._counters_at])
-        self._bases[ARENA] = self._memory.reserve(frame.arena, stream)
+        before = self._memory.address, self._counters.address
         counters = int(frame.slots[self.engine.entry["counters"]])
-        self._bases[self._counters_at] = self._counters.reserve(counters, stream)
-        if before != (int(self._bases[ARENA]), int(self._bases[self._counters_at])):
-            self._repeats.clear()
+        try:
+            self._bases[ARENA] = self._memory.reserve(frame.arena, stream)
+            self._bases[self._counters_at] = self._counters.reserve(counters, stream)
+        finally:
+            if before != (self._memory.address, self._counters.address):
+                self._repeats.clear()
         self._bases[self._counters_at + 1] = lane.alarms.address
         for number, source in zip(self._places, sources, strict=True):
             self._bases[FIRST_INPUT + number] = self._placed(number, source, stream, lane, inward)

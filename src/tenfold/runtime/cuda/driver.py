@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from cuda.bindings import driver as cuda
@@ -17,7 +19,6 @@ TILE_MAP = 128
 """Bytes of a tile descriptor, which lies at a multiple of 64."""
 
 _UNBOUNDED = 2**64 - 1
-_SHARED_AS_IT_IS = 48 << 10
 _STICKY = (
     "ILLEGAL_ADDRESS", "MISALIGNED_ADDRESS", "LAUNCH_FAILED", "LAUNCH_TIMEOUT", "HARDWARE_STACK_ERROR",
     "ILLEGAL_INSTRUCTION", "INVALID_PC", "INVALID_ADDRESS_SPACE", "ASSERT", "ECC_UNCORRECTABLE", "CONTAINED",
@@ -45,6 +46,27 @@ def failure(status: Any, what: str) -> DeviceError:
             f"a kernel failed on the GPU: {words} ({what})", remedy="start the process anew: its GPU state is lost"
         )
     return DeviceError(f"the GPU's driver refused: {words} ({what})", remedy="look at nvidia-smi and the driver's log")
+
+
+_pausing = threading.Lock()
+_pauses = [0, False]
+"""How many threads want no garbage to be looked for, and whether it was before the first of them."""
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    with _pausing:
+        if not _pauses[0]:
+            _pauses[1] = gc.isenabled()
+            gc.disable()
+        _pauses[0] += 1
+    try:
+        yield
+    finally:
+        with _pausing:
+            _pauses[0] -= 1
+            if not _pauses[0] and _pauses[1]:
+                gc.enable()
 
 
 class Graph:
@@ -182,6 +204,10 @@ class Driver:
         """Wait until all that the stream was given is done; ExecutionError if a kernel failed."""
         checked(cuda.cuStreamSynchronize(stream), "cuStreamSynchronize")
 
+    def synchronize_all(self) -> None:
+        """Wait until all streams' work is done."""
+        checked(cuda.cuCtxSynchronize(), "cuCtxSynchronize")
+
     def follow(self, stream: Any, other: Any) -> None:
         """What comes to `stream` from now on waits for all that `other` was given so far."""
         event = self.open_event()
@@ -226,7 +252,7 @@ class Driver:
     def function(self, module: Any, name: str, shared: int) -> Any:
         """A function of a module, which may take so many bytes of shared memory a block."""
         found = checked(cuda.cuModuleGetFunction(module, name.encode()), "cuModuleGetFunction")
-        if shared > _SHARED_AS_IT_IS:
+        if shared:  # what is more than 48 KiB, with what the function has of its own, has to be asked for
             attribute = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             checked(cuda.cuFuncSetAttribute(found, attribute, shared), "cuFuncSetAttribute")
         return found
@@ -289,17 +315,12 @@ class Driver:
     def capture(self, stream: Any, emit: Callable[[], None]) -> Graph:
         """What `emit` launches on the stream, one after the other, as a graph."""
         mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        collected = gc.isenabled()
-        gc.disable()  # an engine that is found to be garbage here would unload its code, which ends the capture
-        try:
+        with _uncollected():  # an engine that is found to be garbage here would unload its code, which ends the capture
             checked(cuda.cuStreamBeginCapture(stream, mode), "cuStreamBeginCapture")
             try:
                 emit()
             finally:
                 graph = checked(cuda.cuStreamEndCapture(stream), "cuStreamEndCapture")
-        finally:
-            if collected:
-                gc.enable()
         handle = checked(cuda.cuGraphInstantiate(graph, 0), "cuGraphInstantiate")
         return Graph(handle, graph, self._chain(graph))
 

@@ -34,7 +34,8 @@ class _Set:
 
     def __init__(self, launches: Aimed, results: Sequence[DeviceArray], torch: Any) -> None:
         self.launches, self._users = launches, torch._C._storage_Use_Count
-        self._kept = [torch.from_dlpack(one.__dlpack__()) for one in results]
+        with torch.inference_mode(False):
+            self._kept = [torch.from_dlpack(one.__dlpack__()) for one in results]
         self._memory = [one.untyped_storage() for one in self._kept]
         self._keys = [one._cdata for one in self._memory]
         self._alone = [self._users(key) for key in self._keys]
