@@ -74,7 +74,7 @@ def sum_in_stretches(value: Value) -> Replacement:
             sizes = _known(x.type.shape)
             axis = max(axes, key=lambda one: sizes[one]) if sizes else 0
             count = _shared(sizes, axes, axis) if sizes else None
-            if count is None:
+            if count is None or _deep(x):
                 return None
             moved = tuple(one + (one >= axis) for one in axes if one != axis)
             sums = Reduce(kind, (*moved, axis + 1), True)(_cut(x, x.type.rank, axis, count))
@@ -118,14 +118,23 @@ def _divisor(size: int, wanted: int) -> int | None:
     return max((one for one in found if one <= wanted), default=found[0] if found else None)
 
 
-def _cut(value: Value, rank: int, axis: int, count: int, deep: int = _DEEP) -> Value:
+def _fused(value: Value) -> bool:
+    return bool(value.op and value.op.elementwise and used_once(value))
+
+
+def _deep(value: Value, most: int = _DEEP) -> bool:
+    """Whether more operations than that follow one another ahead of a sum."""
+    return not most or (_fused(value) and any(_deep(one, most - 1) for one in value.inputs))
+
+
+def _cut(value: Value, rank: int, axis: int, count: int) -> Value:
     """A value with an axis in stretches; what is computed of elements alone is computed so, for fusion to see."""
     place = axis - (rank - value.type.rank)
     if place < 0:
         return value
     shape = value.type.shape
-    if deep and value.op and value.op.elementwise and used_once(value):
-        return value.op(*(_cut(one, rank, axis, count, deep - 1) for one in value.inputs))
+    if value.op and _fused(value):
+        return value.op(*(_cut(one, rank, axis, count) for one in value.inputs))
     size = shape[place]
     stretches = (1, 1) if size == 1 else (count, cast(int, size) // count)
     cut: Value = Reshape((*shape[:place], *stretches, *shape[place + 1 :]))(value)

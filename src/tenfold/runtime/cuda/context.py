@@ -114,7 +114,7 @@ class DeviceContext(Context):
         return found
 
     def _lend(self, sources: Sequence[Array | DeviceArray], stream: Any) -> None:
-        """Hold capsules until the GPU has read them, those of two calls at most; let the streams of other inputs wait."""
+        """Hold capsules until the GPU has read them, those of two calls at most; let other inputs' streams wait."""
         for other in _named(sources):
             if other != int(stream):
                 self._driver.follow(self._driver.foreign_stream(other), stream)
