@@ -17,17 +17,12 @@ from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
-from tests.runtime.cuda.emulated import FakeDriver, emulate
+from tests.runtime.cuda.emulated import FakeDriver
 
 from tenfold.codegen.cuda import strategies  # isort: skip
 
 TABLE = np.arange(12, dtype=np.float32).reshape(4, 3)
 GOOD, BAD = np.array([0, -4, 3]), np.array([0, 4, 1])
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    return emulate(monkeypatch)
 
 
 def gather(x: Any) -> Any:

@@ -14,14 +14,9 @@ from tenfold.ir.graph import Graph
 from tenfold.ir.interpret import Interpreter
 from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
-from tests.runtime.cuda.emulated import FakeDriver, emulate
+from tests.runtime.cuda.emulated import FakeDriver
 
 RNG = np.random.default_rng(5)
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    return emulate(monkeypatch)
 
 
 def constant(*shape: int, dtype: type = np.float32) -> object:

@@ -15,23 +15,13 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph
 from tenfold.ir.type import Type
 from tenfold.runtime.cuda.launches import Launches
-from tests.runtime.cuda.emulated import FakeDriver, emulate
-from tests.runtime.cuda.pretended import Current, pretend
+from tests.runtime.cuda.emulated import FakeDriver
+from tests.runtime.cuda.pretended import Current
 from tests.runtime.cuda.test_repeat import looks
 
 from tenfold.runtime.cuda import repeat  # isort: skip
 
 SHAPE = 4, 8
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    return emulate(monkeypatch)
-
-
-@pytest.fixture
-def current(monkeypatch: pytest.MonkeyPatch) -> Current:
-    return pretend(monkeypatch)
 
 
 @pytest.fixture

@@ -21,22 +21,12 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ir.type import Type
 from tenfold.runtime.cuda import arrays, dlpack
 from tenfold.runtime.cuda.arrays import DeviceArray
-from tests.runtime.cuda.emulated import FakeDriver, emulate
-from tests.runtime.cuda.pretended import Current, pretend
+from tests.runtime.cuda.emulated import FakeDriver
+from tests.runtime.cuda.pretended import Current
 from tests.runtime.cuda.test_state import Bench
 from tests.runtime.test_state import kept, table
 
 SHAPE = (4, 8)
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    return emulate(monkeypatch)
-
-
-@pytest.fixture
-def current(monkeypatch: pytest.MonkeyPatch) -> Current:
-    return pretend(monkeypatch)
 
 
 @pytest.fixture

@@ -18,17 +18,12 @@ from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph
 from tenfold.ir.type import Type
 from tenfold.runtime.plan import Spec
-from tests.runtime.cuda.emulated import FakeDriver, emulate
+from tests.runtime.cuda.emulated import FakeDriver
 
 from tenfold.runtime.cuda import memory  # isort: skip
 from tenfold.runtime.cuda.arrays import on_device  # isort: skip
 
 RNG = np.random.default_rng(8)
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    return emulate(monkeypatch)
 
 
 @pytest.fixture

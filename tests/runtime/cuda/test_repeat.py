@@ -20,8 +20,8 @@ from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph
 from tenfold.ir.type import Type
 from tenfold.runtime.plan import Spec
-from tests.runtime.cuda.emulated import FakeDriver, emulate
-from tests.runtime.cuda.pretended import STREAM, Current, pretend
+from tests.runtime.cuda.emulated import FakeDriver
+from tests.runtime.cuda.pretended import STREAM, Current
 
 from tenfold.runtime.cuda import repeat  # isort: skip
 from tenfold.runtime.cuda.arrays import DeviceArray  # isort: skip
@@ -38,11 +38,6 @@ class Memory:
 
     def __del__(self) -> None:
         Memory.alive -= 1
-
-
-@pytest.fixture
-def current(monkeypatch: pytest.MonkeyPatch) -> Current:
-    return pretend(monkeypatch)
 
 
 @pytest.fixture
@@ -151,11 +146,6 @@ def test_other_calls_are_left_alone(
 
 
 # whole calls
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    return emulate(monkeypatch)
 
 
 @pytest.fixture

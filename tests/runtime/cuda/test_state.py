@@ -9,7 +9,7 @@ import tenfold
 from tenfold.errors import LimitError
 from tenfold.ir.graph import Graph, copy
 from tenfold.runtime.engine import Engine, from_image
-from tests.runtime.cuda.emulated import FakeDriver, emulate
+from tests.runtime.cuda.emulated import FakeDriver
 
 from tenfold.codegen.cuda import strategies  # isort: skip
 from tests.runtime.test_state import (  # isort: skip
@@ -41,11 +41,6 @@ class Bench:
         """The engine of a graph whose state is known, which is left as it is."""
         built = tenfold.build(copy(graph), target="cuda:sm_90", cache=False, effort=0)
         return from_image(built.file.image, graph.name, **loading)
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    return emulate(monkeypatch)
 
 
 @pytest.fixture
