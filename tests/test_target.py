@@ -33,7 +33,10 @@ def test_commas_and_sequences_make_several() -> None:
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("cpu:x86-64-v5", "cpu:x86-64-v4"), ("gpu", "cuda"), ("cpu:x86-64-v3+amx", ""), ("cuda:90", ""), ("", "")],
+    [
+        *(("cpu:x86-64-v5", "cpu:x86-64-v4"), ("gpu", "cuda"), ("cpu:x86-64-v3+amx", ""), ("cuda:90", ""), ("", "")),
+        *(("cuda:H100", "'cuda:sm_90'"), ("cpu:avx512", "'cpu:x86-64-v4'"), ("NVIDIA", "'cuda'"), ("arm64", "aarch64")),
+    ],
 )
 def test_an_unknown_target_is_refused_with_advice(name: str, advice: str) -> None:
     with pytest.raises(TargetError, match="no such target") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral
@@ -13,6 +14,14 @@ from tenfold.target import Target
 PRECISIONS = ("model", "f32", "tf32", "bf16", "f16")
 BUILT_PRECISIONS = ("model", "f32")
 WINOGRAD = ("auto", "off")
+_OTHER_NAMES = {
+    **dict.fromkeys(("half", "fp16", "float16"), "f16"),
+    **dict.fromkeys(("bfloat", "bfloat16"), "bf16"),
+    **dict.fromkeys(("single", "float", "fp32", "float32"), "f32"),
+    **dict.fromkeys(("double", "fp64", "float64"), "f64"),
+    **{f"{sign}int{bits}": f"{sign or 'i'}{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16, 32, 64)},
+}
+_QUANTIZED = ("i8", "i4", "fp8", "fp4", "best")
 _BEYOND = 1 << 63
 """The first number that an engine file has no place for."""
 
@@ -39,10 +48,9 @@ class Options:
             raise OptionError(
                 f"targets is {targets!r}", argument="targets", remedy="give Target.parse of their names: 'cpu,cuda'"
             )
-        if self.precision not in PRECISIONS:
-            close = get_close_matches(str(self.precision), PRECISIONS, 1)
-            advice = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRECISIONS)}"
-            raise OptionError(f"no such precision: {self.precision!r}", argument="precision", remedy=advice)
+        precision: Any = self.precision
+        if not isinstance(precision, str) or precision not in PRECISIONS:
+            raise OptionError(f"no such precision: {precision!r}", argument="precision", remedy=_instead(precision))
         on_cpu = any(target.kind == "cpu" for target in self.targets)
         if on_cpu and self.precision not in BUILT_PRECISIONS:
             raise OptionError(
@@ -51,13 +59,32 @@ class Options:
                 remedy="use 'model' (types as written) or 'f32'",
             )
         if self.winograd not in WINOGRAD:
+            meant = "off" if str(self.winograd).lower() in ("false", "off", "none", "no", "0") else "auto"
             raise OptionError(
-                f"winograd is 'auto' or 'off', not {self.winograd!r}", argument="winograd", remedy="use 'off'"
+                f"winograd is 'auto' or 'off', not {self.winograd!r}", argument="winograd", remedy=f"use {meant!r}"
             )
         if not is_whole(self.effort) or self.effort not in range(4):
-            raise OptionError(f"effort is 0, 1, 2 or 3, not {self.effort!r}", argument="effort", remedy="use 1")
+            meant = str(max(0, min(int(self.effort), 3))) if str(self.effort).isdigit() else "1, the default"
+            raise OptionError(f"effort is 0, 1, 2 or 3, not {self.effort!r}", argument="effort", remedy=f"use {meant}")
         require_threads(self.threads)
         require_limit(self.memory_limit)
+
+
+def usual_name(dtype: object) -> str:
+    """What Tenfold calls an element type that others call so ("half", `numpy.float16`); other words stay."""
+    word = str(getattr(dtype, "__name__", dtype)).lower().rpartition(".")[2]
+    return _OTHER_NAMES.get(word, word)
+
+
+def _instead(precision: object) -> str:
+    """What to do instead of asking for a precision that there is not."""
+    if isinstance(precision, Mapping):
+        return f"give one for the whole model: {', '.join(PRECISIONS)}"
+    word = usual_name(precision)
+    if word in _QUANTIZED:
+        return "use 'model': a quantized model keeps the types that it was written with, and no other is quantized"
+    close = get_close_matches(word, PRECISIONS, 1)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRECISIONS)}"
 
 
 def is_whole(number: object) -> TypeGuard[int]:

@@ -47,6 +47,20 @@ _KNOWN = (
     *("cpu", *(f"cpu:{level}" for level in _REQUIRED), "cpu:x86-64-v4+vnni", "cpu:x86-64-v4+amx"),
     *("cuda", *(f"cuda:{level}" for level in GPUS), "cuda/cpu"),
 )
+_OTHER_NAMES = {
+    **dict.fromkeys(("gpu", "nvidia", "tensorrt"), "cuda"),
+    **dict.fromkeys(("a100", "a30", "ampere"), "cuda:sm_80"),
+    **dict.fromkeys(("a10", "a40", "a6000"), "cuda:sm_86"),
+    **dict.fromkeys(("l4", "l40", "l40s", "ada"), "cuda:sm_89"),
+    **dict.fromkeys(("h100", "h200", "h20", "gh200", "hopper"), "cuda:sm_90"),
+    **dict.fromkeys(("b200", "gb200", "blackwell"), "cuda:sm_100"),
+    **dict.fromkeys(("x86", "x86-64", "x86_64", "amd64", "intel", "amd"), "cpu"),
+    **dict.fromkeys(("avx2", "fma"), "cpu:x86-64-v3"),
+    **dict.fromkeys(("avx512", "avx-512"), "cpu:x86-64-v4"),
+    **dict.fromkeys(("arm", "arm64", "neon"), "cpu:aarch64"),
+}
+"""What is written for a target elsewhere, alone or behind "cuda:" or "cpu:"."""
+
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 _OLDEST_DRIVER = 12000
@@ -219,7 +233,8 @@ def _parse_one(word: str) -> Target:
         return Target("cuda", rest)
     level, *extras = rest.split("+")
     if kind != "cpu" or level not in _REQUIRED or any(extra not in _EXTRAS[level] for extra in extras):
-        close = ["cuda"] if word == "gpu" else get_close_matches(word.lower(), _KNOWN, 1)
+        meant = _OTHER_NAMES.get(word.lower().removeprefix("cuda:").removeprefix("cpu:"))
+        close = [meant] if meant else get_close_matches(word.lower(), _KNOWN, 1)
         raise TargetError(
             f"no such target: {word!r}",
             argument="target",

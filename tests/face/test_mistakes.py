@@ -65,6 +65,32 @@ def test_an_option_that_cannot_hold(name: str, value: Any) -> None:
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        *(("precision", value, "'f16'") for value in ("half", "fp16", "Float16", np.float16, torch.float16)),
+        *(("precision", value, "'f32'") for value in ("single", "float32", np.dtype("f4"))),
+        *(("precision", "bfloat16", "'bf16'"), ("precision", {"*": "f16"}, "whole model")),
+        *(("precision", value, "quantized") for value in ("int8", "fp8", "INT4")),
+        *(("winograd", value, "'off'") for value in (False, "OFF", "none", None)),
+        *(("winograd", value, "'auto'") for value in (True, "on", "always")),
+        *(("effort", 4, "use 3"), ("effort", "2", "use 2"), ("effort", "most", "use 1")),
+        *(("formats", {"x": "half NHWC"}, "'f16 channels_last'"), ("formats", {"x": "uint8"}, "'u8'")),
+    ],
+)
+def test_what_was_meant_is_guessed(name: str, value: Any, remedy: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        build(**{name: value})
+    assert caught.value.argument == name
+    assert remedy in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("given", ["model.tenfold", None, 5])
+def test_a_context_of_no_engine(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"tenfold.load\(path\).context\(\)"):
+        tenfold.Context(given)
+
+
 @pytest.mark.parametrize("name", ["no.tenfold", "."])
 def test_a_file_that_is_no_engine(tmp_path: Path, name: str) -> None:
     with pytest.raises(EngineError) as caught:

@@ -264,6 +264,26 @@ def test_run_async(both: tuple[Any, Any], x: np.ndarray) -> None:
         assert got[0][0].shape == (3, 4) and got[1] == "mine" and not got[2]
 
 
+@pytest.mark.parametrize("given", ["no function", 5, None])
+def test_what_cannot_be_called_back_is_told(both: tuple[Any, Any], x: np.ndarray, given: Any) -> None:
+    with pytest.raises(TypeError, match="callback"):
+        both[0].run_async(["y"], {"x": x}, given, None)
+
+
+def test_what_a_callback_raises_is_told(both: tuple[Any, Any], x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    done = threading.Event()
+
+    def tell(given: Any) -> None:
+        told.append(given.exc_type)
+        done.set()
+
+    monkeypatch.setattr(threading, "excepthook", tell)
+    both[0].run_async(["y"], {"x": x}, lambda: None, None)
+    assert done.wait(10)
+    assert told == [TypeError]
+
+
 def test_io_binding(both: tuple[Any, Any], x: np.ndarray) -> None:
     for one, module in zip(both, (ours, theirs), strict=True):
         binding = one.io_binding()

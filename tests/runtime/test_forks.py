@@ -51,6 +51,8 @@ def test_a_child_submits_after_its_parent_did() -> None:
 
 def test_calls_that_are_pending_stay_the_parents() -> None:
     context = tenfold.build(models.endless(), cache=False, effort=0).context()
+    done = context.submit(turns(2))
+    done.result(SECONDS)
     running = context.submit(turns(2**40))
     waiting = context.submit(turns(3))
     while not running.running():
@@ -60,7 +62,8 @@ def test_calls_that_are_pending_stay_the_parents() -> None:
         ran = context.run(turns(4))["y"]
         submitted = context.submit(turns(5)).result(SECONDS)["y"]
         context.cancel()
-        return bool((ran == 4).all() and (submitted == 5).all()) and not waiting.done()
+        theirs = all(isinstance(one.exception(0), tenfold.ExecutionError) for one in (running, waiting))
+        return bool((ran == 4).all() and (submitted == 5).all()) and theirs and (done.result(0)["y"] == 2).all()
 
     assert good_in_child(free)
     assert running.running()

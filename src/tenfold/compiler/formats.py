@@ -11,6 +11,7 @@ from tenfold.ir.graph import Graph, Value
 from tenfold.ir.type import Type
 from tenfold.ops.logic import Cast
 from tenfold.ops.movement import Transpose
+from tenfold.options import usual_name
 
 Formats = Mapping[str, str]
 """By the name of an input or output, words: an element type ("f16"), "channels_last" (axis 1 comes last), or both."""
@@ -88,8 +89,14 @@ def _parsed(name: str, words: object, type: Type) -> tuple[DType, bool]:
 
 def _require(holds: bool, name: str, words: object, problem: str) -> None:
     if not holds:
+        meant = " ".join(_usual(one) for one in words.split()) if isinstance(words, str) else words
+        advice = 'write an element type, "channels_last", or both: "f16 channels_last"'
         raise OptionError(
             f"the format {words!r} of {name!r} {problem}",
             argument="formats",
-            remedy='write an element type, "channels_last", or both: "f16 channels_last"',
+            remedy=advice if meant == words else f"did you mean {meant!r}?",
         )
+
+
+def _usual(word: str) -> str:
+    return CHANNELS_LAST if word.lower() in ("nhwc", "hwc", "nwc", "ndhwc", "channels-last") else usual_name(word)

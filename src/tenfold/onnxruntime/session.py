@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class InferenceSession:
         self._started = time.time_ns()
 
     def _anew(self) -> None:
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
     def get_inputs(self) -> list[NodeArg]:
@@ -154,7 +154,12 @@ class InferenceSession:
         user_data: Any,
         run_options: RunOptions | None = None,
     ) -> None:
-        """`run` in another thread, which then calls `callback(results, user_data, error)`; the error is "" if none."""
+        """`run` in another thread, which then calls `callback(results, user_data, error)`; the error is "" if none.
+
+        What the callback raises goes to `threading.excepthook`. TypeError for one that cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback is a {type(callback).__name__}; give a function of (results, user_data, error)")
         self._chosen(output_names)
         inputs = self._feed(input_feed)
 
@@ -163,9 +168,13 @@ class InferenceSession:
             error = ""
             try:
                 results = self.run(output_names, inputs, run_options)
-            except failures.Failure as failure:
+            except Exception as failure:
                 error = str(failure)
-            callback(results, user_data, error)
+            try:
+                callback(results, user_data, error)
+            except Exception as failure:
+                raised = type(failure), failure, failure.__traceback__, threading.current_thread()
+                threading.excepthook(threading.ExceptHookArgs(raised))
 
         with self._lock:
             self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix="tenfold")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tenfold.errors import ExecutionError
 from tenfold.runtime.forks import enlist
 
 Inputs = Mapping[str, Any] | Sequence[Any]
@@ -21,20 +22,31 @@ class Calls(ABC):
     """Calls that a thread of their own takes from a queue, in order.
 
     Whoever runs a call holds `_lock`. `cancel` begins a new epoch: a call that was asked for in an earlier one does not
-    begin. A fork's child has an empty queue; the parent's calls, and their futures, stay the parent's.
+    begin. A fork's child has an empty queue: the parent's calls stay the parent's, and their futures fail in the child.
     """
 
     def __init__(self) -> None:
         self._cancel = np.zeros(1, np.int64)
         self._epoch = 0
+        self._pending: set[Future[Any]] = set()
         self._anew()
-        enlist(self, Calls._anew)
+        enlist(self, Calls._in_child)
 
     def _anew(self) -> None:
         """Nothing is queued, and nobody runs."""
         self._lock, self._turn = Lock(), Lock()
         self._current: object = None
         self._queue: ThreadPoolExecutor | None = None
+
+    def _in_child(self) -> None:
+        """In a fork's child: nobody there ends what the parent queued."""
+        for future in self._pending:
+            Future.__init__(future)  # its lock may be held by a thread that stayed with the parent
+            future.set_exception(
+                ExecutionError("the call runs in the process that this one was forked from", remedy="submit it here")
+            )
+        self._pending = set()
+        self._anew()
 
     @abstractmethod
     def _require_open(self) -> None:
@@ -72,7 +84,10 @@ class Calls(ABC):
         with self._turn:
             if self._queue is None:
                 self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
-            return self._queue.submit(work, *given)
+            future = self._queue.submit(work, *given)
+            self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        return future
 
     def _queued(self, inputs: Inputs, epoch: int, token: object) -> dict[str, Any]:
         with self._lock:

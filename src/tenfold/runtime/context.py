@@ -23,7 +23,7 @@ from tenfold.runtime.cpu.shortcut import Replay
 from tenfold.runtime.failures import outside
 from tenfold.runtime.frame import Frame, Frames
 from tenfold.runtime.lent import BRIEF_ARENA, Lent
-from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Span, Spec
+from tenfold.runtime.plan import ARENA, FIRST_INPUT, WEIGHTS, Label, Plan, Span, Spec
 from tenfold.runtime.profile import Profile, Step, in_order
 from tenfold.runtime.room import machine_memory, too_large
 from tenfold.runtime.state import State
@@ -43,6 +43,11 @@ class Context(Calls):
     """
 
     def __init__(self, engine: Engine, threads: int | None = None) -> None:
+        if not isinstance(getattr(engine, "plan", None), Plan):
+            raise TypeError(
+                f"a context runs an engine, and this is a {type(engine).__name__}: make one with "
+                "tenfold.load(path).context() or tenfold.build(model).context()"
+            )
         super().__init__()
         self.engine = engine
         self._plan = plan = engine.plan
