@@ -167,6 +167,23 @@ def test_long_graphs_are_searched_in_one_walk() -> None:
     assert len(asked) <= 2 * 400
 
 
+def test_later_layers_see_all_images_of_an_open_batch() -> None:
+    """A run ends where a large result has been read, with the elementwise work behind it."""
+    graph, rng = Graph(), np.random.default_rng(0)
+    x = graph.input("x", Type(dt.f32, (symbol("N"), 4, 16, 16)))
+    early = ops.Pool("max", (8, 8), (8, 8), (1, 1), (0, 0), (0, 0))(conv(conv(x, 8, 3, rng), 8, 3, rng))
+    small = ops.Relu()(early)
+    late = conv(ops.Relu()(conv(small, 8, 1, rng)), 8, 1, rng)
+    graph.set_outputs([late], ["y"])
+    (run,) = portions_module.portions(graph, SMALL)
+    assert run.nodes[-1].output is small
+    made = divided(graph)
+    assert sum(isinstance(node.op, ops.Conv) for node in made.nodes) == 2
+    for images in (1, 5):
+        given = {"x": np.random.default_rng(1).standard_normal((images, 4, 16, 16)).astype(np.float32)}
+        assert np.array_equal(Interpreter().run(graph, given)["y"], Interpreter().run(made, given)["y"])
+
+
 def test_an_engine_of_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assemble, "portions", lambda graph, isa: portions_module.portions(graph, SMALL))
     graph = network(6)

@@ -5,7 +5,8 @@ through all of it, then the next ones. It pays while what a layer writes for the
 cache, and its weights, which every portion reads again, are no more than its images are worth: the second cache, for
 each of them. So early layers go by an image or two, later ones, in a run of their own, by several. Few portions are
 copies of the run, each with its images; many are turns of a loop. A batch that only the call tells goes image by image:
-a loop whose turns each see one. Rows of products are images, too, where there are few products for each byte between.
+a loop whose turns each see one, up to the layers that write little. Rows of products are images, too, where there are
+few products for each byte between.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from tenfold.ops.pool import Pool
 
 _MOST = 16
 """The most portions that have steps and arguments of their own; more are turns of a loop."""
-_USUAL = 32
-"""So many images count as a batch that only the call tells."""
+_USUAL = 7
+"""So many images count as a batch that only the call tells: later layers, which write little, see all at once."""
 _PART = 8
 """The part of the last cache that what a layer writes for a portion may take."""
 _THIN = 64
@@ -91,7 +92,9 @@ def _begins(node: Node) -> bool:
 
 
 def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
-    """The longest run at the start of these nodes that ends in a large result."""
+    """The longest run at the start of these nodes that ends in a large result, or where one has been read, with the
+    elementwise work behind it.
+    """
     found: _Run | None = None
     waiting: dict[Value, int] = {}
     layers = largest = heaviest = 0
@@ -108,8 +111,9 @@ def _longest(graph: Graph, nodes: Sequence[Node], isa: Isa) -> _Run | None:
                 if not waiting[value]:
                     del waiting[value]
         layers += isinstance(node.op, _LAYERS)
-        large = _bytes(result) >= isa.l3 // _PART and _comes_out(result.type, largest, isa)
-        if not waiting and layers > 1 and large:
+        large = any(_bytes(value) >= isa.l3 // _PART for value in (result, *_images(node)))
+        follows = not _begins(node) and found is not None and len(found.nodes) == count - 1
+        if not waiting and layers > 1 and (large or follows) and _comes_out(result.type, largest, isa):
             found = _Run(tuple(nodes[:count]))
         if result in graph.outputs:
             break
