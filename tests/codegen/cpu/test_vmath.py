@@ -188,6 +188,28 @@ def test_silu(isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("isa", jit.runnable(), ids=lambda row: row.level)
+@pytest.mark.parametrize("alpha", [1.0, 1.702, -0.25], ids=["silu", "swish", "reversed"])
+def test_silu_and_swish_of_every_size(alpha: float, isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"swish-{alpha}"
+    swish = vmath.silu if alpha == 1 else lambda x: x / vmath.logistic_divisor(x * alpha)
+    monkeypatch.setitem(vmath.FUNCTIONS, name, swish)
+    every = np.arange(0, 1 << 32, 9973, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    ends = np.concatenate([np.linspace(start, start + 3, 4096) for start in (-105, -90, -88, 85, 87)])
+    special = np.float32([0.0, -0.0, 1e-45, -1e-45, 1.17e-38, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan])
+    x = np.concatenate([every, ends.astype(np.float32), special])
+    x = np.resize(x, len(x) // 32 * 32 + 32)
+    found = function(name, isa, False, isa.lanes(4))(x, x)
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.float64)
+        exact = ops.Swish(alpha).compute(wide)
+        units = 2 + np.minimum(np.abs(alpha * wide), 90) * (0.25 if alpha == 1 else 1.25)
+        allowed = units * 2.0**-23 * np.abs(exact) + 1e-36 / abs(alpha)
+        finite = np.isfinite(exact) & np.isfinite(x)
+        assert (np.abs(found[finite] - exact[finite]) <= allowed[finite]).all()
+    assert np.array_equal(found[~finite], exact[~finite].astype(np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("isa", jit.runnable(), ids=lambda row: row.level)
 @pytest.mark.parametrize("approximate", [False, True], ids=["erf", "tanh"])
 def test_gelu(approximate: bool, isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"gelu-{approximate}"

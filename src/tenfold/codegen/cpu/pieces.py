@@ -73,12 +73,12 @@ def within(x: Vector, most: float) -> Vector:
 
 
 def logistic_divisor(x: Vector) -> Vector:
-    """1 + e**-x of f32 with |x| ≤ 87, on AVX-512; NaN stays."""
+    """1 + e**-x of f32 with |x| ≤ `LOGISTIC_END`, on AVX-512; infinite at its end; NaN stays."""
     scale, magic = -(1 << _ROOT_BITS) / math.log(2), x.like(_MAGIC)
     shifted = x.fma(scale, magic)
     place = x.fma(scale, magic - shifted)
     power = (looked_up(_ROOTS, shifted.bits()).bits() + (shifted.bits() << _SHIFT)).floats()
-    return power.fma(place.fma(_ROOT_POWERS[1], _ROOT_POWERS[0]).fma(place, 1), 1)
+    return power.fma(place.fma(_ROOT_POWERS[1], _ROOT_POWERS[0]).fma(place, 0.5), 1)
 
 
 def gelu(x: Vector, tanh: bool) -> Vector:
@@ -95,12 +95,14 @@ _OF_TANH = Pieces(54 / 145, LOGISTIC_TAIL)
 
 
 def _root(k: int) -> float:
-    """2**(k / 32), less what the bits of k add where they are shifted to a float's exponent."""
-    (bits,) = struct.unpack("<i", struct.pack("<f", 2.0 ** (k / (1 << _ROOT_BITS))))
+    """2 * 2**(k / 32), less what the bits of k add where they are shifted to a float's exponent."""
+    (bits,) = struct.unpack("<i", struct.pack("<f", 2.0 ** (1 + k / (1 << _ROOT_BITS))))
     (less,) = struct.unpack("<f", struct.pack("<i", bits - (k << _SHIFT)))
     return float(less)
 
 
 _ROOTS = tuple(map(_root, range(1 << _ROOT_BITS)))
-_ROOT_POWERS = (0.021661166, 0.0002345962)
-"""(2**(place / 32) - 1) / place for |place| ≤ 1/2."""
+_ROOT_POWERS = (0.021661166 / 2, 0.0002345962 / 2)
+"""(2**(place / 32) - 1) / place / 2 for |place| ≤ 1/2."""
+LOGISTIC_END = 127 * math.log(2)
+"""Twice e**-x is the least normal number here, and infinite on the other side."""

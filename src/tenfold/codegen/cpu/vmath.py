@@ -37,7 +37,8 @@ ULP: dict[str, tuple[float, float]] = {
 }
 
 
-_LOGISTIC_END = 87.0
+_LOGISTIC_LOW, _LOGISTIC_HIGH = -89.5, 85.0
+"""Where e**-x, whose quarter is computed, is infinite, and where it is lost beside 1."""
 
 
 def _table(x: Vector) -> Coefficients:
@@ -89,25 +90,25 @@ def exp(x: Vector) -> Vector:
 
 
 def logistic_divisor(x: Vector) -> Vector:
-    """1 + e**-x. In f32 e**-x is within 1 + |x| / 4 units in the last place, and bounded where that changes no sigmoid
-    by more than the least normal number.
+    """1 + e**-x. In f32 e**-x is within 1 + |x| / 4 units in the last place, infinite from 88.02 or 88.73 on, and
+    bounded where that changes no sigmoid.
     """
     table = _table(x)
     if not table.exp2:
         return exp(-x) + 1
-    bounded, magic = x.at_least(-_LOGISTIC_END).at_most(_LOGISTIC_END), x.like(1.5 * 2.0 ** (table.digits - 1))
     if x.code.isa.level == "x86-64-v4":
-        return pieces.logistic_divisor(bounded)
+        return pieces.logistic_divisor(x.at_least(-pieces.LOGISTIC_END).at_most(pieces.LOGISTIC_END))
+    bounded, magic = x.at_least(_LOGISTIC_LOW).at_most(_LOGISTIC_HIGH), x.like(1.5 * 2.0 ** (table.digits - 1) - 2)
     shifted = bounded.fma(-1 / math.log(2), magic)
     fraction = bounded.fma(-1 / math.log(2), magic - shifted)
     scale = shifted.bits() << table.digits - 1
-    return (polynomial(fraction, table.exp2).bits() + scale).floats() + 1
+    return (polynomial(fraction, table.exp2).bits() + scale).floats().fma(4, 1)
 
 
 def silu(x: Vector) -> Vector:
     """x / (1 + e**-x)."""
     if width(x.type) == 32 and x.code.isa.level == "x86-64-v4":
-        return x / pieces.logistic_divisor(pieces.within(x, _LOGISTIC_END))
+        return x / pieces.logistic_divisor(pieces.within(x, pieces.LOGISTIC_END))
     return x / logistic_divisor(x)
 
 
