@@ -72,7 +72,8 @@ def choose(region: Region, strategies: Sequence[Strategy], target: Target) -> Ch
     refused: list[tuple[str, str]] = []
     candidates: list[Candidate] = []
     for strategy in strategies:
-        tactics = strategy.tactics(region, target)
+        tells = not (isinstance(region, Anchored) and region.told) or getattr(strategy, "tells", False)
+        tactics = strategy.tactics(region, target) if tells else Refusal("more is told than what it makes")
         if isinstance(tactics, Refusal):
             refused.append((strategy.name, tactics.reason))
         elif not candidates or not getattr(strategy, "last_resort", False):

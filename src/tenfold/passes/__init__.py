@@ -73,6 +73,7 @@ CPU = Pipeline(
     MergeProducts(least=OUTGROWN),
     MergeConvolutions(),
     DeadCode(),
+    MeansTold(dtype=dt.f32, alone=True),
     Rewrite("lines", BY_LINES + BY_VECTORS + IN_STRETCHES),
     GatesTaken(dtype=dt.f32, alone=True),
 )

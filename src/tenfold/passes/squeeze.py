@@ -35,10 +35,13 @@ PIXELS = 8
 
 @dataclass(frozen=True)
 class MeansTold(Pass):
-    """Means over all places of images in `dtype` that convolutions of one channel a group make."""
+    """Means over all places of images in `dtype` that convolutions of one channel a group make; if `alone`, of single
+    images that something else reads, too.
+    """
 
     name: str = "means of told sums"
     dtype: DType = dt.f16
+    alone: bool = False
 
     def run(self, graph: Graph, steps: Steps) -> None:
         """Rewrite every such mean."""
@@ -57,6 +60,8 @@ class MeansTold(Pass):
         x = node.inputs[0]
         places = range(2, x.type.rank)
         known = all(isinstance(x.type.shape[axis], int) for axis in places)
+        if self.alone and (x.type.rank != 4 or x.type.shape[0] != 1 or used_once(x)):
+            return False
         return known and len(places) > 1 and sorted(op.axes) == list(places) and _is_channelwise(x)
 
 
@@ -117,6 +122,8 @@ def _mean(node: Node) -> Value:
     lines = tuple(range(1, told.type.rank - 1))
     total = Reduce("sum", lines, False)(told)
     count = math.prod(size for size in x.type.shape[2:] if isinstance(size, int))
-    mean = Cast(x.type.dtype)(Mul()(total, scalar(1 / count, dt.f32)()))
+    mean = Mul()(total, scalar(1 / count, dt.f32)())
+    if x.type.dtype is not dt.f32:
+        mean = Cast(x.type.dtype)(mean)
     result: Value = Reshape(node.output.type.shape)(mean)
     return result

@@ -87,10 +87,11 @@ class Case:
     def run(
         self, kernel: Kernel, isa: Isa, threads: int = 2, backwards: bool = False, low: bool = False
     ) -> list[Array]:
-        """The outputs of a kernel of this case."""
+        """The outputs of a kernel of this case, then what it tells besides."""
         bindings = {"threads": threads, **self.bindings}
         memory: dict[Value, Guarded] = {}
-        sides = [*self.region.inputs, *self.region.extra, *self.region.outputs]
+        results = [*self.region.outputs, *self.region.told]
+        sides = [*self.region.inputs, *self.region.extra, *results]
         views = {}
         for one in sides:
             if not isinstance(one.value.op, Constant):
@@ -99,7 +100,7 @@ class Case:
         for value, array in self.arrays.items():
             views[value][...] = array
         execute(kernel, isa, {value: buffer.address for value, buffer in memory.items()}, bindings, backwards)
-        found = [views[one.value].copy() for one in self.region.outputs]
+        found = [views[one.value].copy() for one in results]
         del views
         for buffer in memory.values():
             buffer.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenfold.codegen.cpu import fourier, gemm, pointwise, recurrent, reduce, scan, scatter, sort, suppress
+from tenfold.codegen.cpu import fourier, gemm, pointwise, recurrent, reduce, scan, scatter, sort, suppress, told
 from tenfold.codegen.cpu.attention import strategy as attention
 from tenfold.codegen.cpu.conv import depthwise, direct, gated, generic, narrow, planes, transposed, winograd
 from tenfold.codegen.cpu.strassen import strategy as strassen
@@ -11,6 +11,7 @@ from tenfold.codegen.strategy import Strategy
 STRATEGIES: tuple[Strategy, ...] = (
     pointwise.STRATEGY,
     reduce.STRATEGY,
+    told.STRATEGY,
     strassen.STRATEGY,
     gemm.STRATEGY,
     attention.STRATEGY,

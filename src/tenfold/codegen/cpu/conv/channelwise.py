@@ -45,7 +45,7 @@ class Form:
 
     A block makes `pixels` of a line, by `taps` along it that lie `dilation` apart, `stride` from pixel to pixel.
     `spans` are the kinds of blocks from a line's start to its end, of which only the whole one comes more than once;
-    none where calls tell.
+    none where calls tell. What a line gives in all is `told` besides, channel by channel.
     """
 
     isa: Isa
@@ -55,6 +55,7 @@ class Form:
     dilation: int
     ending: Ending
     spans: tuple[Span, ...] = ()
+    told: bool = False
 
     @property
     def lanes(self) -> int:
@@ -92,6 +93,8 @@ class Form:
         found += ["@w", "down", "down.stride", "down.dilation", "above", "left", "x.height", "x.width"]
         for name in ("x", *self.ending.streams):
             found += operand_names(name, ("image", "row", "column"))
+        if self.told:
+            found += operand_names("told", ("image", "row"))
         return tuple(found)
 
 
@@ -150,6 +153,10 @@ class _Writer(StageWriter):
         for name in ("x", *form.ending.streams):
             place = image * self.arg(f"{name}.image") + (above if name == "x" else row) * self.arg(f"{name}.row")
             starts[name] = self.step(self.pointer(f"@{name}"), place)
+        if form.told:
+            starts["told"] = self.step(
+                self.pointer("@told"), image * self.arg("told.image") + row * self.arg("told.row")
+            )
         line = _Line(starts, row, first, end)
         whole = low + ((high - low) & -form.lanes)
         repeat(self.scalar, low, whole, lambda at: self._channels(line, at, form.lanes, False, high), by=form.lanes)
@@ -168,6 +175,11 @@ class _Writer(StageWriter):
             name: self.step(line.starts[name], channel * (one.step or 0) * one.dtype.itemsize)
             for name, one in form.ending.streams.items()
         }
+        told = [self.step(line.starts["told"], channel * _SIZE)] if form.told else []
+        if told:
+            code = self.vectors(lanes)
+            mask = first_lanes(code, high - channel) if tail and lanes > 1 else None
+            store(code, f32, told[0], code.zero(F32), mask)
 
         def some(span: Span | None, pixel: Vector) -> None:
             place = pixel * form.stride - self.arg("left")
@@ -175,7 +187,9 @@ class _Writer(StageWriter):
             moved = [self.step(at, pixel * self.arg(f"{name}.column")) for name, at in places.items()]
             wide = [self.arg(name).value for name in self._columns]
             ends = [place.value, (self.arg("width") - pixel).value]
-            self.builder.call(self.blocks[lanes, span, tail], [here, *steady, *ends, self.scratch, *wide, *moved])
+            self.builder.call(
+                self.blocks[lanes, span, tail], [here, *steady, *ends, self.scratch, *wide, *moved, *told]
+            )
 
         if form.spans:
             self._by_spans(some)
@@ -212,12 +226,12 @@ class _Writer(StageWriter):
 
     def _define(self, number: int, lanes: int, span: Span | None, tail: bool) -> ir.Function:
         """`void block(ptr x, ptr w, i64 lines, i64 line, i64 channels, i64 place, i64 pixels, ptr zeros, i64 width,
-        i64 column, i64 columns of streams …, ptr streams …)`: the block whose taps begin at pixel `place` of the image,
-        and of which `span` exists: if None, what the arguments say.
+        i64 column, i64 columns of streams …, ptr streams …, ptr told)`: the block whose taps begin at pixel `place` of
+        the image, and of which `span` exists: if None, what the arguments say.
         """
         form, careful = self.form, span is None
         streams = len(form.ending.streams)
-        kinds = [POINTER, POINTER, *[I64] * 5, POINTER, I64, I64, *[I64] * streams, *[POINTER] * streams]
+        kinds = [POINTER, POINTER, *[I64] * 5, POINTER, I64, I64, *[I64] * streams, *[POINTER] * (streams + form.told)]
         name = f"block{lanes}_{number}{'_tail' * tail}"
         function = define(self.module, name, ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
@@ -241,10 +255,11 @@ class _Writer(StageWriter):
 
         place = Place(
             others[:streams],
-            others[streams:],
+            others[streams : 2 * streams],
             step(builder, zeros, form.isa.vector_bytes),
             mask,
             least(scalar.wrap(pixels), scalar.wrap(pixels).like(form.pixels)) if careful else None,
+            others[-1] if form.told else None,
         )
         if lanes > 1:
             self._expect(code, place)

@@ -14,6 +14,7 @@ from tenfold.codegen.cpu.microkernel import block_of, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
 from tenfold.codegen.cpu.product import Axis, Product, moving
 from tenfold.codegen.cpu.stage import operand_values, ordered
+from tenfold.codegen.cpu.told import behind
 from tenfold.codegen.region import THREADS, Anchored, Operand, Region
 from tenfold.codegen.strategy import Argument, Kernel, Packed, Refusal, Stage, Tactic
 from tenfold.ir import dim
@@ -40,6 +41,7 @@ class Depthwise:
     """Conv with as many groups as channels and as outputs: by lines of the result, or by the micro-kernel."""
 
     name = "conv.depthwise"
+    tells = True
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """By lines where channels are adjacent in f32; in place, else copied. A Refusal for no such convolution."""
@@ -59,15 +61,19 @@ class Depthwise:
         assert isinstance(region, Anchored)
         if tactic["image"] == "lines":
             return _lines(region, isa_of(target))
-        return kernel(_product(region, isa_of(target), tactic["image"] == "copied"), isa_of(target))
+        return behind(
+            kernel(_product(region, isa_of(target), tactic["image"] == "copied"), isa_of(target)), region, target
+        )
 
 
 STRATEGY = Depthwise()
 
 
 def _by_lines(region: Anchored, isa: Isa) -> bool:
-    """Whether lines of pixels, channels being lanes, suit the image, the body and its operands."""
+    """Whether lines of pixels, channels being lanes, suit the image, the body, its operands and what is told."""
     x, w = region.inputs
+    if region.sums and (len(region.domain) != 4 or region.outputs[0].dtype is not f32 or region.sums.strides[-1] != 1):
+        return False
     flat = len(region.domain) <= 4 and x.dtype is w.dtype is f32 and x.strides[1] == 1
     return flat and ends_by_channels(region) and _block(region, isa) > 0
 
@@ -92,6 +98,7 @@ def _lines(region: Anchored, isa: Isa) -> Kernel:
         stride=conv.strides[-1],
         dilation=conv.dilations[-1],
         ending=ending_of(region),
+        told=region.sums is not None,
     )
     line = (region.domain[-1], x.shape[-1], conv.pads_before[-1])
     if all(isinstance(size, int) for size in line):
@@ -113,6 +120,8 @@ def _lines(region: Anchored, isa: Isa) -> Kernel:
     operands = (x, *region.extra, *region.outputs)
     for name, one in zip(("x", *form.ending.streams), operands, strict=True):
         values |= _moves(name, one, two)
+    if region.sums:
+        values |= operand_values("told", region.sums, dict(zip(("image", "row"), region.sums.strides, strict=False)))
     lines = region.domain[0] * region.domain[2] if two else region.domain[0]
     work = lines * region.domain[-1] * (channels * math.prod(taps))
     wanted = dim.maximum(1, dim.minimum(dim.select(dim.less(THREADS, 2), 1, _PARTS * THREADS), work // _GRAIN))
