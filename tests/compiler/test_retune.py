@@ -55,6 +55,21 @@ def again(engine: Engine, effort: int = 0) -> Engine:
     return from_image(retune(engine.file, effort, cache=False), "again")
 
 
+@pytest.mark.parametrize("effort", [0, 2])
+def test_what_was_timed_stays_where_nothing_is_timed(effort: int) -> None:
+    file = tenfold.build(model(), effort=3, cache=False).file
+    (about,) = file.manifest["targets"].values()
+    wanted = []
+    for region in about["report"]["regions"]:
+        timed = [tactic for tactic, seconds in region["candidates"] if isinstance(seconds, float)]
+        region["tactic"] = timed[-1]
+        wanted.append(region["tactic"])
+    image = retune(file, effort, cache=False, stop=lambda: True)
+    found = from_image(image, "again").report["regions"]
+    assert [region["tactic"] for region in found] == wanted
+    assert all(region["effort"] == 3 for region in found)
+
+
 @pytest.mark.parametrize("effort", [0, 1])
 def test_answers_stay(engine: Engine, effort: int) -> None:
     made = again(engine, effort)

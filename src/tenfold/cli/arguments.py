@@ -45,6 +45,10 @@ Precision = Annotated[
     str | None, typer.Option("--precision", help="model (types as written) or f32; on GPUs also tf32, f16, bf16.")
 ]
 Effort = Annotated[int | None, typer.Option("--effort", help="0 to 3: how long to look for faster kernels.")]
+Winograd = Annotated[
+    str | None,
+    typer.Option("--winograd", help="auto or off: no products of fewer multiplications (Winograd, Strassen)."),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Most threads a call uses, caller included.")]
 Cache = Annotated[str | None, typer.Option("--cache", metavar="DIR|off", help="Where built engines are remembered.")]
 Inputs = Annotated[Path | None, typer.Option("--inputs", metavar="IN.npz", help="The inputs, by name.")]

@@ -51,6 +51,7 @@ class Recipe:
     dim: arguments.Dims = None
     precision: arguments.Precision = None
     effort: arguments.Effort = None
+    winograd: arguments.Winograd = None
     threads: arguments.Threads = None
     cache: arguments.Cache = None
 
@@ -58,7 +59,12 @@ class Recipe:
     def options(self) -> Mapping[str, Any]:
         """The arguments of `tenfold.build`."""
         said: dict[str, Any] = {"target": self.target, "precision": self.precision, "effort": self.effort}
-        said |= {"threads": self.threads, "shapes": shapes_of(self.shape) or None, "dims": dims_of(self.dim) or None}
+        said |= {
+            "winograd": self.winograd,
+            "threads": self.threads,
+            "shapes": shapes_of(self.shape) or None,
+            "dims": dims_of(self.dim) or None,
+        }
         said |= {"cache": False if self.cache == "off" else self.cache}
         return {name: value for name, value in said.items() if value is not None}
 

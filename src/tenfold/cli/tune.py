@@ -51,6 +51,7 @@ def verb(
     ]
     data: dict[str, Any] = {"engine": str(output or path), "regions": len(after["regions"]), "changed": changed}
     data["interrupted"] = interrupted
+    data["not_timed"] = [] if level == 0 else [why for why in after["targets"].values() if why != report.HERE]
     data["seconds"] = round(time.perf_counter() - start, 3)
 
     def show(console: Console) -> None:

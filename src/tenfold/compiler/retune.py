@@ -11,6 +11,7 @@ from typing import Any
 from tenfold import ops
 from tenfold.codegen.cpu.pool import CompilePool, ObjectCache
 from tenfold.compiler import conditions
+from tenfold.compiler.before import Before
 from tenfold.compiler.build import workers
 from tenfold.compiler.cache import cache_folder
 from tenfold.compiler.phases import Phases, Progress, never
@@ -45,8 +46,8 @@ def retune(
     stop: Callable[[], bool] = never,
 ) -> format.Bytes:
     """The bytes of the same engine with its kernels chosen again, with this much effort, for so many threads (None: the
-    engine's own default). Once `stop()` is true nothing more is timed, and the engine has what was won so far. Other
-    arguments are those of a build.
+    engine's own default). Once `stop()` is true nothing more is timed, and the engine has what was won so far. What is
+    not timed stays as it was, where it had been timed. Other arguments are those of a build.
 
     EngineError for a file that an older version made without what this needs.
     """
@@ -65,7 +66,9 @@ def retune(
     with numbered_unknowns(), CompilePool(workers(), ObjectCache(folder)) as pool:
         graph = Reader(file, (*ops.ALL, *(op for one in added for op in one.ops))).graph()
         needed = conditions.read(manifest["conditions"], graph)
-        return image_of(graph, needed, Means(options, pool, Phases(progress, stop), added, Timings(folder)))
+        before = {name: Before.of(entry.get("report", {})) for name, entry in manifest["targets"].items()}
+        means = Means(options, pool, Phases(progress, stop), added, Timings(folder), before=before)
+        return image_of(graph, needed, means)
 
 
 def _nearest(target: Target) -> Target:

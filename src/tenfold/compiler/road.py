@@ -14,6 +14,7 @@ from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.arrange import arrange
 from tenfold.compiler.assemble import CpuBackend, begin, plan_of
 from tenfold.compiler.backend import Backend
+from tenfold.compiler.before import Before
 from tenfold.compiler.carry import appends_in_place
 from tenfold.compiler.conditions import conditions, late_conditions, written
 from tenfold.compiler.contents import constants_section
@@ -30,7 +31,7 @@ from tenfold.compiler.refit import RefitNotes
 from tenfold.compiler.report import report_of
 from tenfold.compiler.taps import taps_section
 from tenfold.compiler.timings import Timings
-from tenfold.compiler.tune import Tuning
+from tenfold.compiler.tune import Tuning, keep_before
 from tenfold.compiler.ways import settle
 from tenfold.compiler.weights import WeightStore
 from tenfold.ir.graph import Graph, copy, reserve_names
@@ -53,7 +54,9 @@ LOWERED = Pipeline(Rewrite("simplify", (*passes.SIMPLER, finish_rows)), CommonSu
 
 @dataclass(frozen=True)
 class Means:
-    """What a build works with beside the graph. `settled`: nothing is left in it that may run in several ways."""
+    """What a build works with beside the graph. `settled`: nothing is left in it that may run in several ways.
+    `before`: what the clock had said, by target, of an engine that is tuned anew.
+    """
 
     options: Options
     pool: CompilePool
@@ -61,6 +64,7 @@ class Means:
     plugins: Sequence[Plugin] = ()
     timings: Timings = field(default_factory=Timings)
     settled: bool = False
+    before: Mapping[str, Before] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ def compile_for(graph: Graph, target: Target, means: Means, contents: Contents) 
     backend, name, options, phase = BACKENDS[target.kind], str(target.portable), means.options, means.phase
     if options.precision == "tf32" and target.kind == "cuda":
         target = dataclasses.replace(target, extras=(*target.extras, "tf32"))
-    tuning = Tuning(graph.inputs, target, options, means.pool, means.timings, phase.tell, phase.stop)
+    before = means.before.get(name, Before())
+    tuning = Tuning(graph.inputs, target, options, means.pool, means.timings, phase.tell, phase.stop, before=before)
     passes.for_target(target, options)(graph)
     ways = [] if means.settled else settled_ways(graph, backend, tuning, means)
     with phase("fuse") as said:
@@ -134,7 +139,7 @@ def compile_for(graph: Graph, target: Target, means: Means, contents: Contents) 
             items = cover(graph, layout, machine.beside, refusals)
         said.append(f"{len(list(pieces(items)))} regions")
     with phase("tune") as said:
-        said.append(backend.tune(items, tuning))
+        said += [backend.tune(items, tuning), *filter(None, [keep_before(items, tuning)])]
         if machine.beside and by_clock(target, options.effort):
             said.append(share(graph, items, layout, machine.beside.strategies, tuning))
         items = backend.joined(items, layout, machine.strategies, tuning)

@@ -19,6 +19,7 @@ from tenfold.codegen.cpu.pool import CompilePool, Failure, Request
 from tenfold.codegen.region import Anchored, Pointwise, Region, Row
 from tenfold.codegen.strategy import Kernel, Refusal, Strategy, Tactic
 from tenfold.compiler import choices
+from tenfold.compiler.before import Before, is_timed
 from tenfold.compiler.cost import seconds_of
 from tenfold.compiler.items import HostPiece, Item, Piece, kernels
 from tenfold.compiler.measure import Entries, Point, Stopwatch
@@ -132,15 +133,15 @@ class Contest:
         """The candidates by the names that an entry knows them by."""
         return {str(candidate[1]): candidate for candidate in self.pieces[0].candidates}
 
-    def settle(self, entry: Entry, target: Target) -> None:
-        """Give every piece the kernel that was chosen."""
-        strategy, tactic = self.tactics[entry.choice]
-        for piece in self.pieces:
-            piece.entry = entry
-            if piece.tactic != entry.choice:
-                piece.kernel = strategy.build(piece.region, tactic, target)
-                piece.tactic = entry.choice
-                piece.label = replace(piece.label, tactic=entry.choice)
+
+def settle(pieces: Iterable[Chosen], entry: Entry, target: Target) -> None:
+    """Give every piece the kernel that was chosen."""
+    for piece in pieces:
+        strategy, tactic = next(one for one in piece.candidates if str(one[1]) == entry.choice)
+        piece.entry = entry
+        if piece.tactic != entry.choice:
+            piece.kernel, piece.tactic = strategy.build(piece.region, tactic, target), entry.choice
+            piece.label = replace(piece.label, tactic=entry.choice)
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Tuning:
     """What one target's choices by the clock work with. `inputs` are the model's, which say what sizes are usual;
     `tell(phase, done, total)` hears of problems as they are settled; `start` is when the time began that may be spent;
     once `stop()` is true nothing more is timed, and what was won so far is kept. `lone`: problems with one candidate
-    are timed, too.
+    are timed, too. `before`: what an engine that is tuned anew had.
     """
 
     inputs: Sequence[Value]
@@ -160,6 +161,7 @@ class Tuning:
     stop: Callable[[], bool] = never
     start: float = field(default_factory=time.perf_counter)
     lone: bool = False
+    before: Before = field(default_factory=Before)
 
     @cached_property
     def point(self) -> Point:
@@ -204,8 +206,20 @@ def started(items: Sequence[Item], tuning: Tuning) -> str:
     contests = contests_of(items, tuning, Effort(0.0, 0.0, 0.0, 0.0))
     known = [(one, found) for one in contests if (found := choices.find(one.problem, one.tactics))]
     for contest, entry in known:
-        contest.settle(entry, tuning.target)
+        settle(contest.pieces, entry, tuning.target)
     return f"by the cost model, {len(known)} of {len(contests)} problems by what is shipped for this machine"
+
+
+def keep_before(items: Sequence[Item], tuning: Tuning) -> str:
+    """Let what is not timed run as it did in the engine that is tuned anew; a few words on it, "" if nothing does."""
+    kept = 0
+    for piece in kernels(items):
+        if isinstance(piece, Chosen) and not is_timed(piece.entry):
+            names = {str(tactic) for _, tactic in piece.candidates}
+            if entry := tuning.before.region(piece.label.kind, piece.label.source, names):
+                settle([piece], entry, tuning.target)
+                kept += 1
+    return f"{kept} regions as they were timed before" if kept else ""
 
 
 def contests_of(items: Sequence[Item], tuning: Tuning, effort: Effort) -> list[Contest]:
@@ -315,7 +329,7 @@ class Tuner:
         if all(isinstance(one, str) for one in entry.times.values()):
             source = ", ".join(contest.pieces[0].region.source)
             raise UnsupportedError(f"no kernel for {source} runs: {entry.times}", remedy="report this")
-        contest.settle(entry, self._target)
+        settle(contest.pieces, entry, self._target)
         chosen = entry.times[entry.choice]
         if isinstance(chosen, float):
             self._saved += entry.gain * len(contest.pieces)

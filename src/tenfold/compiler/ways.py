@@ -17,6 +17,7 @@ from typing import Any
 
 from tenfold.codegen.child import Child
 from tenfold.compiler import choices
+from tenfold.compiler.before import is_timed
 from tenfold.compiler.measure import Point
 from tenfold.compiler.timings import Entry
 from tenfold.compiler.tune import EFFORTS, Tuning, best, told_of
@@ -66,8 +67,10 @@ def settle(graph: Graph, stretches: Iterable[Stretch], tuning: Tuning, build: Bu
     for number, stretch in enumerate(every):
         tuning.tell("ways", number, len(every))
         entry = judge.entry(stretch) if judge else None
-        choice = entry.choice if entry else next(iter(stretch.ways))
         source = list(dict.fromkeys(name for node in stretch.nodes for name in node.source))
+        if not is_timed(entry):
+            entry = tuning.before.way(source, stretch.ways) or entry
+        choice = entry.choice if entry else next(iter(stretch.ways))
         stretch.ways[choice](graph, stretch.nodes)
         said.append({"source": source, "tactic": choice, **(told_of(entry) if entry else {})})
     return said

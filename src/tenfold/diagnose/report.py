@@ -11,6 +11,9 @@ from tenfold.runtime.plan import Plan, Spec, from_manifest
 from tenfold.runtime.spans import every_span
 from tenfold.target import Target
 
+HERE = "runs here"
+"""What is said of a target whose code this machine runs."""
+
 
 def describe(file: File, target: str | None = None) -> dict[str, Any]:
     """Everything `tenfold inspect` tells of an engine for one of its targets: by default one that runs here.
@@ -33,7 +36,7 @@ def describe(file: File, target: str | None = None) -> dict[str, Any]:
         "model": manifest.get("model", {}),
         "precision": manifest.get("precision", "model"),
         "threads": manifest.get("threads"),
-        "targets": {name: Target.parse(name)[0].refusal() or "runs here" for name in manifest["targets"]},
+        "targets": {name: Target.parse(name)[0].refusal() or HERE for name in manifest["targets"]},
         "target": chosen,
         "inputs": [_spec(spec) for spec in plan.given],
         "outputs": [_spec(spec) for spec in plan.returned],

@@ -38,6 +38,10 @@ def _shape(sizes: Sequence[int | str]) -> str:
     return "×".join(map(str, sizes)) or "scalar"
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("" if count == 1 else "s")
+
+
 def heading(about: Data) -> Table:
     """What an engine takes and gives, for which machine, in how many pieces."""
     table = plain(None, "", "")
@@ -46,12 +50,12 @@ def heading(about: Data) -> Table:
         for spec in about[role]:
             table.add_row(role[:-1], escape(f"{spec['name']}: {spec['dtype']} {_shape(spec['shape'])}"))
     for name, state in about["targets"].items():
-        table.add_row("target", f"[bold]{escape(name)}[/] {escape(state)}")
+        table.add_row("target", f"[bold]{escape(name)}[/] {escape(state.removeprefix(f'target {name} '))}")
     table.add_row("precision", escape(about["precision"]))
     table.add_row("threads", str(about["threads"] or "all usable CPUs"))
     spans = Counter(span["kind"] for span in about["spans"])
     tiers = Counter(region["tier"] for region in about["regions"])
-    table.add_row("runs as", ", ".join(f"{n} {kind} {'span' if n == 1 else 'spans'}" for kind, n in spans.items()))
+    table.add_row("runs as", ", ".join(_counted(n, f"{kind} span") for kind, n in spans.items()))
     table.add_row("regions", ", ".join(f"{n} by {tier}" for tier, n in tiers.items()) or "none")
     return table
 
@@ -85,7 +89,7 @@ def regions(found: Sequence[Data], *, why: bool = False) -> RenderableType:
     """
     times = [region["expected_us"] for region in found if "expected_us" in region]
     shared = {"cuda", "cpu"} <= {region.get("place") for region in found}
-    title = f"{len(found)} regions" + (f", {sum(times):.0f} µs expected on the GPU" if times else "")
+    title = _counted(len(found), "region") + (f", {sum(times):.0f} µs expected on the GPU" if times else "")
     table = plain(title, "#", "tier", "kind", "tactic", "over", "operators", right=("#",))
     for number, region in enumerate(found):
         place = f" on {region['place']}" if shared and region["place"] != "host" else ""
@@ -230,11 +234,12 @@ def timings(data: Data) -> RenderableType:
 def changes(data: Data) -> RenderableType:
     """What tuning an engine changed."""
     table = plain(None, "#", "kind", "before", "now", "operators", right=("#",))
+    table.show_header = bool(data["changed"])
     for one in data["changed"]:
         cells = (one["kind"], one["before"], one["now"], sources(one["source"]))
         table.add_row(str(one["number"]), *map(escape, cells))
     title = f"{data['engine']}: {len(data['changed'])} of {data['regions']} regions changed in {data['seconds']:.1f} s"
-    return Group(Text(title, style="bold"), table)
+    return Group(Text(title, style="bold"), table, *(Text(f"nothing was timed: {one}") for one in data["not_timed"]))
 
 
 def timed(rows: Sequence[Data]) -> Table:

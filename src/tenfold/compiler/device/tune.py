@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import zip_longest
 
@@ -21,7 +21,7 @@ from tenfold.compiler.device.measure import Stopwatch
 from tenfold.compiler.items import Item, kernels, operands
 from tenfold.compiler.problem import problem_of
 from tenfold.compiler.timings import Entry, generators
-from tenfold.compiler.tune import Candidate, Chosen, Tuning
+from tenfold.compiler.tune import Candidate, Chosen, Tuning, settle
 from tenfold.compiler.typical import typical
 from tenfold.runtime import open_device
 from tenfold.runtime.cuda.product import VENDOR, VENDORS
@@ -72,16 +72,6 @@ def tune_device(items: Sequence[Item], tuning: Tuning) -> str:
 def _shipped(problem: str, pieces: Sequence[Chosen]) -> Entry | None:
     """What came with Tenfold for a problem: where no more effort is asked for, or there is no clock or no time."""
     return choices.find(problem, {str(tactic) for _, tactic in pieces[0].candidates})
-
-
-def settle(pieces: Sequence[Chosen], entry: Entry, target: Target) -> None:
-    """Give every piece the kernel that was chosen."""
-    for piece in pieces:
-        strategy, tactic = next(one for one in piece.candidates if str(one[1]) == entry.choice)
-        piece.entry = entry
-        if piece.tactic != entry.choice:
-            piece.kernel, piece.tactic = strategy.build(piece.region, tactic, target), entry.choice
-            piece.label = replace(piece.label, tactic=entry.choice)
 
 
 def _contests(items: Sequence[Item], target: Target, effort: int) -> dict[str, list[Chosen]]:
