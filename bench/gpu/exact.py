@@ -1,4 +1,4 @@
-"""Graphs by hand in float64, by PyTorch on the GPU: the reference for what is too long for the interpreter."""
+"""Graphs in float64, by PyTorch, on the GPU if there is one: the reference where the interpreter takes too long."""
 
 from __future__ import annotations
 
@@ -40,15 +40,44 @@ def _rms(op: Any, x: Tensor, scale: Tensor) -> Tensor:
     return x / (x.square().mean(-1, keepdim=True) + op.epsilon).sqrt() * scale
 
 
+def _padded(op: Any, x: Tensor, by: float = 0.0) -> Tensor:
+    ends = zip(reversed(op.pads_before), reversed(op.pads_after), strict=True)
+    return torch.nn.functional.pad(x, [int(one) for pair in ends for one in pair], value=by)
+
+
 def _conv(op: Any, x: Tensor, w: Tensor) -> Tensor:
-    given = {"stride": op.strides, "padding": op.pads_before}
-    found: Tensor = (torch.nn.functional.conv1d if x.ndim == 3 else torch.nn.functional.conv2d)(x, w, **given)
+    convolve = torch.nn.functional.conv1d if x.ndim == 3 else torch.nn.functional.conv2d
+    found: Tensor = convolve(_padded(op, x), w, None, op.strides, 0, op.dilations, op.groups)
     return found
+
+
+def _pool(op: Any, x: Tensor) -> Tensor:
+    if op.kind == "max" and not op.ceil:
+        lowest = _padded(op, x, float("-inf"))
+        return torch.nn.functional.max_pool2d(lowest, op.kernel, op.strides, 0, op.dilations)
+    if op.kind == "average" and not op.ceil and not any((*op.pads_before, *op.pads_after)):
+        return torch.nn.functional.avg_pool2d(x, op.kernel, op.strides)
+    raise NotImplementedError(f"{op} has no rule in float64 here")
+
+
+def _reduce(op: Any, x: Tensor) -> Tensor:
+    kinds = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax}
+    return kinds[op.kind](x, dim=op.axes, keepdim=op.keepdims)
 
 
 RULES: Mapping[type, Callable[..., Tensor]] = {
     ops.Add: lambda op, a, b: a + b,
+    ops.Sub: lambda op, a, b: a - b,
     ops.Mul: lambda op, a, b: a * b,
+    ops.Div: lambda op, a, b: a / b,
+    ops.Sqrt: lambda op, x: torch.sqrt(x),
+    ops.Erf: lambda op, x: torch.erf(x),
+    ops.Relu: lambda op, x: torch.relu(x),
+    ops.Sigmoid: lambda op, x: torch.sigmoid(x),
+    ops.Clip: lambda op, x, low, high: torch.clip(x, low, high),
+    ops.Cast: lambda op, x: x.double() if op.to.is_float else x.to(getattr(torch, op.to.numpy.name)),
+    ops.Reduce: _reduce,
+    ops.Pool: _pool,
     ops.MatMul: lambda op, a, b: a @ b,
     ops.Gather: lambda op, x, i: x[i],
     ops.Reshape: lambda op, x: x.reshape(op.shape),
@@ -68,11 +97,12 @@ RULES: Mapping[type, Callable[..., Tensor]] = {
 
 
 def exact(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The outputs of a graph of these operations."""
+    """The outputs of a graph of these operations; floats of every width are float64."""
     known: dict[Value, Tensor] = {}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def wide(array: np.ndarray) -> Tensor:
-        found = torch.from_numpy(np.ascontiguousarray(array)).cuda()
+        found = torch.from_numpy(np.array(array)).to(device)
         return found.double() if found.is_floating_point() else found
 
     known.update(zip(graph.inputs, map(wide, inputs), strict=True))

@@ -1,4 +1,4 @@
-"""The networks that are measured: a model, inputs, and what f32 gives for them."""
+"""The networks that are measured: a model, inputs, and what float64 gives for them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bench.gpu import transformers
 from bench.gpu.diffusion import unet
 from bench.gpu.exact import exact
 from bench.gpu.windows import swin
+from tenfold.importers import open_model
 from tests.models import light
 
 Array = np.ndarray
@@ -43,7 +44,7 @@ def reference(model: bytes | str, inputs: Sequence[Array]) -> Sequence[Array]:
 
 
 def image_network(name: str, batch: int) -> Network:
-    """One of onnx's light graphs, its weights drawn; all of the batch's answers are checked, one after the other."""
+    """One of onnx's light graphs, its weights drawn; some of the batch is checked."""
     path = light.load(name)
     ((key, image),) = light.image(path).items()
     model = onnx.load(path)
@@ -53,12 +54,10 @@ def image_network(name: str, batch: int) -> Network:
             one.CopyFrom(numpy_helper.from_array(np.array([-1, shape[1]]), one.name))
     images = np.random.default_rng(3).standard_normal((batch, *image.shape[1:]), np.float32)
 
-    def answers() -> Sequence[Array]:
-        some = [reference(str(path), [images[n : n + 1]])[0] for n in range(min(batch, 2))]
-        rest = [np.zeros((0, *some[0].shape[1:]), np.float32)]
-        return [np.concatenate([*some, *rest])]
-
-    return Network(model, [images], answers, {"shapes": {key: (batch, *image.shape[1:])}})
+    some = min(batch, 2)
+    shapes = {key: (batch, *image.shape[1:])}
+    few = {key: (some, *image.shape[1:])}
+    return Network(model, [images], lambda: exact(open_model(model, shapes=few), [images[:some]]), {"shapes": shapes})
 
 
 def sketched(name: str, batch: int) -> Network:
@@ -66,7 +65,7 @@ def sketched(name: str, batch: int) -> Network:
     images = np.random.default_rng(3).standard_normal((batch, 3, 224, 224)).astype("f4")
     some = min(batch, 2)
     make = getattr(vision, name)
-    return Network(make(batch), [images], lambda: reference(make(some), [images[:some]]))
+    return Network(make(batch), [images], lambda: exact(open_model(make(some)), [images[:some]]))
 
 
 def module(make: Callable[[int], tuple[Any, tuple[torch.Tensor, ...]]], batch: int) -> Network:

@@ -1,4 +1,4 @@
-"""Rows of whole networks on one GPU, merged by network and batch, and the table that shows them.
+"""Rows of whole networks on one GPU, merged by network, batch and versions, and the table that shows the newest.
 
 `python -m bench.gpu.results gpu.jsonl …` takes the rows that `python -m bench gpu` wrote into bench/results.
 """
@@ -17,24 +17,6 @@ from tenfold.runtime.cuda.product import VENDORS
 
 RESULTS = Path(__file__).parents[1] / "results"
 Row = dict[str, Any]
-
-COMPILED: Mapping[tuple[str, int], float] = {
-    ("resnet50", 1): 0.438,
-    ("resnet50", 8): 0.626,
-    ("resnet50", 128): 4.89,
-    ("bert", 1): 0.612,
-    ("bert", 8): 1.10,
-    ("bert", 64): 4.63,
-    ("bert384", 8): 2.76,
-    ("bert-large", 8): 2.65,
-    ("vit", 1): 0.555,
-    ("vit", 8): 1.09,
-    ("vit", 64): 5.97,
-    ("convnext_t", 8): 0.864,
-    ("efficientnet_b0", 8): 0.699,
-    ("mobilenet_v2", 8): 0.438,
-}
-"""Milliseconds of torch.compile, max-autotune, measured in another run."""
 
 GOALS: Mapping[tuple[str, int], str] = {
     ("resnet50", 1): "1.8x",
@@ -62,7 +44,7 @@ GOALS: Mapping[tuple[str, int], str] = {
 HEAD = """# Whole networks on one {gpu}, f16
 
 {versions}; `python -m bench gpu`. Milliseconds of a call, inputs on the GPU, between events over 60 calls, median
-of 7. Error: norm-wise, against f32 (ONNX Runtime) or float64. TFLOP/s, GB/s: of what the regions must do at least;
+of 7. Error: norm-wise, against float64. TFLOP/s, GB/s: of what the regions must do at least;
 share: of the roofline, the sum over regions of max(FLOP / peak, bytes / bandwidth), both measured in the run. cuBLASLt:
 the share of the time that its kernels take; own: milliseconds without it. Call: microseconds of the CPU for a call, of
 ten in a row that begin with the GPU idle, the least of the day's runs, since others use the host too. Peers: PyTorch
@@ -79,22 +61,37 @@ COLUMNS = (
 )
 
 
+VERSIONS = ("torch", "triton", "tenfold")
+
+
 def key(row: Row) -> tuple[str, int]:
-    """What names a row."""
+    """What names a row of the table."""
     return row["network"], row["batch"]
 
 
+def identity(row: Row) -> tuple[Any, ...]:
+    """What a newer row must share with an older one to take its place: the versions that it was measured with, too."""
+    about = row.get("about", {})
+    return *key(row), *(about.get(name, "") for name in VERSIONS)
+
+
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-    """Rows by name; a newer one takes the place of an older. If it has no peers it keeps those of the older one, which
-    then are `of_another_run`; so with the time without a vendor's kernels, and the least time of a call on its day.
+    """Rows by name and versions; a newer one takes the place of an older. If it has no peers it keeps those of the
+    older one, which then are `of_another_run`; so with the time without a vendor's kernels, and the least time of a
+    call on its day.
     """
-    found = {key(row): row for row in old}
+    found = {identity(row): row for row in old}
     for row in new:
-        before = found.get(key(row), {})
+        before = found.get(identity(row), {})
         known, own = before.get("peers"), {name: before[name] for name in ("own_ms",) if name in before}
         another = {"peers": known, "of_another_run": True} if known and not row.get("peers") else {}
-        found[key(row)] = own | row | another | least_call(before, row)
+        found[identity(row)] = own | row | another | least_call(before, row)
     return [found[name] for name in sorted(found)]
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """The row of the last day for each network and batch: what the table shows."""
+    return list({key(row): row for row in sorted(rows, key=lambda row: (*key(row), day(row)))}.values())
 
 
 def least_call(before: Row, row: Row) -> Row:
@@ -124,7 +121,7 @@ def milliseconds(row: Row, peer: str) -> float | None:
 
 def ratio(row: Row) -> tuple[float, str] | None:
     """How many times as long the best known peer takes."""
-    compiled = milliseconds(row, "torch.compile") or COMPILED.get(key(row))
+    compiled = milliseconds(row, "torch.compile")
     if compiled:
         return compiled / row["ms"], ""
     eager = milliseconds(row, "eager")
@@ -143,7 +140,7 @@ def compared(row: Row, peer: str) -> str:
 def line(row: Row) -> str:
     """A row of the table."""
     found, ms, another = ratio(row), row["ms"], row.get("of_another_run", False)
-    eager, here, known = milliseconds(row, "eager"), milliseconds(row, "torch.compile"), COMPILED.get(key(row))
+    eager, compiled = milliseconds(row, "eager"), milliseconds(row, "torch.compile")
     vendor = vendor_share(row["parts"])
     cells = (
         row["network"], row["batch"], f"{ms:.3f}", f"{row['error']:.1e}",
@@ -151,7 +148,7 @@ def line(row: Row) -> str:
         _shown(row.get("roofline_ms"), ms, ".0%"), row["kernels"],
         _shown(vendor, 1, ".0%"),
         _shown(row.get("own_ms") if vendor else ms, 1, ".3f"), _shown(row.get("call_us"), 1, ".0f"),
-        _peer(eager, another), _peer(here or known, another or here is None),
+        _peer(eager, another), _peer(compiled, another),
         f"{found[0]:.2f}{found[1]}" if found else "—", GOALS.get(key(row), "—"),
         day(row),
     )  # fmt: skip
@@ -180,8 +177,8 @@ def merge(paths: Iterable[Path], folder: Path = RESULTS) -> None:
         old = json.loads(path.read_text()) if path.exists() else []
         rows = merged(old, (row for row in new if name_of(row) == name))
         path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
-        path.with_suffix(".md").write_text(page(rows, path.with_suffix(".svg").name))
-        ratios = [(f"{row['network']} {row['batch']}", found[0]) for row in rows if (found := ratio(row))]
+        path.with_suffix(".md").write_text(page(newest(rows), path.with_suffix(".svg").name))
+        ratios = [(f"{row['network']} {row['batch']}", found[0]) for row in newest(rows) if (found := ratio(row))]
         path.with_suffix(".svg").write_text(plot(ratios))
 
 

@@ -7,13 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from bench.cuda import results as products
 from bench.gpu import __main__ as runner
 from bench.gpu import results
+from bench.gpu.exact import exact
 from bench.gpu.plausible import plausible
+from tenfold.importers import open_model
+from tests.models import light
 
 CHILD = """
 import json, sys, time
@@ -61,6 +66,24 @@ def test_a_newer_row_keeps_its_peers() -> None:
     shown = results.line(found[0] | {"flops": 1e9, "bytes": 1e9, "roofline_ms": 0.5})
     assert "| 1 | 1000 | 50% |" in shown and "| (2.000) | 2.00 |" in shown
     assert results.ratio(row("other", 1, 1.0)) is None
+
+
+def test_rows_of_other_versions_stand_beside() -> None:
+    old, new = ({"torch": version, "date": date} for version, date in (("2.11", "2026-11-21"), ("2.12", "2026-11-22")))
+    rows = results.merged([row("net", 1, 1.0, about=old, peers={"eager": 3.0})], [row("net", 1, 2.0, about=new)])
+    assert [(one["ms"], one.get("peers")) for one in rows] == [(1.0, {"eager": 3.0}), (2.0, None)]
+    assert [one["ms"] for one in results.newest(reversed(rows))] == [2.0]
+    assert [one["ms"] for one in results.merged(rows, [row("net", 1, 1.5, about=old)])] == [1.5, 2.0]
+
+
+def test_images_in_float64() -> None:
+    path = light.load("squeezenet")
+    given = light.image(path)
+    ((name, image),) = given.items()
+    (found,) = exact(open_model(str(path), shapes={name: image.shape}), [image])
+    (wanted,) = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, given)
+    assert found.dtype == np.float64
+    assert np.linalg.norm(found - wanted) <= 1e-5 * np.linalg.norm(found)
 
 
 def test_a_newer_row_keeps_what_own_kernels_took() -> None:
