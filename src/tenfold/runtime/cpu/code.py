@@ -62,6 +62,7 @@ def _copy(blob: bytes, mapped: int) -> int:
 
 def _tick_rate(ticks: Callable[[], int]) -> float:
     if not _rate:
+        ticks()
         first, start = ticks(), time.perf_counter_ns()
         while time.perf_counter_ns() - start < 1_000_000:
             pass
