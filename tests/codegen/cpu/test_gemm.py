@@ -266,3 +266,11 @@ def test_rows_come_in_as_many_parts_as_all_threads_take_alike(
     parts: int, blocks: int, threads: int, found: int
 ) -> None:
     assert evaluate(cut._alike(parts, blocks, blocks), {"threads": threads}) == found
+
+
+@pytest.mark.parametrize(
+    ("blocks", "panels", "threads", "columns"),
+    [(25, 32, 2, True), (24, 32, 2, False), (25, 31, 2, False), (25, 32, 1, False), (25, 32, 16, False)],
+)
+def test_few_threads_share_columns_where_rows_are_uneven(blocks: int, panels: int, threads: int, columns: bool) -> None:
+    assert bool(evaluate(cut._uneven(blocks, panels), {"threads": threads})) == columns

@@ -53,6 +53,11 @@ def test_products_of_many_rows_take_three_or_four_vectors(rows: int, terms: int,
     assert str(fitting(ZEN4, f32, columns, rows, terms)[0]) == block
 
 
+@pytest.mark.parametrize(("rows", "block"), [(49, "7x3x16"), (35, "7x3x16"), (37, "19x1x16"), (30, "30x1x16")])
+def test_few_rows_are_shared_with_the_fewest_in_vain(rows: int, block: str) -> None:
+    assert str(fitting(ZEN4, f32, 768, rows)[0]) == block
+
+
 def test_products_take_three_vectors_and_then_two_where_vectors_are_worked_off_whole() -> None:
     assert [one.vectors for one in fitting(ROWS[1], f32, 192, 1500, 384)[:2]] == [3, 2]
 

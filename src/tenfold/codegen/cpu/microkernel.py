@@ -149,9 +149,13 @@ def _cycles(block: Block, columns: int, wide: int) -> float:
 
 
 def _shared(rows: int, block: Block, isa: Isa) -> Block:
-    """The block with as many of `rows` as an even share has, in blocks as high as registers allow."""
+    """The block with as many of `rows` as an even share has, in blocks as high as registers allow; somewhat lower where
+    that computes fewer in vain, but not one vector wide, which would wait for loads.
+    """
     most = (isa.vector_registers - block.vectors - 1) // block.vectors
-    return replace(block, rows=-(-rows // -(-rows // most)))
+    even = -(-rows // -(-rows // most))
+    lower = range(_STREAMING + 1, even) if block.vectors > 1 else ()
+    return replace(block, rows=min((even, *lower), key=lambda height: (-rows % height, -height)))
 
 
 def block_of(isa: Isa, total: DType, columns: Size) -> Block:

@@ -38,9 +38,9 @@ _DOUBLINGS = 4
 
 def parts_of(product: Product, isa: Isa, block: Block, *, copied: bool, low: bool) -> dict[str, Size]:
     """Into how many parts each dimension is cut: rows first, into tall parts if B fills much of the second cache and
-    the product does not say otherwise; where each part copies its rows (`copied`), into as many parts as they give, and
-    columns into few; into low parts where sums of many terms are done in one go (`low`); all of them into as many as
-    every thread takes alike.
+    the product does not say otherwise, or columns alone if threads share them better and second caches hold all rows;
+    where each part copies its rows (`copied`), into as many parts as they give, and columns into few; into low parts
+    where sums of many terms are done in one go (`low`); all of them into as many as every thread takes alike.
     """
     rows = dim.product(axis.size for axis in product.rows)
     columns = product.columns.size
@@ -65,7 +65,10 @@ def parts_of(product: Product, isa: Isa, block: Block, *, copied: bool, low: boo
     elif not product.cut and low:
         counts["row_parts"] = dim.ceildiv(rows, _LOW * block.rows)
     elif not product.cut and not copied and isinstance(b_bytes, int) and b_bytes > isa.l2 // 2:
-        counts["row_parts"] = dim.maximum(1, rows // (_TALL * block.rows))
+        tall = dim.maximum(1, rows // (_TALL * block.rows))
+        a_bytes = rows * terms * product.a_dtype.itemsize
+        near = isinstance(a_bytes, int) and a_bytes <= isa.l2 // 2
+        counts["row_parts"] = dim.select(_uneven(blocks, panels), 1, tall) if near else tall
     for name, count in counts.items():
         found[name] = _alike(dim.maximum(1, dim.minimum(count, rest)), count, blocks if name == "row_parts" else 1)
         rest = dim.ceildiv(rest, found[name])
@@ -77,6 +80,12 @@ def parts_of(product: Product, isa: Isa, block: Block, *, copied: bool, low: boo
     grid = _fitting(_grid(rows * product.terms * product.a_dtype.itemsize, b_bytes, copied, wanted), blocks, panels)
     crowd = dim.logical_and(dim.less(_CROWD, THREADS), dim.less(THREADS - 1, wanted))
     return found | {name: dim.select(crowd, grid[name], found[name]) for name in grid}
+
+
+def _uneven(blocks: Size, panels: Size) -> Size:
+    """Whether few threads can share panels of columns evenly, but not blocks of rows."""
+    odd, even = dim.less(0, blocks % THREADS), dim.less(panels % THREADS, 1)
+    return dim.logical_and(dim.less(THREADS, _CROWD + 1), dim.logical_and(odd, even))
 
 
 def _grid(a_bytes: Size, b_bytes: Size, copied: bool, wanted: Size) -> dict[str, Size]:
