@@ -49,7 +49,8 @@ def build(
 
     `target` names machines, a comma or a sequence for several in one engine. `shapes` overrides what the model declares
     ({"x": (1, 3, "H", "W")}), `dims` bounds or fixes named sizes ({"batch": 8, "H": (32, 640, 32)}: value, or least,
-    most and multiple). `precision` is "model" (types as written) or "f32", on GPUs also "tf32", "f16" or "bf16".
+    most and multiple). `precision` is "model" (types as written) or "f32", on GPUs also "tf32" (products of f32 with
+    operands rounded to 11 bits: 3e-4 off), "f16" or "bf16".
     `effort` 0 to 3 is how long to look for faster kernels, `threads` the most threads a call uses, `memory_limit` the
     most bytes of weights and arena. `winograd` "off" keeps convolutions and products to the sums that define
     them.

@@ -32,6 +32,8 @@ from tests.codegen.cpu.running import number
 os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="the CUDA back end needs triton: pip install tenfold[cuda]")
 
+import triton
+import triton.language as tl
 from triton.runtime import interpreter
 from triton.tools.tensor_descriptor import TensorDescriptor
 
@@ -54,6 +56,15 @@ def _patch_tensor_and_index(tensor: Any, scope: Any) -> None:
 interpreter._patch_lang_tensor = _patch_tensor_and_index
 
 vmath.quick_tanh = vmath.tanh
+
+
+@triton.jit
+def _nearest_tf32(x):
+    bits = x.to(tl.int32, bitcast=True)
+    return ((bits + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
+
+
+vmath.nearest_tf32 = _nearest_tf32
 TARGET = Target("cuda", "sm_90")
 _HERE = {"multiprocessors": 3}
 

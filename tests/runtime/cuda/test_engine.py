@@ -46,12 +46,15 @@ def test_a_perceptron_at_several_sizes(driver: FakeDriver) -> None:
     assert driver.replays == 4
 
 
-def test_candidates_are_timed_where_there_is_a_gpu(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["model", "tf32"])
+def test_candidates_are_timed_where_there_is_a_gpu(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
     monkeypatch.setitem(tune.CANDIDATES, 1, 2)
     monkeypatch.setattr(measure, "_COPIES", (1, 1))
     for name in ("_ROUNDS", "_REPLAYS"):
         monkeypatch.setattr(stopwatch, name, 1)
-    engine = tenfold.build(perceptron(), target="cuda", cache=False, effort=1)
+    engine = tenfold.build(perceptron(), target="cuda", precision=precision, cache=False, effort=1)
     assert engine.target == "cuda:sm_90" and driver.live == 0
     x = RNG.standard_normal((2, 24)).astype(np.float32)
     (wanted,) = Interpreter({"n": 2}).call(perceptron(), [x])

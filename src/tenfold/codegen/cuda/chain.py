@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from tenfold.codegen.cuda import emit, gemm, grid, links, reduce, stream
+from tenfold.codegen.cuda import emit, gemm, grid, links, matrices, reduce, stream
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.launch import (
     CudaKernel,
@@ -142,7 +142,7 @@ def _product(part: Anchored, ready: Region | None, n: int, k: int) -> list[Link]
     if reason or part.told:
         return Refusal(reason or "more is told than its row")
     assert isinstance(problem.n, int) and isinstance(problem.k, int)
-    w, a = stream.turned(problem.b), problem.a
+    w, a = matrices.turned(problem.b), problem.a
     if problem.k > _LONGEST or problem.k % 64 or a.strides[-1] != 1 or part.body.inputs[0] is not a.dtype:
         return Refusal("a row that is too long or no multiple of 64 terms, or whose terms lie apart")
     beside = tuple(2 if one[0] != 0 else 0 for one in problem.site.columns.strides[: len(part.extra)])

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import triton
 import triton.language as tl
 
-from tenfold.codegen.cuda import emit, grid, site
+from tenfold.codegen.cuda import emit, grid, matrices, site
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.guess import Tile
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, descriptor, launch, number, numbers, place
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, descriptor, launch, number, numbers, place
 from tenfold.codegen.cuda.site import Site, site_of, slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic, tabled
@@ -110,7 +110,7 @@ def slice_of(
             x = tl.load(a_rows + term[None, :] * a[2][1], mask=x_inside, other=0)
             y_inside = (term < k)[:, None] & (column < n)[None, :]
             y = tl.load(b_columns + term.to(tl.int64)[:, None] * b[2][0], mask=y_inside, other=0)
-        acc = grid.dot(x, y, acc, TF32)
+        acc = grid.dot(x, y, acc, TF32 * 2 if COPIED else TF32)
     begin = batch * m
     site.conclude(
         acc, before + number, part, partial, counters, begin + row, column, begin + m, n, outputs, extra, gathered,
@@ -224,29 +224,40 @@ def _of_pixels(region: Anchored) -> Problem | Refusal:
     return _typed(Problem(a, b, site_of(region, axes)))
 
 
-def _by_copy(problem: Problem) -> Refusal | None:
+def _by_copy(problem: Problem, target: Target) -> Refusal | None:
     """Why the operands cannot move by descriptor, or None."""
-    a, b = problem.a, problem.b
-    if a.dtype is dt.f32:
+    a, b = problem.a, _laid(problem.b)
+    if a.dtype is dt.f32 and "tf32" not in target.extras:
         return Refusal("tensor cores round f32 to TF32, which the model does not ask for")
     if problem.batch or problem.m == 1:
         return Refusal("the rows of A are one, or lie in several matrices")
+    if a.dtype is dt.f32 and not _turned(b):
+        return Refusal("tensor cores take a matrix of f32 by its columns")
     if not (_copied(a, a.strides[0], 1) and (_copied(b, b.strides[0], 1) or _turned(b))):
         return Refusal("rows that are no multiple of 16 bytes do not move by descriptor")
     return None
 
 
+def _laid(b: Operand) -> Operand:
+    """B as tensor cores take it: a constant in f32 by its columns."""
+    if b.dtype is not dt.f32 or not matrices.whole(b):
+        return b
+    columns = matrices.turned(b)
+    assert isinstance(columns, Recast)
+    return replace(columns, shape=b.shape, strides=columns.strides[::-1])
+
+
 def _moved_a(problem: Problem, m: int, k: int) -> Filling:
     a = problem.a
-    return descriptor(a, (m, k), a.shape, (a.strides[0], 1))
+    return descriptor(a, (m, k), a.shape, (a.strides[0], 1), a.dtype is dt.f32)
 
 
 def _moved_b(problem: Problem, k: int, n: int) -> tuple[Filling, bool]:
     """B's descriptor; whether it is of [N, K] tiles."""
-    b = problem.b
-    if _copied(b, b.strides[0], 1):
+    b = _laid(problem.b)
+    if b.dtype is not dt.f32 and _copied(b, b.strides[0], 1):
         return descriptor(b, (k, n), b.shape, (b.strides[0], 1)), False
-    return descriptor(b, (n, k), b.shape[::-1], (b.strides[1], 1)), True
+    return descriptor(b, (n, k), b.shape[::-1], (b.strides[1], 1), b.dtype is dt.f32), True
 
 
 class Persistent:
@@ -262,12 +273,13 @@ class Persistent:
         arch = arch_of(target)
         if not arch.tensor_copy:
             return Refusal(f"sm_{arch.sm} does not copy tiles by descriptor")
-        refused = _by_copy(problem)
+        refused = _by_copy(problem, target)
         if refused:
             return refused
         place = problem.site
         beside = 3 in grid.kinds(place.rows, place.columns)[: len(place.region.extra)]
-        return [one for one in _shapes(self.name) if _fits(one, arch, problem.a.dtype.itemsize, beside)]
+        size = problem.a.dtype.itemsize
+        return [one for one in _shapes(self.name, size) if _fits(one, arch, size, beside)]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about."""
@@ -305,7 +317,8 @@ def _target(problem: Problem, m: int, n: int) -> Filling:
     return (descriptor(outputs[0], (m, n), (problem.m, problem.n), (step, 1)),)
 
 
-def _shapes(name: str) -> list[Tactic]:
+def _shapes(name: str, itemsize: int) -> list[Tactic]:
+    """Tiles; as many bytes a step of any element."""
     names = ("m", "n", "k", "warps", "stages", "halves", "blocks")
     rows = (
         (128, 256, 64, 8, 3, 2, 1),
@@ -325,7 +338,7 @@ def _shapes(name: str) -> list[Tactic]:
         (128, 256, 128, 8, 2, 2, 1),
         (64, 128, 128, 4, 2, 1, 2),
     )
-    return tabled(name, names, rows)
+    return tabled(name, names, [(m, n, k * 2 // itemsize, *rest) for m, n, k, *rest in rows])
 
 
 def guess(region: Region, tactic: Tactic, target: Target) -> float:
@@ -376,7 +389,7 @@ class Sliced:
             return problem
         arch = arch_of(target)
         room = arch.shared // problem.a.dtype.itemsize
-        copied = arch.tensor_copy and _by_copy(problem) is None
+        copied = arch.tensor_copy and _by_copy(problem, target) is None
         names = ("m", "n", "k", "slices", "stages", "warps", "copied")
         found = [one for one in _tiles(problem) if (one[0] + one[1]) * one[2] * one[4] <= room and copied >= one[-1]]
         return tabled(self.name, names, found)
@@ -416,7 +429,8 @@ def _tiles(problem: Problem) -> list[tuple[int, ...]]:
         m = max(16, grid.power_of_two(most))
         return [(m, *one, copied) for one in _NARROW for copied in (1, 0)]
     if problem.a.dtype is dt.f32:
-        return [(64, 64, 32, 1, 3, 4, 0), (128, 128, 32, 1, 3, 8, 0), (32, 32, 32, 1, 3, 4, 0)]
+        by_address = [(64, 64, 32, 1, 3, 4, 0), (128, 128, 32, 1, 3, 8, 0), (32, 32, 32, 1, 3, 4, 0)]
+        return [*by_address, *((m, n, k // 2, *rest, 1) for m, n, k, *rest in _SQUARE)]
     if problem.batch:
         return [(64, 64, 32, 1, 3, 4, 0), (128, 64, 32, 1, 3, 4, 0), (128, 128, 32, 1, 3, 8, 0)]
     return [(*one, copied) for one in _SQUARE for copied in (1, 0)]

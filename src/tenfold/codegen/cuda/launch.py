@@ -165,9 +165,13 @@ def alarm() -> Given:
     return Given(Word("*i32"), Alarm())
 
 
-def descriptor(operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size]) -> Given:
-    """A tile descriptor of an operand seen with that shape and those strides, in tiles of `block` elements."""
-    word = Word(f"tensordesc<{NAMES[operand.dtype][1]}[{', '.join(map(str, block))}]>")
+def descriptor(
+    operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size], rounded: bool = False
+) -> Given:
+    """A tile descriptor of an operand seen with that shape and those strides, in tiles of `block` elements, which
+    copies from it round to TF32 if `rounded`.
+    """
+    word = Word(f"tensordesc<{NAMES[operand.dtype][1]}[{', '.join(map(str, block))}]>", rounded=rounded)
     return Given(word, Descriptor(_address(operand), operand.dtype, tuple(shape), tuple(strides)))
 
 

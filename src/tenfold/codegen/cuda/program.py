@@ -16,11 +16,13 @@ from tenfold.runtime.cuda.product import Asked
 @dataclass(frozen=True)
 class Word:
     """A run-time argument: `type` in Triton's words ("*fp16", "i64", "tensordesc<fp16[128, 64]>"). `aligned` promises
-    a multiple of 16: of bytes for an address, else of the number itself.
+    a multiple of 16: of bytes for an address, else of the number itself. `rounded`: copies by a descriptor round f32 to
+    TF32.
     """
 
     type: str
     aligned: bool = False
+    rounded: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,16 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier
 
-from tenfold.codegen.cuda import emit, gemm, grid
+from tenfold.codegen.cuda import emit, gemm, grid, matrices
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.conv.dialect import copy_in
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, boxed, launch, number, place, uniforms
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, place, uniforms
 from tenfold.codegen.cuda.program import Hole
-from tenfold.codegen.region import Anchored, Operand, Region
+from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ops.constant import Constant
-from tenfold.ops.movement import Transpose
 from tenfold.target import Target
 
 _LARGEST = 160 << 20
@@ -144,7 +143,7 @@ class Stream:
         problem = gemm.problem_of(region)
         assert isinstance(region, Anchored) and not isinstance(problem, Refusal)
         N, K, slots = (int(tactic[name]) for name in ("n", "k", "slots"))
-        w = turned(problem.b)
+        w = matrices.turned(problem.b)
         beside = tuple(2 if strides[0] != 0 else 0 for strides in problem.site.columns.strides[: len(region.extra)])
         tiles = dim.ceildiv(problem.n, N)
         fillings: dict[str, Filling] = {
@@ -174,22 +173,9 @@ def refusal(region: Anchored, problem: gemm.Problem) -> str | None:
     b = problem.b
     if b.dtype not in (dt.f16, dt.bf16) or not isinstance(b.value.op, Constant):
         return "a matrix that is computed, or has no elements of 16 bits"
-    if problem.k % 8 or (b.strides[-2] != 1 and (_whole(b) is None or problem.n * problem.k * 2 > _LARGEST)):
+    if problem.k % 8 or (b.strides[-2] != 1 and (not matrices.whole(b) or problem.n * problem.k * 2 > _LARGEST)):
         return "columns that are no multiple of 16 bytes, part of a constant, or too many to be turned"
     return None
-
-
-def _whole(b: Operand) -> Operand | None:
-    """The matrix, if it is all of a constant."""
-    return b if b.offset == 0 and b.value.type.shape == b.shape and b.strides == (b.shape[-1], 1) else None
-
-
-def turned(b: Operand) -> Operand:
-    """The matrix as columns by terms."""
-    shape = b.shape[::-1]
-    if b.strides[-2] == 1:
-        return Operand(b.value, b.dtype, shape, b.strides[::-1], b.offset)
-    return Recast(b.value, b.dtype, shape, (shape[1], 1), 0, (Transpose((1, 0)),))
 
 
 _TILES = ((32, 512), (16, 512), (64, 256), (8, 512), (32, 256))

@@ -43,6 +43,14 @@ def quick_exp2(x):
 
 
 @triton.jit
+def nearest_tf32(x):
+    """f32 rounded to the 11 significant bits of TF32, halves away from zero."""
+    bits = x.to(tl.int32, bitcast=True)
+    found = tl.inline_asm_elementwise("cvt.rna.tf32.f32 $0, $1;", "=r,r", [bits], dtype=tl.int32, is_pure=True, pack=1)
+    return found.to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def coarse_gelu(x):
     """x Phi(x) within 2^-12 |x|: Phi as a hyperbolic tangent of a polynomial that is fitted to it."""
     s = tl.minimum(x * x, 60.0)

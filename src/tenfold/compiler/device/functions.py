@@ -10,6 +10,8 @@ from tenfold.codegen.cuda.program import Binary, Call, Failure, Program, Word, w
 from tenfold.runtime.cuda.product import Product
 
 _ALIGNMENT = 64
+_TF32 = 11
+"""The driver's number of an element type: f32 whose copies by descriptor are rounded to TF32."""
 
 
 def refusal(made: Binary | Failure, shared: int) -> str | None:
@@ -63,7 +65,13 @@ def _words(program: Program, binary: Binary) -> Iterator[list[Any]]:
         for word in words(parameter):
             if word.type.startswith("tensordesc"):
                 one = next(maps)
-                yield ["tile", list(one.block), one.element_type, one.element_size, one.swizzle]
+                yield [
+                    "tile",
+                    list(one.block),
+                    _TF32 if word.rounded else one.element_type,
+                    one.element_size,
+                    one.swizzle,
+                ]
             else:
                 yield [_kind(word)]
 

@@ -132,7 +132,7 @@ def _measured(contests: Mapping[str, list[Chosen]], tuning: Tuning) -> list[Entr
                 waiting.append((some, ahead.submit(compiler.compile, programs, None, until)))
             if waiting and (len(waiting) > 1 or not chunk):
                 some, made = waiting.pop(0)
-                entries = [_entry(contest, made.result(), clock, effort, until) for contest in some]
+                entries = [_entry(contest, made.result(), clock, tuning, until) for contest in some]
                 found += [one for one in entries if any(time is not None for time in one.times.values())]
                 tuning.tell("tune", len(found), len(heaviest))
     return found
@@ -172,10 +172,10 @@ def _built(piece: Chosen, strategy: object, tactic: object, target: Target) -> C
 
 
 def _entry(
-    contest: _Contest, made: Mapping[Program, Binary | Failure], clock: Stopwatch, effort: int, until: float
+    contest: _Contest, made: Mapping[Program, Binary | Failure], clock: Stopwatch, tuning: Tuning, until: float
 ) -> Entry:
     """What the clock says; nothing of candidates that there was no time for."""
-    shared = arch_of(Target("cuda", contest.problem.split("\n", 1)[0].removeprefix("cuda:"))).shared
+    shared = arch_of(tuning.target).shared
     times: dict[str, float | str | None] = {}
     runnable: dict[str, CudaKernel] = {}
     for name, kernel in contest.kernels.items():
@@ -188,7 +188,7 @@ def _entry(
     if time.monotonic() < until:
         found = clock.time(contest.piece.region, list(runnable.values()), binaries)
         times |= zip(runnable, found, strict=True)
-    return Entry(contest.problem, times, best(times), effort)
+    return Entry(contest.problem, times, best(times), tuning.options.effort)
 
 
 def best(times: Mapping[str, float | str | None]) -> str:
