@@ -49,6 +49,8 @@ def test_blocks_of_a_cluster_share_the_columns(region: Region) -> None:
 def test_none_where_whole_tiles_keep_the_machine_busy() -> None:
     assert not clustered(compiling.product(4096, 4096, 4096))
     assert not clustered(compiling.product(64, 64, 128))
+    fours = [{int(one["slices"]) for one in clustered(compiling.product(256, n, 1024))} for n in (448, 512)]
+    assert 4 in fours[0] and 4 not in fours[1]
 
 
 def test_rounds_do_not_overlap() -> None:

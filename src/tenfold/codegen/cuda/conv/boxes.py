@@ -298,16 +298,14 @@ def _alone(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
 
 def _clustered(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles whose slices are a cluster's, where whole tiles are too few for the machine: the larger ones read less, and
-    clusters meet sooner than blocks anywhere. Not yet where a residual comes by descriptor or moments are told.
+    clusters meet sooner than blocks anywhere.
     """
-    if len(plan.full) > 1 or plan.region.moments is not None:
-        return
     size, K = plan.x.operand.dtype.itemsize, depth(plan.k)
     steps = math.prod(plan.taps) * -(-plan.k // K)
     for m, n, slices, warps in _CLUSTERED:
         tiles, room = _rows(plan, m) // m * -(-plan.n // n), clusters.room_of(m, n, slices)
         slots = min(steps // slices, 16, (arch.shared - 2048 - room - m * n * size // slices) // ((m + n) * K * size))
-        even, busy = n & (n - 1) == 0, 3 * tiles * slices > arch.processors >= tiles * slices
+        even, busy = n & (n - 1) == 0, 3 * tiles * slices > arch.processors and tiles <= _AT_ONCE[slices]
         if busy and steps % slices == 0 and slots >= 3 and _filled(plan, m, n) and (even or plan.n % n == 0):
             found = {"m": m, "n": n, "slices": slices, "teams": 1, "warps": warps, "slots": slots, "cluster": 1}
             yield found | ({} if even else {"parts": 2})
@@ -336,6 +334,9 @@ _ALONE = ((64, 64), (128, 64), (64, 32))
 
 _CLUSTERED = ((64, 192, 2, 4), (64, 64, 2, 4), (64, 128, 2, 4), (64, 64, 4, 4))
 """Rows and columns of a tile that a cluster shares, its blocks, warps."""
+
+_AT_ONCE = {2: 66, 4: 30}
+"""Clusters of so many blocks that run at once: a part of the chip may have 14 or 18 multiprocessors."""
 
 _SHAPES = (
     (128, 128, 2, 4),
