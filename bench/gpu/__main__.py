@@ -1,9 +1,10 @@
 """Whole networks on this machine's GPU: `python -m bench gpu [--rows resnet50:1,…] [--out FOLDER]`.
 
-Each row builds an engine in f16, checks it against f32 or float64, and times replays of its graph between events,
-inputs on the GPU; then the same network in PyTorch, where `--peers` asks for it. Rows run in a process that is started
-anew after one that failed; what stands in FOLDER/gpu.jsonl is not measured again, but for the anchor, which every run
-measures first. With --merge the results' table, JSON and plot are written anew.
+Each row builds an engine in f16, checks it against float64, and times replays of its graph between events, inputs on
+the GPU; then the same network in PyTorch by torch.compile, max-autotune. Rows run in a process that is started anew
+after one that failed; what stands in FOLDER/gpu.jsonl is not measured again, but for the anchor, which every run
+measures first. With --jobs several processes compile beside each other, and one at a time has the GPU to measure. With
+--merge the results' table, JSON and plot are written anew.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.gpu import results
@@ -33,8 +35,13 @@ UNPROFILED = {"TEARDOWN_CUPTI": "1"}
 
 def measured(path: Path) -> list[str]:
     """The rows that stand in a file, with all peers that were asked for."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
     return [f"{row['network']}:{row['batch']}" for row in map(json.loads, lines) if row.get("complete", True)]
+
+
+def since(path: Path, start: int, rows: Sequence[str]) -> int:
+    """How many of some rows were measured after the first `start` lines; other processes may write there too."""
+    return sum(row in rows for row in measured(path)[start:])
 
 
 def run(rows: Sequence[str], path: Path, options: Sequence[str], seconds: float) -> list[str]:
@@ -46,12 +53,19 @@ def run(rows: Sequence[str], path: Path, options: Sequence[str], seconds: float)
     try:
         while process.poll() is None and time.monotonic() < until:
             time.sleep(0.2)
-            if len(measured(path)) - start > done:
-                done, until = len(measured(path)) - start, time.monotonic() + seconds
+            if (now := since(path, start, rows)) > done:
+                done, until = now, time.monotonic() + seconds
     finally:
         process.kill()
         process.wait()
-    return list(rows[len(measured(path)) - start :])
+    return list(rows[since(path, start, rows) :])
+
+
+def every(rows: Sequence[str], path: Path, options: Sequence[str], seconds: float) -> None:
+    """Measure rows one after the other, in a new process behind one that fails."""
+    left = list(rows)
+    while left and (left := run(left, path, options, seconds)):
+        print(f"{left.pop(0)}: not completed", flush=True)
 
 
 def main() -> None:
@@ -60,11 +74,15 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--out", type=Path, default=Path("out/gpu"))
     parser.add_argument("--effort", default="1")
-    parser.add_argument("--peers", default="", help="torch.compile, eager, or both with a comma")
-    parser.add_argument("--own", action="store_true", help="measure again without cuBLASLt, where it was taken")
+    parser.add_argument("--peers", default="torch.compile", help="torch.compile, eager, both with a comma, or none: ''")
+    parser.add_argument("--own", action=argparse.BooleanOptionalAction, default=True,
+                        help="measure again without cuBLASLt, where it was taken")  # fmt: skip
     parser.add_argument("--anchor", default=ANCHOR, help="the row that is measured in every run; '' for none")
     parser.add_argument("--again", action="store_true", help="measure also what is known")
-    parser.add_argument("--seconds", type=float, default=240, help="the most a row may take")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="processes that compile beside each other, and measure in turns"
+    )
+    parser.add_argument("--seconds", type=float, default=600, help="the most a row may take")
     parser.add_argument("--top", default="0", help="how many of a row's longest kernels are shown")
     parser.add_argument("--merge", action="store_true", help="write bench/results anew")
     given = parser.parse_args()
@@ -73,9 +91,11 @@ def main() -> None:
     known = [] if given.again else measured(path)
     rows = [*filter(None, [given.anchor]), *(row for row in given.rows.split(",") if row not in known)]
     options = ["--effort", given.effort, "--peers", given.peers, "--top", given.top, *(["--own"] if given.own else [])]
-    left = list(dict.fromkeys(rows))
-    while left and (left := run(left, path, options, given.seconds)):
-        print(f"{left.pop(0)}: not completed", flush=True)
+    options += ["--turns", str(given.out / "turns"), "--again", given.anchor if given.anchor in known else ""]
+    rows = list(dict.fromkeys(rows))
+    with ThreadPoolExecutor(given.jobs) as jobs:
+        for job in [jobs.submit(every, rows[n :: given.jobs], path, options, given.seconds) for n in range(given.jobs)]:
+            job.result()
     if given.merge:
         results.merge([path])
 

@@ -15,6 +15,7 @@ import transformers
 
 from bench.gpu.diffusion import unet
 from bench.gpu.plausible import plausible
+from bench.gpu.turns import Turns
 from bench.gpu.windows import swin
 
 
@@ -75,19 +76,20 @@ MODELS: dict[str, Callable[[int], tuple[Any, Any]]] = {
 }
 
 
-def eager(name: str, batch: int) -> tuple[Callable[[], object], float]:
+def eager(name: str, batch: int, turns: Turns) -> tuple[Callable[[], object], float]:
     """What replays a graph of the model, and its distance from float64."""
-    model, given = _prepared(name, batch)
-    stream = torch.cuda.Stream()
-    with torch.no_grad(), torch.cuda.stream(stream):
-        for _ in range(3):
-            model(*given)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.no_grad(), torch.cuda.graph(graph):
-        kept = model(*given)
-    graph.replay()
-    error = _distance(kept, model, given)
+    with turns:
+        model, given = _prepared(name, batch)
+        stream = torch.cuda.Stream()
+        with torch.no_grad(), torch.cuda.stream(stream):
+            for _ in range(3):
+                model(*given)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(graph):
+            kept = model(*given)
+        graph.replay()
+        error = _distance(kept, model, given)
     return lambda graph=graph, kept=kept: graph.replay(), error  # type: ignore[misc]
 
 
@@ -97,9 +99,10 @@ what they made ready, and compiles every candidate once more, one after the othe
 """
 
 
-def compiled(name: str, batch: int) -> tuple[Callable[[], object], float]:
+def compiled(name: str, batch: int, turns: Turns) -> tuple[Callable[[], object], float]:
     """What calls the model compiled with max-autotune, which replays a graph of its own; its distance from float64."""
-    model, given = _prepared(name, batch)
+    with turns:
+        model, given = _prepared(name, batch)
     fast = torch.compile(model, mode="max-autotune", dynamic=False)
 
     def call() -> object:
@@ -109,10 +112,12 @@ def compiled(name: str, batch: int) -> tuple[Callable[[], object], float]:
     with patch.dict(os.environ, ASSEMBLER):
         for _ in range(4):
             found = call()
-    return call, _distance(found, model, given)
+    with turns:
+        return call, _distance(found, model, given)
 
 
-PEERS: dict[str, Callable[[str, int], tuple[Callable[[], object], float]]] = {"eager": eager, "torch.compile": compiled}
+Peer = Callable[[str, int, Turns], tuple[Callable[[], object], float]]
+PEERS: dict[str, Peer] = {"eager": eager, "torch.compile": compiled}
 
 
 def _prepared(name: str, batch: int) -> tuple[Any, tuple[Any, ...]]:

@@ -61,7 +61,7 @@ COLUMNS = (
 )
 
 
-VERSIONS = ("torch", "triton", "tenfold")
+VERSIONS = ("driver", "torch", "triton", "tenfold")
 
 
 def key(row: Row) -> tuple[str, int]:
@@ -78,12 +78,15 @@ def identity(row: Row) -> tuple[Any, ...]:
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
     """Rows by name and versions; a newer one takes the place of an older. If it has no peers it keeps those of the
     older one, which then are `of_another_run`; so with the time without a vendor's kernels, and the least time of a
-    call on its day.
+    call on its day. An anchor that was measured once more only adds its time to its row.
     """
     found = {identity(row): row for row in old}
     for row in new:
         before = found.get(identity(row), {})
-        known, own = before.get("peers"), {name: before[name] for name in ("own_ms",) if name in before}
+        if row.get("anchor") and before:
+            before["again"] = [*before.get("again", ()), row["ms"]]
+            continue
+        known, own = before.get("peers"), {name: before[name] for name in ("own_ms", "again") if name in before}
         another = {"peers": known, "of_another_run": True} if known and not row.get("peers") else {}
         found[identity(row)] = own | row | another | least_call(before, row)
     return [found[name] for name in sorted(found)]
@@ -186,9 +189,17 @@ def page(rows: Sequence[Row], picture: str) -> str:
     """The table with what it says and was measured with."""
     about = max((row.get("about", {}) for row in rows), key=lambda one: str(one.get("date", "")))
     gpu = about.get("gpu", "NVIDIA H200")
-    told = ", ".join((gpu, *(f"{name} {about[name]}" for name in ("torch", "triton") if name in about)))
+    told = ", ".join((gpu, *(f"{name} {about[name]}" for name in VERSIONS[:3] if name in about)))
     table = [f"| {' | '.join(COLUMNS)} |\n", "|---" * len(COLUMNS) + "|\n", *map(line, rows)]
-    return HEAD.format(gpu=gpu.removeprefix("NVIDIA "), versions=told, plot=picture) + "".join(table)
+    return HEAD.format(gpu=gpu.removeprefix("NVIDIA "), versions=told, plot=picture) + "".join(
+        [*table, *map(anchor, rows)]
+    )
+
+
+def anchor(row: Row) -> str:
+    """What the row that every run measures took in other runs."""
+    times = ", ".join(f"{ms:.3f}" for ms in row.get("again", ()))
+    return f"\nThe anchor, {row['network']} at batch {row['batch']}, in other runs: {times} ms.\n" if times else ""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ import tenfold
 from bench.gpu import networks, peers
 from bench.gpu.own import left_out
 from bench.gpu.results import compared, vendor_share
+from bench.gpu.turns import Turns
 from tenfold.diagnose.roofline import Ceiling, demand
 from tenfold.importers import open_model
 from tenfold.ir import dtype as dt
@@ -30,6 +32,9 @@ from tenfold.ir.graph import Graph
 from tenfold.version import __version__
 
 REPLAYS, BLOCKS, PROFILED, IN_A_ROW = 60, 7, 12, 10
+DRIVER = Path("/proc/driver/nvidia/version")
+LIMIT = 0.05
+"""The largest error with which a row is timed; f16's own is below 0.01."""
 Run = Callable[[], object]
 
 
@@ -74,8 +79,14 @@ def versions() -> dict[str, str]:
     """What rows are measured with."""
     return {
         "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": version("triton"),
-        "tenfold": __version__, "date": datetime.date.today().isoformat(),
+        "driver": driver(), "tenfold": __version__, "date": datetime.date.today().isoformat(),
     }  # fmt: skip
+
+
+def driver() -> str:
+    """The version of the GPU's driver, as its kernel module tells it."""
+    told = re.search(r"Module.*? (\d+\.[\d.]+)", DRIVER.read_text()) if DRIVER.exists() else None
+    return told[1] if told else "unknown"
 
 
 def distance(found: np.ndarray, exact: np.ndarray) -> float:
@@ -145,17 +156,17 @@ def given(network: networks.Network, engine: tenfold.Engine) -> list[np.ndarray]
     return [array.astype(spec.dtype.numpy, copy=False) for array, spec in pairs]
 
 
-def without_vendor(network: networks.Network, effort: int) -> float:
+def without_vendor(network: networks.Network, effort: int, turns: Turns) -> float:
     """Milliseconds of the same row by our kernels alone."""
     with left_out():
         engine = built(network, effort)
-    with engine.context() as context:
+    with turns, engine.context() as context:
         arrays = [torch.from_numpy(array).cuda() for array in given(network, engine)]
         return timed(lambda: context.call(arrays))
 
 
-def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling) -> dict[str, Any]:
-    """One row of ours."""
+def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling, turns: Turns) -> dict[str, Any]:
+    """One row of ours, held against float64 before it is timed."""
     network = networks.NETWORKS[name](batch)
     begin = time.perf_counter()
     engine = built(network, effort)
@@ -164,15 +175,18 @@ def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling) -> dict
         for tactic, outcome in region.get("candidates", ()):
             if isinstance(outcome, str) and "results" in outcome:
                 print(f"# {region['kind']} {region['domain']}: {tactic}: {outcome}", flush=True)
-    with engine.context() as context:
+    with turns, engine.context() as context:
         inputs = given(network, engine)
         host = context.run(inputs)
         pairs = zip(host.values(), network.exact(), strict=False)
-        error = max(distance(found[: len(exact)], exact) for found, exact in pairs)
+        errors = [distance(found[: len(exact)], exact) for found, exact in pairs]
         arrays = [torch.from_numpy(array).cuda() for array in inputs]
         here = context.run(arrays)
         torch.cuda.synchronize()
-        error = max(error, *(distance(b.cpu().numpy(), a) for a, b in zip(host.values(), here.values(), strict=True)))
+        errors += (distance(b.cpu().numpy(), a) for a, b in zip(host.values(), here.values(), strict=True))
+        error = float(np.max(errors))
+        if not error < LIMIT:
+            raise ArithmeticError(f"{name}:{batch} is {error:.1e} from float64")
         milliseconds = timed(lambda: context.call(arrays))
         calls, parts = call_times(context, arrays), kernels(context, arrays)
         memory = engine.memory({spec.name: array.shape for spec, array in zip(engine.inputs, arrays, strict=True)})
@@ -185,16 +199,17 @@ def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling) -> dict
     if needed:
         found |= {"flops": needed.flops, "bytes": needed.bytes, "roofline_ms": needed.seconds * 1e3}
     if own and found["vendor_share"]:
-        found["own_ms"] = without_vendor(network, effort)
+        found["own_ms"] = without_vendor(network, effort, turns)
     return found
 
 
-def beside(name: str, batch: int, peer: str) -> dict[str, Any]:
+def beside(name: str, batch: int, peer: str, turns: Turns) -> dict[str, Any]:
     """Milliseconds of the same network in PyTorch, and how far it is from float64; or why there are none."""
     begin = time.perf_counter()
     try:
-        run, error = peers.PEERS[peer](name, batch)
-        return {"ms": timed(run), "error": error, "ready_s": time.perf_counter() - begin}
+        run, error = peers.PEERS[peer](name, batch, turns)
+        with turns:
+            return {"ms": timed(run), "error": error, "ready_s": time.perf_counter() - begin}
     except Exception as failure:
         return {"failure": f"{type(failure).__name__}: {failure}"[:300]}
     finally:
@@ -203,9 +218,9 @@ def beside(name: str, batch: int, peer: str) -> dict[str, Any]:
 
 
 def keep(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a line to a file."""
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    """Add a line to a file, at once: others may write there too."""
+    with path.open("ab", buffering=0) as file:
+        file.write((json.dumps(row) + "\n").encode())
 
 
 def said(row: Mapping[str, Any], top: int) -> str:
@@ -231,21 +246,33 @@ def main() -> None:
     parser.add_argument("--effort", type=int, default=1)
     parser.add_argument("--peers", default="")
     parser.add_argument("--own", action="store_true")
+    parser.add_argument("--again", default="", help="a row that is known: only ours is measured, as the run's anchor")
+    parser.add_argument("--turns", type=Path, help="a file that the processes share which measure in turns")
     parser.add_argument("--top", type=int, default=0)
     options = parser.parse_args()
-    top, about = ceilings(), versions()
+    turns = Turns(options.turns)
+    with turns:
+        top = ceilings()
+    about = {"about": versions(), "ceilings": {"tflops": top.flops / 1e12, "gb_s": top.bandwidth / 1e9}}
     print(f"# ceilings: {top.flops / 1e12:.0f} TFLOP/s, {top.bandwidth / 1e9:.0f} GB/s", flush=True)
-    for row in options.rows.split(","):
-        name, batch = row.split(":")
-        found = measure(name, int(batch), options.effort, options.own, top)
-        found |= {"about": about, "ceilings": {"tflops": top.flops / 1e12, "gb_s": top.bandwidth / 1e9}}
-        wanted = [one for one in options.peers.split(",") if one]
-        keep(options.out, found | {"peers": {}, "complete": not wanted})
-        print(said(found | {"peers": {}}, options.top), flush=True)
-        for peer in wanted:
-            found.setdefault("peers", {})[peer] = beside(name, int(batch), peer)
-            keep(options.out, found | {"complete": peer == wanted[-1]})
-            print(compared(found, peer), flush=True)
+    with turns.among_choices():
+        for row in options.rows.split(","):
+            record(row, options, top, turns, about)
+
+
+def record(row: str, options: argparse.Namespace, top: Ceiling, turns: Turns, about: Mapping[str, Any]) -> None:
+    """Write a line for ours, and another with each peer."""
+    name, batch = row.split(":")
+    again = row == options.again
+    found = measure(name, int(batch), options.effort, options.own and not again, top, turns) | about
+    wanted = [one for one in options.peers.split(",") if one and not again]
+    known = {"anchor": True} if again else {}
+    keep(options.out, found | {"peers": {}, "complete": not wanted} | known)
+    print(said(found | {"peers": {}}, options.top), flush=True)
+    for peer in wanted:
+        found.setdefault("peers", {})[peer] = beside(name, int(batch), peer, turns)
+        keep(options.out, found | {"complete": peer == wanted[-1]})
+        print(compared(found, peer), flush=True)
 
 
 if __name__ == "__main__":

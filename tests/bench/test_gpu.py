@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.gpu import __main__ as runner
 from bench.gpu import results
 from bench.gpu.exact import exact
 from bench.gpu.plausible import plausible
+from bench.gpu.turns import Turns
 from tenfold.importers import open_model
 from tests.models import light
 
@@ -55,6 +57,34 @@ def test_rows_go_on_after_one_that_fails(tmp_path: Path, monkeypatch: pytest.Mon
     assert runner.run(["alone:1"], path, [], 20) == ["alone:1"]
     assert runner.run(["c:1", "hang:1"], path, [], 1.5) == ["hang:1"]
     assert runner.measured(path) == ["a:1", "b:2", "c:1"] and len(started) == 4
+
+
+def test_processes_beside_each_other_count_their_own_rows(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.jsonl"
+    path.write_text("".join(json.dumps({"network": name, "batch": 1}) + "\n" for name in "abc") + '{"network": "cut')
+    assert runner.measured(path) == ["a:1", "b:1", "c:1"]
+    assert runner.since(path, 1, ["c:1", "d:1"]) == 1 and runner.since(path, 0, ["a:1", "b:1"]) == 2
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    one, other = (Turns(tmp_path / "turns") for _ in range(2))
+    seen: list[str] = []
+    waiting = threading.Thread(target=other.taken(lambda: seen.append("other")))
+    with one, one:
+        waiting.start()
+        waiting.join(0.2)
+        seen.append("one")
+    waiting.join(10)
+    assert seen == ["one", "other"]
+    with other.among_choices():
+        assert one.taken(max)(1, 2) == 2
+
+
+def test_an_anchor_adds_its_time() -> None:
+    rows = results.merged([row("net", 1, 1.0, peers={"eager": 2.0})], [row("net", 1, 1.1, anchor=True)])
+    (found,) = results.merged(rows, [row("net", 1, 1.2, peers={"eager": 2.0})])
+    assert rows[0]["ms"] == 1.0 and found["ms"] == 1.2 and found["again"] == [1.1]
+    assert "net at batch 1, in other runs: 1.100 ms" in results.page([found], "plot.svg")
 
 
 def test_a_newer_row_keeps_its_peers() -> None:
