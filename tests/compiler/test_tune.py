@@ -126,6 +126,20 @@ def test_what_there_was_no_time_for_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         assert all(time is None for _, time in one.get("candidates", ()))
 
 
+def test_what_is_known_without_times_gets_what_is_shipped_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last(problem: str, candidates: Any) -> Entry:
+        name = list(candidates)[-1]
+        return Entry(problem, {name: 1e-6}, name, 1, shipped=True)
+
+    monkeypatch.setitem(tune.EFFORTS, 1, tune.Effort(0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(tune.choices, "find", last)
+    first, second = (tenfold.build(network(name=name), effort=1, cache=tmp_path) for name in ("one", "another"))
+    assert any(one.get("shipped") for one in regions(first))
+    assert [one["tactic"] for one in regions(second)] == [one["tactic"] for one in regions(first)]
+
+
 def test_keys_depend_on_the_whole_problem() -> None:
     assert key_of("a") != key_of("b")
     assert cache.generators().startswith("tenfold ")

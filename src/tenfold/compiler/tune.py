@@ -281,8 +281,7 @@ class Tuner:
                 self._timed += 1
             entry = Entry(contest.problem, times, best(times), self._level)
             self._tuning.remember(entry)
-            shipped = None if timed else choices.find(contest.problem, contest.tactics)
-            self._settle(contest, shipped or entry)
+            self._settle(contest, entry)
             self._tell(f"tune, {self._won():.0%} won" if self._saved else "tune", self._timed + self._known, total)
 
     def _compiled(self, contests: Sequence[Contest]) -> tuple[Image, Entries]:
@@ -326,6 +325,8 @@ class Tuner:
         return times
 
     def _settle(self, contest: Contest, entry: Entry) -> None:
+        if not any(entry.times.values()):
+            entry = choices.find(contest.problem, contest.tactics) or entry
         if all(isinstance(one, str) for one in entry.times.values()):
             source = ", ".join(contest.pieces[0].region.source)
             raise UnsupportedError(f"no kernel for {source} runs: {entry.times}", remedy="report this")
