@@ -70,7 +70,7 @@ def test_not_a_number_stays_where_it_is() -> None:
 
 @pytest.mark.parametrize("light", [0.0, 1e9])
 def test_bias_residual_activation_and_second_result(light: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "_LIGHT", {False: light, True: light})
+    monkeypatch.setattr(ending, "WRITTEN_OUT", {False: light, True: light})
     woven.source.cache_clear()
     image = Image(1, 3, (9, 21), 3, o=32, pad=1, layouts=LAST)
     bias, rest = random(dt.f32, 1, 32, 1, 1, seed=2), random(dt.f32, 1, 32, 9, 21, seed=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tenfold.codegen.cpu.body import expand_body, weight
+from tenfold.codegen.cpu.body import LIGHT, expand_body, weight
 from tenfold.codegen.cpu.contraction import Form, source
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import surrounding_arguments, surroundings
@@ -19,8 +19,6 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
-_LIGHT = 8
-"""The weight of a light body."""
 _SHORT, _SHORTER = 1024, 288
 """The most terms of sums that are worth a body in registers: a light one, a heavy one."""
 WAYS, PAGE = 8, 4096
@@ -160,7 +158,7 @@ def _far(product: Product, isa: Isa) -> bool:
 def _short(product: Product, isa: Isa, streams: Sequence[Stream], stretches: Stretches) -> bool:
     """Whether sums are short, whole when a block is done, and the body can be applied to them in registers."""
     terms, region = product.terms * product.taps, product.region
-    most = _SHORT if weight(expand_body(region.body)) <= _LIGHT else _SHORTER
+    most = _SHORT if weight(expand_body(region.body)) <= LIGHT else _SHORTER
     short = isinstance(terms, int) and terms <= most and not product.separate and not stretches.panels
     around, count = surroundings(region, (), frozenset()), len(region.extra)
     return short and fits_registers(region.body, streams[:count], streams[count:], around, isa)

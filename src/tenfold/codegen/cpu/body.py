@@ -232,6 +232,15 @@ def constant(value: float, dtype: DType) -> Instruction:
     return Instruction(scalar(value, dtype), (), dtype)
 
 
+LIGHT = 8
+"""The weight of a light body: sums, products and bounds, but no function with coefficients of its own."""
+WRITTEN_OUT = {False: LIGHT, True: 26}
+"""The heaviest body that is written out for each vector of a block of sums in registers, by whether lanes are masked:
+with masks come 32 wide registers, which also hold the coefficients of a Silu or a GELU. A heavier one is applied to
+sums that were stored, once for all vectors.
+"""
+
+
 def weight(body: Body) -> float:
     """A rough count of the vector instructions of a body in primitives."""
     return sum(_WEIGHTS.get(type(one.op).__name__, 1.0) for one in body.code)

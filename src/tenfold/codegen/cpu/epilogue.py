@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tenfold.codegen.cpu import pointwise
+from tenfold.codegen.cpu.isa import LINE
 from tenfold.codegen.epilogue import copying, following, guessed, in_storage_order
 from tenfold.codegen.region import Anchored, Operand
 from tenfold.codegen.strategy import Address, Argument, Kernel, Stage, Workspace
@@ -13,8 +14,6 @@ from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.target import Target
-
-_LINE = 64
 
 
 def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Kernel]) -> Kernel:
@@ -28,7 +27,7 @@ def with_epilogue(region: Anchored, target: Target, make: Callable[[Operand], Ke
     result = after.inputs[0]
     first, second = make(result), guessed(pointwise.STRATEGY, in_storage_order(after), target)
     stages = tuple(_placed(stage, result.value, first.workspace) for stage in (*first.stages, *second.stages))
-    size = dim.ceildiv(dim.product(region.domain) * result.dtype.itemsize, _LINE) * _LINE
+    size = dim.ceildiv(dim.product(region.domain) * result.dtype.itemsize, LINE) * LINE
     return Kernel(stages, max(first.scratch, second.scratch), first.workspace + size)
 
 

@@ -12,6 +12,8 @@ from tenfold.target import Target
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _CPU = Path("/proc/cpuinfo")
+LINE = 64
+"""The bytes of a line of the caches, on every target."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,6 @@ class Isa:
     l1: int
     l2: int
     l3: int
-    line: int = 64
     halves: bool = False
 
     @property

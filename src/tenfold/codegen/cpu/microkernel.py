@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from llvmlite import ir
 
 from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat, step
-from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.isa import LINE, Isa
 from tenfold.codegen.cpu.storage import cast, register_type, stored_type, widen
 from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors, intrinsic, is_float, suffix
 from tenfold.ir import dtype as dt
@@ -22,7 +22,6 @@ from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
 
 _UNROLL = 2
-_LINE = 64
 AHEAD = 16 << 10
 """How many bytes ahead B is prefetched."""
 _STREAMING = 6
@@ -264,7 +263,7 @@ class Tile:
 
         def several(count: int, place: Vector, b: ir.Value, *before: ir.Value) -> Sequence[ir.Value]:
             sums: Sequence[ir.Value] = before
-            for line in range(0, count * row_bytes, _LINE) if self.ahead and tall and count > 1 else ():
+            for line in range(0, count * row_bytes, LINE) if self.ahead and tall and count > 1 else ():
                 prefetch(builder, step(builder, b, distance + line))
             for term in range(count):
                 starts = [step(builder, line, place * self.a.itemsize) for line in lines]

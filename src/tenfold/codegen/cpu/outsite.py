@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.body import expand_body, weight
+from tenfold.codegen.cpu.body import WRITTEN_OUT, expand_body, weight
 from tenfold.codegen.cpu.emit import Place, emit_body
 from tenfold.codegen.cpu.flow import load_size, repeat
-from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.isa import LINE, Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store, store_apart
 from tenfold.codegen.cpu.microkernel import Block, prefetch
@@ -19,9 +19,6 @@ from tenfold.codegen.cpu.storage import cast, narrow, widen
 from tenfold.codegen.cpu.vectors import I64, Vector, Vectors
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
-
-_LIGHT = {False: 8, True: 26}
-"""The heaviest body that is written out for each vector of a block, by whether lanes are masked: with 32 registers."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def fits_registers(
     """
     adjacent = all(one.column in (0, 1) for one in extra) and all(one.column == 1 for one in others)
     moving = all(one.group is not None for one in others)
-    light = weight(expand_body(body)) <= _LIGHT[isa.masks]
+    light = weight(expand_body(body)) <= WRITTEN_OUT[isa.masks]
     return adjacent and moving and light and not around.gathered and not around.uniforms
 
 
@@ -124,7 +121,7 @@ class OutSite:
             start = stage.step(starts[name], first * stream.dtype.itemsize)
             for row in range(self.block.rows):
                 line = stage.step(start, load_size(scalar, offsets[stream.group], row * 8))
-                for place in range(0, self.block.columns * stream.dtype.itemsize, stage.isa.line):
+                for place in range(0, self.block.columns * stream.dtype.itemsize, LINE):
                     prefetch(stage.builder, stage.step(line, place))
 
     def write_whole(
@@ -153,7 +150,7 @@ class OutSite:
             assert stream.group is not None
             for row in range(block.rows):
                 here = self.stage.step(lines[name], load_size(scalar, offsets[stream.group], row * 8))
-                for place in range(0, block.columns * stream.dtype.itemsize, self.stage.isa.line):
+                for place in range(0, block.columns * stream.dtype.itemsize, LINE):
                     prefetch(self.stage.builder, self.stage.step(here, place), write=True)
 
     def _pitch(self, name: str) -> Vector:

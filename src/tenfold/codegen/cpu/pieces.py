@@ -20,7 +20,8 @@ from tenfold.codegen.cpu.coefficients import LOGISTIC_TAIL, NORMAL_TAIL
 from tenfold.codegen.cpu.vectors import F32, I16, I32, Vector, intrinsic
 
 _CELLS = 16
-_MAGIC = 1.5 * 2.0**23
+ROUNDING = 1.5 * 2.0**23
+"""Added to a small f32 and taken away again it leaves the nearest whole number, whose bits lie lowest in between."""
 _ROOT_BITS = 5
 _SHIFT = 23 - _ROOT_BITS
 
@@ -34,7 +35,7 @@ class Pieces:
 
     def at(self, t: Vector) -> Vector:
         """The piecewise polynomial at t ≥ 0 of f32, which must not lie beyond the last cell; NaN stays."""
-        scale, magic = 1 / self.step, t.like(_MAGIC)
+        scale, magic = 1 / self.step, t.like(ROUNDING)
         shifted = t.fma(scale, magic)
         cell, place = shifted.bits(), t.fma(scale, magic - shifted)
         total = looked_up(self.powers[-1], cell)
@@ -74,7 +75,7 @@ def within(x: Vector, most: float) -> Vector:
 
 def logistic_divisor(x: Vector) -> Vector:
     """1 + e**-x of f32 with |x| ≤ `LOGISTIC_END`, on AVX-512; infinite at its end; NaN stays."""
-    scale, magic = -(1 << _ROOT_BITS) / math.log(2), x.like(_MAGIC)
+    scale, magic = -(1 << _ROOT_BITS) / math.log(2), x.like(ROUNDING)
     shifted = x.fma(scale, magic)
     place = x.fma(scale, magic - shifted)
     power = (looked_up(_ROOTS, shifted.bits()).bits() + (shifted.bits() << _SHIFT)).floats()

@@ -18,7 +18,7 @@ from llvmlite import ir
 from tenfold.codegen.cpu.entry import Entry
 from tenfold.codegen.cpu.flow import choose, repeat
 from tenfold.codegen.cpu.gates import Cell, Point, Sweep, cell_of
-from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.isa import LINE, Isa
 from tenfold.codegen.cpu.memory import load, store
 from tenfold.codegen.cpu.microkernel import Block, Tile
 from tenfold.codegen.cpu.stage import divided, least, share_of
@@ -28,7 +28,6 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 from tenfold.ops.recurrent import Recurrent
 
-_LINE = 64
 _MOST_ROWS = 8
 
 
@@ -100,7 +99,7 @@ class Form:
     @property
     def table(self) -> int:
         """The bytes of a table of addresses, in whole cache lines."""
-        return -(-8 * self.rows // _LINE) * _LINE
+        return -(-8 * self.rows // LINE) * LINE
 
     @property
     def scratch(self) -> int:

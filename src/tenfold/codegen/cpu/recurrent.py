@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tenfold.codegen.cpu import emit
 from tenfold.codegen.cpu.entry import parts_of, steps
 from tenfold.codegen.cpu.gates import activation_body, cell_of
-from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.isa import LINE, Isa, isa_of
 from tenfold.codegen.cpu.packing import view_recipe
 from tenfold.codegen.cpu.recurrence import PACK_NAMES, Form, advance_source, pack_source, project_source
 from tenfold.codegen.cpu.stage import address, ordered
@@ -26,7 +26,6 @@ _GRAIN = 1 << 15
 """Products whose weights take about 2 µs to read: less is not worth a part of its own."""
 _MOST_STAGES = 64
 """The most steps that are stages of their own."""
-_LINE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ class Room:
     def take(self, size: Size) -> Workspace:
         """So many bytes."""
         place = Workspace(self.size)
-        self.size = self.size + dim.ceildiv(size, _LINE) * _LINE
+        self.size = self.size + dim.ceildiv(size, LINE) * LINE
         return place
 
 

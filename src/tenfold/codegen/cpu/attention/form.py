@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.isa import LINE, Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.microkernel import Block
 from tenfold.codegen.cpu.outsite import Stream, named
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
-
-_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -117,11 +115,11 @@ class Form:
         found, end = {}, 0
         for name, count in sizes.items():
             found[name] = end
-            end += -(-count // _LINE) * _LINE
+            end += -(-count // LINE) * LINE
         return {**found, "end": end}
 
     @property
     def pitch(self) -> int:
         """Bytes from one copied row to the next: no multiple of 128, so that rows spread over the first cache."""
-        found = -(-max(self.depth, self.width) * self.total.itemsize // _LINE) * _LINE
-        return found + _LINE * (found % 128 == 0)
+        found = -(-max(self.depth, self.width) * self.total.itemsize // LINE) * LINE
+        return found + LINE * (found % 128 == 0)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tenfold.codegen.cpu import vmath
 from tenfold.codegen.cpu.attention.form import Mask
+from tenfold.codegen.cpu.pieces import ROUNDING
 from tenfold.codegen.cpu.storage import cast, register_type
 from tenfold.codegen.cpu.vectors import Vector, width
 from tenfold.ir import dtype as dt
@@ -14,7 +15,6 @@ from tenfold.ir.dtype import DType
 
 LOG2_E = 1 / math.log(2)
 _LEAST = -126.0
-_MAGIC = 1.5 * 2.0**23
 _FRACTION = (1.0, 0.69314697758, 0.24022242083, 0.05550733745, 0.00967151281, 0.00132647267)
 """2**f for |f| ≤ 1/2, within 1.6e-7; exact at 0."""
 
@@ -29,8 +29,8 @@ def powers(exponents: Sequence[Vector]) -> list[Vector]:
     if width(exponents[0].type) == 64:
         return [vmath.exp(x * math.log(2)) for x in exponents]
     bounded = [x.at_least(_LEAST) for x in exponents]
-    shifted = [x + _MAGIC for x in bounded]
-    whole = [x - _MAGIC for x in shifted]
+    shifted = [x + ROUNDING for x in bounded]
+    whole = [x - ROUNDING for x in shifted]
     fractions = [x - n for x, n in zip(bounded, whole, strict=True)]
     totals = [x.like(_FRACTION[-1]) for x in bounded]
     for coefficient in reversed(_FRACTION[:-1]):

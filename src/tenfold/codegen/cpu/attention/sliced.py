@@ -16,7 +16,7 @@ from llvmlite import ir
 from tenfold.codegen.cpu.attention.form import Mask, Rows
 from tenfold.codegen.cpu.attention.scores import bias, capped, power, query_factor
 from tenfold.codegen.cpu.flow import repeat
-from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.isa import LINE, Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import first_lanes, load, load_apart, load_one, store
 from tenfold.codegen.cpu.microkernel import Block
@@ -28,7 +28,6 @@ from tenfold.codegen.cpu.vectors import Vector
 from tenfold.codegen.region import Body
 from tenfold.ir.dtype import DType
 
-_LINE = 64
 AXES = ("batch", "head", "row", "element")
 
 
@@ -63,7 +62,7 @@ class Slice:
     @property
     def record(self) -> int:
         """Bytes of what a slice gives: the results, the greatest score, the sum of the weights."""
-        return -(-(self.width + 2) * self.total.itemsize // _LINE) * _LINE
+        return -(-(self.width + 2) * self.total.itemsize // LINE) * LINE
 
     @property
     def scratch(self) -> int:

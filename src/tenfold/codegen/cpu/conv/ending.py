@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tenfold.codegen.cpu.body import expand_body, indices, weight
+from tenfold.codegen.cpu.body import WRITTEN_OUT, expand_body, indices, weight
 from tenfold.codegen.cpu.emit import emit_body
 from tenfold.codegen.cpu.flow import Registers, choose, repeat, step
 from tenfold.codegen.cpu.lines import Stream, stream
@@ -17,9 +17,6 @@ from tenfold.codegen.cpu.storage import narrow, widen
 from tenfold.codegen.cpu.vectors import F32, I64, Vector, Vectors
 from tenfold.codegen.region import Anchored, Body
 from tenfold.ir.dtype import f32
-
-_LIGHT = {False: 12, True: 26}
-"""The heaviest body that is written out for each pixel of a block, by whether lanes are masked: with 32 registers."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def finish(scalar: Vectors, code: Vectors, ending: Ending, sums: Sequence[Sequen
     scratch.
     """
     begun = [] if place.told is None else [code.zero(F32).value]
-    if weight(ending.body) > _LIGHT[code.isa.masks]:
+    if weight(ending.body) > WRITTEN_OUT[code.isa.masks]:
         total = _by_scratch(scalar, code, ending, sums, place, begun)
     else:
         total = _written_out(scalar, code, ending, sums, place, begun)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tenfold.codegen.cpu.blocking import kernel
 from tenfold.codegen.cpu.conv import direct
 from tenfold.codegen.cpu.flow import repeat
-from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.isa import LINE, Isa, isa_of
 from tenfold.codegen.cpu.memory import load, load_one, store
 from tenfold.codegen.cpu.microkernel import Block
 from tenfold.codegen.cpu.product import Product
@@ -61,7 +61,7 @@ def _gated(product: Product, gate: Operand, isa: Isa, block: Block) -> Product:
     """The same product by panels that a stage ahead of it multiplies."""
     outputs, terms = product.columns.size, product.terms
     rows = dim.ceildiv(outputs, block.columns) * terms
-    target = Workspace(dim.ceildiv(product.workspace, isa.line) * isa.line)
+    target = Workspace(dim.ceildiv(product.workspace, LINE) * LINE)
     parts = dim.maximum(1, dim.minimum(THREADS, rows * block.columns // _GRAIN))
     form = Form(isa, block)
     values: dict[str, Argument] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tenfold.codegen.cpu.conv.direct import weights_of
 from tenfold.codegen.cpu.conv.ending import ending_of, ends_by_channels
 from tenfold.codegen.cpu.conv.woven import Form, source
-from tenfold.codegen.cpu.isa import Isa, isa_of
+from tenfold.codegen.cpu.isa import LINE, Isa, isa_of
 from tenfold.codegen.cpu.microkernel import Block
 from tenfold.codegen.cpu.packing import panel_recipe, view_recipe
 from tenfold.codegen.cpu.stage import address, operand_values, ordered
@@ -120,8 +120,8 @@ def _tile(region: Anchored, isa: Isa, block: Block) -> _Tile:
     columns = min(width, most) if isinstance(width, int) else most
     seen = (max(1, columns) - 1) * conv.strides[-1] + along
     beyond = 0 if isinstance(width, int) else block.rows * conv.strides[-1]
-    pitch = -(-(seen + beyond) * planes * _SIZE // isa.line) * isa.line
-    pitch += isa.line * (pitch % 128 == 0)
+    pitch = -(-(seen + beyond) * planes * _SIZE // LINE) * LINE
+    pitch += LINE * (pitch % 128 == 0)
 
     def lines(rows: int) -> int:
         return (rows - 1) * conv.strides[0] + (down - 1) * conv.dilations[0] + 1
@@ -143,7 +143,7 @@ def _kernel(region: Anchored, isa: Isa) -> Kernel:
     work = 2 * dim.product(region.domain) * math.prod((planes, down, along))
     most = dim.select(dim.less(THREADS, 2), 1, _PARTS * THREADS)
     parts = dim.maximum(1, dim.minimum(dim.minimum(tiles, most), work // _GRAIN))
-    sums = -(-block.rows * block.columns * _SIZE // isa.line) * isa.line
+    sums = -(-block.rows * block.columns * _SIZE // LINE) * LINE
     values: dict[str, Argument] = {
         "tiles": tiles,
         "parts": parts,

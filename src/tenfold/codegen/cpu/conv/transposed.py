@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tenfold.codegen.cpu.blocking import kernel
-from tenfold.codegen.cpu.body import expand_body, weight
+from tenfold.codegen.cpu.body import LIGHT, expand_body, weight
 from tenfold.codegen.cpu.conv.border import border_stage
 from tenfold.codegen.cpu.epilogue import with_epilogue
 from tenfold.codegen.cpu.isa import Isa, isa_of
@@ -25,9 +25,6 @@ from tenfold.ir.dim import Size
 from tenfold.ops.conv import ConvTranspose
 from tenfold.ops.movement import Reshape
 from tenfold.target import Target
-
-_LIGHT = 8
-"""The heaviest body that is applied to the few results of one pixel at a time."""
 
 
 class Transposed:
@@ -51,7 +48,7 @@ class Transposed:
         isa = isa_of(target)
         if not _is_tiled(region):
             return _by_phases(region, isa)
-        if _outputs(region) == 1 and weight(expand_body(region.body)) > _LIGHT:
+        if _outputs(region) == 1 and weight(expand_body(region.body)) > LIGHT:
             return with_epilogue(region, target, lambda result: _by_tiles(_bare(region, result), isa))
         return _by_tiles(region, isa)
 
