@@ -18,6 +18,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Graph
 from tenfold.ir.type import Type
+from tenfold.runtime.cuda import untouched
 from tenfold.runtime.cuda.queued import REMEMBERED
 
 
@@ -90,6 +91,41 @@ def addresses(made: tenfold.Engine) -> None:
         told("graphs are bounded", count <= REMEMBERED, count)
 
 
+def again(made: tenfold.Engine) -> None:
+    """Results that come again are the caller's alone: whatever was done to those before, and whoever holds them."""
+    told("words of tensors tell their uses", untouched.watchable(torch))
+    weight = torch.ones(1, device="cuda", requires_grad=True)
+    uses: dict[str, Callable[[torch.Tensor], object]] = {
+        "nothing": lambda y: None, "itself": lambda y: y, "a view": lambda y: y[1:], "a product": lambda y: weight * y,
+        "a storage": lambda y: y.untyped_storage(), "CuPy's": cupy.from_dlpack, "DLPack's": torch.from_dlpack,
+        "transposed": lambda y: y.t_() is None, "resized": lambda y: y.resize_(2, 2) is None,
+        "a gradient": lambda y: y.requires_grad_() is None, "other memory": lambda y: setattr(y, "data", weight.data),
+        "an attribute": lambda y: setattr(y, "tag", 1), "put elsewhere": lambda y: y.set_(weight.detach()) is None,
+    }  # fmt: skip
+    x = torch.randn(16, 1024, device="cuda")
+    for name, use in uses.items():
+        with made.context() as context:
+            right = True
+            for _ in range(6):
+                y = context.call([x])[1]
+                before, place = y.clone(), y.data_ptr()
+                held = use(y)
+                del y
+                x.normal_()
+                y, z = context.call([x])
+                right = right and same(y, x) and bool(torch.equal(z, x + x)) and not z.requires_grad
+                if not isinstance(held, bool | None):
+                    there = cupy.ndarray((16, 1024), cupy.float32, memory(place, before.nbytes))
+                    right = right and z.data_ptr() != place and bool((torch.from_dlpack(there) == before).all())
+                del y, z, held
+            told(f"after a caller's use: {name}", right, len(context._repeats._all[0]._sets))  # type: ignore[attr-defined]
+
+
+def memory(place: int, size: int) -> cupy.cuda.MemoryPointer:
+    """What lies there, for CuPy."""
+    return cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(place, size, None), 0)
+
+
 def tuned(made: tenfold.Engine) -> None:
     """`tenfold tune FILE`."""
     made.save("/tmp/arrays.tenfold")
@@ -106,7 +142,7 @@ def tuned(made: tenfold.Engine) -> None:
 def main() -> None:
     """All of them."""
     made = engine()
-    parts: tuple[Callable[[tenfold.Engine], None], ...] = (kinds, streams, addresses, tuned)
+    parts: tuple[Callable[[tenfold.Engine], None], ...] = (kinds, streams, addresses, again, tuned)
     for part in parts:
         part(made)
 

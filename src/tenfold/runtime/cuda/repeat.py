@@ -14,9 +14,12 @@ from typing import Any
 from tenfold.runtime.cuda.aimed import Aimed
 from tenfold.runtime.cuda.arrays import ALIGNMENT, DeviceArray
 from tenfold.runtime.cuda.driver import Driver
+from tenfold.runtime.cuda.untouched import Untouched, watchable
 
 MOST = 8
 """Sets of results, each with a graph that writes there, that a call which repeats keeps."""
+CHANCES = 4
+"""How often tensors of a set are made to be given out again: not for ever to a caller who changes them each time."""
 KINDS = 4
 """Kinds of calls that a context repeats without looking at them again, and places of inputs that each remembers."""
 
@@ -29,7 +32,8 @@ _log = logging.getLogger("tenfold")
 
 class _Set:
     """Results that are given out together, and the graph that writes them. What the caller gets shares the memory of a
-    tensor that is kept; nobody else refers to that memory as long as its users are as many as at first.
+    tensor that is kept; nobody else refers to that memory as long as its users are as many as at first. Once let go,
+    and as they were, the same tensors are given out again.
     """
 
     def __init__(self, launches: Aimed, results: Sequence[DeviceArray], torch: Any) -> None:
@@ -38,15 +42,42 @@ class _Set:
             self._kept = [torch.from_dlpack(one.__dlpack__()) for one in results]
         self._memory = [one.untyped_storage() for one in self._kept]
         self._keys = [one._cdata for one in self._memory]
-        self._alone = [self._users(key) for key in self._keys]
+        self._alone = self._in_use()
+        self._chances = CHANCES if results and watchable(torch) else 0
+        self._given: list[Any] = []
+        self._untouched: Untouched | None = None
+
+    def _in_use(self) -> list[list[int]]:
+        """How many use the memory, and the objects that stand for it."""
+        return [[*map(self._users, self._keys)], [*map(sys.getrefcount, self._memory)]]
 
     def free(self) -> bool:
         """Whether the caller has let go of all."""
-        return [*map(self._users, self._keys)] == self._alone
+        if self._untouched is not None:
+            if self._untouched.same():
+                return True
+            if self._held():
+                return False
+            self._untouched, self._given = None, []
+        return self._in_use() == self._alone
+
+    def _held(self) -> bool:
+        """Whether somebody else refers to the tensors that were given out, or has more that share their memory."""
+        if max(map(sys.getrefcount, self._given)) > _UNHELD:
+            return True
+        pairs = zip(self._in_use(), self._alone, (1, 0), strict=True)
+        return any(now > before + own for one, alone, own in pairs for now, before in zip(one, alone, strict=True))
 
     def tensors(self) -> list[Any]:
         """The results, for the caller."""
-        return [*map(_ALIKE, self._kept)]
+        if self._untouched is not None:
+            return [*self._given]
+        given = [*map(_ALIKE, self._kept)]
+        if self._chances:
+            self._chances -= 1
+            self._untouched, self._given = Untouched(given, self._memory), given
+            return [*given]
+        return given
 
 
 class Repeat:
@@ -251,5 +282,7 @@ def _guards(torch: Any) -> Callable[[Sequence[Any]], Alike] | None:
 
 
 _NEEDED = ("_storage_Use_Count", "_cuda_getCurrentRawStream")
+_UNHELD = max(map(sys.getrefcount, [object()]))
+"""What is counted of an object that a list alone refers to."""
 _ALIKE = attrgetter("data")
 """What makes a tensor that shares another one's memory, at half of what `detach` takes."""
