@@ -28,6 +28,7 @@ from tenfold.runtime.profile import Profile, Step, in_order
 from tenfold.runtime.room import machine_memory, too_large
 from tenfold.runtime.state import State
 from tenfold.runtime.walk import Walk
+from tenfold.runtime.written import Range, Written, range_of
 
 if TYPE_CHECKING:
     from tenfold.runtime.engine import Engine
@@ -67,6 +68,7 @@ class Context(Calls):
         self._places = tuple(number for number in range(len(plan.inputs)) if number not in plan.hidden)
         self._bound_inputs: dict[str, Any] = {}
         self._bound_outputs: dict[str, Any] = {}
+        self._written = Written({})
         self._standing: Sequence[Any] = ()
         self._tensors: tuple[list[Array], list[Any]] = [], []
         self._host_steps: list[Step] | None = None
@@ -123,7 +125,8 @@ class Context(Calls):
         if self._epoch != epoch:
             raise Cancelled("the call was cancelled before it began")
         if self._replay is not None:
-            results = self._replay.run(self._in_order(inputs))
+            given = self._in_order(inputs)
+            results = None if self._written.over_any(given) else self._replay.run(given)
             if results is not None:
                 self.native_calls, self.reentries = 1, self._invocation.entries - 1
                 if self.reentries:
@@ -132,7 +135,8 @@ class Context(Calls):
                     self._finish(self._replay.status)
                 return self._ended(results) if self._state.carried else results
         elif self._advance is not None:
-            results = self._advance.prepare(self._given_in_order(inputs))
+            given = self._given_in_order(inputs)
+            results = None if self._written.over_any(given) else self._advance.prepare(given)
             if results is not None:
                 self.native_calls = self.reentries = 0
                 self._native(self._plan.spans[0], self._arena.size < BRIEF_ARENA)
@@ -286,7 +290,7 @@ class Context(Calls):
     def _gather(self, given: Mapping[str, Any]) -> list[Array]:
         for name in given:
             self._require(name, self._inputs, "input")
-        arrays = [self._input(spec, given) for spec in self.engine.inputs]
+        arrays = [self._written.apart(self._input(spec, given)) for spec in self.engine.inputs]
         return self._state.complete(dict(zip(self._places, arrays, strict=True))) if self._state else arrays
 
     def _require(self, name: str, known: Mapping[str, Spec], role: str) -> Spec:
@@ -330,8 +334,9 @@ class Context(Calls):
 
         Results are then views of the bound arrays, which may be larger. An engine for GPUs alone takes arrays that lie
         there, too; an output's is itself the result where the shape is the same, and keeps its memory until unbound.
+        An input, bound or given, may lie where an output is bound: each call reads it as it was before, from a copy.
         Raises InputError for a name the model lacks, and for an array that cannot be used in place: of another dtype,
-        not row-major, or, for an output, read-only.
+        not row-major, or, for an output, read-only or in the same memory as another output's.
         """
         self._require_open()
         inputs, outputs = by_name("inputs", inputs), by_name("outputs", outputs)
@@ -347,6 +352,7 @@ class Context(Calls):
                     remedy="bind numpy.ascontiguousarray of it",
                 )
         with self._lock:
+            Written({name: self._place(name, array) for name, array in (self._bound_outputs | results).items()})
             self._bound_inputs |= found
             self._bound_outputs |= results
             self._forget()
@@ -361,6 +367,10 @@ class Context(Calls):
     def _own_output(self, spec: Spec, given: Any) -> Any:
         """What is kept of one that is bound to an output."""
         return as_output(spec, given)
+
+    def _place(self, name: str, bound: Any) -> Range:
+        """Where the memory of an array lies that is bound to an output."""
+        return range_of(bound)
 
     @property
     def bound(self) -> frozenset[str]:
@@ -386,6 +396,8 @@ class Context(Calls):
             self._forget()
 
     def _forget(self) -> None:
+        hosts = {name: one for name, one in self._bound_outputs.items() if isinstance(one, np.ndarray)}
+        self._written = Written({name: range_of(one) for name, one in hosts.items()})
         self._standing = [self._bound_inputs.get(name) for name in self._inputs]
         self._frame = self._replay = self._replayed = self._advance = self._quick = self.in_order = None
 

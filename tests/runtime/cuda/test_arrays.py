@@ -127,6 +127,22 @@ def test_a_receiver_s_stream_waits_for_results(driver: FakeDriver, followed: lis
     assert not followed and y.__cuda_array_interface__["stream"] is None
 
 
+def test_a_receiver_s_stream_waits_for_a_part_of_what_is_bound(
+    driver: FakeDriver, followed: list[tuple[int, int]]
+) -> None:
+    mine = Plain(np.zeros((4, 8), np.float32), None)
+    with twice(dt.f32).context() as context:
+        context.bind(outputs={"y": mine})
+        y = context.run([Plain(np.ones(SHAPE, np.float32), 11)])["y"]
+        assert isinstance(y, DeviceArray) and y.shape == SHAPE and y.order == 11
+        followed.clear()
+        y.__dlpack__(stream=5)
+        assert followed == [(5, 11)]
+    followed.clear()
+    y.__dlpack__(stream=5)
+    assert not followed and y.order is None
+
+
 def test_the_default_stream_goes_out_by_its_public_number() -> None:
     assert DeviceArray(Spec("y", dt.f32, SHAPE), 64, SHAPE, 0).__cuda_array_interface__["stream"] == dlpack.LEGACY
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tenfold.runtime.cuda.launches import Change, Launches, Slots, addressed
 from tenfold.runtime.cuda.memory import Staging
 from tenfold.runtime.cuda.resident import Resident
 from tenfold.runtime.plan import FIRST_INPUT, Plan
+from tenfold.runtime.written import Written
 
 REMEMBERED = 16
 """Sets of inputs that move together whose changes are kept."""
@@ -23,12 +24,12 @@ class Aimed:
     `inputs` the numbers of the inputs that come from the caller, which lie at `places` and take `sizes` bytes.
 
     A graph is told which kernels read elsewhere. What it cannot be told, since a library's product reads the input or
-    loops are unrolled, is copied to memory that stays.
+    loops are unrolled, is copied to memory that stays, and so is what lies where results are `written`.
     """
 
     def __init__(
         self, driver: Driver, resident: Resident, plan: Plan, slots: Slots, bases: NDArray[np.int64],
-        inputs: Sequence[int], places: Sequence[int], sizes: Sequence[int],
+        inputs: Sequence[int], places: Sequence[int], sizes: Sequence[int], written: Written, stream: Any,
     ) -> None:  # fmt: skip
         self._driver, self._plan, self._slots, self._weights = driver, plan, slots, resident.weights
         self._bases, self._inputs, self._sizes = bases, inputs, sizes
@@ -37,9 +38,10 @@ class Aimed:
         self._cells = [self._launches.cells(self._read(number)) for number in inputs]
         self._fixed = {place for place, cells in enumerate(self._cells) if self._launches.feeds_product(cells)}
         self._follow: dict[tuple[int, ...], Change] = {}
+        self._written = written
         self.places = places
         """Where the launches read."""
-        self._load()
+        self._copy(self._overwritten(range(len(places))), stream)
 
     def _read(self, number: int) -> dict[int, int]:
         """The slots that an input's address gets into, and what is added to it."""
@@ -57,10 +59,20 @@ class Aimed:
         moved = tuple(number for number, (to, at) in enumerate(zip(places, self.places, strict=True)) if to != at)
         self.places = places
         fixed = self._fixed.intersection(moved) if self._launches.one_by_one else set(moved)
+        if self._written:
+            fixed |= self._overwritten(moved)
         if fixed <= self._copied.keys():
             self._launches.put(self._follows(moved), places)
-            return
-        for one in fixed - self._copied.keys():
+        else:
+            self._copy(fixed - self._copied.keys(), stream)
+
+    def _overwritten(self, numbers: Iterable[int]) -> set[int]:
+        """Those of these inputs that lie where results go."""
+        return {one for one in numbers if self._written.over(self.places[one], self._sizes[one])}
+
+    def _copy(self, numbers: Iterable[int], stream: Any) -> None:
+        """Let these be read where copies of them go from now on; take all addresses."""
+        for one in numbers:
             self._copied[one] = self._staging.room(one, self._sizes[one], stream)
         self._follow.clear()
         self._load()

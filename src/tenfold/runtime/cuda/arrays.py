@@ -30,7 +30,7 @@ class DeviceArray:
     """A row-major array on the GPU, for whoever speaks DLPack or `__cuda_array_interface__`.
 
     `stream` is the number of the stream in whose order it was made, None if it is complete; `order` tells whether that
-    is so still. `held`: its owner is to be kept until the GPU has read it.
+    is so still. `held`: its owner is to be kept until the GPU has read it. `home`: of whose results it is one.
     """
 
     spec: Spec
@@ -39,6 +39,7 @@ class DeviceArray:
     stream: int | None = None
     owner: Any = field(default=None, repr=False)
     held: bool = False
+    home: Recycled | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -53,7 +54,7 @@ class DeviceArray:
     @property
     def order(self) -> int | None:
         """The stream in whose order it may be used now, by its public number; None if it is complete."""
-        if self.stream is None or (isinstance(self.owner, _Held) and self.owner.complete):
+        if self.stream is None or (self.home is not None and self.home.closed):
             return None
         return self.stream or LEGACY
 
@@ -71,8 +72,8 @@ class DeviceArray:
 
     def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
         order, asked = self.order, stream or LEGACY
-        if order is not None and asked not in (order, _UNORDERED) and isinstance(self.owner, _Held):
-            self.owner.followed(asked, order)
+        if order is not None and asked not in (order, _UNORDERED) and self.home is not None:
+            self.home.follow(asked, order)
         return capsule(self, self.address, self.shape, self.spec.dtype)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -134,11 +135,11 @@ def as_output(spec: Spec, given: Any) -> DeviceArray | None:
     return found
 
 
-def part_of(spec: Spec, given: Any, shape: tuple[int, ...], stream: int) -> DeviceArray:
+def part_of(spec: Spec, given: Any, shape: tuple[int, ...], stream: int, home: Recycled) -> DeviceArray:
     """An output's first elements in the array that is bound to it; InputError if they find no room there."""
     whole = as_output(spec, given)
     assert whole is not None
-    part = DeviceArray(spec, whole.address, shape, stream, given)
+    part = DeviceArray(spec, whole.address, shape, stream, given, home=home)
     if whole.size < part.size:
         raise too_small(spec, shape, whole.shape)
     return part
@@ -211,7 +212,7 @@ def like(given: Iterable[Any], results: Sequence[Any]) -> Sequence[Any]:
 
 class Recycled:
     """Memory of results, given out again once nobody refers to it, first on the stream that wrote it; `closed` once its
-    context has ended.
+    context has ended, and so waited for all that it wrote.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -231,7 +232,7 @@ class Recycled:
             self._free.remove(found)
             if found[2] != order:  # that stream may still read it, or be gone by now
                 self._driver.synchronize_all()
-        return DeviceArray(spec, found[0], shape, order, _Held(self, (*found[:2], order)))
+        return DeviceArray(spec, found[0], shape, order, _Held(self, (*found[:2], order)), home=self)
 
     def back(self, memory: tuple[int, int, int]) -> None:
         """Nobody refers to this memory any more."""
@@ -261,15 +262,6 @@ class _Held:
 
     def __init__(self, home: Recycled, memory: tuple[int, int, int]) -> None:
         self._home, self._memory = home, memory
-
-    @property
-    def complete(self) -> bool:
-        """Whether the context that wrote it has ended, and so waited for it."""
-        return self._home.closed
-
-    def followed(self, stream: int, order: int) -> None:
-        """What comes to the first stream from now on waits for what the second one was given."""
-        self._home.follow(stream, order)
 
     def __del__(self, ended: Callable[[], bool] = sys.is_finalizing) -> None:
         if not ended():

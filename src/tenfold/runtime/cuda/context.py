@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -25,6 +24,7 @@ from tenfold.runtime.cuda.alarms import Alarms
 from tenfold.runtime.cuda.arrays import DeviceArray, shaped
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.launches import Launches, Slots, addressed
+from tenfold.runtime.cuda.lending import Lending
 from tenfold.runtime.cuda.memory import LARGE, Block, Results
 from tenfold.runtime.cuda.queued import Lane, Queue
 from tenfold.runtime.cuda.repeat import Repeat, Repeats
@@ -35,6 +35,7 @@ from tenfold.runtime.plan import ARENA, FIRST_INPUT, Label, Spec, counters_base
 from tenfold.runtime.profile import Profile, in_order
 from tenfold.runtime.profile import Step as Timed
 from tenfold.runtime.steps import Opcode
+from tenfold.runtime.written import Range, Written
 
 
 class DeviceContext(Context):
@@ -52,7 +53,7 @@ class DeviceContext(Context):
         self._driver: Driver = resident.driver
         self._driver.enter()
         self._stream = self._driver.open_stream()
-        self._last, self._order = self._stream, int(self._stream)
+        self._lending = Lending(self._driver, self._stream)
         self._memory = Block(self._driver, self.engine.arena_limit)
         self._counters = Block(self._driver, None, zeroed=True)
         self._lane = Lane(self._driver, self._alarms)
@@ -62,10 +63,9 @@ class DeviceContext(Context):
         self._bases = np.zeros(self._counters_at + 2, np.int64)
         self._results = arrays.Recycled(self._driver)
         self._pinned = Results(self._driver)
-        self._repeats = Repeats(self._driver, lambda: self._driver.synchronize(self._last))
-        self._state: DeviceState = DeviceState(plan, self._memory, self._driver, lambda: self._last)
+        self._repeats = Repeats(self._driver, self._lending.wait)
+        self._state: DeviceState = DeviceState(plan, self._memory, self._driver, lambda: self._lending.last)
         self._version = self._state.version
-        self._lent: deque[tuple[Any, list[Any]]] = deque()
         entries = [step[4] for step in plan.steps.tolist() if step[0] == Opcode.CALL]
         self._grids = np.array(sorted(set(entries)), np.int64)
 
@@ -76,8 +76,7 @@ class DeviceContext(Context):
         self._driver.enter()
         if self._queued_calls is not None:
             self._queued_calls.close(self._stream)
-        self._driver.synchronize(self._last)
-        self._let_go(0)
+        self._lending.close()
         self._state.reset()
         try:
             self._lane.alarms.look()
@@ -96,41 +95,22 @@ class DeviceContext(Context):
         if self._version != self._state.version:
             self._repeats.clear()
             self._version = self._state.version
-        repeated = self._repeats.run(self._given_in_order(inputs), self._order)
+        repeated = self._repeats.run(self._given_in_order(inputs), self._lending.number)
         if repeated is not None:
             return repeated
         given = self._by_name(inputs)
         self._driver.enter()
         sources = self._sources(given)
-        stream = self._stream_of(sources)
+        stream = self._lending.stream_of(sources)
         frame, results = self._prepare(sources, stream, self._lane, stream)
         for part in self._parts(frame, self._lane):
             self._part(part, frame, stream)
-        self._lend(sources, stream)
+        self._lending.hold(sources, stream)
         handed = self._for_the_caller(results)
         found = self._returned(sources, handed, stream, given)
         self._remember_call(given, frame, stream, dict(zip((one.spec.name for one in handed), found, strict=True)))
         self._state.commit(frame.slots, results)
         return found
-
-    def _lend(self, sources: Sequence[Array | DeviceArray], stream: Any) -> None:
-        """Hold capsules until the GPU has read them, those of two calls at most; let other inputs' streams wait."""
-        for other in _named(sources):
-            if other != int(stream):
-                self._driver.follow(self._driver.foreign_stream(other), stream)
-        capsules = [one.owner for one in sources if isinstance(one, DeviceArray) and one.held]
-        if capsules:
-            mark = self._driver.open_event()
-            self._driver.record(mark, stream)
-            self._lent.append((mark, capsules))
-        self._let_go(2)
-
-    def _let_go(self, most: int) -> None:
-        while len(self._lent) > most:
-            mark, _ = self._lent[0]
-            self._driver.reached(mark)
-            self._driver.close_event(mark)
-            self._lent.popleft()
 
     def _for_the_caller(self, results: Sequence[DeviceArray]) -> list[DeviceArray]:
         """Results but for those that are the state of the next call."""
@@ -154,7 +134,10 @@ class DeviceContext(Context):
         results = self._outputs_of(frame, stream)
         own = bases.copy()
         own[self._counters_at - len(results) : self._counters_at] = [one.address for one in results]
-        made = Aimed(self._driver, self._resident, self._plan, frame.slots, own, self._places, places, sizes)
+        written = self._written_there(results)
+        made = Aimed(
+            self._driver, self._resident, self._plan, frame.slots, own, self._places, places, sizes, written, stream
+        )
         return made, self._for_the_caller(results)
 
     def _forget(self) -> None:
@@ -171,7 +154,7 @@ class DeviceContext(Context):
             elif bound is None or isinstance(bound, np.ndarray):
                 found.append(self._results.take(spec, shape, stream))
             else:
-                found.append(arrays.part_of(spec, bound, shape, int(stream)))
+                found.append(arrays.part_of(spec, bound, shape, int(stream), self._results))
         return found
 
     def _sources(self, given: Mapping[str, Any]) -> list[Array | DeviceArray]:
@@ -184,23 +167,6 @@ class DeviceContext(Context):
             there = arrays.on_device(spec, array)
             found.append(there if there is not None else self._input(spec, given))
         return found
-
-    def _stream_of(self, sources: Sequence[Array | DeviceArray]) -> Any:
-        """The stream of the first array on the GPU that names one, else ours; it waits for the call before, and for the
-        streams of the others.
-        """
-        named = _named(sources)
-        stream = self._next(self._driver.foreign_stream(named[0]) if named else self._stream)
-        for other in named[1:]:
-            self._driver.follow(stream, self._driver.foreign_stream(other))
-        return stream
-
-    def _next(self, stream: Any) -> Any:
-        """The stream, which now waits for the call before."""
-        if int(stream) != self._order:
-            self._driver.follow(stream, self._last)
-            self._last, self._order = stream, int(stream)
-        return stream
 
     def _prepare(
         self, sources: Sequence[Array | DeviceArray], stream: Any, lane: Lane, inward: Any
@@ -218,13 +184,19 @@ class DeviceContext(Context):
             if before != (self._memory.address, self._counters.address):
                 self._repeats.clear()
         self._bases[self._counters_at + 1] = lane.alarms.address
-        for number, source in zip(self._places, sources, strict=True):
-            self._bases[FIRST_INPUT + number] = self._placed(number, source, stream, lane, inward)
         results = self._outputs_of(frame, stream)
+        written = self._written_there(results)
+        for number, source in zip(self._places, sources, strict=True):
+            self._bases[FIRST_INPUT + number] = self._placed(number, source, stream, lane, inward, written)
         for number, address in self._state.addresses.items():
             self._bases[FIRST_INPUT + number] = address
         self._bases[self._counters_at - len(results) : self._counters_at] = [one.address for one in results]
         return frame, results
+
+    def _written_there(self, results: Sequence[DeviceArray]) -> Written:
+        """The GPU's memory that the caller bound and the call writes."""
+        bound = (one for one in results if one.spec.name in self._bound_outputs)
+        return Written({one.spec.name: (one.address, one.address + one.nbytes) for one in bound})
 
     def _frame_of(self, sources: Mapping[int, Array | DeviceArray], stream: Any) -> Frame:
         """The frame of a call that is given these by number; the state has room for its rows."""
@@ -245,13 +217,16 @@ class DeviceContext(Context):
         self._driver.synchronize(stream)
         return array
 
-    def _placed(self, number: int, source: Array | DeviceArray, stream: Any, lane: Lane, inward: Any) -> int:
+    def _placed(
+        self, number: int, source: Array | DeviceArray, stream: Any, lane: Lane, inward: Any, written: Written
+    ) -> int:
+        """Where the call reads an input: in place, unless it is not aligned or is written meanwhile."""
         if isinstance(source, DeviceArray):
-            if source.address % arrays.ALIGNMENT == 0:
+            if source.address % arrays.ALIGNMENT == 0 and not written.over(source.address, source.nbytes):
                 return source.address
             return lane.staging.moved(number, source.address, source.nbytes, stream)
         if lane is self._lane and not self._awaited:
-            self._driver.synchronize(self._last)
+            self._lending.wait()
             self._awaited = True
         return lane.staging.uploaded(number, source, inward)
 
@@ -309,7 +284,7 @@ class DeviceContext(Context):
     def _there(self, one: DeviceArray, given: Mapping[str, Any]) -> Any:
         bound = self._bound_outputs.get(one.spec.name)
         if bound is None:
-            return arrays.like(given.values(), [one])[0]
+            return arrays.like([*given.values(), *self._bound_inputs.values()], [one])[0]
         return bound if tuple(getattr(bound, "shape", ())) == one.shape else arrays.like([bound], [one])[0]
 
     def _own_input(self, spec: Spec, given: Any) -> Any:
@@ -317,6 +292,10 @@ class DeviceContext(Context):
 
     def _own_output(self, spec: Spec, given: Any) -> Any:
         return super()._own_output(spec, given) if arrays.as_output(spec, given) is None else given
+
+    def _place(self, name: str, bound: Any) -> Range:
+        there = arrays.on_device(self._outputs[name], bound)
+        return super()._place(name, bound) if there is None else (there.address, there.address + there.nbytes)
 
     def _host_result(self, one: DeviceArray) -> Array:
         bound = self._bound_outputs.get(one.spec.name)
@@ -337,18 +316,12 @@ class DeviceContext(Context):
             self._driver.enter()
             order.given = self._by_name(inputs)
             order.sources = self._sources(order.given)
-            order.marks = [self._mark(stream) for stream in _named(order.sources)]
+            order.marks = self._lending.marks(order.sources)
         except TenfoldError as error:
             order.promised.set_exception(error)
             return order.promised
         self._enqueue(self._take, order)
         return order.promised
-
-    def _mark(self, stream: int) -> Any:
-        """Where a caller's stream is now."""
-        mark = self._driver.open_event()
-        self._driver.record(mark, self._driver.foreign_stream(stream))
-        return mark
 
     def _take(self, order: _Order) -> None:
         """Put a queued call on the streams, after those before it."""
@@ -374,7 +347,9 @@ class DeviceContext(Context):
         driver.enter()
         if self._queued_calls is None:
             self._queued_calls = Queue(driver, self._alarms)
-        queue, stream = self._queued_calls, self._next(self._stream)
+        queue, stream = self._queued_calls, self._lending.next(self._stream)
+        if self._written.over_any(order.sources):
+            queue.wait()
         lane = queue.lane()
         for mark in order.marks:
             driver.wait(stream, mark)
@@ -437,7 +412,7 @@ class DeviceContext(Context):
             given = self._by_name(inputs)
             self._driver.enter()
             sources = self._sources(given)
-            stream = self._stream_of(sources)
+            stream = self._lending.stream_of(sources)
             frame, results = self._prepare(sources, stream, self._lane, stream)
             found: list[Timed] = []
             for part in self._parts(frame, self._lane):
@@ -457,12 +432,6 @@ class _Order:
         self.given: dict[str, Any] = {}
         self.sources: list[Array | DeviceArray] = []
         self.marks: list[Any] = []
-
-
-def _named(sources: Sequence[Array | DeviceArray]) -> list[int]:
-    """The streams that arrays on the GPU name, each once."""
-    named = (one.stream for one in sources if isinstance(one, DeviceArray))
-    return list(dict.fromkeys(stream for stream in named if stream is not None))
 
 
 def timed(driver: Driver, part: Launches, labels: Sequence[Label], stream: Any) -> list[Timed]:

@@ -81,6 +81,11 @@ class Queue:
         found.free()
         return found
 
+    def wait(self) -> None:
+        """Wait until the calls on their way are over."""
+        for lane in self._lanes:
+            lane.free()
+
     def finish(self, lane: Lane, promised: Future[Any], results: Callable[[], Any]) -> None:
         """Keep a promise as soon as `results`, which waits for the GPU, has them."""
         lane.occupy(self._waiter.submit(self._finished, promised, results))
@@ -94,8 +99,7 @@ class Queue:
 
     def close(self, stream: Any) -> None:
         """Wait for the calls on their way, and give everything back."""
-        for lane in self._lanes:
-            lane.free()
+        self.wait()
         self._waiter.shutdown()
         for lane in self._lanes:
             lane.close(stream)
