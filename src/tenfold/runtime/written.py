@@ -44,8 +44,13 @@ class Written:
         """Whether that is so for any of these that is a row-major array of NumPy."""
         if not self._starts:
             return False
-        place = address_reader()
-        return any(type(one) is np.ndarray and self.over(place(one), one.nbytes) for one in arrays)
+        place, least, most = address_reader(), self._starts[0], self._ends[-1]
+        for one in arrays:
+            if type(one) is np.ndarray:
+                start = place(one)
+                if start < most and start + one.nbytes > least and self.over(start, one.nbytes):
+                    return True
+        return False
 
     def apart(self, array: Array) -> Array:
         """The array, row-major; a copy of it where results go."""

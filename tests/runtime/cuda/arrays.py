@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import tenfold
+from bench.gpu.own import left_out
 from tenfold import ops
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
@@ -121,6 +122,30 @@ def again(made: tenfold.Engine) -> None:
             told(f"after a caller's use: {name}", right, len(context._repeats._all[0]._sets))  # type: ignore[attr-defined]
 
 
+def tiles(_: tenfold.Engine) -> None:
+    """Products whose tile descriptors move with fresh tensors; what is given where a result goes is read first."""
+    graph = Graph()
+    a, b = (graph.input(name, Type(dt.f16, (256, 256))) for name in "ab")
+    graph.set_outputs([ops.MatMul()(a, b)], ["c"])
+    with left_out():
+        made = tenfold.build(graph, target="cuda", effort=0, cache=False)
+    mine = torch.zeros(256, 256, dtype=torch.float16, device="cuda")
+    for bound in ({}, {"c": mine}):
+        with made.context() as context:
+            context.bind(outputs=bound)
+            far, kept = 0.0, list[torch.Tensor]()
+            for number in range(12):
+                x, y = (torch.randn(256, 256, dtype=torch.float16, device="cuda") for _ in range(2))
+                x = mine if bound and number % 3 == 2 else x
+                kept += [x, y]
+                wanted = x.double() @ y.double()
+                found = context.call([x, y])[0].double()
+                far = max(far, float((found - wanted).norm() / wanted.norm()))
+                mine.mul_(1 / 16)
+            one = context._repeats._all[0]._sets[0].launches._launches  # type: ignore[attr-defined]
+            told(f"fresh tensors of a product, {len(bound)} bound", far < 2e-3, f"{far:.1e}", len(one._tiles), "tiles")
+
+
 def memory(place: int, size: int) -> cupy.cuda.MemoryPointer:
     """What lies there, for CuPy."""
     return cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(place, size, None), 0)
@@ -142,7 +167,7 @@ def tuned(made: tenfold.Engine) -> None:
 def main() -> None:
     """All of them."""
     made = engine()
-    parts: tuple[Callable[[tenfold.Engine], None], ...] = (kinds, streams, addresses, again, tuned)
+    parts: tuple[Callable[[tenfold.Engine], None], ...] = (kinds, streams, addresses, again, tiles, tuned)
     for part in parts:
         part(made)
 

@@ -188,6 +188,10 @@ class FakeDriver:
         assert to % 64 == 0 and address % 16 == 0 and all(one * tile[2] % 16 == 0 for one in strides[:-1])
         self._maps[to] = (address, list(shape), list(strides), list(tile[0]))
 
+    def move_tile_map(self, to: int, address: int) -> None:
+        assert address % 16 == 0
+        self._maps[to] = (address, *self._maps[to][1:])
+
     def launch(
         self, function: Program, blocks: int, threads: int, shared: int, parameters: int, cluster: int, early: bool,
         stream: Any,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -217,30 +218,30 @@ class Recycled:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._free: list[tuple[int, int, int]] = []
+        self._free: dict[tuple[int, int], list[int]] = {}
+        """Addresses by size and by the stream that wrote there."""
         self.closed = False
 
     def take(self, spec: Spec, shape: tuple[int, ...], stream: Any) -> DeviceArray:
         """An uninitialised array."""
-        size = max(math.prod(shape) * spec.dtype.itemsize, 1)
-        order = int(stream)
-        fitting = [one for one in self._free if size <= one[1] <= 2 * size]
-        found = next((one for one in fitting if one[2] == order), fitting[0] if fitting else None)
-        if found is None:
-            found = (self._driver.allocate(size, stream), size, order)
-        else:
-            self._free.remove(found)
-            if found[2] != order:  # that stream may still read it, or be gone by now
-                self._driver.synchronize_all()
-        return DeviceArray(spec, found[0], shape, order, _Held(self, (*found[:2], order)), home=self)
+        size, order = max(math.prod(shape) * spec.dtype.itemsize, 1), int(stream)
+        kind = size, order
+        if not self._free.get(kind):
+            fitting = [one for one, free in [*self._free.items()] if free and size <= one[0] <= 2 * size]
+            kind = next((one for one in fitting if one[1] == order), fitting[0] if fitting else kind)
+        free = self._free.get(kind)
+        address = free.pop() if free else self._driver.allocate(size, stream)
+        if free is not None and kind[1] != order:  # that stream may still read it, or be gone by now
+            self._driver.synchronize_all()
+        return DeviceArray(spec, address, shape, order, _Held(self, address, (kind[0], order)), home=self)
 
-    def back(self, memory: tuple[int, int, int]) -> None:
-        """Nobody refers to this memory any more."""
+    def back(self, address: int, kind: tuple[int, int]) -> None:
+        """Nobody refers any more to memory of this size, which this stream wrote."""
         if self.closed:
             self._driver.enter()
-            self._driver.free(memory[0], self._driver.foreign_stream(0))
+            self._driver.free(address, self._driver.foreign_stream(0))
         else:
-            self._free.append(memory)
+            self._free.setdefault(kind, []).append(address)
 
     def follow(self, stream: int, order: int) -> None:
         """What comes to the first stream from now on waits for what the second one was given."""
@@ -250,9 +251,9 @@ class Recycled:
     def close(self, stream: Any) -> None:
         """Give back what nobody refers to now, the rest as soon as that is so."""
         self.closed = True
-        if any(order != int(stream) for _, _, order in self._free):
+        if any(order != int(stream) for (_, order), free in [*self._free.items()] if free):
             self._driver.synchronize_all()
-        for address, _, _ in self._free:
+        for address in itertools.chain(*self._free.values()):
             self._driver.free(address, stream)
         self._free.clear()
 
@@ -260,9 +261,9 @@ class Recycled:
 class _Held:
     """Memory of a result, as long as something refers to it."""
 
-    def __init__(self, home: Recycled, memory: tuple[int, int, int]) -> None:
-        self._home, self._memory = home, memory
+    def __init__(self, home: Recycled, address: int, kind: tuple[int, int]) -> None:
+        self._home, self._address, self._kind = home, address, kind
 
     def __del__(self, ended: Callable[[], bool] = sys.is_finalizing) -> None:
         if not ended():
-            self._home.back(self._memory)
+            self._home.back(self._address, self._kind)

@@ -310,6 +310,10 @@ class Driver:
         )
         ctypes.memmove(to, made.getPtr(), TILE_MAP)
 
+    def move_tile_map(self, to: int, address: int) -> None:
+        """Let the tile descriptor at the address `to` begin elsewhere: 0.5 µs, where encoding takes 5.9."""
+        checked(cuda.cuTensorMapReplaceAddress(cuda.CUtensorMap(_ptr=to), address), "cuTensorMapReplaceAddress")
+
     # graphs
 
     def capture(self, stream: Any, emit: Callable[[], None]) -> Graph:

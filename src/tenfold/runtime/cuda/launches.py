@@ -209,8 +209,12 @@ class Launches:
         _, address, tile, first, rank = self._tiles[number]
         numbers = self._cells[[address, *range(first, first + 2 * rank)]].tolist()
         if self._mapped[number] != numbers:
-            self._mapped[number], place = None, self._place("map", number)
-            self._driver.tile_map(place, tile, numbers[0], numbers[1 : 1 + rank], numbers[1 + rank :])
+            before, place = self._mapped[number], self._place("map", number)
+            self._mapped[number] = None
+            if before is not None and before[1:] == numbers[1:]:
+                self._driver.move_tile_map(place, numbers[0])
+            else:
+                self._driver.tile_map(place, tile, numbers[0], numbers[1 : 1 + rank], numbers[1 + rank :])
             self._mapped[number] = numbers
 
     def run(self, stream: Any, home: Any) -> None:
