@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +39,16 @@ class Written:
         """Whether results go there, or to a part of it."""
         ahead = bisect_left(self._starts, start + size)
         return ahead > 0 and self._ends[ahead - 1] > start
+
+    def among(self, numbers: Iterable[int], places: Sequence[int], sizes: Sequence[int]) -> set[int]:
+        """Those of these numbers whose place and size are such."""
+        if not self._starts:
+            return set()
+        least, most, over = self._starts[0], self._ends[-1], self.over
+        return {
+            one for one in numbers
+            if places[one] < most and places[one] + sizes[one] > least and over(places[one], sizes[one])
+        }  # fmt: skip
 
     def over_any(self, arrays: Sequence[Any]) -> bool:
         """Whether that is so for any of these that is a row-major array of NumPy."""

@@ -59,8 +59,7 @@ class Aimed:
         moved = tuple(number for number, (to, at) in enumerate(zip(places, self.places, strict=True)) if to != at)
         self.places = places
         fixed = self._fixed.intersection(moved) if self._launches.one_by_one else set(moved)
-        if self._written:
-            fixed |= self._overwritten(moved)
+        fixed |= self._overwritten(moved)
         if fixed <= self._copied.keys():
             self._launches.put(self._follows(moved), places)
         else:
@@ -68,7 +67,7 @@ class Aimed:
 
     def _overwritten(self, numbers: Iterable[int]) -> set[int]:
         """Those of these inputs that lie where results go."""
-        return {one for one in numbers if self._written.over(self.places[one], self._sizes[one])}
+        return self._written.among(numbers, self.places, self._sizes)
 
     def _copy(self, numbers: Iterable[int], stream: Any) -> None:
         """Let these be read where copies of them go from now on; take all addresses."""
