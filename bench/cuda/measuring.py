@@ -79,13 +79,15 @@ class Device:
 
 
 def built(work: Work) -> Iterator[tuple[str, CudaKernel]]:
-    for strategy in work.strategies:
-        tactics = strategy.tactics(work.region, TARGET)
+    regions = {"": work.region, **({" nt": work.turned} if work.turned else {})}
+    for strategy, kind in ((one, kind) for one in work.strategies for kind in regions):
+        region = regions[kind]
+        tactics = strategy.tactics(region, TARGET)
         if isinstance(tactics, Refusal):
             print(f"# {work.name}: {strategy.name} refuses: {tactics.reason}", flush=True)
             continue
         for tactic in [one for one in tactics if work.select(one)][: work.most]:
-            yield str(tactic), strategy.build(work.region, tactic, TARGET)
+            yield f"{tactic}{kind}", strategy.build(region, tactic, TARGET)
 
 
 def compiled(program: Program) -> Binary | str:
@@ -116,7 +118,8 @@ def measure(device: Device, work: Work, variants: list[tuple[str, CudaKernel]], 
         if broken:
             emit(work, name, None, None, broken[0])
             continue
-        run = prepared(device, work, kernel, functions, sets)
+        given = [turned(one) for one in sets] if name.endswith(" nt") else sets
+        run = prepared(device, work, kernel, functions, given)
         errors[name] = max(tested(device, work, run, sets, place) for place in (0, len(sets) - 1, 0))
         if not errors[name] < 2e-3:
             emit(work, name, None, errors[name], "wrong")
@@ -136,6 +139,14 @@ def measure(device: Device, work: Work, variants: list[tuple[str, CudaKernel]], 
     turns = [{name: replay() for name, replay in clocks.items()} for _ in range(11)]
     for name in clocks:
         emit(work, name, statistics.median(turn[name] for turn in turns), errors[name])
+
+
+def turned(buffers: Sequence[Any]) -> list[Any]:
+    """Buffers with the second matrix turned, as peers called nt get it."""
+    x, y, *rest = buffers
+    if not hasattr(y, "turned"):
+        y.turned = y.t().contiguous().t()
+    return [x, y.turned, *rest]
 
 
 def prepared(device: Device, work: Work, kernel: CudaKernel, functions: dict, sets: Sequence[Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,6 +49,8 @@ class Work:
     bytes: float
     most: int = 99
     select: Callable[[Any], bool] = lambda tactic: True
+    turned: Region | None = None
+    """The same of a second matrix that is turned, as peers called nt get it."""
 
 
 def product(m: int, n: int, k: int, select: Callable[[Any], bool], bias: bool = False) -> Work:
@@ -92,7 +94,8 @@ def product(m: int, n: int, k: int, select: Callable[[Any], bool], bias: bool = 
     moved = 2.0 * (m * k + k * n + m * n)
     name = f"gemm{'+bias+gelu' if bias else ''} {m}x{n}x{k}"
     strategies = (contraction.STRATEGY,)
-    return Work(name, region, (a, b, *extra), strategies, exact, peers, 2.0 * m * n * k, moved, TRIED, select)
+    nt = None if bias else replace(region, inputs=(a, replace(b, strides=(1, k))))
+    return Work(name, region, (a, b, *extra), strategies, exact, peers, 2.0 * m * n * k, moved, TRIED, select, nt)
 
 
 def plain(tactic: Any) -> bool:

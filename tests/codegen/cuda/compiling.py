@@ -33,7 +33,7 @@ from tenfold.codegen.cuda import (
     whole,
 )
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.conv import boxes, depthwise, gated, kept, lines, pooled, transposed
+from tenfold.codegen.cuda.conv import boxes, depthwise, gated, kept, lines, pooled, transposed, wave
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import compile_program
@@ -62,9 +62,10 @@ from tests.codegen.cuda.table import group, image, pooled_image, residual
 TARGET = Target("cuda", "sm_90")
 
 
-def product(m: int, n: int, k: int) -> Anchored:
-    """A plain product in f16."""
+def product(m: int, n: int, k: int, turned: bool = False) -> Anchored:
+    """A plain product in f16; `turned`: terms of a column lie side by side."""
     a, b, c = (tensor(dt.f16, shape) for shape in ((m, k), (k, n), (m, n)))
+    b = tensor(dt.f16, (k, n), (1, 0)) if turned else b
     return Anchored((m, n), (c,), MatMul(), (a, b), identity(dt.f16))
 
 
@@ -81,14 +82,14 @@ def telling(n: int = 256, k: int = 768) -> Region:
     return replace(product(200, n, k), moments=tensor(dt.f32, (2, n // 32, 200)))
 
 
-def standardised() -> Region:
+def standardised(m: int = 200, n: int = 256, k: int = 128) -> Region:
     """A product of rows whose moments are told in 4 parts, with a row added to it."""
-    plain, told = product(200, 256, 128), tensor(dt.f32, (2, 4, 200))
-    rows = tuple(Operand(told.value, dt.f32, (200, 256), (1, 0), part * 200) for part in range(8))
-    column = replace(tensor(dt.f16, (256,)), shape=(200, 256), strides=(0, 1))
+    plain, told = product(m, n, k), tensor(dt.f32, (2, 4, m))
+    rows = tuple(Operand(told.value, dt.f32, (m, n), (1, 0), part * m) for part in range(8))
+    column = replace(tensor(dt.f16, (n,)), shape=(m, n), strides=(0, 1))
     what = body(
         [dt.f16, *[dt.f32] * 8, dt.f16],
-        (Standardise(128, 1e-6, centred=True), tuple(range(9)), dt.f16),
+        (Standardise(k, 1e-6, centred=True), tuple(range(9)), dt.f16),
         (Add(), (10, 9), dt.f16),
     )
     return replace(plain, body=what, extra=(*rows, column))
@@ -205,6 +206,8 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         (grouped.STRATEGY, group(product(64, 256, 256), product(200, 72, 1024)), (0, -1)),
         (boxes.STRATEGY, product(1024, 3072, 768), (9, -1)),
         (boxes.STRATEGY, product(128, 512, 4096), (1,)),
+        (wave.STRATEGY, product(1000, 768, 3072), (0,)),
+        (wave.STRATEGY, product(1024, 768, 3072, turned=True), (0,)),
         (boxes.STRATEGY, telling(), (-1,)),
         (boxes.STRATEGY, telling(768, 3072), (-1,)),
         (boxes.STRATEGY, standardised(), (0,)),
@@ -275,6 +278,7 @@ def main() -> None:
     texts = {path: path.read_text() for path in Path(os.environ["TRITON_CACHE_DIR"]).rglob("*.ptx")}
     rounding = [path.name for path, text in texts.items() if "tf32" in text]
     assert texts and not rounding, f"kernels that round to TF32: {rounding}"
+    assert any(".m64n96k16." in text for text in texts.values())
 
 
 if __name__ == "__main__":

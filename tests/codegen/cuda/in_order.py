@@ -16,6 +16,7 @@ from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import kernel_of
 from tests.codegen.cuda.attention_in_order import running, whole
 from tests.codegen.cuda.links_in_order import chained
+from tests.codegen.cuda.wave_in_order import straight
 
 
 @triton.jit
@@ -248,6 +249,7 @@ STANDINS = {
     "tenfold.codegen.cuda.conv.lines:lines": lines,
     "tenfold.codegen.cuda.conv.pooled:pooled": greatest,
     "tenfold.codegen.cuda.conv.teams:boxes": boxes,
+    "tenfold.codegen.cuda.conv.wgmma:straight": straight,
     "tenfold.codegen.cuda.stream:streamed": streamed,
     "tenfold.codegen.cuda.links:chained": chained,
 }

@@ -26,7 +26,7 @@ from tenfold.codegen.cuda import (
     vendor,
     window,
 )
-from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, library, spanned
+from tenfold.codegen.cuda.conv import boxes, depthwise, implicit, library, spanned, wave
 from tenfold.codegen.region import Anchored, Chain, Operand, Region, Row, identity
 from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Value
@@ -87,6 +87,15 @@ def products() -> Iterator[Entry]:
         ("boxes 1024x3072x768", boxes.STRATEGY, compiling.product(1024, 3072, 768), 6),
         ("boxes 1024x768x3072", boxes.STRATEGY, compiling.product(1024, 768, 3072), 6),
         ("boxes odd", boxes.STRATEGY, _beside(197, 768, 768), 6),
+        ("wave 1024x768x3072", wave.STRATEGY, compiling.product(1024, 768, 3072), 8),
+        ("wave turned 1000x768x3000", wave.STRATEGY, compiling.product(1000, 768, 3000, turned=True), 8),
+        (
+            "wave that tells",
+            wave.STRATEGY,
+            replace(compiling.product(1024, 768, 768), moments=tensor(dt.f32, (2, 12, 1024))),
+            8,
+        ),
+        ("wave odd", wave.STRATEGY, _beside(999, 744, 768), 8),
         ("boxes of halves", boxes.STRATEGY, compiling.paired(4096, 1280, 320), 20),
         ("boxes of odd halves", boxes.STRATEGY, compiling.paired(197, 200, 72, turned=True), 20),
         ("paired odd", paired.STRATEGY, compiling.paired(197, 200, 72), 4),
@@ -104,11 +113,19 @@ def products() -> Iterator[Entry]:
         yield Entry(f"product cluster beside {m}x{n}", boxes.STRATEGY, region, 4e-3, most=1, more=more)
     standing = {"product boxes that standardise": compiling.standardised()}
     standing["product boxes of halves that stand"] = compiling.paired(200, 264, 128, stands=True)
+    standing["product wave that stands"] = compiling.standardised(1000, 768, 768)
     for title, region in standing.items():
         assert isinstance(region, Anchored)
         told = (one for one in region.extra if one.dtype is dt.f32)
-        sums = {one.value: np.random.default_rng(4).uniform(5, 10, (200, 1)) for one in told}
-        yield Entry(title, boxes.STRATEGY, region, 4e-3, sums, most=20 if "halves" in title else 2)
+        sums = {one.value: np.random.default_rng(4).uniform(5, 10, (region.domain[0], 1)) for one in told}
+        yield Entry(
+            title,
+            wave.STRATEGY if "wave" in title else boxes.STRATEGY,
+            region,
+            4e-3,
+            sums,
+            most=20 if "halves" in title else 2,
+        )
 
 
 def convolutions() -> Iterator[Entry]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tenfold.codegen.cuda import gemm, moments, paired, stream, vector, vendor
-from tenfold.codegen.cuda.conv import boxes, depthwise, gated, implicit, kept, library, lines, spanned
+from tenfold.codegen.cuda.conv import boxes, depthwise, gated, implicit, kept, library, lines, spanned, wave
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.region import Anchored, Region
 from tenfold.codegen.strategy import Refusal, Strategy, Tactic
@@ -72,7 +72,7 @@ def _guess(strategy: Guessing, region: Region, tactic: Tactic, target: Target) -
     return strategy.guess(asked, tactic, target) + (0.0 if asked is region else _BEHIND)
 
 
-_TELLS = {boxes.STRATEGY.name: "moments", depthwise.STRATEGY.name: "sums"}
+_TELLS = {boxes.STRATEGY.name: "moments", wave.STRATEGY.name: "moments", depthwise.STRATEGY.name: "sums"}
 """What strategies tell themselves."""
 _BEHIND = 2000.0
 """Nanoseconds of a launch that tells what is asked for besides."""
@@ -82,6 +82,7 @@ STRATEGY = Contraction(
     vector.STRATEGY,
     stream.STRATEGY,
     boxes.STRATEGY,
+    wave.STRATEGY,
     depthwise.STRATEGY,
     kept.STRATEGY,
     lines.STRATEGY,

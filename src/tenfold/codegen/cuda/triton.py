@@ -62,15 +62,19 @@ def compile_program(program: Program, sm: int) -> Binary:
         target=GPUTarget("cuda", sm, 32),
         options={"num_warps": program.warps, "num_stages": program.stages, "maxnreg": program.registers or None},
     )
-    return _binary(made)
+    room = dict(program.parameters).get("ROOM", 0)
+    assert isinstance(room, int)
+    return _binary(made, room)
 
 
 _DRIVERS = {8: 10, 9: 8, 10: 9}
 """PTX numbers three element types of tile descriptors otherwise than the driver does."""
 
 
-def _binary(made: Any) -> Binary:
+def _binary(made: Any, room: int) -> Binary:
+    """The machine code, with so many bytes of shared memory behind Triton's own."""
     data = made.metadata
+    shared = -(-data.shared // 1024) * 1024 + room if room else data.shared
     maps = tuple(
         TensorMap(
             tuple(one["block_size"]), _DRIVERS.get(one["elem_type"], one["elem_type"]), one["elem_size"], one["swizzle"]
@@ -81,7 +85,7 @@ def _binary(made: Any) -> Binary:
         made.asm["cubin"],
         data.name,
         data.num_warps * 32,
-        data.shared,
+        shared,
         data.global_scratch_size,
         data.global_scratch_align,
         maps,
