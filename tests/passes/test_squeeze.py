@@ -68,6 +68,16 @@ def test_what_tells_no_sums(groups: int, kind: str) -> None:
     assert "LineSums" not in names(rewritten(network(groups, kind)))
 
 
+@pytest.mark.parametrize(("channels", "told"), [(4, False), (5, True)])
+def test_sums_of_an_image_alone(channels: int, told: bool) -> None:
+    graph = Graph()
+    x = graph.input("x", Type(dt.f32, (1, channels, 9, 9)))
+    image = ops.Conv((1, 1), (1, 1), (1, 1), (1, 1), channels)(x, weight(channels, 1, 3, 3))
+    graph.set_outputs([ops.Sub()(image, ops.Reduce("mean", (2, 3), True)(image))], ["y"])
+    Pipeline(MeansTold(dtype=dt.f32, alone=True))(graph)
+    assert ("LineSums" in names(graph)) == told
+
+
 def test_a_gated_image_that_is_read_otherwise_is_made() -> None:
     assert "Gated" not in names(rewritten(network(shown=True)))
 

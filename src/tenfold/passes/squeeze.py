@@ -31,12 +31,14 @@ image that it saves.
 """
 PIXELS = 8
 """Pixels of a single image to an output at least: weights that one thread multiplies the others read from its cache."""
+FEW = 4
+"""So few channels lie plane by plane on CPUs: pixels are the lanes, and no line's sum is at hand."""
 
 
 @dataclass(frozen=True)
 class MeansTold(Pass):
     """Means over all places of images in `dtype` that convolutions of one channel a group make; if `alone`, of single
-    images that something else reads, too.
+    images of more than `FEW` channels that something else reads, too.
     """
 
     name: str = "means of told sums"
@@ -60,7 +62,9 @@ class MeansTold(Pass):
         x = node.inputs[0]
         places = range(2, x.type.rank)
         known = all(isinstance(x.type.shape[axis], int) for axis in places)
-        if self.alone and (x.type.rank != 4 or x.type.shape[0] != 1 or used_once(x)):
+        if self.alone and (
+            x.type.rank != 4 or x.type.shape[0] != 1 or x.type.shape[1] in range(FEW + 1) or used_once(x)
+        ):
             return False
         return known and len(places) > 1 and sorted(op.axes) == list(places) and _is_channelwise(x)
 
