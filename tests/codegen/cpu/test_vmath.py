@@ -165,6 +165,8 @@ def test_logistic_divisor(isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = (2 + np.abs(x[near]) / 4) * 2.0**-23 * np.maximum(exact[near], 1)
     assert (np.abs(found[near] - exact[near]) <= allowed).all()
     assert np.isnan(found[np.isnan(x)]).all()
+    payloads = np.arange(0x7F800001, 0x80000000, 499, np.uint32)[: 1 << 14].view(np.float32)
+    assert np.isnan(function("logistic_divisor", isa, False, isa.lanes(4))(payloads, payloads)).all()
     assert (found[x > 87] < 1e-30).all() and (found[x < -87] > 1e37).all()
 
 

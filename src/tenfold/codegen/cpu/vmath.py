@@ -98,11 +98,12 @@ def logistic_divisor(x: Vector) -> Vector:
         return exp(-x) + 1
     if x.code.isa.level == "x86-64-v4":
         return pieces.logistic_divisor(x.at_least(-pieces.LOGISTIC_END).at_most(pieces.LOGISTIC_END))
-    bounded, magic = x.at_least(_LOGISTIC_LOW).at_most(_LOGISTIC_HIGH), x.like(1.5 * 2.0 ** (table.digits - 1) - 2)
+    bounded = x.at_least(_LOGISTIC_LOW).at_most(_LOGISTIC_HIGH)
+    magic = x.like(1.5 * 2.0 ** (table.digits - 1) + table.bias - 2)
     shifted = bounded.fma(-1 / math.log(2), magic)
     fraction = bounded.fma(-1 / math.log(2), magic - shifted)
-    scale = shifted.bits() << table.digits - 1
-    return (polynomial(fraction, table.exp2).bits() + scale).floats().fma(4, 1)
+    quarter = (shifted.bits() << table.digits - 1).floats()
+    return (polynomial(fraction, table.exp2) * quarter).fma(4, 1)
 
 
 def silu(x: Vector) -> Vector:
