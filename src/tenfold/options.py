@@ -64,7 +64,8 @@ class Options:
                 f"winograd is 'auto' or 'off', not {self.winograd!r}", argument="winograd", remedy=f"use {meant!r}"
             )
         if not is_whole(self.effort) or self.effort not in range(4):
-            meant = str(max(0, min(int(self.effort), 3))) if str(self.effort).isdigit() else "1, the default"
+            word = str(self.effort)
+            meant = "1, the default" if not word.isdecimal() else word if word in ("0", "1", "2", "3") else "3"
             raise OptionError(f"effort is 0, 1, 2 or 3, not {self.effort!r}", argument="effort", remedy=f"use {meant}")
         require_threads(self.threads)
         require_limit(self.memory_limit)
@@ -81,6 +82,8 @@ def _instead(precision: object) -> str:
     if isinstance(precision, Mapping):
         return f"give one for the whole model: {', '.join(PRECISIONS)}"
     word = usual_name(precision)
+    if word == "f64":
+        return "use 'model': f64 stays where the model says so"
     if word in _QUANTIZED:
         return "use 'model': a quantized model keeps the types that it was written with, and no other is quantized"
     close = get_close_matches(word, PRECISIONS, 1)

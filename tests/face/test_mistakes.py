@@ -74,8 +74,9 @@ def test_an_option_that_cannot_hold(name: str, value: Any) -> None:
         *(("precision", value, "quantized") for value in ("int8", "fp8", "INT4")),
         *(("winograd", value, "'off'") for value in (False, "OFF", "none", None)),
         *(("winograd", value, "'auto'") for value in (True, "on", "always")),
-        *(("effort", 4, "use 3"), ("effort", "2", "use 2"), ("effort", "most", "use 1")),
+        *(("effort", 4, "use 3"), ("effort", "2", "use 2"), ("effort", "most", "use 1"), ("effort", "²", "use 1")),
         *(("formats", {"x": "half NHWC"}, "'f16 channels_last'"), ("formats", {"x": "uint8"}, "'u8'")),
+        *(("formats", {"x": "half NCHW"}, "write"), ("precision", "double", "'model'")),
     ],
 )
 def test_what_was_meant_is_guessed(name: str, value: Any, remedy: str) -> None:

@@ -89,12 +89,13 @@ def _parsed(name: str, words: object, type: Type) -> tuple[DType, bool]:
 
 def _require(holds: bool, name: str, words: object, problem: str) -> None:
     if not holds:
-        meant = " ".join(_usual(one) for one in words.split()) if isinstance(words, str) else words
+        meant = " ".join(map(_usual, words.split())) if isinstance(words, str) else ""
+        guessed = meant != words and {CHANNELS_LAST, *(one.name for one in dt.ALL)}.issuperset(meant.split())
         advice = 'write an element type, "channels_last", or both: "f16 channels_last"'
         raise OptionError(
             f"the format {words!r} of {name!r} {problem}",
             argument="formats",
-            remedy=advice if meant == words else f"did you mean {meant!r}?",
+            remedy=f"did you mean {meant!r}?" if meant and guessed else advice,
         )
 
 
