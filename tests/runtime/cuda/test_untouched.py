@@ -163,3 +163,17 @@ def test_tensors_that_are_waited_for_end(engine: tenfold.Engine) -> None:
         watched = [weakref.ref(one.untyped_storage()) for one in context.call([x])]
     gc.collect()
     assert all(one() is None for one in watched)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1, 1), (2, 3, 1, 1, 1, 1)])
+def test_sizes_of_many_axes_are_told(shape: tuple[int, ...], driver: FakeDriver, current: Current) -> None:
+    graph = Graph(name="axes")
+    graph.set_outputs([ops.Relu()(graph.input("x", Type(dt.f32, shape)))], ["y"])
+    x = torch.randn(shape)
+    with tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0).context() as context:
+        context.call([x])
+        for _ in range(3):
+            (found,) = context.call([x])
+            torch.testing.assert_close(found, x.clamp(min=0))
+            found.resize_(3, 2, *shape[2:])
+            del found

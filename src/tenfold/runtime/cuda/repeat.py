@@ -14,7 +14,7 @@ from typing import Any
 from tenfold.runtime.cuda.aimed import Aimed
 from tenfold.runtime.cuda.arrays import ALIGNMENT, DeviceArray
 from tenfold.runtime.cuda.driver import Driver
-from tenfold.runtime.cuda.untouched import Untouched, watchable
+from tenfold.runtime.cuda.untouched import RANK, Untouched, watchable
 
 MOST = 8
 """Sets of results, each with a graph that writes there, that a call which repeats keeps."""
@@ -43,7 +43,8 @@ class _Set:
         self._memory = [one.untyped_storage() for one in self._kept]
         self._keys = [one._cdata for one in self._memory]
         self._alone = self._in_use()
-        self._chances = CHANCES if results and watchable(torch) else 0
+        few = all(len(one.shape) <= RANK for one in results)
+        self._chances = CHANCES if results and few and watchable(torch) else 0
         self._given: list[Any] = []
         self._untouched: Untouched | None = None
 

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 _WORD = 8
 _TENSOR, _STORAGE = 23, 8
 """Words of PyTorch's own objects that are looked at; they have at least as many."""
+RANK = 5
+"""Axes at most of a tensor that keeps its sizes among these words: those of others lie elsewhere."""
 _AHEAD = (-4, -3)
 """Words ahead of an object, where CPython keeps its attributes and weak references, if it does."""
 _USED = 2
@@ -32,8 +34,8 @@ _log = logging.getLogger("tenfold")
 
 
 class Untouched:
-    """Tensors, and their storages in `memory`, as they are now, when whoever makes this is the only one to refer to
-    them, by one list each. Those are kept by the caller as long as this is asked.
+    """Tensors of at most RANK axes, and their storages in `memory`, as they are now, when whoever makes this is the
+    only one to refer to them, by one list each. Those are kept by the caller as long as this is asked.
     """
 
     def __init__(self, tensors: Sequence[Any], memory: Sequence[Any]) -> None:
@@ -75,7 +77,7 @@ def watchable(torch: Any) -> bool:
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
             unseen = [number for number, use in enumerate(_uses(torch)) if not _seen(use, torch)]
-    except (AttributeError, TypeError, RuntimeError) as error:
+    except (AttributeError, TypeError, RuntimeError, ValueError, LookupError) as error:
         unseen = [repr(error)]  # type: ignore[list-item]
     _log.debug("tensors of results are %s", f"made for each call: {unseen}" if unseen else "given out again")
     return not unseen
@@ -83,7 +85,7 @@ def watchable(torch: Any) -> bool:
 
 def _seen(use: Callable[[Any], Any], torch: Any) -> bool:
     """Whether a use is seen, and nothing else is."""
-    kept = [torch.zeros(3, 4), torch.zeros(1, 2, 3)]
+    kept = [torch.zeros(3, 4), torch.zeros(1, 2, 1, 1, 3)]
     given, memory = [one.data for one in kept], [one.untyped_storage() for one in kept]
     words = Untouched(given, memory)
     before = words.same()
@@ -95,7 +97,7 @@ def _seen(use: Callable[[Any], Any], torch: Any) -> bool:
 
 def _uses(torch: Any) -> list[Callable[[Any], Any]]:
     """What callers may do with a tensor; what is still so when it is let go, and what is given back, is to be seen."""
-    weight, other = torch.ones(1, requires_grad=True), torch.ones(1, 2, 3)
+    weight, other = torch.ones(1, requires_grad=True), torch.ones(1, 2, 1, 1, 3)
 
     def attribute(tensor: Any) -> None:
         tensor.tag = 1
