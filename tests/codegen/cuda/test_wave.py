@@ -63,6 +63,16 @@ def test_a_constant_is_turned() -> None:
     assert isinstance(matrix, Packed) and matrix.recipe == (Transpose((1, 0)),)
 
 
+def test_a_constant_whose_columns_would_not_move_stays() -> None:
+    region = compiling.matrix(768, 260)
+    x = replace(tensor(dt.f16, (1024, 264)), shape=(1024, 260))
+    rows = replace(region, domain=(1024, 768), inputs=(x, region.inputs[1]), outputs=(tensor(dt.f16, (1024, 768)),))
+    for one in tactics(wave.STRATEGY, rows):
+        (launch,) = wave.STRATEGY.build(rows, one, TARGET).launches
+        maps = [given for given in launch.arguments if isinstance(given, Descriptor)]
+        assert maps[1].shape == (260, 768) and all(step % 8 == 0 for given in maps for step in given.strides[:-1])
+
+
 def test_tiles_fill_the_machine_in_one_wave() -> None:
     region = compiling.product(1024, 768, 3072, turned=True)
     found = tactics(wave.STRATEGY, region)
@@ -70,7 +80,7 @@ def test_tiles_fill_the_machine_in_one_wave() -> None:
     for one in found:
         (launch,) = wave.STRATEGY.build(region, one, TARGET).launches
         assert not isinstance(launch.program, str) and isinstance(launch.grid, int) and 88 < launch.grid <= 132
-        room = dict(launch.program.parameters)["ROOM"]
+        room = launch.program.room
         assert room == wgmma.room_of(one["m"], one["n"], one["slots"]) and room <= arch_of(TARGET).shared
 
 

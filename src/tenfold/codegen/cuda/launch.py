@@ -104,8 +104,9 @@ class TritonFunction(Protocol):
 
 
 def launch(
-    kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3, registers: int = 0
-) -> Launch:
+    kernel: str, grid: Size, fillings: Mapping[str, Filling], warps: int = 4, stages: int = 3, registers: int = 0,
+    room: int = 0,
+) -> Launch:  # fmt: skip
     """The launch of a kernel with its parameters filled, in the order of its parameters. Where a hole tells of indices
     that lie outside, an alarm follows what is gathered.
     """
@@ -115,7 +116,7 @@ def launch(
         fillings = {**fillings, "gathered": (*operands, (alarm(),))}
     parameters = tuple((name, _parameter(one)) for name, one in fillings.items())
     arguments = tuple(given.argument for one in fillings.values() for given in _given(one))
-    return Launch(Program(kernel, parameters, warps, stages, registers), arguments, grid)
+    return Launch(Program(kernel, parameters, warps, stages, registers, room), arguments, grid)
 
 
 def calling(kernel: TritonFunction, grid: Size, fillings: Mapping[str, Filling], warps: int = 4) -> Launch:

@@ -40,7 +40,8 @@ Parameter: TypeAlias = "Word | Hole | int | str | tuple[Parameter, ...]"
 class Program:
     """`kernel` names a Triton function of this package as "module:function"; `parameters` fill its parameters in order.
 
-    `warps` a block, `stages` of software pipelining, at most `registers` a thread where that is not 0.
+    `warps` a block, `stages` of software pipelining, at most `registers` a thread where that is not 0, `room`
+    bytes of shared memory behind what Triton asks for.
     """
 
     kernel: str
@@ -48,6 +49,7 @@ class Program:
     warps: int = 4
     stages: int = 3
     registers: int = 0
+    room: int = 0
 
 
 @dataclass(frozen=True)

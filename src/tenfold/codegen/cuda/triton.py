@@ -62,9 +62,7 @@ def compile_program(program: Program, sm: int) -> Binary:
         target=GPUTarget("cuda", sm, 32),
         options={"num_warps": program.warps, "num_stages": program.stages, "maxnreg": program.registers or None},
     )
-    room = dict(program.parameters).get("ROOM", 0)
-    assert isinstance(room, int)
-    return _binary(made, room)
+    return _binary(made, program.room)
 
 
 _DRIVERS = {8: 10, 9: 8, 10: 9}

@@ -80,10 +80,10 @@ class Wave:
             "PARTS": (part,) * (n // part),
             "WIDTH": _width(plan),
             "STANDING": beside.standing,
-            **{"M": m, "SLOTS": slots, "TURNED": int(turned), "WARPS": warps, "ROOM": room_of(m, n, slots)},
+            **{"M": m, "SLOTS": slots, "TURNED": int(turned), "WARPS": warps},
             "EARLY": int(arch_of(target).early),
         }
-        return CudaKernel(launches=(launch(_KERNEL, dim.product(tiles), fillings, warps),))
+        return CudaKernel(launches=(launch(_KERNEL, dim.product(tiles), fillings, warps, room=room_of(m, n, slots)),))
 
 
 def _reason(plan: Plan) -> str | None:
@@ -113,7 +113,8 @@ def _width(plan: Plan) -> int:
 def _matrix(plan: Plan) -> tuple[Operand, bool]:
     """The second matrix, and whether it is columns by terms, as a constant is made."""
     w = plan.w.operand
-    if not plan.turned and isinstance(w.value.op, Constant) and w.value.type.shape == plan.w.shape and not w.offset:
+    constant = isinstance(w.value.op, Constant) and w.value.type.shape == plan.w.shape and not w.offset
+    if constant and not plan.turned and plan.k % 8 == 0:
         return Recast(w.value, w.dtype, (plan.n, plan.k), (plan.k, 1), 0, (Transpose((1, 0)),)), True
     return Operand(w.value, w.dtype, plan.w.shape, plan.w.strides, w.offset), plan.turned
 

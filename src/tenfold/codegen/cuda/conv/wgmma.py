@@ -3,7 +3,7 @@ every multiple of 8, where Gluon takes powers of two.
 
 A block has one tile. A warp asks for a ring of slots, a step each; a slot is free once each warp has told that it has
 read it, so that no barrier of all warps is needed in the loop. The ring and its barriers lie behind what Triton asks
-for of shared memory: ROOM bytes more, which the launch gives.
+for of shared memory: `room_of` bytes more, which the launch gives.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def multiply(
 def straight(
     x, w, output, beside, extra, told, moments, uniforms, across, m, n, k, body: gl.constexpr, kinds: gl.constexpr,
     PARTS: gl.constexpr, WIDTH: gl.constexpr, STANDING: gl.constexpr, M: gl.constexpr, SLOTS: gl.constexpr,
-    TURNED: gl.constexpr, WARPS: gl.constexpr, ROOM: gl.constexpr, EARLY: gl.constexpr,
+    TURNED: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """`x` is a descriptor of rows by terms, `w` of columns by terms (of terms by columns, if not TURNED). A tile's
     columns have equal PARTS, of which `output` and `beside` have a descriptor each; `across` tiles lie side by side.
