@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from torch._inductor.runtime.benchmarking import benchmarker
-
 from tenfold.compiler.device.measure import Stopwatch
 
 
@@ -48,9 +46,8 @@ class Turns:
         return called
 
     @contextmanager
-    def among_choices(self) -> Iterator[None]:
-        """Within it our builds and torch.compile's time their candidates in turns."""
-        clock = type(benchmarker)
+    def among_choices(self, clock: type) -> Iterator[None]:
+        """Within it our builds and torch.compile's, which measure by `clock`, time their candidates in turns."""
         with (
             patch.object(clock, "benchmark_gpu", self.taken(clock.benchmark_gpu)),
             patch.object(Stopwatch, "time", self.taken(Stopwatch.time)),

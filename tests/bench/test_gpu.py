@@ -76,8 +76,14 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         seen.append("one")
     waiting.join(10)
     assert seen == ["one", "other"]
-    with other.among_choices():
-        assert one.taken(max)(1, 2) == 2
+
+    class Clock:
+        def benchmark_gpu(self) -> int:
+            return other._depth
+
+    with other.among_choices(Clock):
+        assert one.taken(max)(1, 2) == 2 and Clock().benchmark_gpu() == 1
+    assert Clock().benchmark_gpu() == 0
 
 
 def test_an_anchor_adds_its_time() -> None:

@@ -100,7 +100,9 @@ class Kernel:
 
 
 class Strategy(Protocol):
-    """One way of making kernels; the tuner sees only this."""
+    """One way of making kernels; the tuner sees only this. One that `tells` is asked for regions that tell sums or
+    moments besides; the others never are.
+    """
 
     name: str
 

@@ -27,6 +27,7 @@ class Contraction:
     """
 
     name = "contraction"
+    tells = True
 
     def __init__(self, *strategies: Guessing) -> None:
         self._strategies = {one.name: one for one in strategies}
