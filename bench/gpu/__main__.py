@@ -3,8 +3,9 @@
 Each row builds an engine in f16, checks it against float64, and times replays of its graph between events, inputs on
 the GPU; then the same network in PyTorch by torch.compile, max-autotune. Rows run in a process that is started anew
 after one that failed; what stands in FOLDER/gpu.jsonl is not measured again, but for the anchor, which every run
-measures first. With --jobs several processes compile beside each other, and one at a time has the GPU to measure. With
---merge the results' table, JSON and plot are written anew.
+measures first. With --jobs several processes compile beside each other, and one at a time has the GPU to measure: for
+networks of more than a millisecond, since calls of PyTorch's compiled modules wait for busy CPUs. With --merge the
+results' table, JSON and plot are written anew.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def main() -> None:
     known = [] if given.again else measured(path)
     rows = [*filter(None, [given.anchor]), *(row for row in given.rows.split(",") if row not in known)]
     options = ["--effort", given.effort, "--peers", given.peers, "--top", given.top, *(["--own"] if given.own else [])]
-    options += ["--turns", str(given.out / "turns"), "--again", given.anchor if given.anchor in known else ""]
+    options += ["--again", given.anchor if given.anchor in known else ""]
+    options += ["--turns", str(given.out / "turns")] if given.jobs > 1 else []
     rows = list(dict.fromkeys(rows))
     with ThreadPoolExecutor(given.jobs) as jobs:
         for job in [jobs.submit(every, rows[n :: given.jobs], path, options, given.seconds) for n in range(given.jobs)]:

@@ -49,8 +49,8 @@ share: of the roofline, the sum over regions of max(FLOP / peak, bytes / bandwid
 the share of the time that its kernels take; own: milliseconds without it. Call: microseconds of the CPU for a call, of
 ten in a row that begin with the GPU idle, the least of the day's runs, since others use the host too. Peers: PyTorch
 eager in a CUDA graph, and torch.compile (max-autotune), in the same process as ours; in brackets: of another run.
-Ratio: to torch.compile, or to eager (e) where that was not measured. Day: rows of different days are of different
-machines of the kind.
+Ratio: to torch.compile, or to eager (e) where that was not measured; *: while other processes compiled. Day: rows of
+different days are of different machines of the kind.
 
 ![ratios]({plot})
 
@@ -152,7 +152,7 @@ def line(row: Row) -> str:
         _shown(vendor, 1, ".0%"),
         _shown(row.get("own_ms") if vendor else ms, 1, ".3f"), _shown(row.get("call_us"), 1, ".0f"),
         _peer(eager, another), _peer(compiled, another),
-        f"{found[0]:.2f}{found[1]}" if found else "—", GOALS.get(key(row), "—"),
+        f"{found[0]:.2f}{found[1]}{' *' if row.get('turns') else ''}" if found else "—", GOALS.get(key(row), "—"),
         day(row),
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |\n"

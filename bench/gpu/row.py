@@ -159,7 +159,7 @@ def given(network: networks.Network, engine: tenfold.Engine) -> list[np.ndarray]
 
 def without_vendor(network: networks.Network, effort: int, turns: Turns) -> float:
     """Milliseconds of the same row by our kernels alone."""
-    with left_out():
+    with turns, left_out():
         engine = built(network, effort)
     with turns, engine.context() as context:
         arrays = [torch.from_numpy(array).cuda() for array in given(network, engine)]
@@ -169,9 +169,10 @@ def without_vendor(network: networks.Network, effort: int, turns: Turns) -> floa
 def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling, turns: Turns) -> dict[str, Any]:
     """One row of ours, held against float64 before it is timed."""
     network = networks.NETWORKS[name](batch)
-    begin = time.perf_counter()
-    engine = built(network, effort)
-    seconds = time.perf_counter() - begin
+    with turns:
+        begin = time.perf_counter()
+        engine = built(network, effort)
+        seconds = time.perf_counter() - begin
     for region in engine.report["regions"]:
         for tactic, outcome in region.get("candidates", ()):
             if isinstance(outcome, str) and "results" in outcome:
@@ -268,6 +269,7 @@ def record(row: str, options: argparse.Namespace, top: Ceiling, turns: Turns, ab
     found = measure(name, int(batch), options.effort, options.own and not again, top, turns) | about
     wanted = [one for one in options.peers.split(",") if one and not again]
     known = {"anchor": True} if again else {}
+    found |= {"turns": True} if options.turns else {}
     keep(options.out, found | {"peers": {}, "complete": not wanted} | known)
     print(said(found | {"peers": {}}, options.top), flush=True)
     for peer in wanted:

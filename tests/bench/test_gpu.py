@@ -77,13 +77,16 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     waiting.join(10)
     assert seen == ["one", "other"]
 
-    class Clock:
-        def benchmark_gpu(self) -> int:
-            return other._depth
 
-    with other.among_choices(Clock):
-        assert one.taken(max)(1, 2) == 2 and Clock().benchmark_gpu() == 1
-    assert Clock().benchmark_gpu() == 0
+def test_choices_are_timed_in_turns(tmp_path: Path) -> None:
+    class Clock:
+        def benchmark_gpu(self, number: int) -> tuple[int, int]:
+            return number, turns.depth
+
+    turns = Turns(tmp_path / "turns")
+    with turns.among_choices(Clock):
+        assert Clock().benchmark_gpu(3) == (3, 1)
+    assert Clock().benchmark_gpu(3) == (3, 0)
 
 
 def test_an_anchor_adds_its_time() -> None:
