@@ -14,7 +14,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.experimental.gluon._runtime import GluonASTSource
 
-from tenfold.codegen.cuda import vmath
+from tenfold.codegen.cuda import signature, vmath
 from tenfold.codegen.cuda.program import Binary, Hole, Parameter, Program, TensorMap, Word
 
 
@@ -45,24 +45,27 @@ def constant(parameter: Hole | int | str) -> Any:
 
 
 def compile_program(program: Program, sm: int) -> Binary:
-    """Compile for compute capability `sm`; whatever Triton or ptxas raise passes through. Source lines are left out,
-    so that equal programs give equal bytes wherever they are compiled.
+    """Compile for compute capability `sm`; whatever Triton or ptxas raise passes through, and UnsupportedError if the
+    kernel takes its arguments otherwise than they are passed. Source lines are left out, so that equal programs give
+    equal bytes wherever they are compiled.
     """
     triton.knobs.compilation.disable_line_info = True
-    signature = {name: _types(parameter) for name, parameter in program.parameters}
+    types = {name: _types(parameter) for name, parameter in program.parameters}
     constants: dict[tuple[int, ...], Any] = {}
     attributes: dict[tuple[int, ...], Any] = {}
     for place, (_, parameter) in enumerate(program.parameters):
         _collect(parameter, (place,), constants, attributes)
     kernel = kernel_of(program)
     written = GluonASTSource if kernel.is_gluon() else ASTSource
-    source = written(kernel, signature, constants, attributes)
+    source = written(kernel, types, constants, attributes)
     made = triton.compile(
         source,
         target=GPUTarget("cuda", sm, 32),
         options={"num_warps": program.warps, "num_stages": program.stages, "maxnreg": program.registers or None},
     )
-    return _binary(made, program.room)
+    binary = _binary(made, program.room)
+    signature.check(program, made.asm["ptx"], binary.maps)
+    return binary
 
 
 _DRIVERS = {8: 10, 9: 8, 10: 9}
