@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -79,10 +79,15 @@ def row(model: Model) -> tuple[str, ...]:
 
 def main() -> None:
     """Print the table for the models named on the command line, or for all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.models", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BY_NAME)}; all if none is named")
+    names = parser.parse_args().names
+    if unknown := set(names) - set(BY_NAME):
+        parser.error(f"no model is called {', '.join(sorted(unknown))}")
     table = Table(
         "model", "task", "opset", "nodes", "operators", "inputs", "ms", "answer", title="ONNX Runtime, 2 threads"
     )
-    for model in [BY_NAME[name] for name in sys.argv[1:]] or MODELS:
+    for model in [BY_NAME[name] for name in names] or MODELS:
         table.add_row(*row(model))
     Console(width=200).print(table)
 

@@ -1,9 +1,9 @@
-"""`python -m tests.routes [EFFORT]`: the same networks by every route: regions, machine code, distance, time."""
+"""`python -m tests.routes`: the same networks by every route: regions, machine code, distance, time."""
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 
 import numpy as np
@@ -31,7 +31,9 @@ def times(built: dict[str, tenfold.Engine], given: np.ndarray) -> dict[str, floa
 
 
 def main() -> None:
-    effort = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    parser = argparse.ArgumentParser(prog="python -m tests.routes", description=__doc__)
+    parser.add_argument("effort", type=int, nargs="?", choices=range(4), default=0, help="how long builds may tune")
+    effort = parser.parse_args().effort
     print("| network | route | regions | others than the first's | code | distance | µs | of the first |")
     print("|---|---|---:|---:|---|---:|---:|---:|")
     notes = []
