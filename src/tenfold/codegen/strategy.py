@@ -100,8 +100,8 @@ class Kernel:
 
 
 class Strategy(Protocol):
-    """One way of making kernels; the tuner sees only this. One that `tells` is asked for regions that tell sums or
-    moments besides; the others never are.
+    """One way of making kernels; the tuner sees only this. Of regions that tell sums or moments besides, only one that
+    `tells` builds any.
     """
 
     name: str

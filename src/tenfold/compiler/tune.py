@@ -72,9 +72,11 @@ def choose(region: Region, strategies: Sequence[Strategy], target: Target) -> Ch
     """The piece for a region by the cost model; or, where no strategy takes it, each one's reason."""
     refused: list[tuple[str, str]] = []
     candidates: list[Candidate] = []
+    told = isinstance(region, Anchored) and bool(region.told)
     for strategy in strategies:
-        tells = not (isinstance(region, Anchored) and region.told) or getattr(strategy, "tells", False)
-        tactics = strategy.tactics(region, target) if tells else Refusal("more is told than what it makes")
+        tactics = strategy.tactics(region, target)
+        if told and not isinstance(tactics, Refusal) and not getattr(strategy, "tells", False):
+            tactics = Refusal("more is told than what it makes")
         if isinstance(tactics, Refusal):
             refused.append((strategy.name, tactics.reason))
         elif not candidates or not getattr(strategy, "last_resort", False):
@@ -84,7 +86,7 @@ def choose(region: Region, strategies: Sequence[Strategy], target: Target) -> Ch
     strategy, tactic = candidates[0]
     kernel = strategy.build(region, tactic, target)
     label = label_of(region, str(tactic))
-    return Chosen(region, kernel, str(tactic), label, tuple(refused), tuple(candidates))
+    return Chosen(region, kernel, str(tactic), label, tuple(dict.fromkeys(refused)), tuple(candidates))
 
 
 def tuning_of(piece: Piece | HostPiece) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tenfold.codegen.cpu.conv import direct, winograd
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.region import Anchored, Body, Index, Instruction, Operand, identity
 from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.compiler.tune import Chosen, choose
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import symbol
 from tenfold.ir.graph import Value
@@ -219,6 +220,17 @@ def test_the_faster_way_comes_first() -> None:
         "conv.winograd(products=6, gathered=first)",
     ]
     assert not isinstance(direct.STRATEGY.tactics(region_of(large, weights_of(large)), target), Refusal)
+
+
+def test_each_reason_is_given_once_and_is_true() -> None:
+    """Where transforms seem worth it, ways that do not are no reason; what is no such convolution is told once."""
+    both, target = (winograd.STRATEGY, winograd.DOUBTED), Target("cpu", "x86-64-v4")
+    whole, strided = Case(1, 64, (56, 56), 64, 3, pad=1), Case(1, 64, (56, 56), 64, 3, stride=2)
+    chosen = choose(region_of(whole, weights_of(whole)), both, target)
+    assert isinstance(chosen, Chosen) and not chosen.refused
+    assert choose(region_of(strided, weights_of(strided)), (*both, direct.STRATEGY), target).refused == (  # type: ignore[union-attr]
+        ("conv.winograd", "not of stride 1"),
+    )
 
 
 def test_code_needs_nothing_from_outside() -> None:

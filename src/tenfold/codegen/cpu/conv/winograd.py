@@ -71,7 +71,7 @@ class Winograd:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Tiles of 4, 6 or (along one axis) 8 products a line, gathered by the way or first, whichever seems faster
-        first; a Refusal for what is no such convolution, or is the other strategy's.
+        first; none where all are the other strategy's, and a Refusal for what is no such convolution.
         """
         weights = weights_of(region)
         if isinstance(weights, Refusal):
@@ -85,11 +85,14 @@ class Winograd:
         sizes = [size for size in POINTS if size <= most]
         every = [_Problem(region, isa, *row) for row in itertools.product(sizes, (False, True))]
         every = [one for one in every if one.fits]
+        if not every:
+            return Refusal("the rows of its tiles outgrow the second cache")
         limit = _GAIN * _direct(region, isa)
         found = [one for one in every if (one.cycles < limit) is not self._doubted]
         found.sort(key=lambda one: (one.cycles, one.apart != one.few))
-        reason = "the transforms seem worth it" if self._doubted else "the products saved are not worth the transforms"
-        return [one.tactic for one in found] or Refusal(reason)
+        if not found and not self._doubted:
+            return Refusal("the products saved seem not worth the transforms")
+        return [one.tactic for one in found]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
         """One stage, or one that gathers and one that multiplies."""
