@@ -19,7 +19,7 @@ from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Graph
 from tenfold.ir.type import Type
 from tenfold.runtime.cuda import dlpack
-from tenfold.runtime.cuda.arrays import DeviceArray, on_device
+from tenfold.runtime.cuda.arrays import DeviceArray, Recycled, on_device
 from tenfold.runtime.plan import Spec
 from tests.runtime.cuda.emulated import FakeDriver, emulate
 
@@ -112,6 +112,39 @@ def test_a_call_waits_for_the_streams_of_all_inputs(driver: FakeDriver, followed
     with twice(dt.f32, 3).context() as context:
         context.run([Plain(x, 11), Plain(x, 12), Plain(x, 13)])
         assert {(11, 12), (11, 13)} <= set(followed)
+
+
+def test_memory_of_results_that_were_let_go_is_used_again(driver: FakeDriver) -> None:
+    home, spec = Recycled(driver), Spec("y", dt.f32, (None,))  # type: ignore[arg-type]
+    kept = home.take(spec, (100,), 1)
+    address = home.take(spec, (100,), 1).address
+    again = home.take(spec, (60,), 1)
+    assert again.address == address != kept.address
+    assert home.take(spec, (40,), 1).address not in (address, kept.address)
+    home.close(1)
+    assert len(driver.held) == 2
+    del kept, again
+    assert not driver.held
+
+
+def test_calls_of_many_shapes_leave_little_behind(driver: FakeDriver) -> None:
+    """Neither memory nor a record of each size; also where what is let go comes back in the middle of a call."""
+    home, spec = Recycled(driver), Spec("y", dt.f32, (None,))  # type: ignore[arg-type]
+    allocate, released = driver.allocate, list[DeviceArray]()
+
+    def collecting(size: int, stream: int) -> int:
+        released.clear()
+        return allocate(size, stream)
+
+    driver.allocate = collecting  # type: ignore[method-assign]
+    for size in range(1, 1000):
+        released.append(home.take(spec, (size,), 1 + size % 2))
+        if size % 3 == 0:
+            released.clear()
+    assert len(home._free) <= len(driver.held) < 100
+    released.clear()
+    home.close(1)
+    assert not driver.held
 
 
 def test_a_receiver_s_stream_waits_for_results(driver: FakeDriver, followed: list[tuple[int, int]]) -> None:

@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ from tenfold.runtime.plan import Spec
 
 ALIGNMENT = 16
 """What kernels take for granted of every address."""
+_SPARE = 16
+"""Sizes of which memory that is free is kept when more is asked for."""
 _UNORDERED = -1
 """What a receiver says by DLPack that takes care of the order itself."""
 
@@ -219,21 +222,48 @@ class Recycled:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._free: dict[tuple[int, int], list[int]] = {}
-        """Addresses by size and by the stream that wrote there."""
+        """Addresses by size and by the stream that wrote there; no list is empty."""
+        self._returned: deque[tuple[tuple[int, int], int]] = deque()
+        """What came back since, from whichever thread let go of it, also in the middle of `take`."""
         self.closed = False
 
     def take(self, spec: Spec, shape: tuple[int, ...], stream: Any) -> DeviceArray:
         """An uninitialised array."""
         size, order = max(math.prod(shape) * spec.dtype.itemsize, 1), int(stream)
+        self._sort()
         kind = size, order
-        if not self._free.get(kind):
-            fitting = [one for one, free in [*self._free.items()] if free and size <= one[0] <= 2 * size]
+        if kind not in self._free:
+            fitting = [one for one in self._free if size <= one[0] <= 2 * size]
             kind = next((one for one in fitting if one[1] == order), fitting[0] if fitting else kind)
-        free = self._free.get(kind)
-        address = free.pop() if free else self._driver.allocate(size, stream)
-        if free is not None and kind[1] != order:  # that stream may still read it, or be gone by now
+        address = self._taken(kind)
+        if address is None:
+            self._spare(stream)
+            address = self._driver.allocate(size, stream)
+        elif kind[1] != order:  # that stream may still read it, or be gone by now
             self._driver.synchronize_all()
         return DeviceArray(spec, address, shape, order, _Held(self, address, (kind[0], order)), home=self)
+
+    def _sort(self) -> None:
+        """Put what came back where it is looked for."""
+        while self._returned:
+            kind, address = self._returned.popleft()
+            self._free.setdefault(kind, []).append(address)
+
+    def _taken(self, kind: tuple[int, int]) -> int | None:
+        """Free memory of a kind, if there is any."""
+        free = self._free.get(kind)
+        if free is None:
+            return None
+        address = free.pop()
+        if not free:
+            del self._free[kind]
+        return address
+
+    def _spare(self, stream: Any) -> None:
+        """Let the GPU have what this stream wrote and nothing has fitted for longest, but for a few sizes."""
+        for kind in [one for one in self._free if one[1] == int(stream)][:-_SPARE]:
+            for address in self._free.pop(kind):
+                self._driver.free(address, stream)
 
     def back(self, address: int, kind: tuple[int, int]) -> None:
         """Nobody refers any more to memory of this size, which this stream wrote."""
@@ -241,7 +271,7 @@ class Recycled:
             self._driver.enter()
             self._driver.free(address, self._driver.foreign_stream(0))
         else:
-            self._free.setdefault(kind, []).append(address)
+            self._returned.append((kind, address))
 
     def follow(self, stream: int, order: int) -> None:
         """What comes to the first stream from now on waits for what the second one was given."""
@@ -251,7 +281,8 @@ class Recycled:
     def close(self, stream: Any) -> None:
         """Give back what nobody refers to now, the rest as soon as that is so."""
         self.closed = True
-        if any(order != int(stream) for (_, order), free in [*self._free.items()] if free):
+        self._sort()
+        if any(order != int(stream) for _, order in self._free):
             self._driver.synchronize_all()
         for address in itertools.chain(*self._free.values()):
             self._driver.free(address, stream)
