@@ -153,6 +153,25 @@ def test_refusals_say_why(image: Image, reason: str) -> None:
     assert reason in found.reason
 
 
+@pytest.mark.parametrize(
+    ("channels", "taps", "stride", "level", "taken"),
+    [
+        (8, 3, 1, "x86-64-v4", False),
+        (5, 3, 2, "x86-64-v4", False),
+        (2, 3, 1, "x86-64-v4", True),
+        (3, 5, 1, "x86-64-v4", True),
+        (4, 5, 1, "x86-64-v3", True),
+    ],
+)
+def test_channels_by_themselves_as_measured(channels: int, taps: int, stride: int, level: str, taken: bool) -> None:
+    """Side by side in 112x112 pixels, lines of the depthwise kernel were the faster ones wherever this is refused."""
+    image = Image(
+        1, channels, (112, 112), taps, channels, stride, pad=taps // 2, groups=channels, layouts=("last", "last")
+    )
+    found = narrow.STRATEGY.tactics(image.case().region, Target("cpu", level))
+    assert isinstance(found, Refusal) is not taken
+
+
 def test_other_types_and_weights_are_refused() -> None:
     x, w = random(dt.f64, 1, 2, 9, 64), random(dt.f64, 1, 2, 3, 3)
     conv = Image(1, 2, (9, 64), 3).conv

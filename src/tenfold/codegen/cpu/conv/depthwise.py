@@ -52,7 +52,7 @@ class Depthwise:
         if found.shape[1] != 1 or found.shape[0] != region.anchor.groups:
             return Refusal("groups of more than one channel")
         ways = ["in place", "copied"] if region.inputs[0].strides[1] == 1 else ["copied"]
-        if _by_lines(region, isa_of(target)):
+        if by_lines(region, isa_of(target)):
             ways = ["lines", *ways]
         return [Tactic(self.name, (("image", way),)) for way in ways]
 
@@ -69,7 +69,7 @@ class Depthwise:
 STRATEGY = Depthwise()
 
 
-def _by_lines(region: Anchored, isa: Isa) -> bool:
+def by_lines(region: Anchored, isa: Isa) -> bool:
     """Whether lines of pixels, channels being lanes, suit the image, the body, its operands and what is told."""
     x, w = region.inputs
     if region.sums and (len(region.domain) != 4 or region.outputs[0].dtype is not f32 or region.sums.strides[-1] != 1):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tenfold.codegen.axes import at_least_one
+from tenfold.codegen.cpu.conv.depthwise import by_lines
 from tenfold.codegen.cpu.conv.direct import weights_of
 from tenfold.codegen.cpu.conv.ending import Ending
 from tenfold.codegen.cpu.conv.strip import Block, Down, Form, source
@@ -35,9 +36,17 @@ _BROADCAST, _LOADED, _PIXEL = 1.0, 2.0, 10.0
 """Cycles where channels are lanes, about: of a term whose element of the image is broadcast, of one that is loaded, and
 what each pixel costs beside.
 """
+_ENDED, _SKIPPED, _UNMASKED, _SINGLE = 3.0, 3.0, 0.52, 0.6
+"""Cycles where channels by themselves are lanes along lines (depthwise.py), about: of a pixel beside a cycle for each
+tap, of one more where pixels are skipped; without masks, of a tap of one channel, and of its pixel beside.
+"""
 _COPIED, _LINE, _STORED, _TURN = 0.5, 8.0, 0.7, 1.0
 """Cycles where pixels are lanes, about: of copying an element, and a line beside its elements; of storing an element
 apart from others; of a turn of the innermost loop.
+"""
+_ALONE, _FAR, _SHARED = 40.0, 0.1, 1.2
+"""Cycles of channels by themselves, about: of a line beside its elements; of an element that is copied or stored, for
+each that the next one lies further on; and how many times as long all takes where channels share lines of memory.
 """
 _PRODUCT, _LATENCY, _UNALIGNED, _SPREAD = 1.0, 4.0, 1.5, 0.5
 """Cycles of 64 bytes multiplied and added, about, and until their sum is known; of as many loaded at any place; of one
@@ -165,27 +174,52 @@ class _Problem:
         return self.isa.lanes(f32.itemsize)
 
     @property
+    def alone(self) -> bool:
+        """Whether every channel is by itself."""
+        groups, outputs, channels = self.weights[:3]
+        return groups > 1 and outputs == channels == 1
+
+    @property
     def refusal(self) -> Refusal | None:
         """Why channels as lanes take fewer cycles, or no code is made; None if it is."""
-        groups, outputs, channels = self.weights[:3]
-        apart = groups > 1 and outputs == channels == 1
-        useful = groups if apart else outputs
-        terms = self.down.taps * self.along.taps * (1 if apart else groups * channels)
-        if 2 * useful > self.lanes or self._cycles > terms * (_LOADED if apart else _BROADCAST) + _PIXEL:
+        groups, outputs = self.weights[:2]
+        useful = groups if self.alone else outputs
+        if 2 * useful > self.lanes or self._cycles > self._otherwise:
             return Refusal("channels fill the lanes better than pixels")
         if outputs * self.down.taps > _UNROLLED:
             return Refusal("too many taps down the image to write them out")
         return None if self.tile else Refusal("too many channels for a tile in the second cache")
 
     @property
+    def _otherwise(self) -> float:
+        """About what a pixel costs where channels are lanes."""
+        groups, _, channels = self.weights[:3]
+        taps = self.down.taps * self.along.taps
+        if not self.alone:
+            return taps * groups * channels * _BROADCAST + _PIXEL
+        if not by_lines(self.region, self.isa):
+            return taps * _LOADED + _PIXEL
+        if not self.isa.masks:
+            return groups * (taps * _UNMASKED + _SINGLE)
+        return taps + _ENDED + (_SKIPPED if self.along.stride > 1 else 0.0)
+
+    @property
     def _cycles(self) -> float:
         """About what a pixel costs: sums, copy of what it sees first, results stored."""
         groups, outputs, channels = self.weights[:3]
         width = self.along.size if isinstance(self.along.size, int) else _MOST_COLUMNS
-        seen = self.down.stride * channels * (self.along.stride * _COPIED + _LINE / max(1, width))
-        apart = sum(one.strides[2 + self.axes[1]] != 1 for one in self.region.outputs)
+        copied, line = _COPIED + self._far(self.region.inputs[0]), _ALONE if self.alone else _LINE
+        seen = self.down.stride * channels * (self.along.stride * copied + line / max(1, width))
+        apart = [one for one in self.region.outputs if one.strides[2 + self.axes[1]] != 1]
+        stored = sum(_STORED + self._far(one) for one in apart)
         sums = self._sums(self.block) * channels * self.along.taps
-        return groups * (sums + seen + outputs * apart * _STORED)
+        shared = _SHARED if self.alone and apart else 1.0
+        return shared * groups * (sums + seen + outputs * stored)
+
+    def _far(self, operand: Operand) -> float:
+        """About what each element costs because the next lies further on, where channels are by themselves."""
+        step = operand.strides[2 + self.axes[1]]
+        return _FAR * min(step, self.lanes) if self.alone and isinstance(step, int) and step > 1 else 0.0
 
     @functools.cached_property
     def block(self) -> Block:
