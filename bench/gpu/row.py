@@ -12,7 +12,8 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -166,52 +167,62 @@ def without_vendor(network: networks.Network, effort: int, turns: Turns) -> floa
         return timed(lambda: context.call(arrays))
 
 
-def measure(name: str, batch: int, effort: int, own: bool, top: Ceiling, turns: Turns) -> dict[str, Any]:
-    """One row of ours, held against float64 before it is timed."""
+Times = Callable[[], dict[str, float]]
+
+
+@contextmanager
+def measured(name: str, batch: int, options: argparse.Namespace, top: Ceiling, turns: Turns,
+             ) -> Iterator[tuple[dict[str, Any], Times]]:  # fmt: skip
+    """One row of ours, held against float64 before it is timed; within it what follows times it again."""
     network = networks.NETWORKS[name](batch)
+    exact = list(network.exact())
     with turns:
         begin = time.perf_counter()
-        engine = built(network, effort)
+        engine = built(network, options.effort)
         seconds = time.perf_counter() - begin
     for region in engine.report["regions"]:
         for tactic, outcome in region.get("candidates", ()):
             if isinstance(outcome, str) and "results" in outcome:
                 print(f"# {region['kind']} {region['domain']}: {tactic}: {outcome}", flush=True)
-    with turns, engine.context() as context:
+    with engine.context() as context:
         inputs = given(network, engine)
-        host = context.run(inputs)
-        pairs = zip(host.values(), network.exact(), strict=False)
-        errors = [distance(found[: len(exact)], exact) for found, exact in pairs]
-        arrays = [torch.from_numpy(array).cuda() for array in inputs]
-        here = context.run(arrays)
-        torch.cuda.synchronize()
-        errors += (distance(b.cpu().numpy(), a) for a, b in zip(host.values(), here.values(), strict=True))
-        error = float(np.max(errors))
-        if not error < LIMIT:
-            raise ArithmeticError(f"{name}:{batch} is {error:.1e} from float64")
-        milliseconds = timed(lambda: context.call(arrays))
-        calls, parts = call_times(context, arrays), kernels(context, arrays)
-        memory = engine.memory({spec.name: array.shape for spec, array in zip(engine.inputs, arrays, strict=True)})
-    names = [spec.name for spec in engine.inputs]
-    needed = demand(engine, dict(zip(names, inputs, strict=True)), top)
-    found = {
-        "network": name, "batch": batch, "effort": effort, "ms": milliseconds, "error": error, "build_s": seconds,
-        **calls, "kernels": len(parts), "memory": memory, "vendor_share": vendor_share(parts), "parts": parts,
-    }  # fmt: skip
-    if needed:
-        found |= {"flops": needed.flops, "bytes": needed.bytes, "roofline_ms": needed.seconds * 1e3}
-    if own and found["vendor_share"]:
-        found["own_ms"] = without_vendor(network, effort, turns)
-    return found
+
+        def times() -> dict[str, float]:
+            return {"ms": timed(lambda: context.call(arrays)), **call_times(context, arrays)}
+
+        with turns:
+            host = context.run(inputs)
+            errors = [distance(found[: len(one)], one) for found, one in zip(host.values(), exact, strict=False)]
+            arrays = [torch.from_numpy(array).cuda() for array in inputs]
+            here = context.run(arrays)
+            torch.cuda.synchronize()
+            errors += (distance(b.cpu().numpy(), a) for a, b in zip(host.values(), here.values(), strict=True))
+            error = float(np.max(errors))
+            if not error < LIMIT:
+                raise ArithmeticError(f"{name}:{batch} is {error:.1e} from float64")
+            found, parts = times(), kernels(context, arrays)
+        found |= {
+            "network": name, "batch": batch, "effort": options.effort, "error": error, "build_s": seconds,
+            "kernels": len(parts), "vendor_share": vendor_share(parts), "parts": parts,
+            "memory": engine.memory({one.name: a.shape for one, a in zip(engine.inputs, arrays, strict=True)}),
+        }  # fmt: skip
+        needed = demand(engine, {one.name: array for one, array in zip(engine.inputs, inputs, strict=True)}, top)
+        if needed:
+            found |= {"flops": needed.flops, "bytes": needed.bytes, "roofline_ms": needed.seconds * 1e3}
+        yield found, times
 
 
-def beside(name: str, batch: int, peer: str, turns: Turns) -> dict[str, Any]:
-    """Milliseconds of the same network in PyTorch, and how far it is from float64; or why there are none."""
+def beside(name: str, batch: int, peer: str, turns: Turns, ours: Times) -> dict[str, Any]:
+    """Milliseconds of the same network in PyTorch, how far it is from float64, and ours just before, all while no
+    process compiles; or why there are none.
+    """
     begin = time.perf_counter()
     try:
-        run, error = peers.PEERS[peer](name, batch, turns)
-        with turns:
-            return {"ms": timed(run), "error": error, "ready_s": time.perf_counter() - begin}
+        with turns.compiling():
+            run, error = peers.PEERS[peer](name, batch, turns)
+        ready = time.perf_counter() - begin
+        with turns.quiet():
+            return {"ours": ours(), "ms": timed(run), "error": error, "ready_s": ready}
     except Exception as failure:
         return {"failure": f"{type(failure).__name__}: {failure}"[:300]}
     finally:
@@ -266,16 +277,19 @@ def record(row: str, options: argparse.Namespace, top: Ceiling, turns: Turns, ab
     """Write a line for ours, and another with each peer."""
     name, batch = row.split(":")
     again = row == options.again
-    found = measure(name, int(batch), options.effort, options.own and not again, top, turns) | about
     wanted = [one for one in options.peers.split(",") if one and not again]
-    known = {"anchor": True} if again else {}
-    found |= {"turns": True} if options.turns else {}
-    keep(options.out, found | {"peers": {}, "complete": not wanted} | known)
-    print(said(found | {"peers": {}}, options.top), flush=True)
-    for peer in wanted:
-        found.setdefault("peers", {})[peer] = beside(name, int(batch), peer, turns)
-        keep(options.out, found | {"complete": peer == wanted[-1]})
-        print(compared(found, peer), flush=True)
+    with measured(name, int(batch), options, top, turns) as (found, times):
+        if options.own and not again and found["vendor_share"]:
+            found["own_ms"] = without_vendor(networks.NETWORKS[name](int(batch)), options.effort, turns)
+        found |= about | ({"anchor": True} if again else {})
+        keep(options.out, found | {"peers": {}, "complete": not wanted})
+        print(said(found | {"peers": {}}, options.top), flush=True)
+        for peer in wanted:
+            one = beside(name, int(batch), peer, turns, times)
+            found |= one.pop("ours", {})
+            found.setdefault("peers", {})[peer] = one
+            keep(options.out, found | {"complete": peer == wanted[-1]})
+            print(compared(found, peer), flush=True)
 
 
 if __name__ == "__main__":

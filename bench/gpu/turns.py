@@ -1,5 +1,5 @@
-"""Several processes beside each other on one GPU, each with a row: while one measures, chooses by measuring, or builds
-ours within its seconds, the peers of the others compile.
+"""Several processes beside each other on one GPU, each with a row: while one chooses by measuring, or builds and checks
+ours, the peers of the others compile; none is timed before all that began to compile are ready.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from unittest.mock import patch
 
 
 class Turns:
-    """`with turns:` has the GPU alone among the processes that share a file; a process that has it may enter again."""
+    """`with turns:` has the GPU alone among the processes that share a file; a process that has it may enter again.
+    `with turns.compiling():` uses the CPUs beside others, `with turns.quiet():` has the GPU while nobody does.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path, self._held = path, ExitStack()
@@ -33,6 +35,27 @@ class Turns:
         if not self.depth:
             self._held.close()
         self._lock.release()
+
+    @contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Within it no process is `quiet`."""
+        with self._compilers(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Within it this process has the GPU, and none compiles. Not to be entered where one of both is had."""
+        with self._compilers(fcntl.LOCK_EX), self:
+            yield
+
+    @contextmanager
+    def _compilers(self, how: int) -> Iterator[None]:
+        if not self._path:
+            yield
+            return
+        with self._path.with_suffix(".compilers").open("w") as file:
+            fcntl.flock(file, how)
+            yield
 
     def taken(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, in turns."""

@@ -78,6 +78,27 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     assert seen == ["one", "other"]
 
 
+def test_none_is_timed_while_another_compiles(tmp_path: Path) -> None:
+    one, other, third = (Turns(tmp_path / "turns") for _ in range(3))
+    seen: list[str] = []
+
+    def timing() -> None:
+        with third.quiet():
+            seen.append("timed")
+
+    waiting = threading.Thread(target=timing)
+    with one.compiling(), other.compiling():
+        waiting.start()
+        waiting.join(0.2)
+        with one:
+            seen.append("a choice")
+        seen.append("compiled")
+    waiting.join(10)
+    assert seen == ["a choice", "compiled", "timed"]
+    with Turns(None).compiling(), Turns(None).quiet():
+        pass
+
+
 def test_choices_are_timed_in_turns(tmp_path: Path) -> None:
     class Clock:
         def benchmark_gpu(self, number: int) -> tuple[int, int]:
