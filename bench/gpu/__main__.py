@@ -3,9 +3,9 @@
 Each row builds an engine in f16, checks it against float64, and times replays of its graph between events, inputs on
 the GPU; then the same network in PyTorch by torch.compile, max-autotune. Rows run in a process that is started anew
 after one that failed; what stands in FOLDER/gpu.jsonl is not measured again, but for the anchor, which every run
-measures first. With --jobs several processes compile beside each other, one at a time has the GPU, and a row is timed beside its
-peer while none compiles, since calls of PyTorch's compiled modules wait for busy CPUs. With --merge the results' table,
-JSON and plot are written anew.
+measures first. With --jobs several processes compile beside each other, one at a time has the GPU, and a row is timed
+beside its peer while none compiles, since calls of PyTorch's compiled modules wait for busy CPUs. With --merge the
+results' table, JSON and plot are written anew.
 """
 
 from __future__ import annotations

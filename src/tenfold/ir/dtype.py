@@ -86,6 +86,9 @@ class DType:
     def __repr__(self) -> str:
         return self.name
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def __reduce__(self) -> tuple[object, ...]:
         made: Any = HOLDERS.get(self.name.partition("<")[0])
         return (made, (self.element,)) if made else (parse, (self.name,))

@@ -180,6 +180,23 @@ def test_the_default_stream_goes_out_by_its_public_number() -> None:
     assert DeviceArray(Spec("y", dt.f32, SHAPE), 64, SHAPE, 0).__cuda_array_interface__["stream"] == dlpack.LEGACY
 
 
+def test_capsules_of_one_shape_lie_apart() -> None:
+    shapes = (2, 3), (2, 3), (3, 2), ()
+    made = [DeviceArray(Spec("y", dt.f16, shape), 64 * n, shape) for n, shape in enumerate(shapes, 1)]
+    found = [dlpack.described(one) for one in made]
+    dlpack._model.cache_clear()
+    assert [(one.address, one.shape, one.element) for one in found if one] == [
+        (64 * n, shape, (2, 16)) for n, shape in enumerate(shapes, 1)
+    ]
+    known = len(dlpack._alive)
+    kept = made[0].__dlpack__()
+    dlpack._model.cache_clear()
+    held = dlpack._Managed.from_address(dlpack._pointer(id(kept), b"dltensor")).tensor
+    assert held.data == 64 and held.shape[: held.rank] == [2, 3] and len(dlpack._alive) == known + 1
+    del kept
+    assert len(dlpack._alive) == known
+
+
 def test_capsules_are_read_whatever_others_say_of_python_s_functions(
     driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,12 +206,12 @@ def _require_row_major(spec: Spec, shape: Sequence[int], strides: Sequence[int] 
         size *= length
 
 
-def like(given: Iterable[Any], results: Sequence[Any]) -> Sequence[Any]:
-    """Results as arrays of the kind of the first input, if its library takes them by DLPack; else as they are."""
+def like(given: Iterable[Any]) -> Callable[[Any], Any]:
+    """What makes a result an array of the first input's kind, if its library takes it by DLPack; else leaves it."""
     first = next(iter(given), None)
     home = sys.modules.get(type(first).__module__.partition(".")[0])
     taken = None if isinstance(first, DeviceArray) else getattr(home, "from_dlpack", None)
-    return [taken(one) if taken and isinstance(one, DeviceArray) else one for one in results]
+    return lambda one: taken(one) if taken and isinstance(one, DeviceArray) else one
 
 
 class Recycled:

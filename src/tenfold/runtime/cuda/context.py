@@ -18,6 +18,7 @@ from tenfold.runtime.arrays import returning, too_small
 from tenfold.runtime.calls import Inputs
 from tenfold.runtime.context import Array, Context
 from tenfold.runtime.cpu.arena import fresh_array
+from tenfold.runtime.cpu.shortcut import address_reader
 from tenfold.runtime.cuda import arrays
 from tenfold.runtime.cuda.aimed import Aimed
 from tenfold.runtime.cuda.alarms import Alarms
@@ -254,7 +255,7 @@ class DeviceContext(Context):
         hosts = self._hosts(sources, results)
         for array, one in zip(hosts, results, strict=True):
             if array is not None:
-                self._driver.download(array.ctypes.data, one.address, one.nbytes, stream)
+                self._driver.download(address_reader()(array), one.address, one.nbytes, stream)
         if all(array is None for array in hosts) and sources and isinstance(sources[0], DeviceArray):
             self._awaited = False
         else:
@@ -275,17 +276,17 @@ class DeviceContext(Context):
         """Results as arrays of the kind of the first input, or of what is bound, which is handed out itself where its
         shape is the result's.
         """
-        returned = returning(given.values())
+        returned, there = returning(given.values()), arrays.like([*given.values(), *self._bound_inputs.values()])
         return [
-            self._there(one, given) if array is None else returned(array) if returned else array
+            self._there(one, there) if array is None else returned(array) if returned else array
             for array, one in zip(hosts, results, strict=True)
         ]
 
-    def _there(self, one: DeviceArray, given: Mapping[str, Any]) -> Any:
+    def _there(self, one: DeviceArray, there: Callable[[DeviceArray], Any]) -> Any:
         bound = self._bound_outputs.get(one.spec.name)
         if bound is None:
-            return arrays.like([*given.values(), *self._bound_inputs.values()], [one])[0]
-        return bound if tuple(getattr(bound, "shape", ())) == one.shape else arrays.like([bound], [one])[0]
+            return there(one)
+        return bound if tuple(getattr(bound, "shape", ())) == one.shape else arrays.like([bound])(one)
 
     def _own_input(self, spec: Spec, given: Any) -> Any:
         return super()._own_input(spec, given) if arrays.on_device(spec, given) is None else given

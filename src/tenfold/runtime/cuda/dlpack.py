@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,9 +57,10 @@ _DELETER = _Deleter(_let_go)
 @atexit.register
 def _stay() -> None:
     """What receivers still hold when Python ends stays, and its deleter is one that does nothing, not Python's."""
-    for managed, *_ in _alive.values():
+    for managed, sizes, _ in _alive.values():
         managed.deleter = ctypes.cast(ctypes.pythonapi["Py_IsInitialized"], _Deleter)
-        ctypes.pythonapi["Py_IncRef"](ctypes.py_object(managed))
+        for one in (managed, sizes):
+            ctypes.pythonapi["Py_IncRef"](ctypes.py_object(one))
 
 
 _Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -79,8 +81,12 @@ def _unused(made: int) -> None:
 _DESTRUCTOR = _Destructor(_unused)
 
 
-def _described(address: int, sizes: Any, rank: int, dtype: DType) -> _Tensor:
-    return _Tensor(address, _Device(CUDA_DEVICE, 0), rank, _Type(*element(dtype), 1), sizes, None, 0)
+@functools.lru_cache(4096)
+def _model(shape: tuple[int, ...], dtype: DType) -> tuple[_Managed, Any]:
+    """What capsules of such arrays hold, all but the address; and the sizes that it points to."""
+    sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
+    kind = _Type(*element(dtype), 1)
+    return _Managed(_Tensor(None, _Device(CUDA_DEVICE, 0), len(shape), kind, sizes, None, 0), None, _DELETER), sizes
 
 
 def element(dtype: DType) -> tuple[int, int]:
@@ -90,10 +96,12 @@ def element(dtype: DType) -> tuple[int, int]:
 
 def capsule(owner: Any, address: int, shape: tuple[int, ...], dtype: DType) -> Any:
     """A DLPack capsule of a row-major array on the first GPU, which keeps `owner` alive."""
-    sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
-    managed = _Managed(_described(address, sizes, len(shape), dtype), None, _DELETER)
-    _alive[ctypes.addressof(managed)] = (managed, sizes, owner)
-    return _new(ctypes.addressof(managed), _NAME, _DESTRUCTOR)
+    model, sizes = _model(shape, dtype)
+    managed = _Managed.from_buffer_copy(model)
+    managed.tensor.data = address
+    place = ctypes.addressof(managed)
+    _alive[place] = (managed, sizes, owner)
+    return _new(place, _NAME, _DESTRUCTOR)
 
 
 @dataclass(frozen=True)

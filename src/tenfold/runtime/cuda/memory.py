@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.runtime.cpu.arena import UNUSED, Arena, references, system, within
+from tenfold.runtime.cpu.shortcut import address_reader
 from tenfold.runtime.cuda.driver import Driver
 
 _STEP = 512
@@ -91,7 +92,9 @@ class Staging:
 
     def room(self, number: int, size: int, stream: Any) -> int:
         """The address of the block of a number, made that large; its contents are lost when it grows."""
-        return self._blocks.setdefault(number, Block(self._driver, None)).reserve(size, stream)
+        if number not in self._blocks:
+            self._blocks[number] = Block(self._driver, None)
+        return self._blocks[number].reserve(size, stream)
 
     def moved(self, number: int, source: int, size: int, stream: Any) -> int:
         """The address of a copy of what lies elsewhere on the GPU."""
@@ -103,7 +106,7 @@ class Staging:
         """The address of a copy of the host's array, which may be changed as soon as the stream has come to this point;
         one that is not pinned, as soon as this returns. No earlier copy of that number is on its way any more.
         """
-        address, source = self.room(number, array.nbytes, stream), array.ctypes.data
+        address, source = self.room(number, array.nbytes, stream), address_reader()(array)
         if array.nbytes < LARGE or not self._driver.is_pinned(source):
             pinned = self._pin(number, array.nbytes)
             for start, size in copied(pinned, source, array.nbytes):
