@@ -1,9 +1,10 @@
 """A product that speaks to tensor cores in PTX within Gluon's frame, in tiles of as many columns as a product may have:
 every multiple of 8, where Gluon takes powers of two.
 
-A block has one tile. A warp asks for a ring of slots, a step each; a slot is free once each warp has told that it has
-read it, so that no barrier of all warps is needed in the loop. The ring and its barriers lie behind what Triton asks
-for of shared memory: `room_of` bytes more, which the launch gives.
+A block has one tile. A lane asks for a ring of slots, a step each; a slot is free once each warp has told that it has
+read it, so that no barrier of all warps is needed in the loop. Both loops are PTX: what a step takes besides its
+products is the whole difference between kernels here. The ring and its barriers lie behind what Triton asks for of
+shared memory: `room_of` bytes more, which the launch gives.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import triton
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
 from tenfold.codegen.cuda import grid
-from tenfold.codegen.cuda.conv.dialect import copy_in, layout_of, meet
-from tenfold.codegen.cuda.conv.teams import barriers, moments_of, numbers_of_parts, standing_of, stored
+from tenfold.codegen.cuda.conv.dialect import copy_in, copy_out, layout_of, meet
+from tenfold.codegen.cuda.conv.teams import barriers, concluded, moments_of, numbers_of_parts, standing_of, tell
 
 TERMS = 64
 """Terms of a step: elements of 16 bits of a row of a slot, swizzled."""
@@ -42,17 +43,18 @@ def _room(m, n, slots):
 def _opened(slots, warps):
     """PTX by which one thread makes the barriers at $1: those of slots that are full, then of those that are empty."""
     made = "".join(
-        f"@first mbarrier.init.shared::cta.b64 [$1+{8 * slot}], 1;"
-        f" @first mbarrier.init.shared::cta.b64 [$1+{8 * (slots + slot)}], {warps};\n"
-        for slot in range(slots)
+        f"""
+        mbarrier.init.shared::cta.b64 [$1+{8 * slot}], {1 if slot < slots else warps};"""
+        for slot in range(2 * slots)
     )
     return f"""{{
-        .reg .pred first;
-        .reg .u32 thread;
+        .reg .pred other;
+        .reg .b32 thread;
         mov.u32 thread, %tid.x;
-        setp.eq.u32 first, thread, 0;
-        {made}
+        setp.ne.u32 other, thread, 0;
+        @other bra MADE;{made}
         fence.proxy.async.shared::cta;
+        MADE:
         mov.u32 $0, 0;
     }}"""
 
@@ -69,40 +71,94 @@ def _named(kernel):
 
 
 @triton.constexpr_function
-def _known(kernel):
-    """PTX that asks for the descriptors themselves."""
-    return f"{{ {_named(kernel)} prefetch.tensormap [rows]; prefetch.tensormap [columns]; mov.u32 $0, 0; }}"
+def _begun(kernel, m, n, slots, turned):
+    """PTX of what a lane asks for before the kernel ahead has ended, even of what that kernel writes: the descriptors
+    themselves, and that L2 has what the ring takes first, of which blocks that read the same ask for every so-manieth
+    step each. $1 and $2 say which tile it is, $3 and $4 how many lie one below the other and side by side, $5 what
+    number of terms.
+    """
+    columns = "".join(
+        f"""
+        mad.lo.u32 box, $2, {n}, {begin};
+        @!done cp.async.bulk.prefetch.tensor.2d.L2.global [columns, {{{"term, box" if turned else "box, term"}}}];"""
+        for begin in range(0, n, 32 if turned else 64)
+    )
+    return f"""{{
+        .reg .pred done;
+        .reg .b32 at, term, end, box;
+        {_named(kernel)}
+        mov.u32 at, %laneid;
+        setp.ne.u32 done, at, 0;
+        @done bra END;
+        prefetch.tensormap [rows];
+        prefetch.tensormap [columns];
+        min.s32 end, $5, {slots * TERMS};
+        mul.lo.u32 box, $1, {m};
+        mul.lo.u32 term, $2, {TERMS};
+        mul.lo.u32 at, $4, {TERMS};
+        ROWS:
+        setp.ge.s32 done, term, end;
+        @!done cp.async.bulk.prefetch.tensor.2d.L2.global [rows, {{term, box}}];
+        add.u32 term, term, at;
+        @!done bra ROWS;
+        mul.lo.u32 term, $1, {TERMS};
+        mul.lo.u32 at, $3, {TERMS};
+        COLUMNS:
+        setp.ge.s32 done, term, end;{columns}
+        add.u32 term, term, at;
+        @!done bra COLUMNS;
+        END:
+        bar.warp.sync -1;
+        mov.u32 $0, 0;
+    }}"""
 
 
 @triton.constexpr_function
 def _copied(descriptor, offset, along, down):
     """PTX by which one lane asks for a box."""
     return (
-        f"add.u32 to, $1, {offset};\n@first cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-        f" [to], [{descriptor}, {{{along}, {down}}}], [$2];\n"
+        f"add.u32 to, slot, {offset};\ncp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+        f" [to], [{descriptor}, {{{along}, {down}}}], [full];\n"
     )
 
 
 @triton.constexpr_function
-def _asked(kernel, m, n, turned):
-    """PTX that asks for a step: $1 its slot, $2 and $3 its barriers, $4 the round's parity, $5 its first term, $6 and
-    $7 the tile's first row and column. Columns come in boxes of 32, or of 64 where they lie side by side.
+def _asked(kernel, m, n, slots, turned):
+    """PTX by which one lane asks for all steps, as slots become free: $1 the room, $2 and $3 the tile's first row and
+    column, $4 the terms. Columns come in boxes of 32, or of 64 where they lie side by side.
     """
-    boxes, wide = _copied("rows", 0, "$5", "$6"), 32 if turned else 64
+    boxes, wide = _copied("rows", 0, "term", "$2"), 32 if turned else 64
     for begin in range(0, n, wide):
-        along, down = ("$5", "at") if turned else ("at", "$5")
-        boxes += f"add.u32 at, $7, {begin};" + _copied("columns", (m + begin) * _BYTES, along, down)
+        along, down = ("term", "at") if turned else ("at", "term")
+        boxes += f"add.u32 at, $3, {begin};" + _copied("columns", (m + begin) * _BYTES, along, down)
     return f"""{{
-        .reg .pred done, first;
-        .reg .u32 at, to;
+        .reg .pred done;
+        .reg .b32 at, to, slot, full, last, term, parity;
         {_named(kernel)}
         mov.u32 at, %laneid;
-        setp.eq.u32 first, at, 0;
-        WAIT:
-        mbarrier.try_wait.parity.shared::cta.b64 done, [$3], $4;
-        @!done bra WAIT;
-        @first mbarrier.arrive.expect_tx.shared::cta.b64 _, [$2], {(m + n) * _BYTES};
+        setp.ne.u32 done, at, 0;
+        @done bra END;
+        mov.u32 slot, $1;
+        add.u32 full, $1, {slots * (m + n) * _BYTES};
+        add.u32 last, full, {8 * slots};
+        mov.u32 term, 0;
+        mov.u32 parity, 1;
+        STEP:
+        mbarrier.try_wait.parity.shared::cta.b64 done, [full+{8 * slots}], parity;
+        @!done bra STEP;
+        mbarrier.arrive.expect_tx.shared::cta.b64 _, [full], {(m + n) * _BYTES};
         {boxes}
+        add.u32 slot, slot, {(m + n) * _BYTES};
+        add.u32 full, full, 8;
+        setp.eq.u32 done, full, last;
+        @done sub.u32 full, full, {8 * slots};
+        @done mov.u32 slot, $1;
+        @done xor.b32 parity, parity, 1;
+        add.u32 term, term, {TERMS};
+        setp.lt.s32 done, term, $4;
+        @done bra STEP;
+        END:
+        bar.warp.sync -1;
         mov.u32 $0, 0;
     }}"""
 
@@ -114,50 +170,71 @@ further on come those beside it.
 
 
 @triton.constexpr_function
-def _described(name, address, offset, kind):
-    """PTX that makes what tensor cores take for a matrix at an address of shared memory."""
-    return (
-        f"add.u32 at, {address}, {offset}; bfe.u32 at, at, 4, 14;"
-        f" cvt.u64.u32 {name}, at; or.b64 {name}, {name}, {kind};\n"
-    )
+def _step(m, n, slots, turned, kind, slot):
+    """PTX of the step in a slot, and of giving back the slot before, if it is asked for again; once that is through,
+    at most the step's own products are under way.
+    """
+    every, products = ", ".join(f"${one}" for one in range(n // 2)), ""
+    for part in range(4):
+        down = slot * (m + n) * _BYTES + 32 * part
+        along = slot * (m + n) * _BYTES + (32 if turned else 16 * _BYTES) * part
+        products += f"""
+        add.s64 a, rows, {down >> 4};
+        add.s64 b, columns, {along >> 4};
+        wgmma.mma_async.sync.aligned.m64n{n}k16.f32.{kind}.{kind} {{{every}}}, a, b, 1, 1, 1, 0, {1 - turned};"""
+    return f"""
+        add.s32 at, step, {slot};
+        setp.ge.s32 p, at, steps;
+        @p bra DONE;
+        WAIT{slot}:
+        mbarrier.try_wait.parity.shared::cta.b64 p, [bars+{8 * slot}], parity;
+        @!p bra WAIT{slot};
+        wgmma.fence.sync.aligned;
+        {products}
+        wgmma.commit_group.sync.aligned;
+        wgmma.wait_group.sync.aligned 1;
+        add.s32 at, step, {slot + slots - 1};
+        setp.lt.and.s32 p, at, steps, first;
+        {"" if slot else "setp.gt.and.s32 p, step, 0, p;"}
+        @p mbarrier.arrive.shared::cta.b64 _, [bars+{8 * (slots + (slot - 1) % slots)}];
+    """
 
 
 @triton.constexpr_function
-def _multiplied(m, n, turned, warps, kind, piece):
-    """PTX of a step: sums first, `piece` / 2 to a part; then the slot, its barrier, the round's parity, the barrier of
-    the slot before, and whether that is to be given back. Once it is through, at most its own products are under way.
+def _multiplied(m, n, slots, turned, warps, kind, piece):
+    """PTX of all steps: sums first, `piece` / 2 to a part; then the room and the number of steps. The slots of the ring
+    follow each other in the text, so that nothing is reckoned of their numbers.
     """
     sums, kind = n // 2, "bf16" if kind.is_bf16() else "f16"
-    slot, full, parity, empty, wanted = (f"${2 * sums + piece // 2 * one}" for one in range(5))
-    every, found = ", ".join(f"${one}" for one in range(sums)), ""
-    for step in range(4):
-        if turned:
-            found += _described("b", slot, m * _BYTES + 32 * step, _LINES)
-        else:
-            found += _described("b", slot, m * _BYTES + 16 * _BYTES * step, _LINES + _BESIDE)
-        found += _described("a", "rows", 32 * step, _LINES)
-        found += (
-            f"wgmma.mma_async.sync.aligned.m64n{n}k16.f32.{kind}.{kind} {{{every}}}, a, b, p, 1, 1, 0, {1 - turned};\n"
-        )
+    every = "".join(_step(m, n, slots, turned, kind, slot) for slot in range(slots))
+    beside = _LINES if turned else _LINES + _BESIDE
     return f"""{{
-        .reg .b64 a, b;
-        .reg .b32 at, rows;
+        .reg .b64 a, b, rows, columns;
+        .reg .b32 at, bars, steps, step, parity;
         .reg .pred p, first;
-        mov.u32 rows, %tid.x;
-        shr.u32 rows, rows, 7;
-        mad.lo.u32 rows, rows, {64 * _BYTES if warps > 4 else 0}, {slot};
-        WAIT:
-        mbarrier.try_wait.parity.shared::cta.b64 p, [{full}], {parity};
-        @!p bra WAIT;
-        setp.eq.b32 p, 0, 0;
-        wgmma.fence.sync.aligned;
-        {found}
-        wgmma.commit_group.sync.aligned;
-        wgmma.wait_group.sync.aligned 1;
-        setp.ne.u32 first, {wanted}, 0;
+        mov.u32 at, %tid.x;
+        shr.u32 at, at, 7;
+        mad.lo.u32 at, at, {64 * _BYTES if warps > 4 else 0}, ${2 * sums};
+        bfe.u32 at, at, 4, 14;
+        cvt.u64.u32 rows, at;
+        or.b64 rows, rows, {_LINES};
+        add.u32 at, ${2 * sums}, {m * _BYTES};
+        bfe.u32 at, at, 4, 14;
+        cvt.u64.u32 columns, at;
+        or.b64 columns, columns, {beside};
+        add.u32 bars, ${2 * sums}, {slots * (m + n) * _BYTES};
+        mov.u32 steps, ${2 * sums + piece // 2};
         mov.u32 at, %laneid;
-        setp.eq.and.u32 first, at, 0, first;
-        @first mbarrier.arrive.shared::cta.b64 _, [{empty}];
+        setp.eq.u32 first, at, 0;
+        mov.u32 step, 0;
+        mov.u32 parity, 0;
+        ROUND:
+        {every}
+        add.s32 step, step, {slots};
+        xor.b32 parity, parity, 1;
+        bra ROUND;
+        DONE:
+        wgmma.wait_group.sync.aligned 0;
     }}"""
 
 
@@ -172,26 +249,22 @@ def _floats(count):
     return (gl.float32,) * count
 
 
-_LAST = gl.constexpr("wgmma.wait_group.sync.aligned 0;")
-
-
 @gluon.jit
 def load(
-    x, w, beside, kept, kept_full, room, k, row, column, KERNEL: gl.constexpr, M: gl.constexpr, N: gl.constexpr,
+    x, w, beside, kept, kept_full, room, tile, counts, k, KERNEL: gl.constexpr, M: gl.constexpr, N: gl.constexpr,
     SLOTS: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """All steps of the tile, as slots become free, and what lies beside its sums."""
-    gl.inline_asm_elementwise(_known(KERNEL), "=r", [], dtype=gl.int32, is_pure=False, pack=1)
+    gl.inline_asm_elementwise(
+        _begun(KERNEL, M, N, SLOTS, TURNED), "=r,r,r,r,r,r", [tile[0], tile[1], counts[0], counts[1], k],
+        dtype=gl.int32, is_pure=False, pack=1,
+    )  # fmt: skip
+    row, column = tile[0] * M, tile[1] * N
     grid.wait(EARLY)
-    bars = room + SLOTS * (M + N) * _LINE
-    for step in range(gl.cdiv(k, _STEP)):
-        slot = step % SLOTS
-        gl.inline_asm_elementwise(
-            _asked(KERNEL, M, N, TURNED), "=r,r,r,r,r,r,r,r",
-            [room + slot * ((M + N) * _LINE), bars + slot * 8, bars + (SLOTS + slot) * 8, (step // SLOTS + 1) & 1,
-             step * _STEP, row, column],
-            dtype=gl.int32, is_pure=False, pack=1,
-        )  # fmt: skip
+    gl.inline_asm_elementwise(
+        _asked(KERNEL, M, N, SLOTS, TURNED), "=r,r,r,r,r", [room, row, column, k],
+        dtype=gl.int32, is_pure=False, pack=1,
+    )  # fmt: skip
     if len(beside) > 0:
         mbarrier.expect(kept_full.index(0), M * N * 2)
         for part in gl.static_range(len(beside)):
@@ -207,34 +280,25 @@ def summed(
     """The tile's sums, part by part."""
     PIECE: gl.constexpr = PARTS[0]
     N: gl.constexpr = len(PARTS) * PIECE
-    bars = room + SLOTS * (M + N) * _LINE
     accs = ()
     for _ in gl.static_range(len(PARTS)):
         accs = accs + (gl.zeros((M, PIECE), gl.float32, layout_of(PIECE, WARPS)),)
-    steps = gl.cdiv(k, _STEP)
-    for step in range(steps):
-        slot, before = step % SLOTS, (step + SLOTS - 1) % SLOTS
-        wanted = ((step > 0) & (step + SLOTS <= steps)).to(gl.int32)
-        accs = gl.inline_asm_elementwise(
-            _multiplied(M, N, TURNED, WARPS, KIND, PIECE), _tied(N // 2, 5 * PIECE // 2),
-            accs + (room + slot * ((M + N) * _LINE), bars + slot * 8, step // SLOTS & 1,
-                    bars + (SLOTS + before) * 8, wanted),
-            dtype=_floats(len(PARTS)), is_pure=False, pack=PIECE // 2,
-        )  # fmt: skip
     return gl.inline_asm_elementwise(
-        _LAST, _tied(N // 2, 0), accs, dtype=_floats(len(PARTS)), is_pure=False, pack=PIECE // 2
-    )
+        _multiplied(M, N, SLOTS, TURNED, WARPS, KIND, PIECE), _tied(N // 2, PIECE), accs + (room, gl.cdiv(k, _STEP)),
+        dtype=_floats(len(PARTS)), is_pure=False, pack=PIECE // 2,
+    )  # fmt: skip
 
 
 @gluon.jit
 def multiply(
-    output, beside, kept, kept_full, extra, told, moments, uniforms, room, m, n, k, row, column, body: gl.constexpr,
+    output, beside, kept, kept_full, extra, told, moments, uniforms, room, m, n, k, tile, body: gl.constexpr,
     kinds: gl.constexpr, PARTS: gl.constexpr, WIDTH: gl.constexpr, STANDING: gl.constexpr, M: gl.constexpr,
     SLOTS: gl.constexpr, TURNED: gl.constexpr, WARPS: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """The tile: its products, the body on them and on what lies beside them, stored."""
     BOX: gl.constexpr = (1, 1, M)
     grid.begin(EARLY)
+    row, column = tile[0] * M, tile[1] * (len(PARTS) * PARTS[0])
     lefts = ()
     for part in gl.static_range(len(PARTS)):
         lefts = lefts + (column + part * PARTS[0],)
@@ -244,10 +308,20 @@ def multiply(
     standing = standing_of(parts, STANDING)
     if len(beside) > 0:
         mbarrier.wait(kept_full.index(0), 0)
-    stored(
-        accs, output, len(beside), extra, told, standing, uniforms, numbers, kept, 0, 0, 0, row, lefts, m, n, body,
-        kinds, BOX, PARTS, WIDTH, WARPS,
-    )  # fmt: skip
+    found = ()
+    for part in gl.static_range(len(PARTS)):
+        these = ()
+        if len(numbers) > 0:
+            these = numbers[part]
+        results = kept[part].index(0).reshape((M, PARTS[part]))
+        values = concluded((accs[part],), results, these, standing, uniforms, lefts[part], n, body, kinds)
+        results.store(values.to(output[part].dtype))
+        found = found + (values,)
+    fence_async_shared()
+    for part in gl.static_range(len(PARTS)):
+        copy_out(output[part], [0, 0, row, lefts[part]], kept[part].index(0))
+        if WIDTH > 0:
+            tell(told, found[part], row, lefts[part], m, n, M, PARTS[part], WIDTH)
     tma.store_wait(0)
 
 
@@ -266,18 +340,21 @@ def straight(
     for part in gl.static_range(len(PARTS)):
         one = output[part]
         kept = kept + (gl.allocate_shared_memory(one.dtype, [1] + one.block_type.shape, one.layout),)
-    kept_full = barriers(1)
+    kept_full = ()
+    if len(beside) > 0:
+        kept_full = barriers(1)
     room = gl.inline_asm_elementwise(_room(M, N, SLOTS), "=r", [], dtype=gl.int32, is_pure=False, pack=1)
     gl.inline_asm_elementwise(
         _opened(SLOTS, WARPS), "=r,r", [room + SLOTS * (M + N) * _LINE], dtype=gl.int32, is_pure=False, pack=1
     )
     meet()
-    row, column = gl.program_id(0) // across * M, gl.program_id(0) % across * N
+    counts = (gl.cdiv(m, M), across)
+    tile = (gl.program_id(0) // across, gl.program_id(0) % across)
     gl.warp_specialize(
         [
-            (multiply, (output, beside, kept, kept_full, extra, told, moments, uniforms, room, m, n, k, row, column,
-                        body, kinds, PARTS, WIDTH, STANDING, M, SLOTS, TURNED, WARPS, EARLY)),
-            (load, (x, w, beside, kept, kept_full, room, k, row, column, "straight", M, N, SLOTS, TURNED, EARLY)),
+            (multiply, (output, beside, kept, kept_full, extra, told, moments, uniforms, room, m, n, k, tile, body,
+                        kinds, PARTS, WIDTH, STANDING, M, SLOTS, TURNED, WARPS, EARLY)),
+            (load, (x, w, beside, kept, kept_full, room, tile, counts, k, "straight", M, N, SLOTS, TURNED, EARLY)),
         ],
         [1], [24],
     )  # fmt: skip
