@@ -97,7 +97,12 @@ def main() -> None:
     for name in chosen(options.rows):
         known = results.measured(name, options.threads)
         if options.rows or options.fresh or known is None or "error" in known:
-            found = measured(name, options)
+            try:
+                found = measured(name, options)
+            except KeyboardInterrupt:
+                sys.exit(
+                    f"\nbroken off at {name}; the same command goes on there, with --rows and --fresh from the start"
+                )
             results.add(name, options.threads, found)
             print(f"{name:24} {said(found)}", flush=True)
 

@@ -117,6 +117,26 @@ def test_a_row_that_cannot_be_measured_lets_the_next_follow(
     assert said[0].split(maxsplit=1) == ["silero-vad-op15", "put the wheel there"] and said[1].startswith("mlp")
 
 
+def test_a_run_that_was_broken_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, broken = list[str](), {"mlp"}
+
+    def measured(name: str, options: object) -> dict[str, Any]:
+        seen.append(name)
+        if name in broken:
+            raise KeyboardInterrupt
+        return result()
+
+    monkeypatch.setattr(sys, "argv", ["bench", "--out", str(tmp_path)])
+    monkeypatch.setattr(table, "chosen", lambda words: ["resnet50", "mlp", "squeezenet"])
+    monkeypatch.setattr(table, "measured", measured)
+    with pytest.raises(SystemExit, match="broken off at mlp"):
+        table.main()
+    broken.clear()
+    table.main()
+    table.main()
+    assert seen == ["resnet50", "mlp", "mlp", "squeezenet"]
+
+
 def test_plots_are_drawn_to_scale() -> None:
     drawing = plot([("a", 2.0), ("b", 0.5)], width=740)
     assert 'width="500.0"' in drawing and 'width="125.0"' in drawing
