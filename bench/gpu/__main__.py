@@ -46,13 +46,15 @@ def since(path: Path, start: int, rows: Sequence[str]) -> int:
 
 
 def run(rows: Sequence[str], path: Path, options: Sequence[str], seconds: float) -> list[str]:
-    """Measure rows in a process; the rows that it did not come to, the one with which it failed first."""
+    """Measure rows in a process, which need not end by itself behind the last; the rows that it did not come to, the
+    one with which it failed first.
+    """
     command = [sys.executable, "-m", "bench.gpu.row", "--rows", ",".join(rows), "--out", str(path), *options]
     start, done = len(measured(path)), 0
     process = subprocess.Popen(command, env=os.environ | UNPROFILED)
     until = time.monotonic() + seconds
     try:
-        while process.poll() is None and time.monotonic() < until:
+        while process.poll() is None and done < len(rows) and time.monotonic() < until:
             time.sleep(0.2)
             if (now := since(path, start, rows)) > done:
                 done, until = now, time.monotonic() + seconds

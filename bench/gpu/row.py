@@ -282,14 +282,14 @@ def record(row: str, options: argparse.Namespace, top: Ceiling, turns: Turns, ab
         if options.own and not again and found["vendor_share"]:
             found["own_ms"] = without_vendor(networks.NETWORKS[name](int(batch)), options.effort, turns)
         found |= about | ({"anchor": True} if again else {})
-        keep(options.out, found | {"peers": {}, "complete": not wanted})
         print(said(found | {"peers": {}}, options.top), flush=True)
+        keep(options.out, found | {"peers": {}, "complete": not wanted})
         for peer in wanted:
             one = beside(name, int(batch), peer, turns, times)
             found |= one.pop("ours", {})
             found.setdefault("peers", {})[peer] = one
-            keep(options.out, found | {"complete": peer == wanted[-1]})
             print(compared(found, peer), flush=True)
+            keep(options.out, found | {"complete": peer == wanted[-1]})
 
 
 if __name__ == "__main__":

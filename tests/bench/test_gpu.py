@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ for row in rows:
         time.sleep(60)
     with open(out, "a") as file:
         file.write(json.dumps({"network": name, "batch": int(batch), "complete": name != "alone"}) + chr(10))
+    if name == "linger":
+        time.sleep(60)
 """
 
 
@@ -56,7 +59,9 @@ def test_rows_go_on_after_one_that_fails(tmp_path: Path, monkeypatch: pytest.Mon
     assert runner.run(["b:2"], path, [], 20) == [] and runner.measured(path) == ["a:1", "b:2"]
     assert runner.run(["alone:1"], path, [], 20) == ["alone:1"]
     assert runner.run(["c:1", "hang:1"], path, [], 1.5) == ["hang:1"]
-    assert runner.measured(path) == ["a:1", "b:2", "c:1"] and len(started) == 4
+    begin = time.monotonic()
+    assert runner.run(["linger:1"], path, [], 40) == [] and time.monotonic() - begin < 30
+    assert runner.measured(path) == ["a:1", "b:2", "c:1", "linger:1"] and len(started) == 5
 
 
 def test_processes_beside_each_other_count_their_own_rows(tmp_path: Path) -> None:
