@@ -218,3 +218,19 @@ print(len(dlpack._alive), held.tensor.data)
 def test_a_receiver_that_outlives_python_calls_none_of_it() -> None:
     ran = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout.split() == ["1", "4096", "None", "1", "4096"] and not ran.stderr
+
+
+UNTAKEN = """
+import sys
+from tenfold.ir import dtype as dt
+from tenfold.runtime.cuda import dlpack
+def made(): return dlpack.capsule(object(), 4096, (2, 3), dt.f32)
+kept = [made()]
+kept.append(kept)
+sys.kept, dlpack.kept = made(), made()
+"""
+
+
+def test_capsules_that_nobody_takes_may_outlive_python() -> None:
+    ran = subprocess.run([sys.executable, "-c", UNTAKEN], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0 and not ran.stderr

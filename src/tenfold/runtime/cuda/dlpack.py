@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +58,10 @@ _DELETER = _Deleter(_let_go)
 
 @atexit.register
 def _stay() -> None:
-    """What receivers still hold when Python ends stays, and its deleter is one that does nothing, not Python's."""
+    """What receivers still hold when Python ends stays, and its deleter is one that does nothing, not Python's; what
+    ends capsules that nobody took stays, too.
+    """
+    ctypes.pythonapi["Py_IncRef"](ctypes.py_object(_DESTRUCTOR))
     for managed, sizes, _ in _alive.values():
         managed.deleter = ctypes.cast(ctypes.pythonapi["Py_IsInitialized"], _Deleter)
         for one in (managed, sizes):
@@ -73,8 +78,8 @@ _new = ctypes.pythonapi["PyCapsule_New"]
 _new.restype, _new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, _Destructor]
 
 
-def _unused(made: int) -> None:
-    if _valid(made, _NAME):
+def _unused(made: int, ended: Callable[[], bool] = sys.is_finalizing) -> None:
+    if not ended() and _valid(made, _NAME):
         _alive.pop(_pointer(made, _NAME), None)
 
 
