@@ -10,8 +10,8 @@ import triton.language as tl
 from tenfold.codegen.cuda import grid
 from tenfold.codegen.cuda import pingpong as turns
 from tenfold.codegen.cuda.conv.implicit import corner as place_of
+from tenfold.codegen.cuda.conv.places import corner, reached, share
 from tenfold.codegen.cuda.conv.pooled import places_of
-from tenfold.codegen.cuda.conv.teams import corner, reached, share
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import kernel_of
 from tests.codegen.cuda.attention_in_order import running, whole

@@ -26,8 +26,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 
 from tenfold.codegen.cuda import grid, heads, vmath, whole
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
-from tenfold.codegen.cuda.conv.dialect import copy_in, copy_out, layout_of
-from tenfold.codegen.cuda.conv.teams import barriers
+from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, copy_out, layout_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic

@@ -20,8 +20,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 
 from tenfold.codegen.cuda import grid, vmath, whole
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
-from tenfold.codegen.cuda.conv.dialect import copy_in, copy_out, layout_of
-from tenfold.codegen.cuda.conv.teams import barriers
+from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, copy_out, layout_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number
 from tenfold.codegen.cuda.whole import TEAMS, TILE, WARPS
 from tenfold.codegen.region import Anchored, Operand, Region

@@ -1,10 +1,11 @@
-"""What Gluon's versions call differently, and the layouts of sums."""
+"""What Gluon's versions call differently, the layouts of sums, and barriers."""
 
 from __future__ import annotations
 
 import triton
+from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import tma
+from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
 
 copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 copy_out = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
@@ -30,3 +31,12 @@ def layout_of_end(rows, columns, m, warps):
         return layout_of(columns, warps)
     across = min(32, columns // 4)
     return gl.BlockedLayout([1, 4], [32 // across, across], [warps, 1], [1, 0])
+
+
+@gluon.jit
+def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr = 1):
+    """So many barriers, each passed when so many have arrived."""
+    found = gl.allocate_shared_memory(gl.int64, [COUNT, 1], mbarrier.MBarrierLayout())
+    for one in gl.static_range(COUNT):
+        mbarrier.init(found.index(one), count=ARRIVALS)
+    return found

@@ -22,7 +22,7 @@ from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.conv.dialect import copy_in, layout_of
 from tenfold.codegen.cuda.conv.places import corner
 from tenfold.codegen.cuda.conv.plan import Plan, plan_of
-from tenfold.codegen.cuda.conv.teams import numbers_of, stored
+from tenfold.codegen.cuda.conv.tail import numbers_of, stored
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Region

@@ -27,7 +27,7 @@ from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.conv import lines
 from tenfold.codegen.cuda.conv.dialect import copy_in, layout_of
 from tenfold.codegen.cuda.conv.greatest import Plan, plan_of
-from tenfold.codegen.cuda.conv.teams import concluded, numbers_of
+from tenfold.codegen.cuda.conv.tail import concluded, numbers_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Region

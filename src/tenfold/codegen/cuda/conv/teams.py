@@ -20,8 +20,10 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 
 from tenfold.codegen.cuda import grid
 from tenfold.codegen.cuda.conv import cluster
-from tenfold.codegen.cuda.conv.dialect import copy_in, copy_out, layout_of, layout_of_end, meet, width_of
+from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, layout_of, width_of
 from tenfold.codegen.cuda.conv.places import corner, length_of, moved, reached, share
+from tenfold.codegen.cuda.conv.slices import joined
+from tenfold.codegen.cuda.conv.tail import moments_of, numbers_of_parts, standing_of, stored
 
 
 @gluon.jit
@@ -89,65 +91,6 @@ def load(
 
 
 @gluon.jit
-def gathered(acc, tile, part, partial, counters, M: gl.constexpr, N: gl.constexpr, SLICES: gl.constexpr):
-    """The sums of all slices of a tile, added in order, and whether this slice is the last to arrive."""
-    layout: gl.constexpr = acc.type.layout
-    down = gl.arange(0, M, layout=gl.SliceLayout(1, layout))
-    along = gl.arange(0, N, layout=gl.SliceLayout(0, layout))
-    own = partial + tile.to(gl.int64) * (SLICES * M * N) + gl.expand_dims(down, 1) * N + gl.expand_dims(along, 0)
-    gl.store(own + part * (M * N), acc)
-    meet()
-    last = gl.atomic_add(counters + tile, 1, sem="acq_rel") == SLICES - 1
-    if last:
-        acc = gl.load(own, cache_modifier=".cg")
-        for each in range(1, SLICES):
-            acc += gl.load(own + each * (M * N), cache_modifier=".cg")
-        gl.store(counters + tile, 0)
-    return acc, last
-
-
-@gluon.jit
-def sums_at(own, top, left, layout: gl.constexpr, ROWS: gl.constexpr, COLUMNS: gl.constexpr, N: gl.constexpr):
-    """Where sums lie, N side by side from `own` on: those from a row and a column on."""
-    down = top + gl.arange(0, ROWS, layout=gl.SliceLayout(1, layout))
-    along = left + gl.arange(0, COLUMNS, layout=gl.SliceLayout(0, layout))
-    return own + gl.expand_dims(down, 1) * N + gl.expand_dims(along, 0)
-
-
-@gluon.jit
-def together(
-    accs, tile, part, partial, counters, M: gl.constexpr, ROWS: gl.constexpr, PARTS: gl.constexpr,
-    SLICES: gl.constexpr, WARPS: gl.constexpr,
-):  # fmt: skip
-    """The sums of all slices of a tile, added in order: the ROWS that are this slice's to end, once all have arrived.
-
-    A slice adds 1 as it arrives and 2^32 / SLICES - 1 as it leaves, so that all leave 0; what is neither 0 nor below
-    SLICES says that all have arrived.
-    """
-    N: gl.constexpr = width_of(PARTS, 0)
-    own = partial + tile.to(gl.int64) * (SLICES * M * N)
-    for each in gl.static_range(len(PARTS)):
-        at = sums_at(own, part * M, each * PARTS[0], layout_of(PARTS[each], WARPS), M, PARTS[each], N)
-        gl.store(at, accs[each])
-    meet()
-    seen = gl.atomic_add(counters + tile, 1, sem="acq_rel") + 1
-    while (seen >= 0) & (seen < SLICES):
-        seen = gl.atomic_add(counters + tile, 0, sem="acquire")
-    meet()
-    gl.atomic_add(counters + tile, (1 << 32) // SLICES - 1, sem="relaxed")
-    found = ()
-    for each in gl.static_range(len(PARTS)):
-        at = sums_at(
-            own, part * ROWS, each * PARTS[0], layout_of_end(ROWS, PARTS[each], M, WARPS), ROWS, PARTS[each], N
-        )
-        acc = gl.load(at, cache_modifier=".cg")
-        for other in gl.static_range(1, SLICES):
-            acc += gl.load(at + other * (M * N), cache_modifier=".cg")
-        found = found + (acc,)
-    return found
-
-
-@gluon.jit
 def matrix(slots, slot, TURNED: gl.constexpr):
     """The weights of a step, as terms by columns."""
     if TURNED:
@@ -190,165 +133,6 @@ def summed(
         acc = warpgroup_mma_wait(0, deps=(acc,))
     mbarrier.arrive(empty.index((count + length + SLOTS - 1) % SLOTS))
     return acc, other
-
-
-@gluon.jit
-def moments_of(moments, top, m, M: gl.constexpr, WARPS: gl.constexpr, STANDING: gl.constexpr):
-    """The moments of a tile's rows part by part, a row a thread; nothing where STANDING is empty."""
-    found = ()
-    if len(STANDING) > 0:
-        row = top + gl.arange(0, M, layout=gl.BlockedLayout([1], [32], [WARPS], [0]))
-        for part in gl.static_range(2 * STANDING[0]):
-            found = found + (gl.load(moments + part * m + row, mask=row < m, other=0),)
-    return found
-
-
-@gluon.jit
-def standing_of(parts, STANDING: gl.constexpr):
-    """(1 / deviation, mean / deviation) of rows from the moments of their parts; nothing where STANDING, (parts,
-    elements of a row, 10^12 of what is added to the variance), is empty.
-    """
-    if len(STANDING) == 0:
-        return ()
-    else:
-        total = parts[0]
-        square = parts[STANDING[0]]
-        for part in gl.static_range(1, STANDING[0]):
-            total += parts[part]
-            square += parts[STANDING[0] + part]
-        mean = total * (1.0 / STANDING[1])
-        variance = gl.maximum(square * (1.0 / STANDING[1]) - mean * mean, 0.0)
-        factor = gl.rsqrt(variance + 1e-12 * STANDING[2])
-        return (factor, mean * factor)
-
-
-@gluon.jit
-def numbers_of(
-    extra, image, top, left, m, n, kinds: gl.constexpr, layout: gl.constexpr, N: gl.constexpr, box: gl.constexpr,
-):  # fmt: skip
-    """What lies beside the sums of a tile: one number, one a row, one a column, or one a column of each image."""
-    column = left + gl.arange(0, N, layout=gl.SliceLayout(0, layout))
-    found = ()
-    for one in gl.static_range(len(kinds)):
-        if kinds[one] == 4:
-            row = image + gl.arange(0, box[0] * box[1] * box[2], layout=gl.SliceLayout(1, layout)) // (box[1] * box[2])
-            if box[0] == 1:
-                start = extra[one][0] + image * extra[one][1]
-                found = found + (gl.expand_dims(gl.load(start + column, mask=column < n, other=0), 0),)
-            else:
-                inside = gl.expand_dims(row < extra[one][2], 1) & gl.expand_dims(column < n, 0)
-                start = extra[one][0] + gl.expand_dims(row * extra[one][1], 1)
-                found = found + (gl.load(start + gl.expand_dims(column, 0), mask=inside, other=0),)
-        elif kinds[one] == 1:
-            pixel = top + gl.arange(0, box[0] * box[1] * box[2], layout=gl.SliceLayout(1, layout))
-            found = found + (gl.expand_dims(gl.load(extra[one] + pixel, mask=pixel < m, other=0), 1),)
-        elif kinds[one] == 2:
-            found = found + (gl.expand_dims(gl.load(extra[one] + column, mask=column < n, other=0), 0),)
-        elif kinds[one] == 0:
-            found = found + (gl.load(extra[one]),)
-        else:
-            found = found + (0,)
-    return found
-
-
-@gluon.jit
-def numbers_of_parts(
-    extra, image, top, lefts, m, n, kinds: gl.constexpr, M: gl.constexpr, END: gl.constexpr, PARTS: gl.constexpr,
-    WARPS: gl.constexpr,
-):  # fmt: skip
-    """What lies beside the sums of each part of a tile's columns."""
-    found = ()
-    for part in gl.static_range(len(PARTS)):
-        these = numbers_of(
-            extra, image, top, lefts[part], m, n, kinds,
-            layout_of_end(END[0] * END[1] * END[2], PARTS[part], M, WARPS), PARTS[part], END,
-        )  # fmt: skip
-        found = found + (these,)
-    return found
-
-
-@gluon.jit
-def concluded(accs, kept, numbers, standing, uniforms, left, n, body: gl.constexpr, kinds: gl.constexpr):
-    """What the body makes of a tile's sums, of what lies beside them, and of how their rows stand."""
-    layout: gl.constexpr = accs[0].type.layout
-    column = left + gl.arange(0, accs[0].shape[1], layout=gl.SliceLayout(0, layout))
-    stands = ()
-    for one in gl.static_range(len(standing)):
-        stands = stands + (gl.expand_dims(gl.convert_layout(standing[one], gl.SliceLayout(1, layout)), 1),)
-    values = accs
-    for one in gl.static_range(len(kinds)):
-        if kinds[one] == 3:
-            values = values + (kept.load(layout),)
-        elif kinds[one] > 4:
-            values = values + (stands[kinds[one] - 5],)
-        else:
-            values = values + (numbers[one],)
-    return body(values, (), uniforms, (), column < n)[0]
-
-
-@gluon.jit
-def tell(told, found, top, left, m, n, M: gl.constexpr, N: gl.constexpr, WIDTH: gl.constexpr):
-    """The sums of every WIDTH columns of a tile's rows, and of their squares."""
-    apart = found.to(gl.float32).reshape((M, N // WIDTH, WIDTH))
-    totals = gl.sum(apart, 2)
-    squares = gl.sum(apart * apart, 2)
-    layout: gl.constexpr = totals.type.layout
-    row = gl.expand_dims(top + gl.arange(0, M, layout=gl.SliceLayout(1, layout)), 1)
-    part = gl.expand_dims(left // WIDTH + gl.arange(0, N // WIDTH, layout=gl.SliceLayout(0, layout)), 0)
-    inside = (row < m) & (part * WIDTH < n)
-    at = told[0] + part * told[2] + row
-    gl.store(at, totals, mask=inside)
-    gl.store(at + told[1], squares, mask=inside)
-
-
-@gluon.jit
-def stored(
-    accs, output, beside: gl.constexpr, extra, told, standing, uniforms, numbers, kept, team, image, row, pixel, lefts,
-    m, n, body: gl.constexpr, kinds: gl.constexpr, box: gl.constexpr, PARTS: gl.constexpr, WIDTH: gl.constexpr,
-    WARPS: gl.constexpr,
-):  # fmt: skip
-    """What the body makes of a tile, part by part on its way out, in shared memory that parts alike share where nothing
-    lies beside. `numbers` are there already, or are loaded now.
-    """
-    for part in gl.static_range(len(output)):
-        begin = lefts[part]
-        sums = (accs[part],)
-        if len(output) < len(PARTS):
-            sums = (accs[0], accs[1])
-        these = ()
-        if len(numbers) > 0:
-            these = numbers[part]
-        elif len(kinds) > 0:
-            these = numbers_of(
-                extra, image, pixel, begin, m, n, kinds, layout_of(PARTS[part], WARPS), PARTS[part], box
-            )  # fmt: skip
-        room = kept[part % len(kept)].index(team)
-        results = room.reshape((box[0] * box[1] * box[2], PARTS[part]))
-        if beside == 0 and (part == 0 or len(kept) < len(output)):
-            tma.store_wait(0)
-        found = concluded(sums, results, these, standing, uniforms, begin, n, body, kinds)
-        results.store(found.to(output[part].dtype))
-        fence_async_shared()
-        copy_out(output[part], [image, row, pixel, begin], room)
-        if WIDTH > 0:
-            tell(told, found, pixel, begin, m, n, box[0] * box[1] * box[2], PARTS[part], WIDTH)
-
-
-@gluon.jit
-def joined(
-    accs, tile, partial, counters, M: gl.constexpr, N: gl.constexpr, ROWS: gl.constexpr, PARTS: gl.constexpr,
-    SLICES: gl.constexpr, CLUSTER: gl.constexpr, WARPS: gl.constexpr,
-):  # fmt: skip
-    """The sums of all slices of a tile, as far as this block ends them, and whether it ends any."""
-    last = True
-    if CLUSTER > 1:
-        accs = cluster.shared_out(accs, partial, M, PARTS, CLUSTER, WARPS)
-    elif ROWS < M:
-        accs = together(accs, tile // SLICES, tile % SLICES, partial, counters, M, ROWS, PARTS, SLICES, WARPS)
-    elif SLICES > 1:
-        acc, last = gathered(accs[0], tile // SLICES, tile % SLICES, partial, counters, M, N, SLICES)
-        accs = (acc, acc)
-    return accs, last
 
 
 @gluon.jit
@@ -421,15 +205,6 @@ def lefts_of(left, slice, PARTS: gl.constexpr, CLUSTER: gl.constexpr):
 def ended_of(parts, slices):
     """The parts of a tile's columns that a block ends: all, or where `slices` of a cluster share them, one share."""
     return tuple(part // slices for part in parts)
-
-
-@gluon.jit
-def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr = 1):
-    """So many barriers, each passed when so many have arrived."""
-    found = gl.allocate_shared_memory(gl.int64, [COUNT, 1], mbarrier.MBarrierLayout())
-    for one in gl.static_range(COUNT):
-        mbarrier.init(found.index(one), count=ARRIVALS)
-    return found
 
 
 @gluon.jit

@@ -15,8 +15,8 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
 from tenfold.codegen.cuda import grid
-from tenfold.codegen.cuda.conv.dialect import copy_in, copy_out, layout_of, meet
-from tenfold.codegen.cuda.conv.teams import barriers, concluded, moments_of, numbers_of_parts, standing_of, tell
+from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, copy_out, layout_of, meet
+from tenfold.codegen.cuda.conv.tail import concluded, moments_of, numbers_of_parts, standing_of, tell
 
 TERMS = 64
 """Terms of a step: elements of 16 bits of a row of a slot, swizzled."""
