@@ -175,7 +175,6 @@ def measured(name: str, batch: int, options: argparse.Namespace, top: Ceiling, t
              ) -> Iterator[tuple[dict[str, Any], Times]]:  # fmt: skip
     """One row of ours, held against float64 before it is timed; within it what follows times it again."""
     network = networks.NETWORKS[name](batch)
-    exact = list(network.exact())
     with turns:
         begin = time.perf_counter()
         engine = built(network, options.effort)
@@ -192,7 +191,9 @@ def measured(name: str, batch: int, options: argparse.Namespace, top: Ceiling, t
 
         with turns:
             host = context.run(inputs)
-            errors = [distance(found[: len(one)], one) for found, one in zip(host.values(), exact, strict=False)]
+            errors = [
+                distance(found[: len(one)], one) for found, one in zip(host.values(), network.exact(), strict=False)
+            ]
             arrays = [torch.from_numpy(array).cuda() for array in inputs]
             here = context.run(arrays)
             torch.cuda.synchronize()
