@@ -39,12 +39,11 @@ from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ops.constant import Constant
 from tenfold.runtime import open_device
-from tenfold.target import Target
 from tests.codegen.cpu.reference import evaluate, extent, operands, view
+from tests.codegen.cuda.rounded import ROUNDED
 from tests.codegen.cuda.staples import STAPLES
 from tests.codegen.cuda.table import TABLE, Entry
 
-TARGET = Target("cuda", "sm_90")
 _GUARD = 1 << 12
 _POISON = 0xA7
 _BANDWIDTH = 4.2e12
@@ -251,17 +250,19 @@ def lines_of(entry: Entry, made: Mapping[Program, Any], device: Any, tight: bool
 
 def kernels_of(entry: Entry, tight: bool = False) -> list[tuple[str, CudaKernel]]:
     """The first tactics of a case, and those that it names; the first alone if `tight`."""
-    found = entry.strategy.tactics(entry.region, TARGET)
+    found = entry.strategy.tactics(entry.region, entry.target)
     if isinstance(found, Refusal):
         return []
     chosen = [*list(found)[: entry.most or _TACTICS], *entry.more]
-    return [(str(one), entry.strategy.build(entry.region, one, TARGET)) for one in (chosen[:1] if tight else chosen)]
+    return [
+        (str(one), entry.strategy.build(entry.region, one, entry.target)) for one in (chosen[:1] if tight else chosen)
+    ]
 
 
 def chosen(words: Sequence[str], share: str) -> list[Entry]:
     """The cases whose names hold one of the words; of these a share."""
     first, _, step = share.partition("/")
-    table = [one for one in (*STAPLES(), *TABLE()) if not words or any(word in one.name for word in words)]
+    table = [one for one in (*STAPLES(), *ROUNDED(), *TABLE()) if not words or any(word in one.name for word in words)]
     return table[int(first) :: int(step)]
 
 

@@ -116,7 +116,7 @@ def _launch(
         argument: GpuArgument = next(arguments)
         if isinstance(argument, Descriptor):
             shape, strides = ([number(size, _HERE) for size in sizes] for sizes in (argument.shape, argument.strides))
-            return TensorDescriptor(_buffer(argument.address, buffers, kinds, kept), shape, strides, block_of(word))
+            return TensorDescriptor(_tiled(argument, buffers, rooms, kinds, kept), shape, strides, block_of(word))
         if isinstance(argument, Address | Packed):
             return _buffer(argument, buffers, kinds, kept)
         if isinstance(argument, Counters):
@@ -136,6 +136,16 @@ def _launch(
     blocks = number(one.grid, _HERE)
     if blocks:
         interpreted(one.program)[(blocks,)](**{**fillings, "EARLY": 0})
+
+
+def _tiled(
+    one: Descriptor, buffers: Mapping[Value, Guarded], rooms: Sequence[Guarded], kinds: Mapping[Value, DType],
+    kept: list[np.ndarray],
+) -> Buffer:  # fmt: skip
+    """What a descriptor is of."""
+    if isinstance(one.address, Workspace):
+        return Buffer(rooms[0].address + number(one.address.offset, _HERE), one.dtype.numpy)
+    return _buffer(one.address, buffers, kinds, kept)
 
 
 def _buffer(

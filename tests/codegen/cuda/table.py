@@ -45,6 +45,8 @@ from tests.codegen.cpu import cases
 from tests.codegen.cpu.anchored import Case, Given
 from tests.codegen.cpu.checking import fill
 
+TARGET = Target("cuda", "sm_90")
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -60,6 +62,7 @@ class Entry:
     most: int = 0
     more: tuple[Tactic, ...] = ()
     special: bool = False
+    target: Target = TARGET
 
     def fill(self, dtype: DType, size: int, rng: np.random.Generator) -> np.ndarray:
         """Random elements."""
@@ -366,7 +369,7 @@ def convolutions() -> Iterator[Entry]:
 
 def slices_by(region: Region, how: str) -> tuple[Tactic, ...]:
     """Tactics by which slices share a tile."""
-    found = boxes.STRATEGY.tactics(region, Target("cuda", "sm_90"))
+    found = boxes.STRATEGY.tactics(region, TARGET)
     assert not isinstance(found, Refusal)
     return tuple(one for one in found if how in dict(one.parameters))
 

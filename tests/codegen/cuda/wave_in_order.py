@@ -7,13 +7,13 @@ import triton.language as tl
 
 
 @triton.jit
-def columns(w, left, term, PART: tl.constexpr, TURNED: tl.constexpr):
-    """64 terms of a part's columns, of boxes of 32 where terms lie side by side."""
+def columns(w, left, term, PART: tl.constexpr, TERMS: tl.constexpr, TURNED: tl.constexpr):
+    """A step's terms of a part's columns, of boxes of 32 where terms lie side by side."""
     if TURNED:
         found = w.load([left, term]).T
         if PART == 64:
             both = tl.join(found, w.load([left + 32, term]).T)
-            found = tl.reshape(tl.permute(both, (0, 2, 1)), (64, 64))
+            found = tl.reshape(tl.permute(both, (0, 2, 1)), (TERMS, 64))
     else:
         found = w.load([term, left])
     return found
@@ -50,11 +50,12 @@ def straight(
     PARTS: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, TURNED: tl.constexpr,
 ):  # fmt: skip
     row, PART = tl.program_id(0) // across * M, PARTS[0]
+    TERMS: tl.constexpr = x.block_shape[1]
     for part in tl.static_range(len(PARTS)):
         left = tl.program_id(0) % across * (PART * len(PARTS)) + part * PART
         acc = tl.zeros((M, PART), tl.float32)
-        for step in range(tl.cdiv(k, 64)):
-            acc = tl.dot(x.load([row, step * 64]), columns(w, left, step * 64, PART, TURNED), acc)
+        for step in range(tl.cdiv(k, TERMS)):
+            acc = tl.dot(x.load([row, step * TERMS]), columns(w, left, step * TERMS, PART, TERMS, TURNED), acc)
         values = (acc,)
         for one in tl.static_range(len(kinds)):
             tile = beside[part] if kinds[one] == 3 else 0

@@ -28,6 +28,8 @@ from tenfold.codegen.cuda.triton import constant  # isort: skip
 from tests.codegen.cuda.in_order import interpreted  # isort: skip
 
 _PAGE = 256
+_TF32 = 11
+"""The driver's number of an element type: f32 whose copies are rounded to TF32."""
 _NUMPY = {f"*{short}": dtype.numpy for dtype, (_, short) in NAMES.items()}
 _INTEGERS = {"i32": ctypes.c_int32, "i64": ctypes.c_int64}
 _PROGRAMS: dict[bytes, Program] = {}
@@ -53,6 +55,20 @@ def _maps(program: Program) -> Iterator[TensorMap]:
 
 def _numpy(word: Word) -> np.dtype:
     return _NUMPY["*" + word.type.partition("<")[2].partition("[")[0]]
+
+
+class Rounded(Buffer):
+    """Memory of f32 as copies that round it to TF32 see it."""
+
+    def __init__(self, address: int, shape: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__(address, np.dtype(np.float32))
+        count = 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+        self._bits = np.ctypeslib.as_array((ctypes.c_uint32 * count).from_address(address))
+        self._seen = np.empty_like(self._bits)
+
+    def data_ptr(self) -> int:
+        self._seen[...] = (self._bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+        return self._seen.ctypes.data
 
 
 class FakeGraph:
@@ -186,7 +202,7 @@ class FakeDriver:
 
     def tile_map(self, to: int, tile: Any, address: int, shape: Sequence[int], strides: Sequence[int]) -> None:
         assert to % 64 == 0 and address % 16 == 0 and all(one * tile[2] % 16 == 0 for one in strides[:-1])
-        self._maps[to] = (address, list(shape), list(strides), list(tile[0]))
+        self._maps[to] = (address, list(shape), list(strides), list(tile[0]), tile[1] == _TF32)
 
     def move_tile_map(self, to: int, address: int) -> None:
         assert address % 16 == 0
@@ -207,12 +223,13 @@ class FakeDriver:
         def value(word: Word) -> Any:
             place = next(addresses)
             if word.type.startswith("tensordesc"):
-                address, shape, strides, block = self._maps[place]
+                address, shape, strides, block, rounded = self._maps[place]
                 rest = [next(addresses) for _ in range(2 * len(shape))]
                 sizes = [ctypes.c_int32.from_address(one).value for one in rest[: len(shape)]]
                 steps = [ctypes.c_int64.from_address(one).value for one in rest[len(shape) :]]
                 assert (sizes, steps) == (shape, strides)
-                return TensorDescriptor(Buffer(address, _numpy(word)), shape, strides, block)
+                one = Rounded(address, shape, strides) if rounded else Buffer(address, _numpy(word))
+                return TensorDescriptor(one, shape, strides, block)
             if word.type.startswith("*"):
                 address = ctypes.c_uint64.from_address(place).value
                 assert not word.aligned or address % 16 == 0

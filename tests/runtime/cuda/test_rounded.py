@@ -71,20 +71,30 @@ def test_nothing_is_rounded_unasked_and_rows_of_a_matrix_do_not_move(region: Anc
         assert not any(isinstance(one, Descriptor) for one in kernel.launches[0].arguments)
 
 
-@pytest.mark.parametrize("taps", [0, 3])
-def test_a_chain_does_not_shrink(driver: FakeDriver, taps: int) -> None:
-    random, count = np.random.default_rng(1), 20
+@pytest.mark.parametrize(
+    ("shape", "sizes", "constant"),
+    [
+        ((50, 50), (50, 50), True),
+        ((64, 64), (64, 64), True),
+        ((64, 64), (64, 64), False),
+        ((2, 16, 7, 7), (16, 16, 3, 3), True),
+    ],
+    ids=["by address", "by copies", "turned ahead", "windows"],
+)
+def test_a_chain_does_not_shrink(
+    driver: FakeDriver, shape: tuple[int, ...], sizes: tuple[int, ...], constant: bool
+) -> None:
+    random, count, taps = np.random.default_rng(1), 20, len(sizes) > 2
     graph = Graph(name="chain")
-    shape: tuple[int, ...] = (2, 16, 7, 7) if taps else (50, 50)
     y = graph.input("x", Type(dt.f32, shape))
-    sizes = (16, 16, taps, taps) if taps else (50, 50)
-    weight = (random.standard_normal(sizes) / (144 if taps else 50) ** 0.5).astype(np.float32)
-    held = ops.Constant(Tensor(weight))()
+    weight = (random.standard_normal(sizes) / (144 if taps else sizes[0]) ** 0.5).astype(np.float32)
+    held: Value = ops.Constant(Tensor(weight))() if constant else graph.input("w", Type(dt.f32, sizes))
     for _ in range(count):
         y = ops.Conv((1, 1), (1, 1), (1, 1), (1, 1))(y, held) if taps else ops.MatMul()(y, held)
     graph.set_outputs([y], ["y"])
     x = random.standard_normal(shape).astype(np.float32)
-    wanted = tenfold.build(graph, precision="f32", cache=False, effort=0)(x).astype(np.float64)
-    found = tenfold.build(graph, target="cuda:sm_90", precision="tf32", cache=False, effort=0)(x)
+    given = (x,) if constant else (x, weight)
+    wanted = tenfold.build(graph, precision="f32", cache=False, effort=0)(*given).astype(np.float64)
+    found = tenfold.build(graph, target="cuda:sm_90", precision="tf32", cache=False, effort=0)(*given)
     assert 1e-5 < np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 3e-3
     assert abs((found * wanted).sum() / (wanted**2).sum() - 1) < 1.5e-3

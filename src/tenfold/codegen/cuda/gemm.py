@@ -11,7 +11,7 @@ import triton.language as tl
 from tenfold.codegen.cuda import emit, grid, matrices, site
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.guess import Tile
-from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, descriptor, launch, number, numbers, place
+from tenfold.codegen.cuda.launch import CudaKernel, Filling, descriptor, launch, number, numbers, place
 from tenfold.codegen.cuda.site import Site, site_of, slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic, tabled
@@ -23,6 +23,8 @@ from tenfold.ops.matmul import MatMul
 from tenfold.target import Target
 
 _USUAL = 4096
+_ROUNDED, _SLOWER = 32, 3.0
+"""From more rows on products take so many times as long that round in registers what they load."""
 FEW_ROWS = 64
 """Up to so many rows a product is as fast as its matrix is read."""
 
@@ -226,7 +228,7 @@ def _of_pixels(region: Anchored) -> Problem | Refusal:
 
 def _by_copy(problem: Problem, target: Target) -> Refusal | None:
     """Why the operands cannot move by descriptor, or None."""
-    a, b = problem.a, _laid(problem.b)
+    a, b = problem.a, matrices.laid(problem.b)
     if a.dtype is dt.f32 and "tf32" not in target.extras:
         return Refusal("tensor cores round f32 to TF32, which the model does not ask for")
     if problem.batch or problem.m == 1:
@@ -238,15 +240,6 @@ def _by_copy(problem: Problem, target: Target) -> Refusal | None:
     return None
 
 
-def _laid(b: Operand) -> Operand:
-    """B as tensor cores take it: a constant in f32 by its columns."""
-    if b.dtype is not dt.f32 or not matrices.whole(b):
-        return b
-    columns = matrices.turned(b)
-    assert isinstance(columns, Recast)
-    return replace(columns, shape=b.shape, strides=columns.strides[::-1])
-
-
 def _moved_a(problem: Problem, m: int, k: int) -> Filling:
     a = problem.a
     return descriptor(a, (m, k), a.shape, (a.strides[0], 1), a.dtype is dt.f32)
@@ -254,7 +247,7 @@ def _moved_a(problem: Problem, m: int, k: int) -> Filling:
 
 def _moved_b(problem: Problem, k: int, n: int) -> tuple[Filling, bool]:
     """B's descriptor; whether it is of [N, K] tiles."""
-    b = _laid(problem.b)
+    b = matrices.laid(problem.b)
     if b.dtype is not dt.f32 and _copied(b, b.strides[0], 1):
         return descriptor(b, (k, n), b.shape, (b.strides[0], 1)), False
     return descriptor(b, (n, k), b.shape[::-1], (b.strides[1], 1), b.dtype is dt.f32), True
@@ -347,7 +340,10 @@ def guess(region: Region, tactic: Tactic, target: Target) -> float:
     assert isinstance(problem, Problem)
     m, n, k, slices, stages = (int(given.get(name, 1)) for name in ("m", "n", "k", "slices", "stages"))
     tile = Tile(m, n, k, slices, stages, problem.a.dtype.itemsize)
-    return tile.nanoseconds(*extent(problem), arch) + (0 if given.get("copied", 1) else 100)
+    if given.get("copied", 1):
+        return tile.nanoseconds(*extent(problem), arch)
+    rounded = problem.a.dtype is dt.f32 and "tf32" in target.extras and extent(problem)[0] > _ROUNDED
+    return (_SLOWER if rounded else 1.0) * tile.nanoseconds(*extent(problem), arch) + 100
 
 
 def extent(problem: Problem) -> tuple[int, int, int]:

@@ -178,7 +178,7 @@ def descriptor(
 
 def boxed(
     operand: Operand, block: Sequence[int], shape: Sequence[Size], strides: Sequence[Size],
-    address: Workspace | None = None,
+    address: Workspace | None = None, rounded: bool = False,
 ) -> Given:  # fmt: skip
     """A tile descriptor for a kernel in Gluon, which names the layout of its tiles in shared memory; of what lies at
     `address` if that is given.
@@ -188,7 +188,7 @@ def boxed(
     swizzle = min(128, block[-1] * size)
     layout = f"NVMMASharedLayout(swizzle_byte_width={swizzle}, element_bitwidth={8 * size}, rank={len(block)})"
     argument = Descriptor(address or _address(operand), operand.dtype, tuple(shape), tuple(strides))
-    return Given(Word(f"{given.word.type[:-1]},{layout}>"), argument)
+    return Given(Word(f"{given.word.type[:-1]},{layout}>", rounded=rounded), argument)
 
 
 def gathered(operands: Sequence[Operand]) -> tuple[Filling, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tenfold.codegen.cuda.launch import Recast
 from tenfold.codegen.region import Operand
+from tenfold.ir import dtype as dt
 from tenfold.ops.constant import Constant
 from tenfold.ops.movement import Transpose
 
@@ -20,3 +23,11 @@ def turned(b: Operand) -> Operand:
     if b.strides[-2] == 1:
         return Operand(b.value, b.dtype, shape, b.strides[::-1], b.offset)
     return Recast(b.value, b.dtype, shape, (shape[1], 1), 0, (Transpose((1, 0)),))
+
+
+def laid(b: Operand) -> Operand:
+    """B, terms by columns, as tensor cores take it: a constant in f32 by its columns."""
+    if b.dtype is not dt.f32 or not whole(b):
+        return b
+    columns = turned(b)
+    return replace(columns, shape=b.shape, strides=columns.strides[::-1])

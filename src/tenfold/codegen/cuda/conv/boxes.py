@@ -11,7 +11,8 @@ from itertools import product
 from tenfold.codegen.cuda import emit, grid, moments
 from tenfold.codegen.cuda.arch import PROCESSORS, Arch, arch_of
 from tenfold.codegen.cuda.conv import cluster as clusters
-from tenfold.codegen.cuda.conv.plan import Plan, View, depth, plan_of
+from tenfold.codegen.cuda.conv import turning
+from tenfold.codegen.cuda.conv.plan import Plan, View, plan_of
 from tenfold.codegen.cuda.conv.standing import settled
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Launch, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
@@ -20,7 +21,6 @@ from tenfold.codegen.region import Region
 from tenfold.codegen.strategy import Refusal, Tactic, Workspace
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
-from tenfold.ops.constant import Constant
 from tenfold.target import Target
 
 _USUAL = 1 << 12
@@ -28,12 +28,18 @@ _PRODUCTS, _LOADED, _STORED, _COPIED = 3000.0, 100.0, 40.0, 4000.0
 """Products, bytes from L2 and bytes to L2 a nanosecond of a multiprocessor; bytes of memory a nanosecond of all."""
 _START, _STEP, _END, _TURN, _MEETING = 1500.0, 150.0, 500.0, 100.0, 1500.0
 """Nanoseconds to start, at least for a step, to end a tile, to let the other team go on, and for slices to meet."""
+_DELAY, _PART, _OUTSIDE = 1300.0, 40.0, 3.4
+"""Of elements of 32 bits, nanoseconds from asking to arriving, which slots share, of a second part of a step's columns,
+and of a row that lies outside.
+"""
 _NEAR = 700.0
 """Nanoseconds for blocks of a cluster to meet."""
 _IDLE = 250.0
 """Nanoseconds that a second team costs where no block has a second tile."""
 _SOONER = 300.0
 """Nanoseconds that a block gains which finds room beside the kernel ahead."""
+_LEAST = 4
+"""Slots that two teams take turns with."""
 _SUMS = 1 << 17
 """Bytes of sums that the last slice of a tile reads at most."""
 _BESIDE, _SHARED_REGISTERS = 128 * 64, 128
@@ -43,7 +49,7 @@ _KERNEL = "tenfold.codegen.cuda.conv.teams:boxes"
 
 def _deep(plan: Plan, tactic: Tactic) -> int:
     """Terms of a step as the tactic says."""
-    return int(dict(tactic.parameters).get("k", depth(plan.k)))
+    return int(dict(tactic.parameters).get("k", plan.depth))
 
 
 def _box(sizes: tuple[Size, ...], m: int) -> tuple[int, int, int]:
@@ -74,20 +80,21 @@ class Boxes:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Tile shapes and teams."""
-        return tactics_of(self.name, plan_of(region), target)
+        return tactics_of(self.name, plan_of(region, target), target)
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about."""
-        plan = plan_of(region)
+        plan = plan_of(region, target)
         assert isinstance(plan, Plan)
         return guess(plan, tactic, target)
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of at most a block a multiprocessor."""
-        plan = plan_of(region)
+        plan = plan_of(region, target)
         assert isinstance(plan, Plan)
-        made, room, zeroed = launch_of(plan, tactic, target)
-        return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+        ahead, bytes = turning.ahead_of(plan, target)
+        made, room, zeroed = launch_of(plan, tactic, target, behind=bytes)
+        return CudaKernel(launches=(*ahead, made), workspace=room, zeroed=zeroed)
 
 
 def tactics_of(name: str, plan: Plan | Refusal, target: Target) -> list[Tactic] | Refusal:
@@ -141,10 +148,10 @@ def _ended(tactic: Tactic) -> tuple[int, ...]:
 def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
     """Nanoseconds, about: rounds of tiles, whose ends cost nothing where another team multiplies meanwhile."""
     m, n, slices, teams = (int(tactic[name]) for name in ("m", "n", "slices", "teams"))
-    size, K, whole = plan.x.operand.dtype.itemsize, _deep(plan, tactic), _rows(plan, m)
+    size, K, whole = plan.size, _deep(plan, tactic), _rows(plan, m)
     across = -(-plan.n * (2 if plan.halves else 1) // n)
     rounds = -(-(whole // m * across * slices) // arch_of(target).processors)
-    step = max(m * n * K / _PRODUCTS, (m + n) * K * size / _LOADED, _STEP)
+    step = _step(plan, tactic)
     sums = -(-math.prod(plan.taps) * -(-plan.k // K) // slices) * step
     end = _END + len(plan.full) * m * n * size / _STORED
     ended = 2 if "together" in dict(tactic.parameters) else slices
@@ -154,8 +161,23 @@ def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
     rest = (rounds - 1) * (sums + end if teams == 1 else max(sums + _TURN, (sums + end) / 2))
     moved = (whole * (plan.k + len(plan.full) * plan.n) + plan.n * plan.k * math.prod(plan.taps)) * size
     idle = _IDLE if teams == 2 and rounds == 1 else 0.0
-    start = _START + idle - (_SOONER if "blocks" in dict(tactic.parameters) else 0.0)
+    start = _START + turning.guess(plan) + idle - (_SOONER if "blocks" in dict(tactic.parameters) else 0.0)
     return start + max(rest + sums + end + meeting, moved / _COPIED)
+
+
+def _step(plan: Plan, tactic: Tactic) -> float:
+    """Nanoseconds, about, of a step of a tile."""
+    m, n, K, size = int(tactic["m"]), int(tactic["n"]), _deep(plan, tactic), plan.size
+    step = max(m * n * K * size / (2 * _PRODUCTS), (m + n) * K * size / _LOADED, _STEP)
+    if size == 2:
+        return step
+    return max(step, _DELAY / int(tactic["slots"])) + _PART * (len(_parts(tactic)) - 1) + outside(plan, m)
+
+
+def outside(plan: Plan, m: int) -> float:
+    """Nanoseconds, about, that the rows of a step cost that lie outside where there is less than a tile."""
+    rows = math.prod(dim.bounds(size)[1] or _USUAL for size in plan.sizes)
+    return 0.0 if plan.size == 2 else _OUTSIDE * max(0, m - rows)
 
 
 def launch_of(
@@ -166,7 +188,7 @@ def launch_of(
     """
     m, N, slices, teams, slots = (int(tactic[name]) for name in ("m", "n", "slices", "teams", "slots"))
     blocks = int(dict(tactic.parameters).get("blocks", 1))
-    box, K, size = _box(plan.sizes, m), _deep(plan, tactic), plan.x.operand.dtype.itemsize
+    box, K, size = _box(plan.sizes, m), _deep(plan, tactic), plan.size
     counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
     parts = _parts(tactic)
     across, stored = dim.ceildiv(plan.n, parts[0] if plan.halves else N), _ended(tactic)[: 1 if plan.halves else None]
@@ -179,10 +201,8 @@ def launch_of(
     cluster = _cluster(tactic)
     sums, room, zeroed = slices_of(tiles, m, N, slices if cluster == 1 else 1, behind)
     fillings: dict[str, Filling] = {
-        "x": boxed(plan.x.operand, (box[0], box[1], 1, box[2], K), plan.x.shape, plan.x.strides, image),
-        "w": tuple(
-            boxed(plan.w.operand, (n, K) if plan.turned else (K, n), plan.w.shape, plan.w.strides) for n in parts
-        ),
+        "x": plan.tiles(plan.x, (box[0], box[1], 1, box[2], K), image),
+        "w": tuple(plan.tiles(plan.w, (n, K) if plan.turned else (K, n), turning.place_of(plan)) for n in parts),
         "output": full[0],
         "beside": full[1] if full[1:] else (),
         "extra": (*(_number(plan.kinds[one], plan.extra[one]) for one in beside.kept), *(0 for _ in beside.made)),
@@ -205,7 +225,7 @@ def launch_of(
         **{"K": K, "SLOTS": slots, "TEAMS": teams, "WARPS": warps, "SLICES": slices},
         "CLUSTER": cluster,
         "TURNED": int(plan.turned),
-        "AHEAD": int(isinstance(plan.w.operand.value.op, Constant) and (slices == 1 or together or cluster > 1)),
+        "AHEAD": int(plan.constant and (slices == 1 or together or cluster > 1)),
         "EARLY": int(arch_of(target).early),
     }
     most = tiles * slices if cluster > 1 else dim.minimum(tiles * slices, PROCESSORS * blocks)
@@ -225,14 +245,13 @@ def _tiles(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles, teams and slots: as many slots as there is room for, slices where tiles are too few, and `blocks` of 2
     where so many share a multiprocessor, so that one starts while another ends.
     """
-    size, widest = plan.x.operand.dtype.itemsize, max(32, grid.power_of_two(plan.n))
-    usual = depth(plan.k)
+    size, widest = plan.size, max(32, grid.power_of_two(plan.n))
+    usual = plan.depth
     steps = math.prod(plan.taps) * -(-plan.k // usual)
-    wider = (64,) if usual == 32 and plan.taps == (1, 1) and plan.k > 32 else ()
-    for (m, n, teams, warps), K in product(_SHAPES, (usual, *wider)):
+    wider = (plan.line,) if usual < plan.line and plan.taps == (1, 1) and plan.k > usual else ()
+    for (m, n, teams, warps), K in product(_shapes(arch, size, usual), (usual, *wider)):
         deeper = {} if usual == K else {"k": K}
-        room = arch.shared - 1024 - teams * m * n * size
-        slots = min(8, room // ((m + n) * K * size))
+        slots = _ring(arch, m, n, teams, size, K)
         tiles = -(-_rows(plan, m) // m) * -(-plan.n // n)
         for slices in (1, 2, 4, 8):
             each = -(-steps // slices)
@@ -240,17 +259,28 @@ def _tiles(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
                 each >= 4 and each * (slices - 1) < steps and tiles * slices <= 2 * arch.processors
             )
             useful = useful and (slices == 1 or slices * m * n * 4 <= _SUMS)
-            if n <= widest and useful and slots >= 2:
+            if n <= widest and useful and slots >= _LEAST - 1:
                 whole = {"m": m, "n": n, "slices": slices, "teams": teams, "warps": warps, "slots": slots}
                 yield whole | deeper
         if n <= widest and warps == 4 and m * n <= _BESIDE:
             yield from _halves(plan, arch, m, n, K)
 
 
+def _shapes(arch: Arch, size: int, K: int) -> list[tuple[int, int, int, int]]:
+    """Tiles of which two teams have slots enough, then the others for one."""
+    both = [one for one in _SHAPES if one[2] == 1 or _ring(arch, *one[:3], size, K) >= _LEAST]
+    return both + [(m, n, 1, warps) for m, n, teams, warps in _SHAPES if (m, n, teams, warps) not in both]
+
+
+def _ring(arch: Arch, m: int, n: int, teams: int, size: int, K: int) -> int:
+    """As many slots as there is room for beside the results of all teams."""
+    return min(8, (arch.shared - 1024 - teams * m * n * size) // ((m + n) * K * size))
+
+
 def _halves(plan: Plan, arch: Arch, m: int, n: int, K: int) -> Iterator[dict[str, int]]:
     """Tiles of blocks that take half of a multiprocessor."""
-    size = plan.x.operand.dtype.itemsize
-    for deep in (K, *((2 * K,) if K == 64 and plan.k % (2 * K) == 0 else ())):
+    size = plan.size
+    for deep in (K, *((2 * K,) if plan.line == K and plan.k % (2 * K) == 0 else ())):
         slots = min(8, (arch.shared // 2 - 2048 - m * n * size) // ((m + n) * deep * size))
         if slots >= 2:
             yield {"m": m, "n": n, "slices": 1, "teams": 1, "warps": 4, "slots": slots, "blocks": 2, "k": deep}
@@ -267,7 +297,7 @@ def _together(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles whose slices wait for each other, and end a share of the rows each: large ones, which read least, of few
     rows, where all slices are under way at once.
     """
-    size, K = plan.x.operand.dtype.itemsize, depth(plan.k)
+    size, K = plan.size, plan.depth
     steps = math.prod(plan.taps) * -(-plan.k // K)
     for m, n, warps in _TOGETHER:
         tiles, along = _rows(plan, m) // m * -(-plan.n // n), next(one for one in _box(plan.sizes, m) if one > 1)
@@ -288,7 +318,7 @@ def _filled(plan: Plan, m: int, n: int) -> bool:
 
 def _alone(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles of which no multiprocessor has a second: one team, and slots where the other's results would be."""
-    size, K = plan.x.operand.dtype.itemsize, depth(plan.k)
+    size, K = plan.size, plan.depth
     steps = math.prod(plan.taps) * -(-plan.k // K)
     for m, n in _ALONE:
         slots = min(16, (arch.shared - 2048 - m * n * size) // ((m + n) * K * size))
@@ -300,7 +330,7 @@ def _clustered(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles whose slices are a cluster's, where whole tiles are too few for the machine: the larger ones read less, and
     clusters meet sooner than blocks anywhere.
     """
-    size, K = plan.x.operand.dtype.itemsize, depth(plan.k)
+    size, K = plan.size, plan.depth
     steps = math.prod(plan.taps) * -(-plan.k // K)
     for m, n, slices, warps in _CLUSTERED:
         tiles, room = _rows(plan, m) // m * -(-plan.n // n), clusters.room_of(m, n, slices)
@@ -315,7 +345,7 @@ def _parted(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles whose columns come in two parts: as wide as no power of two, or so wide that the results leave one after
     the other and make room for a slot.
     """
-    size, K = plan.x.operand.dtype.itemsize, depth(plan.k)
+    size, K = plan.size, plan.depth
     for m, n, teams, warps in _PARTED:
         kept = n if len(plan.full) > 1 or n & (n - 1) else n // 2
         slots = min(8, (arch.shared - 1024 - teams * m * kept * size) // ((m + n) * K * size))

@@ -19,9 +19,15 @@ def width_of(parts, apart):
 
 
 @triton.constexpr_function
-def layout_of(columns, warps):
-    """The layout of sums."""
-    return gl.NVMMADistributedLayout([3, 0], [warps, 1], [16, columns, 16])
+def layout_of(columns, warps, terms=16):
+    """The layout of sums, of products of so many terms at a time."""
+    return gl.NVMMADistributedLayout([3, 0], [warps, 1], [16, columns, terms])
+
+
+@triton.constexpr_function
+def terms_of(kind):
+    """Terms that tensor cores take at a time: 32 bytes of them."""
+    return 256 // kind.primitive_bitwidth
 
 
 @triton.constexpr_function

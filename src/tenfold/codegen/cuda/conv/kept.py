@@ -147,7 +147,7 @@ class Kept:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Lines and pixels of a tile."""
-        arch, plan = arch_of(target), plan_of(region)
+        arch, plan = arch_of(target), plan_of(region, target)
         if arch.no_teams:
             return Refusal(arch.no_teams)
         if not LOOKS_FURTHER:
@@ -161,7 +161,7 @@ class Kept:
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about: rounds of tiles."""
-        plan = plan_of(region)
+        plan = plan_of(region, target)
         assert isinstance(plan, Plan)
         box = (1, int(tactic["high"]), int(tactic["wide"]))
         tiles = math.prod(-(-(dim.bounds(size)[1] or _USUAL) // one) for size, one in zip(plan.sizes, box, strict=True))
@@ -170,7 +170,7 @@ class Kept:
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of at most a block a multiprocessor."""
-        plan = plan_of(region)
+        plan = plan_of(region, target)
         assert isinstance(plan, Plan)
         high, wide, slots = (int(tactic[name]) for name in ("high", "wide", "slots"))
         box, N = (1, high, wide), _columns(plan)
@@ -213,6 +213,8 @@ def _slots(plan: Plan, high: int, wide: int, shared: int) -> int:
 def _refusal(plan: Plan) -> str | None:
     if plan.k != _CHANNELS or plan.n > _WIDEST or plan.taps[0] - 1 not in (1, 2, 4) or plan.taps[1] == 1:
         return "channels other than 64, many columns, or windows of other than 2, 3 or 5 lines"
+    if plan.k != plan.line:
+        return "channels that take more than a line of shared memory"
     if plan.steps != (1, 1) or plan.dilations != (1, 1) or plan.x.shape[2] != 1:
         return "steps or dilations"
     if not isinstance(plan.w.operand.value.op, Constant) or not {0, 2} >= {*plan.kinds}:

@@ -9,14 +9,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tenfold.codegen.cuda import emit, gemm, grid, paired
+from tenfold.codegen.cuda import emit, gemm, grid, matrices, paired
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
+from tenfold.codegen.cuda.launch import Filling, boxed
 from tenfold.codegen.region import Anchored, Operand, Region
-from tenfold.codegen.strategy import Refusal
+from tenfold.codegen.strategy import Refusal, Workspace
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
+from tenfold.ops.constant import Constant
 from tenfold.ops.matmul import PairedMatMul
+from tenfold.target import Target
 
 Sizes = tuple[Size, ...]
 
@@ -35,7 +38,8 @@ class Plan:
     """`x` over images, lines, places of a line, places, channels; `w` over columns and terms (terms and columns, if not
     `turned`); `full` the output, then what lies beside it, over images, rows, pixels, columns. `kinds` and `extra` say
     of each operand of the body: 4 one number a column of an image, 3 the one beside, 2 one number a column, 1 one a
-    pixel of a line, 0 one number.
+    pixel of a line, 0 one number. f32 is rounded to TF32 as it is copied; `aside` is a matrix of it whose columns lie
+    side by side, which is turned in the workspace first, where `w` lies then.
     """
 
     region: Anchored
@@ -50,6 +54,31 @@ class Plan:
     steps: tuple[int, ...] = (1, 1)
     dilations: tuple[int, ...] = (1, 1)
     pads: tuple[int, ...] = (0, 0)
+    aside: Operand | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return self.x.operand.dtype.itemsize
+
+    @property
+    def line(self) -> int:
+        """Terms of a line of shared memory."""
+        return LINE // self.size
+
+    @property
+    def depth(self) -> int:
+        """Terms of a step."""
+        return depth(self.k, self.size)
+
+    @property
+    def constant(self) -> bool:
+        """Whether `w` is there before any kernel runs."""
+        return isinstance(self.w.operand.value.op, Constant) and self.aside is None
+
+    def tiles(self, view: View, block: Sequence[int], address: Workspace | None = None) -> Filling:
+        """The descriptor of tiles that are multiplied."""
+        return boxed(view.operand, block, view.shape, view.strides, address, view.operand.dtype is dt.f32)
 
     @property
     def sizes(self) -> Sizes:
@@ -69,11 +98,11 @@ class Plan:
         return columns
 
 
-def plan_of(region: Region, packed: Shape | None = None) -> Plan | Refusal:
+def plan_of(region: Region, target: Target, packed: Shape | None = None) -> Plan | Refusal:
     """How boxes compute a region, or the same convolution of a `packed` image; or why they do not."""
     if not isinstance(region, Anchored):
         return Refusal("no product")
-    reason = emit.refusal(region.body) or _body_refusal(region)
+    reason = emit.refusal(region.body) or _body_refusal(region, target)
     if reason:
         return Refusal(reason)
     if packed is not None:
@@ -89,31 +118,35 @@ def plan_of(region: Region, packed: Shape | None = None) -> Plan | Refusal:
     return found
 
 
-def _body_refusal(region: Anchored) -> str | None:
+def _body_refusal(region: Anchored, target: Target) -> str | None:
     if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
         return "its body asks for positions, or gives several results"
     kind = region.inputs[0].dtype
-    if kind not in (dt.f16, dt.bf16) or any(one.dtype is not kind for one in (*region.inputs[:2], *region.outputs)):
-        return "elements that are not all of one type of 16 bits"
+    if any(one.dtype is not kind for one in (*region.inputs[:2], *region.outputs)):
+        return "elements that are not all of one type"
+    if kind not in (dt.f16, dt.bf16, *((dt.f32,) if "tf32" in target.extras else ())):
+        return "elements that tensor cores do not take, or that they would round to TF32 unasked"
     return None
 
 
 def _of_product(region: Anchored, problem: gemm.Problem) -> Plan | Refusal:
     """A product: its rows are the pixels of one row of one image."""
-    a, b, place = problem.a, problem.b, problem.site
+    a, b, place = problem.a, matrices.laid(problem.b), problem.site
     rows, columns, cut = place.rows, place.columns, len(region.extra)
     if problem.batch or problem.m == 1 or len(rows.sizes) != 1:
         return Refusal("rows that are one, or lie in several matrices")
     if not isinstance(problem.k, int) or not isinstance(problem.n, int):
         return Refusal("terms or columns of unknown number")
     image = _view(a, (1, 1, 1, problem.m, problem.k), (0, 0, 0, a.strides[0], a.strides[1]))
-    turned = b.strides[-1] != 1
+    turned, aside = b.strides[-1] != 1, None
+    if not turned and b.dtype is dt.f32:
+        turned, aside, b = True, b, replace(b, strides=(1, problem.k), offset=0)
     shape, steps = (b.shape[::-1], b.strides[::-1]) if turned else (b.shape, b.strides)
     strides = [(0, 0, down[0], along[0]) for down, along in zip(rows.strides, columns.strides, strict=True)]
     sizes = (1, 1, problem.m, problem.n)
     beside = _beside(region, sizes, strides[:cut])
     output = _view(place.operands[cut], sizes, strides[cut])
-    return _checked(region, image, _view(b, shape, steps), turned, output, beside, problem.k)
+    return _checked(region, image, _view(b, shape, steps), turned, output, beside, problem.k, aside=aside)
 
 
 def _of_halves(region: Anchored, problem: gemm.Problem) -> Plan | Refusal:
@@ -197,7 +230,7 @@ def _view(one: Operand, shape: Sizes, strides: Sequence[Size]) -> View:
 
 def _checked(
     region: Anchored, x: View, w: View, turned: bool, output: View, beside: list[tuple[int, View]] | Refusal, k: int,
-    taps: tuple[int, ...] = (1, 1), **windows: tuple[int, ...],
+    taps: tuple[int, ...] = (1, 1), aside: Operand | None = None, **windows: tuple[int, ...],
 ) -> Plan | Refusal:  # fmt: skip
     if isinstance(beside, Refusal):
         return beside
@@ -207,10 +240,10 @@ def _checked(
         return Refusal("moments of rows that do not lie side by side")
     if not all(map(_moves, (x, w, *full))):
         return Refusal("rows that are no multiple of 16 bytes do not move by descriptor")
-    if taps != (1, 1) and k % depth(k):
+    if taps != (1, 1) and k % depth(k, x.operand.dtype.itemsize):
         return Refusal("channels that do not fill the steps of a sum")
     kinds, extra = tuple(kind for kind, _ in beside), tuple(view for _, view in beside)
-    return Plan(region, x, w, turned, full, kinds, extra, k, (taps[0], taps[1]), **windows)
+    return Plan(region, x, w, turned, full, kinds, extra, k, (taps[0], taps[1]), aside=aside, **windows)
 
 
 def _moves(view: View) -> bool:
@@ -219,6 +252,11 @@ def _moves(view: View) -> bool:
     return view.strides[-1] == 1 and all(dim.divisible(step * size, 16) for step in steps) and view.strides[-2] != 0
 
 
-def depth(k: int) -> int:
-    """Terms of a step: a line of shared memory, or half of one."""
-    return 64 if k % 64 == 0 or (k > 96 and k % 32) or k > 256 else 32
+LINE = 128
+"""Bytes of a line of shared memory."""
+
+
+def depth(k: int, size: int) -> int:
+    """Terms of a step, of so many bytes each: a line of shared memory, or half of one."""
+    whole, half = LINE // size, LINE // size // 2
+    return whole if k % whole == 0 or (k > 3 * half and k % half) or k > 4 * whole else half

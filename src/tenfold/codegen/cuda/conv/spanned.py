@@ -64,14 +64,14 @@ class Spanned:
         if reason:
             return Refusal(reason)
         second = _second(shape)
-        moved = boxes.tactics_of(self.name, plan_of(region, second), target)
+        moved = boxes.tactics_of(self.name, plan_of(region, target, second), target)
         return [*(() if isinstance(moved, Refusal) else moved), *implicit.tactics_of(self.name, second, target)]
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about: the copy is a launch of its own, and the rest as for many channels."""
         shape = shape_of(region)
         assert isinstance(shape, Shape)
-        plan = _plan(region, _second(shape), tactic)
+        plan = _plan(region, _second(shape), tactic, target)
         if plan:
             return 1500 + _SHORT * boxes.guess(plan, tactic, target)
         return 1500 + implicit.guess(_second(shape), tactic, target)
@@ -82,7 +82,7 @@ class Spanned:
         assert isinstance(shape, Shape) and isinstance(region, Anchored)
         second = _second(shape)
         bytes = dim.ceildiv(dim.product(second.x.shape) * shape.x.dtype.itemsize, 256) * 256
-        plan = _plan(region, second, tactic)
+        plan = _plan(region, second, tactic, target)
         if plan:
             made, room, zeroed = boxes.launch_of(plan, tactic, target, Workspace(0), bytes)
         else:
@@ -91,11 +91,11 @@ class Spanned:
         return CudaKernel(launches=(_copy(shape, second, target), made), workspace=room, zeroed=zeroed)
 
 
-def _plan(region: Region, second: Shape, tactic: Tactic) -> Plan | None:
+def _plan(region: Region, second: Shape, tactic: Tactic, target: Target) -> Plan | None:
     """The plan by boxes, if the tactic is one of theirs."""
     if "teams" not in dict(tactic.parameters):
         return None
-    plan = plan_of(region, second)
+    plan = plan_of(region, target, second)
     assert isinstance(plan, Plan)
     return plan
 

@@ -19,7 +19,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 
 from tenfold.codegen.cuda import grid
-from tenfold.codegen.cuda.conv import cluster
+from tenfold.codegen.cuda.conv import cluster, dialect
 from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, layout_of, width_of
 from tenfold.codegen.cuda.conv.places import corner, length_of, moved, reached, share
 from tenfold.codegen.cuda.conv.slices import joined
@@ -108,10 +108,11 @@ def summed(
     on once all of them were filled.
     """
     slots_x, slots_w, full, empty = ring
-    acc = gl.zeros((M, PARTS[0]), gl.float32, layout_of(PARTS[0], WARPS))
+    TERMS: gl.constexpr = dialect.terms_of(slots_x.dtype)
+    acc = gl.zeros((M, PARTS[0]), gl.float32, layout_of(PARTS[0], WARPS, TERMS))
     other = acc
     if len(PARTS) == 2:
-        other = gl.zeros((M, PARTS[1]), gl.float32, layout_of(PARTS[1], WARPS))
+        other = gl.zeros((M, PARTS[1]), gl.float32, layout_of(PARTS[1], WARPS, TERMS))
     if TEAMS == 2:
         mbarrier.wait(turns.index(team), (turn // 2 + 1 - team) & 1)
     for step in range(count, count + length):
@@ -132,7 +133,8 @@ def summed(
     else:
         acc = warpgroup_mma_wait(0, deps=(acc,))
     mbarrier.arrive(empty.index((count + length + SLOTS - 1) % SLOTS))
-    return acc, other
+    other = gl.convert_layout(other, layout_of(PARTS[len(PARTS) - 1], WARPS))
+    return gl.convert_layout(acc, layout_of(PARTS[0], WARPS)), other
 
 
 @gluon.jit

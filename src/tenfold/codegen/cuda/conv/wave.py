@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tenfold.codegen.cuda import emit, moments
 from tenfold.codegen.cuda.arch import Arch, arch_of
-from tenfold.codegen.cuda.conv.plan import Plan, plan_of
+from tenfold.codegen.cuda.conv import boxes, turning
+from tenfold.codegen.cuda.conv.plan import Plan, View, plan_of
 from tenfold.codegen.cuda.conv.standing import settled
-from tenfold.codegen.cuda.conv.wgmma import TERMS, room_of
+from tenfold.codegen.cuda.conv.wgmma import room_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, boxed, launch, number, numbers, place, uniforms
 from tenfold.codegen.cuda.program import Hole
 from tenfold.codegen.region import Operand, Region
 from tenfold.codegen.strategy import Refusal, Tactic
 from tenfold.ir import dim
-from tenfold.ops.constant import Constant
 from tenfold.ops.movement import Transpose
 from tenfold.target import Target
 
@@ -36,7 +37,7 @@ class Wave:
 
     def tactics(self, region: Region, target: Target) -> Sequence[Tactic] | Refusal:
         """Tile shapes."""
-        arch, plan = arch_of(target), plan_of(region)
+        arch, plan = arch_of(target), plan_of(region, target)
         reason = arch.no_teams or (plan.reason if isinstance(plan, Refusal) else _reason(plan))
         if reason is not None:
             return Refusal(reason)
@@ -45,28 +46,32 @@ class Wave:
 
     def guess(self, region: Region, tactic: Tactic, target: Target) -> float:
         """Nanoseconds, about."""
-        plan = plan_of(region)
+        plan = plan_of(region, target)
         assert isinstance(plan, Plan)
         m, n = (int(tactic[name]) for name in ("m", "n"))
-        sums = -(-plan.k // TERMS) * TERMS * max(m * n / _PRODUCTS, (m + n) * 2 / _LOADED)
+        line, size = plan.line, plan.size
+        step = line * size * max(m * n / (2 * _PRODUCTS), (m + n) / _LOADED) + boxes.outside(plan, m)
+        sums = -(-plan.k // line) * step
         rows = _rows(plan)
-        moved = (rows * plan.k + plan.n * plan.k + rows * plan.n * len(plan.full)) * 2
-        return _START + max(sums, moved / _COPIED) + _END + len(plan.full) * m * n * 2 / _STORED
+        moved = (rows * plan.k + plan.n * plan.k + rows * plan.n * len(plan.full)) * size
+        end = _END + len(plan.full) * m * n * size / _STORED
+        return turning.guess(plan) + _START + max(sums, moved / _COPIED) + end
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch of a block a tile."""
-        plan = plan_of(region)
+        plan = plan_of(region, target)
         assert isinstance(plan, Plan)
         m, n, slots, warps = (int(tactic[name]) for name in ("m", "n", "slots", "warps"))
-        rows, part, (w, turned) = plan.sizes[2], _part(n), _matrix(plan)
+        rows, part, (w, turned), line = plan.sizes[2], _part(n), _matrix(plan), plan.line
+        ahead, bytes = turning.ahead_of(plan, target)
         tiles = dim.ceildiv(rows, m), dim.ceildiv(plan.n, n)
         beside = settled(plan.region, plan.kinds, [view.operand for view in plan.extra], rows)
         full = [(boxed(one.operand, (1, 1, m, part), one.shape, one.strides),) * (n // part) for one in plan.full]
         extra = (0 if plan.kinds[one] == 3 else place(plan.extra[one].operand) for one in beside.kept)
         told = plan.region.moments
         fillings: dict[str, Filling] = {
-            "x": boxed(plan.x.operand, (m, TERMS), plan.x.shape[3:], plan.x.strides[3:]),
-            "w": boxed(w, (32, TERMS) if turned else (TERMS, 64), w.shape, w.strides),
+            "x": plan.tiles(View(plan.x.operand, plan.x.shape[3:], plan.x.strides[3:]), (m, line)),
+            "w": plan.tiles(View(w, w.shape, w.strides), (32, line) if turned else (line, 64), turning.place_of(plan)),
             "output": full[0],
             "beside": full[1] if full[1:] else (),
             "extra": (*extra, *(0 for _ in beside.made)),
@@ -83,11 +88,14 @@ class Wave:
             **{"M": m, "SLOTS": slots, "TURNED": int(turned), "WARPS": warps},
             "EARLY": int(arch_of(target).early),
         }
-        return CudaKernel(launches=(launch(_KERNEL, dim.product(tiles), fillings, warps, room=room_of(m, n, slots)),))
+        made = launch(_KERNEL, dim.product(tiles), fillings, warps, room=room_of(m, n, slots))
+        return CudaKernel(launches=(*ahead, made), workspace=bytes)
 
 
 def _reason(plan: Plan) -> str | None:
     """Why a plan has no such tiles."""
+    if plan.size != 2:
+        return "elements of other than 16 bits"
     if plan.halves or 4 in plan.kinds:
         return "halves, or numbers of images"
     if plan.taps != (1, 1) or math.prod(plan.steps) != 1 or any(size != 1 for size in plan.x.shape[:3]):
@@ -113,10 +121,10 @@ def _width(plan: Plan) -> int:
 def _matrix(plan: Plan) -> tuple[Operand, bool]:
     """The second matrix, and whether it is columns by terms, as a constant is made."""
     w = plan.w.operand
-    constant = isinstance(w.value.op, Constant) and w.value.type.shape == plan.w.shape and not w.offset
-    if constant and not plan.turned and plan.k % 8 == 0:
+    constant = plan.constant and w.value.type.shape == plan.w.shape and not w.offset
+    if constant and not plan.turned and plan.k * plan.size % 16 == 0:
         return Recast(w.value, w.dtype, (plan.n, plan.k), (plan.k, 1), 0, (Transpose((1, 0)),)), True
-    return Operand(w.value, w.dtype, plan.w.shape, plan.w.strides, w.offset), plan.turned
+    return replace(w, shape=plan.w.shape, strides=plan.w.strides), plan.turned
 
 
 def _tiles(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
@@ -125,11 +133,11 @@ def _tiles(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     for m in (64, 128):
         for n in range(32, 257, 32):
             blocks = -(-_rows(plan) // m) * -(-plan.n // n)
-            kept = -(-(m * n * 2 + 512) // 1024) * 1024
+            kept = -(-(m * n * plan.size + 512) // 1024) * 1024
             slots = min(_SLOTS, (arch.shared - kept - room_of(m, n, 0)) // (room_of(m, n, 1) - room_of(m, n, 0)))
             busy = 3 * blocks > 2 * arch.processors and blocks <= arch.processors
             whole = (turned or n % 64 == 0) and (not width or _part(n) % width == 0)
-            if busy and whole and slots >= 3 and plan.k >= _LEAST * TERMS:
+            if busy and whole and slots >= 3 and plan.k >= _LEAST * plan.line:
                 yield {"m": m, "n": n, "slots": slots, "warps": m // 16}
 
 
