@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tenfold.errors import Cancelled, EngineError, InputError
 from tenfold.ir.dtype import Kind
 from tenfold.runtime.advance import Advance
-from tenfold.runtime.arrays import as_input, as_output, as_result, by_name, require_shape, returning, too_small
-from tenfold.runtime.calls import Calls, Inputs
+from tenfold.runtime.arrays import as_input, as_result, by_name, returning, too_small
+from tenfold.runtime.bindings import Bindings
+from tenfold.runtime.calls import Inputs
 from tenfold.runtime.cpu.arena import Arena, fresh_array
 from tenfold.runtime.cpu.block import KERNEL_ERROR, Status
 from tenfold.runtime.cpu.invoke import Invocation
@@ -28,7 +29,6 @@ from tenfold.runtime.profile import Profile, Step, in_order
 from tenfold.runtime.room import machine_memory, too_large
 from tenfold.runtime.state import State
 from tenfold.runtime.walk import Walk
-from tenfold.runtime.written import Range, Written, range_of
 
 if TYPE_CHECKING:
     from tenfold.runtime.engine import Engine
@@ -37,7 +37,7 @@ Array = NDArray[Any]
 MOST_STEPS = 1 << 16
 
 
-class Context(Calls):
+class Context(Bindings):
     """One running instance of an engine: its frame, arena and bindings.
 
     Calls on one context run one after the other; several contexts of one engine run at once.
@@ -49,8 +49,7 @@ class Context(Calls):
                 f"a context runs an engine, and this is a {type(engine).__name__}: make one with "
                 "tenfold.load(path).context() or tenfold.build(model).context()"
             )
-        super().__init__()
-        self.engine = engine
+        super().__init__(engine)
         self._plan = plan = engine.plan
         self._frames: Frames = engine.frames(threads)
         self._state = State(plan, Arena())
@@ -62,14 +61,8 @@ class Context(Calls):
         """What a repeated call is as one built-in function of its arrays, for whoever runs the context alone."""
         self._replayed: Frame | None = None
         self._advance: Advance | None = None
-        self._inputs = {spec.name: spec for spec in engine.inputs}
-        self._outputs = {spec.name: spec for spec in engine.outputs}
         self._names = tuple(spec.name for spec in plan.outputs)
         self._places = tuple(number for number in range(len(plan.inputs)) if number not in plan.hidden)
-        self._bound_inputs: dict[str, Any] = {}
-        self._bound_outputs: dict[str, Any] = {}
-        self._written = Written({})
-        self._standing: Sequence[Any] = ()
         self._tensors: tuple[list[Array], list[Any]] = [], []
         self._host_steps: list[Step] | None = None
         self._closed = False
@@ -293,19 +286,6 @@ class Context(Calls):
         arrays = [self._written.apart(self._input(spec, given)) for spec in self.engine.inputs]
         return self._state.complete(dict(zip(self._places, arrays, strict=True))) if self._state else arrays
 
-    def _require(self, name: str, known: Mapping[str, Spec], role: str) -> Spec:
-        if name not in known and any(spec.name == name for spec in self.engine.state):
-            raise InputError(
-                f"{name!r} is state, which the context keeps", argument=name, remedy="leave it out, or use seed"
-            )
-        if name not in known:
-            remedy = self._takes() if role == "input" else f"it has {', '.join(known)}"
-            raise InputError(f"the model has no {role} {name!r}", argument=name, remedy=remedy)
-        return known[name]
-
-    def _takes(self) -> str:
-        return "give " + "; ".join(map(str, self.engine.inputs))
-
     def _input(self, spec: Spec, given: Mapping[str, Any]) -> Array:
         array = given.get(spec.name)
         if array is None:
@@ -327,78 +307,8 @@ class Context(Calls):
             raise too_small(spec, shape, bound.shape)
         return bound.reshape(-1)[:size].reshape(shape)
 
-    # binding
-
-    def bind(self, inputs: Mapping[str, Any] | None = None, outputs: Mapping[str, Any] | None = None) -> None:
-        """Use these arrays in each call until unbound: inputs that a call leaves out, outputs written in place.
-
-        Results are then views of the bound arrays, which may be larger. An engine for GPUs alone takes arrays that lie
-        there, too; an output's is itself the result where the shape is the same, and keeps its memory until unbound.
-        An input, bound or given, may lie where an output is bound: each call reads it as it was before, from a copy.
-        Raises InputError for a name the model lacks, and for an array that cannot be used in place: of another dtype,
-        not row-major, or, for an output, read-only or in the same memory as another output's.
-        """
-        self._require_open()
-        inputs, outputs = by_name("inputs", inputs), by_name("outputs", outputs)
-        found = {name: self._own_input(self._require(name, self._inputs, "input"), a) for name, a in inputs.items()}
-        results = {
-            name: self._own_output(self._require(name, self._outputs, "output"), a) for name, a in outputs.items()
-        }
-        for name, array in inputs.items():
-            if isinstance(array, np.ndarray) and found[name] is not array:
-                raise InputError(
-                    f"input {name!r} is bound to an array that is not row-major",
-                    argument=name,
-                    remedy="bind numpy.ascontiguousarray of it",
-                )
-        with self._lock:
-            Written({name: self._place(name, array) for name, array in (self._bound_outputs | results).items()})
-            self._bound_inputs |= found
-            self._bound_outputs |= results
-            self._forget()
-
-    def _own_input(self, spec: Spec, given: Any) -> Any:
-        """What is kept of an array that is bound to an input."""
-        array = as_input(spec, given)
-        if not spec.dtype.is_object:
-            require_shape(spec, array)
-        return array
-
-    def _own_output(self, spec: Spec, given: Any) -> Any:
-        """What is kept of one that is bound to an output."""
-        return as_output(spec, given)
-
-    def _place(self, name: str, bound: Any) -> Range:
-        """Where the memory of an array lies that is bound to an output."""
-        return range_of(bound)
-
-    @property
-    def bound(self) -> frozenset[str]:
-        """The names of the inputs that are bound."""
-        return frozenset(self._bound_inputs)
-
-    def unbind(self, *names: str) -> None:
-        """Forget the bindings of these inputs and outputs, or all; InputError for a name the model lacks."""
-        known = (*self._inputs, *self._outputs)
-        given: tuple[Any, ...] = names
-        for name in given:
-            if not isinstance(name, str) or name not in known:
-                said, argument = (repr(name), name) if isinstance(name, str) else (f"a {type(name).__name__}", "names")
-                raise InputError(
-                    f"the model has no input or output named by {said}",
-                    argument=argument,
-                    remedy=f"unbind any of {', '.join(known)}, or all: unbind()",
-                )
-        with self._lock:
-            for bound in (self._bound_inputs, self._bound_outputs):
-                for name in names or tuple(bound):
-                    bound.pop(name, None)
-            self._forget()
-
     def _forget(self) -> None:
-        hosts = {name: one for name, one in self._bound_outputs.items() if isinstance(one, np.ndarray)}
-        self._written = Written({name: range_of(one) for name, one in hosts.items()})
-        self._standing = [self._bound_inputs.get(name) for name in self._inputs]
+        super()._forget()
         self._frame = self._replay = self._replayed = self._advance = self._quick = self.in_order = None
 
     # state
