@@ -18,6 +18,14 @@ def product(rows: int, columns: int, terms: int) -> bytes:
     return net.model()
 
 
+def given_product(rows: int, columns: int, terms: int, turned: bool = False) -> bytes:
+    """x @ w, w given by the call as [terms, columns], or `turned` as [columns, terms]."""
+    net = Sketch()
+    x, w = net.input("x", (rows, terms)), net.input("w", (columns, terms) if turned else (terms, columns))
+    net.output(net("Gemm", x, w, transB=int(turned)), (rows, columns))
+    return net.model()
+
+
 def mlp(*widths: int) -> bytes:
     """Linear layers with ReLU between."""
     net = Sketch()

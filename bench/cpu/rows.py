@@ -120,6 +120,12 @@ def _product(rows: int, columns: int, terms: int, group: str = "product") -> Row
     return _made(f"gemm-{rows}x{columns}x{terms}", group, make, peers=("openvino", *TORCH), torch="product")
 
 
+def _given(rows: int, columns: int, terms: int, turned: bool = False) -> Row:
+    name = f"given-{rows}x{columns}x{terms}" + "-turned" * turned
+    make = partial(operators.given_product, rows, columns, terms, turned)
+    return _made(name, "operator", make, peers=("onnxruntime",))
+
+
 def _operator(name: str, make: Callable[[], bytes]) -> Row:
     return _made(name, "operator", make, peers=("onnxruntime", *TORCH), torch=name)
 
@@ -161,5 +167,7 @@ ROWS: tuple[Row, ...] = (
     _operator("cumsum-first", partial(operators.cumulative_sum, 0)),
     _operator("top-k", operators.top_k),
     _operator("norm-first-axis", operators.first_axis_norm),
+    *(_given(rows, 4096, 4096, turned) for rows in (1, 8) for turned in (False, True)),
+    *(_given(2, 3072, 768, turned) for turned in (False, True)),
 )
 BY_ROW: Mapping[str, Row] = {row.name: row for row in ROWS}

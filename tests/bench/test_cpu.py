@@ -34,6 +34,7 @@ SMALL = {
     "lstm": lambda: operators.lstm_step(16),
     "mlp": lambda: operators.mlp(16, 8, 4),
     "product": lambda: operators.product(3, 20, 8),
+    "given product": lambda: operators.given_product(3, 20, 8, turned=True),
     "cumulative sum": lambda: operators.cumulative_sum(0),
     "norm": operators.first_axis_norm,
 }

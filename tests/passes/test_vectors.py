@@ -38,8 +38,8 @@ def kinds(engine: tenfold.Engine) -> str:
 @pytest.mark.parametrize(
     ("a", "b", "sums"),
     [((40,), (40,), True), ((3, 40), (40,), True), ((2, 1, 3, 40), (5, 40, 1), True), ((40,), (7, 40, 1), True),
-     ((40,), (40, 6), True), ((1, 5), (5, 6), True), ((5,), (3, 5, 6), True), ((2, 1, 5), (2, 5, 6), True),
-     ((1, 5), (3, 5, 6), True), ((1, 0), (0, 6), True), ((2, 1, 5), (1, 5, 6), False), ((4, 5), (5, 6), False),
+     ((40,), (40, 6), False), ((1, 5), (5, 6), False), ((5,), (3, 5, 6), False), ((2, 1, 5), (2, 5, 6), False),
+     ((1, 5), (3, 5, 6), False), ((1, 0), (0, 6), False), ((2, 1, 5), (1, 5, 6), False), ((4, 5), (5, 6), False),
      ((3, 31), (31, 1), False)],
     ids=str,
 )  # fmt: skip
@@ -49,6 +49,30 @@ def test_products_with_a_vector_are_sums(a: Shape, b: Shape, sums: bool) -> None
     found, wanted = engine.run([x, y])["y"], np.maximum(x @ y, 0)
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert ("gemm" not in kinds(engine)) is sums
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "sums"),
+    [((40,), (40, 6), True), ((5,), (3, 5, 6), True), ((2, 1, 5), (2, 5, 6), True), ((2, 1, 5), (1, 5, 6), False)],
+    ids=str,
+)  # fmt: skip
+def test_rows_by_matrices_made_element_by_element_are_sums(a: Shape, b: Shape, sums: bool) -> None:
+    graph = Graph(name="made")
+    x, w = graph.input("a", Type(dt.f32, a)), graph.input("b", Type(dt.f32, b))
+    graph.set_outputs([ops.MatMul()(x, ops.Tanh()(w))], ["y"])
+    engine, arrays = tenfold.build(graph, cache=False, effort=0), (random(*a), random(*b))
+    np.testing.assert_allclose(engine.run(arrays)["y"], arrays[0] @ np.tanh(arrays[1]), rtol=1e-5, atol=1e-5)
+    assert ("gemm" not in kinds(engine)) is sums
+
+
+@pytest.mark.parametrize(("terms", "sums"), [(64, True), (255, True), (256, False)])
+def test_rows_by_turned_matrices_of_few_terms_are_sums(terms: int, sums: bool) -> None:
+    graph = Graph(name="turned")
+    x, w = graph.input("a", Type(dt.f32, (3, 1, terms))), graph.input("b", Type(dt.f32, (3, 40, terms)))
+    graph.set_outputs([ops.MatMul()(x, ops.Transpose((0, 2, 1))(w))], ["y"])
+    engine, (a, b) = tenfold.build(graph, cache=False, effort=0), (random(3, 1, terms), random(3, 40, terms))
+    np.testing.assert_allclose(engine.run([a, b])["y"], a @ b.swapaxes(1, 2), rtol=1e-5, atol=1e-4)
     assert ("gemm" not in kinds(engine)) is sums
 
 

@@ -1,6 +1,5 @@
-"""Products with a vector as sums over rows: each element of the matrix is used once, so packing it gains nothing.
-
-A matrix that is not known at build would be copied into panels at each call, and a single column fills one lane.
+"""Products with a vector as sums over rows, where a single column fills one lane, or a row meets a matrix that is
+computed element by element, which a sum does by the way, or turned, with few terms.
 """
 
 from __future__ import annotations
@@ -11,12 +10,14 @@ from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.type import Type
 from tenfold.ops.arithmetic import Mul
-from tenfold.ops.constant import Constant
+from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Reshape
+from tenfold.ops.movement import Reshape, Transpose
 from tenfold.ops.reduce import Reduce
 from tenfold.rewrite.rule import Replacement, rule
 
+_SIDE_BY_SIDE = 256
+"""The terms of sums along a row that are worth several columns side by side."""
 _LEAST = 32
 """The terms of a sum that are worth lanes along them."""
 
@@ -39,18 +40,27 @@ def column_as_sums(value: Value) -> Replacement:
 
 
 @rule(
+    """graph (%a: f32[2, 1, 5], %b: f32[2, 5, 6]) { return MatMul(%a, Relu(%b)) }""",
     """graph (%a: f32[2, 1, 5], %b: f32[2, 5, 6]) { return MatMul(%a, %b) }""",
-    """graph (%a: f32[2, 3, 5], %b: f32[2, 5, 6]) { return MatMul(%a, %b) }""",
 )
 def row_as_sums(value: Value) -> Replacement:
-    """a b -> sum(transpose(a) * b, last axis but one), where a is one row for each matrix of b, which is no constant"""
+    """a b -> sum(transpose(a) * b, last axis but one), where a is one row for each matrix of b, best summed along"""
     match value:
-        case Value(MatMul(), (a, b)) if _exact(a, b) and b.type.rank > 1 and not isinstance(b.op, Constant):
+        case Value(MatMul(), (a, b)) if _exact(a, b) and b.type.rank > 1 and _is_summed(b):
             if not _is_one(_rows(a.type, b.type)):
                 return None
             column = _shaped(a, (*a.type.shape[:-2], a.type.shape[-1], 1))
             return _shaped(Reduce("sum", (_rank(column, b) - 2,), True)(Mul()(column, b)), value.type.shape)
     return None
+
+
+def _is_summed(b: Value) -> bool:
+    """Whether a matrix is computed element by element, or its few terms lie side by side."""
+    match b:
+        case Value(Transpose(order)):
+            terms = b.type.shape[-2]
+            return order[-2] == b.type.rank - 1 and not (isinstance(terms, int) and terms >= _SIDE_BY_SIDE)
+    return isinstance(b.op, Elementwise)
 
 
 def _exact(a: Value, b: Value) -> bool:

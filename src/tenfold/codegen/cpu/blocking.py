@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tenfold.codegen.cpu.body import LIGHT, expand_body, weight
 from tenfold.codegen.cpu.contraction import Form, source
+from tenfold.codegen.cpu.inplace import stretch_in_place
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.lines import surrounding_arguments, surroundings
 from tenfold.codegen.cpu.microkernel import Block, block_of, sum_of
@@ -67,6 +68,8 @@ def _stretches(product: Product, isa: Isa) -> Stretches:
     total = _total(product)
     block = _block(product, isa)
     width = block.columns * total.itemsize
+    if product.layout:
+        return _stretches_in_place(product, isa, block)
     terms = product.columns.size if product.separate else product.terms
     most_terms = isa.l2 // 8 // width
     windowed = any(axis.window for axis in product.rows) or product.separate
@@ -83,11 +86,25 @@ def _stretches(product: Product, isa: Isa) -> Stretches:
     return Stretches(rows, max(1, isa.l2 // 4 // (width * rows)) if blocked else 0, max(1, known))
 
 
+def _stretches_in_place(product: Product, isa: Isa, block: Block) -> Stretches:
+    """All rows, and terms in stretches whose sums stay in the second cache."""
+    lines = dim.product(axis.size for axis in product.rows)
+    assert isinstance(lines, int), "who reads B in place knows how few rows there are"
+    rows = -(-max(1, lines) // block.rows) * block.rows
+    once = lines <= block.rows and product.term == 1 and product.a_dtype == _total(product)
+    terms = stretch_in_place(product.layout, lines, product.terms, once, product.far)
+    if dim.known_equal(terms, product.terms):
+        return Stretches(rows, 0, max(1, terms))
+    return Stretches(rows, max(1, isa.l2 // 4 // (block.columns * _total(product).itemsize * rows)), terms)
+
+
 def _in_one_go(product: Product, isa: Isa) -> bool:
     """Whether sums of many terms are not taken up again, and A is read in place: few rows meet a B that the last cache
     holds, so that terms in stretches would cost copies of A, and save nothing.
     """
     block, total, terms, columns = _block(product, isa), _total(product), product.terms, product.columns.size
+    if product.layout:
+        return False
     plain = product.term == 1 and product.a_dtype == total and not product.separate
     windowed = any(axis.window for axis in product.rows)
     if not plain or windowed or not isinstance(terms, int) or not isinstance(columns, int):
@@ -127,6 +144,8 @@ def _form(product: Product, isa: Isa, groups: list[tuple[Size, ...]], stretches:
         short=_short(product, isa, streams, stretches),
         far=_far(product, isa) and _short(product, isa, streams, stretches),
         onward=_onward(product, isa),
+        layout=product.layout,
+        asking=product.far,
     )
 
 
@@ -228,6 +247,7 @@ def _sizes(product: Product, form: Form, groups: list[tuple[Size, ...]]) -> dict
         "taps": product.taps,
         "batches": dim.product(axis.size for axis in product.batches),
         "a.term": product.term * size,
+        "b.pitch": product.pitch * product.b_dtype.itemsize,
         "b.bytes": _packed_bytes(product, form.isa),
     }
     for number, axis in enumerate(product.rows):

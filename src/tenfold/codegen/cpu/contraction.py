@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from llvmlite import ir
 
 from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat
-from tenfold.codegen.cpu.isa import Isa
+from tenfold.codegen.cpu.inplace import TILES
+from tenfold.codegen.cpu.isa import LINE, Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.microkernel import AHEAD, Block, Tile, call_tile
+from tenfold.codegen.cpu.microkernel import AHEAD, Block, call_tile
 from tenfold.codegen.cpu.outsite import OutSite, Stream, named
-from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, share_of
+from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, most, share_of
 from tenfold.codegen.cpu.storage import cast, widen
 from tenfold.codegen.cpu.table import Table
 from tenfold.codegen.cpu.vectors import I64, POINTER, Vector, Vectors
@@ -29,6 +30,9 @@ from tenfold.ir.dtype import DType
 
 _REACH = 4
 """The part of the last cache that constants may take which are asked for before their step."""
+
+_MANY = 4
+"""The panels of a B in place beside which one more does not matter."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Form:
     `copied`: stretches of A are copied into scratch, as elements of the sums' type, which any strides and types allow;
     only without windows. `short`: sums have few terms, so that whole blocks get their body in registers; `far`: such
     blocks ask for the memory that they will write, as results are more than the second cache keeps. `onward`: blocks of
-    rows that find their panel in the second cache ask for the constants behind B, which the next steps read.
+    rows that find their panel in the second cache ask for the constants behind B, which the next steps read. `layout`:
+    B is read in place, `asking` for what comes behind.
     """
 
     isa: Isa
@@ -63,6 +68,8 @@ class Form:
     short: bool
     far: bool
     onward: bool = False
+    layout: str = ""
+    asking: bool = False
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -74,7 +81,7 @@ class Form:
         """The arguments of the stage, in order; "@" marks addresses, "at." places in scratch. Steps are in bytes."""
         found = ["@a", "@b", *self.streams, "rows", "columns", "terms", "batches"]
         found += ["row_parts", "column_parts", "batch_parts", "row_stretch", "panel_stretch", "term_stretch"]
-        found += ["at.offsets", "at.table", "sums.step", *["b.bytes"] * self.onward]
+        found += ["at.offsets", "at.table", "sums.step", *["b.bytes"] * self.onward, *["b.pitch"] * bool(self.layout)]
         found += ["at.copies", "at.lines", "a.term", "copies.step"] * self.copied
         found += ["at.zeros", "zeros"] * self.padded
         found += ["at.rows", "taps"] * any(self.windows)
@@ -120,13 +127,16 @@ class _Writer(StageWriter):
         super().__init__(form.isa, "contraction", form.names)
         self.form, self.block = form, form.block
         a = form.total if form.copied else form.a
-        ahead = not form.separate
-        tile = Tile(form.isa, a, form.b, form.total, self.block, 1, form.separate, ahead=ahead, aimed=form.onward)
+        ahead, kind = form.asking if form.layout else not form.separate, TILES[form.layout]
+        self.tile = kind(form.isa, a, form.b, form.total, self.block, 1, form.separate, ahead=ahead, aimed=form.onward)
+        self.masks = form.separate or form.layout == "rows"
         self.tiles = {
-            masked: {rows: replace(tile, rows=rows, masked=masked).define(self.module) for rows in self.block.heights}
-            for masked in (False, True)[: 1 + form.separate]
+            masked: {
+                rows: replace(self.tile, rows=rows, masked=masked).define(self.module) for rows in self.block.heights
+            }
+            for masked in (False, True)[: 1 + self.masks]
         }
-        self.whole = self._define_whole(a) if form.short else None
+        self.whole = self._define_whole() if form.short else None
         self.table = Table(self, form.windows, form.padded, form.groups, self.block.rows)
         self.out = OutSite(self, form.body, form.streams, form.around, form.total, self.block)
 
@@ -134,7 +144,9 @@ class _Writer(StageWriter):
         """The stage: its share of the work, then batches, stretches of rows, panels, blocks."""
         rest, columns = divided(self.part, self.arg("column_parts"))
         batches, rows = divided(rest, self.arg("row_parts"))
-        panels = ceildiv(self.arg("columns"), self.block.columns)
+        self.lead = self._lead() if self.form.layout == "rows" else None
+        every = self.arg("columns")
+        panels = ceildiv(every + self.lead if self.lead else every, self.block.columns)
         self.panels = share_of(panels, columns, self.arg("column_parts"))
         blocks = share_of(ceildiv(self.arg("rows"), self.block.rows), rows, self.arg("row_parts"))
         self.table.prepare()
@@ -144,16 +156,16 @@ class _Writer(StageWriter):
         repeat(self.scalar, first, end, lambda batch: self._batch(batch, *blocks))
         return self.finish()
 
-    def _define_whole(self, a: DType) -> ir.Function:
-        """`void whole(ptr table, i64 taps, i64 k, i64 columns, ptr b, [i64 distance], ptr offsets of groups …, ptr
+    def _define_whole(self) -> ir.Function:
+        """`void whole(ptr table, i64 taps, i64 k, i64 columns, ptr b, [i64 extra], ptr offsets of groups …, ptr
         streams …)`: a whole block, its body applied to the sums in registers.
         """
         form = self.form
-        first = [POINTER, I64, I64, I64, POINTER, *[I64] * form.onward]
+        first = [POINTER, I64, I64, I64, POINTER, *[I64] * self.tile.extra]
         kinds = [*first, *[POINTER] * (form.groups + len(form.streams))]
         function = define(self.module, "whole", ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
-        tile = Tile(form.isa, a, form.b, form.total, self.block, self.block.rows, ahead=True, aimed=form.onward)
+        tile = replace(self.tile, rows=self.block.rows)
         out = OutSite(self.within(builder), form.body, form.streams, form.around, form.total, self.block)
         given, others = function.args[: len(first)], function.args[len(first) :]
         offsets, lines = others[: form.groups], others[form.groups :]
@@ -173,8 +185,8 @@ class _Writer(StageWriter):
             for name in names:
                 starts[name] = self.step(starts[name], at * self.arg(f"batch{axis}.{name}"))
         end_row = least(end * self.block.rows, self.arg("rows"))
-        most = divided(self.arg("row_stretch"), self.number(self.block.rows))[0]
-        count = ceildiv(end - first, most)
+        largest = divided(self.arg("row_stretch"), self.number(self.block.rows))[0]
+        count = ceildiv(end - first, largest)
         each = ceildiv(end - first, (count < 1).where(1, count)) * self.block.rows
 
         def stretch(row: Vector) -> None:
@@ -200,11 +212,9 @@ class _Writer(StageWriter):
     def _panel(self, stretch: _Stretch, panel: Vector, number: Vector, terms: _Terms) -> None:
         """All blocks of a stretch of rows and one panel, the `number`th of its stretch."""
         form, block = self.form, self.block
-        first = panel * block.columns
-        left = least(self.arg("columns") - first, self.number(block.columns))
+        first, left = self._span(panel)
         taps = self.arg("taps") if any(form.windows) else self.number(1)
-        place = first * self.arg("terms") * taps + terms.start * block.columns
-        b = self.step(stretch.starts["@b"], place * form.b.itemsize)
+        b = self.step(stretch.starts["@b"], self._place(first, taps, terms))
         k = first * form.a.itemsize if form.separate else terms.count
         table = self.step(self.scratch, self.arg("at.lines")) if form.copied else self.table.start
         blocks = ceildiv(stretch.rows, block.rows)
@@ -214,8 +224,8 @@ class _Writer(StageWriter):
             slots = self.step(table, t * taps * (8 * block.rows))
             sums = self.step(self.scratch, (number * blocks + t) * self.arg("sums.step"))
             offsets = [self.table.offsets(group, t * block.rows) for group in range(form.groups)]
-            distance = [self._distance(t).value] if form.onward else []
-            given = [slots, taps.value, k.value, left.value, b, *distance]
+            extra = [self._distance(t).value] if form.onward else [self.arg("b.pitch").value] if form.layout else []
+            given = [slots, taps.value, k.value, left.value, b, *extra]
 
             def apart() -> None:
                 if not form.separate:
@@ -237,6 +247,31 @@ class _Writer(StageWriter):
 
         repeat(self.scalar, 0, blocks, one)
 
+    def _lead(self) -> Vector:
+        """How many columns fewer the first panel has, so that others start with a line of memory."""
+        builder, size = self.builder, self.number(self.form.b.itemsize)
+        start = divided(self.scalar.wrap(builder.ptrtoint(self.pointer("@b"), I64)) & (LINE - 1), size)[0]
+        alike = (self.arg("b.pitch") & (LINE - 1)).equals(0)
+        return (alike & (self.arg("columns") > _MANY * self.block.columns)).where(start, 0)
+
+    def _span(self, panel: Vector) -> tuple[Vector, Vector]:
+        """A panel's first column, and how many it has."""
+        width, every = self.block.columns, self.arg("columns")
+        if self.lead is None:
+            return panel * width, least(every - panel * width, self.number(width))
+        end = (panel + 1) * width - self.lead
+        first = most(end - width, self.number(0))
+        return first, least(every, end) - first
+
+    def _place(self, first: Vector, taps: Vector, terms: _Terms) -> Vector:
+        """How many bytes after its start B is read for the columns from `first` on."""
+        size = self.form.b.itemsize
+        if self.form.layout == "rows":
+            return first * size + terms.start * self.arg("b.pitch")
+        if self.form.layout == "columns":
+            return first * self.arg("b.pitch") + terms.start * size
+        return (first * self.arg("terms") * taps + terms.start * self.block.columns) * size
+
     def _distance(self, block: Vector) -> Vector:
         """How many bytes ahead a panel's blocks of rows prefetch: the first one in B, each further one another B."""
         onward = block * self.arg("b.bytes")
@@ -249,7 +284,7 @@ class _Writer(StageWriter):
             call_tile(self.scalar, self.tiles[masked], self.block, rows, arguments)
 
         branches = [functools.partial(call, masked) for masked in self.tiles]
-        if self.form.separate:
+        if self.masks:
             choose(self.scalar, left.equals(self.block.columns), *branches)
         else:
             branches[0]()

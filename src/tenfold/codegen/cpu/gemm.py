@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tenfold.codegen.cpu.blocking import kernel
+from tenfold.codegen.cpu.inplace import blocks_in_place, is_far, layout_of
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import Block, fitting, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, panel_stage, view_recipe
@@ -22,7 +23,9 @@ _BLOCKS = 3
 
 
 class Gemm:
-    """MatMul by the micro-kernel. B is packed at build time if it is a constant, else by a stage ahead."""
+    """MatMul by the micro-kernel. B is packed at build time if it is a constant, is read in place where rows are
+    few, and else packed by a stage ahead.
+    """
 
     name = "gemm"
 
@@ -56,21 +59,34 @@ def _blocks(region: Anchored, isa: Isa) -> list[Block]:
     columns = b.shape[-1] if len(b.shape) > 1 else 1
     total = sum_of(a.dtype, b.dtype)
     a, b = _matrices(a, row=True), _matrices(b, row=False)
+    rows = _rows(a, b)
+    layout = layout_of(b, rows)
+    if layout:
+        assert isinstance(rows, int)
+        return blocks_in_place(layout, isa, total, rows, columns, is_far(b, isa))
+    return fitting(isa, total, columns, rows, a.shape[-1])
+
+
+def _rows(a: Operand, b: Operand) -> Size:
+    """The rows of A for each matrix of B."""
     rank = max(len(a.shape), len(b.shape))
     lines = zip(_ranked(a, rank).shape[:-1], (*_ranked(b, rank).strides[:-2], 0), strict=True)
-    rows = dim.product(size for size, step in lines if step == 0)
-    return fitting(isa, total, columns, rows, a.shape[-1])
+    return dim.product(size for size, step in lines if step == 0)
 
 
 def product_of(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:
     """A product of matrices as a contraction."""
     a, b = region.inputs
     a, b = _matrices(a, row=True), _matrices(b, row=False)
+    layout = layout_of(b, _rows(a, b))
     rank = max(len(region.domain), len(a.shape), len(b.shape))
     a, b = _ranked(a, rank), _ranked(b, rank)
     domain, streams = _domain(region, rank)
     shared = [axis for axis in range(rank - 2) if b.strides[axis] != 0]
-    batches, b_argument, before, workspace = _packed(b, [(axis, domain[axis]) for axis in shared], isa, block.columns)
+    lies = [b.strides[axis] for axis in shared], address(b), (), 0
+    batches, b_argument, before, workspace = (
+        lies if layout else _packed(b, [(axis, domain[axis]) for axis in shared], isa, block.columns)
+    )
 
     def axis(number: int, b_step: Size = 0) -> Axis:
         a_step = a.strides[number] if number < rank - 1 else 0
@@ -91,6 +107,9 @@ def product_of(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:
         workspace=workspace,
         block=block,
         cut=cut,
+        layout=layout,
+        far=bool(layout) and is_far(b, isa),
+        pitch=b.strides[-2] if layout == "rows" else b.strides[-1],
     )
 
 

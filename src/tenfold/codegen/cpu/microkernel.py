@@ -38,7 +38,7 @@ _THREE, _LONG, _PANELS = 3, range(200, 1000), 4
 """Vectors to a row for sums of so many terms, in so many panels at least."""
 _MIDDLE = range(300, 513)
 """So many terms of a product with four vectors to a row."""
-_LOADED, _NARROW = 0.9, 1.05
+LOADED, _NARROW = 0.9, 1.05
 """Cycles of a load where products take one, about; what a vector half as wide costs beside its half."""
 _SHARED = 4
 """The most blocks that share rows evenly."""
@@ -144,7 +144,7 @@ def _cycles(block: Block, columns: int, wide: int) -> float:
     """About the cycles that a row takes for a term of all columns: those of the products, or of the loads."""
     narrow = block.lanes < wide
     products = block.rows * block.vectors * (_NARROW / 2 if narrow else 1)
-    return -(-columns // block.columns) * max(products, _LOADED * (block.rows + block.vectors)) / block.rows
+    return -(-columns // block.columns) * max(products, LOADED * (block.rows + block.vectors)) / block.rows
 
 
 def _shared(rows: int, block: Block, isa: Isa) -> Block:
@@ -190,6 +190,11 @@ class Tile:
     ahead: bool = False
     aimed: bool = False
 
+    @property
+    def extra(self) -> int:
+        """How many sizes the function takes behind b: the distance of an aimed one."""
+        return int(self.aimed)
+
     def define(self, module: ir.Module) -> ir.Function:
         """Add `void tile(ptr table, i64 taps, i64 k, i64 columns, ptr b, ptr c, i64 more)` to the module; an aimed one
         takes `i64 distance` behind b.
@@ -199,7 +204,7 @@ class Tile:
         its first column in a row of A instead, and the `columns` left.
         """
         name = f"tile{self.rows}x{self.block.vectors}{'_masked' * self.masked}"
-        kinds = [POINTER, I64, I64, I64, POINTER, *[I64] * self.aimed, POINTER, I64]
+        kinds = [POINTER, I64, I64, I64, POINTER, *[I64] * self.extra, POINTER, I64]
         function = define(module, name, ir.VoidType(), kinds, internal=True)
         builder = ir.IRBuilder(function.entry_basic_block)
         scalar, vector = Vectors(builder, self.isa, 1), Vectors(builder, self.isa, self.block.lanes)

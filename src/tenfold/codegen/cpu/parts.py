@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tenfold.codegen.cpu.inplace import is_stream
 from tenfold.codegen.cpu.isa import Isa
 from tenfold.codegen.cpu.microkernel import Block
 from tenfold.codegen.cpu.product import Product
@@ -27,6 +28,8 @@ _LOW = 2
 """Blocks of rows in a part whose sums of many terms are done in one go: B comes from the last cache."""
 _COPIES = 4
 """The most parts for each thread, by columns, where each copies its rows."""
+_WIDE = 4096
+"""The bytes of B's rows that are worth a part of their own, of a stream's twice as many: memory is fast along rows."""
 _LARGE, _CROWD = 4, 4
 """How many second caches a B fills that more than so many threads had better not all fetch whole: that counts for more
 than parts in plenty, which even out what disturbs a thread.
@@ -57,8 +60,11 @@ def parts_of(product: Product, isa: Isa, block: Block, *, copied: bool, low: boo
     found = {"batch_parts": dim.maximum(1, dim.minimum(apart, wanted))}
     rest = dim.ceildiv(wanted, found["batch_parts"])
     panels = dim.ceildiv(columns, block.columns)
-    blocks = dim.ceildiv(rows, block.rows)
+    blocks = 1 if product.layout else dim.ceildiv(rows, block.rows)
     few = dim.minimum(panels, _COPIES * THREADS) if copied or (low and blocks != 1) else panels
+    if product.layout == "rows":
+        wide = _WIDE * (1 + is_stream(product.layout, rows, product.far))
+        few = dim.minimum(panels, dim.maximum(THREADS, columns * product.b_dtype.itemsize // wide))
     counts = {"row_parts": blocks, "column_parts": few}
     if product.cut == "columns":
         counts = dict(reversed(counts.items()))
