@@ -33,7 +33,7 @@ from tenfold.codegen.cuda import (
     whole,
 )
 from tenfold.codegen.cuda.arch import arch_of
-from tenfold.codegen.cuda.conv import boxes, depthwise, gated, kept, lines, pooled, transposed, wave
+from tenfold.codegen.cuda.conv import boxes, depthwise, expanded, gated, kept, lines, pooled, transposed, wave
 from tenfold.codegen.cuda.launch import CudaKernel
 from tenfold.codegen.cuda.program import Program
 from tenfold.codegen.cuda.triton import compile_program
@@ -57,6 +57,7 @@ from tenfold.target import Target
 from tests.codegen.cpu import anchored, cases
 from tests.codegen.cpu.anchored import Given
 from tests.codegen.cpu.cases import body, tensor
+from tests.codegen.cuda.expansions import expanded_image
 from tests.codegen.cuda.table import group, image, pooled_image, residual
 
 TARGET = Target("cuda", "sm_90")
@@ -227,6 +228,7 @@ def sampled() -> Iterator[tuple[str, CudaKernel]]:
         *([(kept.STRATEGY, image(64, (56, 56), 64, 3, 1, 1), (0,))] if kept.LOOKS_FURTHER else []),
         (lines.STRATEGY, image(3, (62, 50), 64, 7, 2, 3), (0,)),
         (pooled.STRATEGY, pooled_image(3, (62, 50), 64, 7, 2, 3), (0,)),
+        (expanded.STRATEGY, expanded_image(40, (28, 28), 240, 5, 2, told=True, count=1), (0,)),
         (boxes.STRATEGY, image(64, (8, 8), 128, 3, 1, 1, beside=True), (0,)),
         (columns.STRATEGY, images(), (0,)),
         *((sweeps.STRATEGY, case.region(), (0,)) for case in cases.ROW if case.name == "argmax-f32"),

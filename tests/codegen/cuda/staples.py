@@ -40,6 +40,7 @@ from tests.codegen.cpu import cases
 from tests.codegen.cpu.cases import body, tensor
 from tests.codegen.cpu.cases import spread as over
 from tests.codegen.cuda import compiling, table
+from tests.codegen.cuda.expansions import expansions
 from tests.codegen.cuda.table import Entry, image
 
 
@@ -162,7 +163,7 @@ def attentions() -> Iterator[Entry]:
 
 def STAPLES() -> list[Entry]:
     """All cases."""
-    return [one for part in (elementwise, reduced, products, convolutions, attentions) for one in part()]
+    return [one for part in (elementwise, reduced, products, convolutions, expansions, attentions) for one in part()]
 
 
 def _windows(shape: tuple[int, int, int, int], size: int) -> Region:

@@ -30,7 +30,7 @@ from tenfold.codegen.cuda import (
     whole,
     window,
 )
-from tenfold.codegen.cuda.conv import pooled, transposed
+from tenfold.codegen.cuda.conv import expanded, pooled, transposed
 from tenfold.codegen.strategy import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -51,6 +51,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     pingpong.STRATEGY,
     chain.STRATEGY,
     pooled.STRATEGY,
+    expanded.STRATEGY,
     grouped.STRATEGY,
     recurrent.STRATEGY,
     scan.STRATEGY,

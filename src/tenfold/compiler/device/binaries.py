@@ -16,7 +16,7 @@ from tenfold.codegen.cuda.program import Binary, Failure, Program
 from tenfold.codegen.strategy import Strategy
 from tenfold.compiler.assemble import linked
 from tenfold.compiler.backend import MachineCode
-from tenfold.compiler.device.chains import chained, pooled
+from tenfold.compiler.device.chains import chained, expanded, pooled
 from tenfold.compiler.device.functions import binary_of, functions_of, refusal
 from tenfold.compiler.device.groups import grouped
 from tenfold.compiler.device.schedule import DeviceScheduler
@@ -45,7 +45,7 @@ class GpuBackend:
         that their results agree, here or where the choice was shipped from; groups also where a guess says so.
         """
         found = pooled(chained(items, strategies, tuning), layout, strategies, tuning)
-        return grouped(found, layout, strategies, tuning)
+        return grouped(expanded(found, layout, strategies, tuning), layout, strategies, tuning)
 
     def stretches(self, graph: Graph, target: Target) -> Sequence[Stretch]:
         """None: a GPU takes the whole batch at once, and attention by its own kernel."""

@@ -1,7 +1,8 @@
 """Regions that follow each other and that one kernel may take together: a chain against its parts, by the clock.
 
-Stretches of one row, which lie one behind the other; and convolutions with what lies around their results and with the
-greatest of these, between which other work may stand.
+Stretches of one row, which lie one behind the other; convolutions with what lies around their results and with the
+greatest of these, and such of one tap with the depthwise convolution of their results, between which other work may
+stand.
 """
 
 from __future__ import annotations
@@ -69,6 +70,30 @@ def pooled(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy]
         made = [(_piece(chain, parts, takers, tuning), parts, parts[-1]) for chain, parts in chains]
         found = _settled(made, found, tuning)
     return found
+
+
+def expanded(items: Sequence[Item], layout: Layout, strategies: Sequence[Strategy], tuning: Tuning) -> list[Item]:
+    """Convolutions with the one that alone reads their results."""
+    takers = [one for one in strategies if one.name == "expanded"]
+    if not takers:
+        return list(items)
+    touched = {item: touched_by(item, layout) for item in items}
+    images = [one for one in items if isinstance(one, Chosen) and _is_image(one)]
+    every = [_around(one, items, touched, False) for one in images]
+    chains = [(chain, parts) for parts in every if (chain := _within(parts, layout))]
+    return _settled(
+        [(_piece(chain, parts, takers, tuning), parts, parts[-1]) for chain, parts in chains], items, tuning
+    )
+
+
+def _within(parts: Sequence[Chosen], layout: Layout) -> Chain | None:
+    """The chain of two convolutions, of which what the first makes is not stored; None if they are others."""
+    first, last = parts[0].region, parts[-1].region
+    if len(parts) != 2 or not isinstance(last, Anchored) or not isinstance(last.anchor, Conv):
+        return None
+    if any(one.value in layout.outputs for one in first.outputs) or last.anchor.groups == 1:
+        return None
+    return replace(chain_of(parts), outputs=(*last.outputs, *last.told), within=first.outputs)
 
 
 def _greatest(parts: Sequence[Chosen], layout: Layout) -> Chain | None:

@@ -213,8 +213,8 @@ class Depthwise:
         length, lines, rows, columns, warps = (int(number) for _, number in tactic.parameters)
         fillings: dict[str, Filling] = {
             "x": (place(shape.x), numbers(shape.x.strides)),
-            "w": _factors(shape),
-            "told": _told(region),
+            "w": factors(shape),
+            "told": told_of(region),
             **site_of(region, shape.axes).fillings(),
             **{"m": number(shape.m), "n": shape.groups},
             "in_sizes": numbers(shape.x.shape[2:]),
@@ -225,7 +225,7 @@ class Depthwise:
             "pads": numbers(shape.pads),
             **{"T0": shape.taps[0], "T1": shape.taps[1], "T2": shape.taps[2]},
             **{"LENGTH": length, "LINES": lines, "ROWS": rows, "COLUMNS": columns},
-            "EDGES": _edges(shape, length, rows),
+            "EDGES": edges(shape, length, rows),
             "TURNS": _turns(shape, lines),
             "VECTOR": math.gcd(shape.groups, 8),
             "EARLY": int(arch_of(target).early),
@@ -234,7 +234,7 @@ class Depthwise:
         return CudaKernel(launches=(calling(depthwise, blocks, fillings, warps),))
 
 
-def _factors(shape: Shape) -> Filling:
+def factors(shape: Shape) -> Filling:
     """Address of the weights, strides of channel and tap: in f32, channels side by side, where they are constant."""
     if not isinstance(shape.w, Recast):
         return (place(shape.w), numbers(shape.w_strides[:2]))
@@ -243,7 +243,7 @@ def _factors(shape: Shape) -> Filling:
     return (place(Recast(shape.w.value, dt.f32, (taps, n), (n, 1), 0, recipe)), (1, n))
 
 
-def _told(region: Anchored) -> Filling:
+def told_of(region: Anchored) -> Filling:
     """Address and strides of the sums of lines: of image, depth, line and channel."""
     if region.sums is None:
         return ()
@@ -257,7 +257,7 @@ def _blocks(shape: Shape, length: int, lines: int, rows: int, columns: int) -> d
     return images * deep * dim.ceildiv(high, lines) * across
 
 
-def _edges(shape: Shape, length: int, rows: int) -> tuple[int, int]:
+def edges(shape: Shape, length: int, rows: int) -> tuple[int, int]:
     """Between which values of any strip none lies outside the image."""
     wide, pad, size = shape.x.shape[4], shape.pads[2], shape.out_sizes[3]
     reach = (length - 1) * shape.strides[2] + (shape.taps[2] - 1) * shape.dilations[2] + 1
