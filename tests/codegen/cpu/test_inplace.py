@@ -31,12 +31,12 @@ def check(
     batch: int = 1,
 ) -> None:
     """A product whose B lies in a larger tensor, `gaps` before each of its lines and behind, A's terms `step` apart:
-    right, and the same bit by bit for every number of threads.
+    right, and the same bit by bit for every number of threads. No number is below zero, so that no sum cancels.
     """
     m, n, k = sizes
     lines, line = (k, n) if layout == "rows" else (n, k)
     first, pitch = gaps[0], line + sum(gaps)
-    a, b = random(dtype, batch, m, k * step), random(dtype, batch, lines, pitch)
+    a, b = np.abs(random(dtype, batch, m, k * step)), np.abs(random(dtype, batch, lines, pitch))
     x, w = variable(dtype, a.shape), variable(dtype, b.shape)
     strides = (pitch, 1) if layout == "rows" else (1, pitch)
     right = b[:, :, first : first + line]
