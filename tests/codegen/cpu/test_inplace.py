@@ -81,6 +81,14 @@ def test_matrices_that_start_and_end_anywhere(isa: Isa, layout: str, dtype: dt.D
 
 
 @each_isa
+@pytest.mark.parametrize("rows", [1, 8, 16])
+@pytest.mark.parametrize("dtype", [dt.f16, dt.f32], ids=str)
+def test_narrow_panels_begin_behind_more_of_a_line_than_they_hold(isa: Isa, rows: int, dtype: dt.DType) -> None:
+    for columns, first in ((65, 15), (80, 20), (129, 31), (208, 31)):
+        check(isa, "rows", (rows, columns, 9), dtype, (first, -(columns + first) % 32), threads=(1, 3))
+
+
+@each_isa
 @each_layout
 def test_batches_have_matrices_of_their_own(isa: Isa, layout: str) -> None:
     for rows in (1, 5):

@@ -248,11 +248,12 @@ class _Writer(StageWriter):
         repeat(self.scalar, 0, blocks, one)
 
     def _lead(self) -> Vector:
-        """How many columns fewer the first panel has, so that others start with a line of memory."""
+        """How many columns fewer the first panel has, so that others start with a line of memory; never all of them."""
         builder, size = self.builder, self.number(self.form.b.itemsize)
         start = divided(self.scalar.wrap(builder.ptrtoint(self.pointer("@b"), I64)) & (LINE - 1), size)[0]
         alike = (self.arg("b.pitch") & (LINE - 1)).equals(0)
-        return (alike & (self.arg("columns") > _MANY * self.block.columns)).where(start, 0)
+        many = self.arg("columns") > _MANY * self.block.columns
+        return (alike & many).where(divided(start, self.number(self.block.columns))[1], 0)
 
     def _span(self, panel: Vector) -> tuple[Vector, Vector]:
         """A panel's first column, and how many it has."""
