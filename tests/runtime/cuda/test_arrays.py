@@ -147,6 +147,15 @@ def test_calls_of_many_shapes_leave_little_behind(driver: FakeDriver) -> None:
     assert not driver.held
 
 
+def test_streams_that_are_gone_leave_little_behind(driver: FakeDriver) -> None:
+    home, spec = Recycled(driver), Spec("y", dt.f32, (None,))  # type: ignore[arg-type]
+    for stream in range(1, 300):
+        home.take(spec, (stream**2 * 1000,), stream)
+    assert len(driver.held) < 70
+    home.close(1)
+    assert not driver.held
+
+
 def test_a_receiver_s_stream_waits_for_results(driver: FakeDriver, followed: list[tuple[int, int]]) -> None:
     with twice(dt.f32).context() as context:
         y = context.run([Plain(np.ones(SHAPE, np.float32), 11)])["y"]

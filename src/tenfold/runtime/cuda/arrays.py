@@ -23,8 +23,8 @@ from tenfold.runtime.plan import Spec
 
 ALIGNMENT = 16
 """What kernels take for granted of every address."""
-_SPARE = 16
-"""Sizes of which memory that is free is kept when more is asked for."""
+_SPARE, _MOST = 16, 64
+"""Sizes of which memory that is free is kept when more is asked for: of one stream, and of all."""
 _UNORDERED = -1
 """What a receiver says by DLPack that takes care of the order itself."""
 
@@ -260,8 +260,14 @@ class Recycled:
         return address
 
     def _spare(self, stream: Any) -> None:
-        """Let the GPU have what this stream wrote and nothing has fitted for longest, but for a few sizes."""
-        for kind in [one for one in self._free if one[1] == int(stream)][:-_SPARE]:
+        """Let the GPU have what this stream wrote and nothing has fitted for longest, but for a few sizes; what others
+        wrote, too, once it is of many: some of them may be gone.
+        """
+        spared = [one for one in self._free if one[1] == int(stream)][:-_SPARE]
+        if len(self._free) - len(spared) > _MOST:
+            self._driver.synchronize_all()
+            spared = [*self._free][:-_SPARE]
+        for kind in spared:
             for address in self._free.pop(kind):
                 self._driver.free(address, stream)
 

@@ -323,8 +323,12 @@ class Driver:
             checked(cuda.cuStreamBeginCapture(stream, mode), "cuStreamBeginCapture")
             try:
                 emit()
-            finally:
-                graph = checked(cuda.cuStreamEndCapture(stream), "cuStreamEndCapture")
+            except BaseException:  # it says what went wrong; the capture's end would only say that something did
+                _, unfinished = cuda.cuStreamEndCapture(stream)
+                if unfinished:
+                    cuda.cuGraphDestroy(unfinished)
+                raise
+            graph = checked(cuda.cuStreamEndCapture(stream), "cuStreamEndCapture")
         handle = checked(cuda.cuGraphInstantiate(graph, 0), "cuGraphInstantiate")
         return Graph(handle, graph, self._chain(graph))
 
