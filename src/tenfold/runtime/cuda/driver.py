@@ -325,7 +325,7 @@ class Driver:
                 emit()
             except BaseException:  # it says what went wrong; the capture's end would only say that something did
                 _, unfinished = cuda.cuStreamEndCapture(stream)
-                if unfinished:
+                if unfinished is not None and int(unfinished):
                     cuda.cuGraphDestroy(unfinished)
                 raise
             graph = checked(cuda.cuStreamEndCapture(stream), "cuStreamEndCapture")
