@@ -298,7 +298,7 @@ def main() -> None:
     assert texts and not rounds, f"kernels that round to TF32: {rounds}"
     assert any(".m64n96k16." in text for text in texts.values())
     texts = compile_all(rounding())
-    assert any(".m64n64k8.f32.tf32." in text for text in texts.values())
+    assert any(".m64n96k8.f32.tf32." in text for text in texts.values())
 
 
 if __name__ == "__main__":

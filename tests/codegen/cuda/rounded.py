@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tenfold.codegen.cuda import gemm
-from tenfold.codegen.cuda.conv import boxes, implicit, spanned
+from tenfold.codegen.cuda.conv import boxes, implicit, spanned, wave
 from tenfold.codegen.region import Anchored, Body, Instruction, Operand, Region
 from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
@@ -92,6 +92,9 @@ def products() -> Iterator[Entry]:
     }
     for name, region in made.items():
         yield Entry(f"product boxes {name}", boxes.STRATEGY, region, 2e-3, most=99)
+    for name, region in made.items():
+        if name not in ("few", "short", "by rows, short"):
+            yield Entry(f"product wave {name}", wave.STRATEGY, region, 2e-3, most=99)
     for strategy in gemm.STRATEGIES:
         yield Entry(f"product {strategy.name}", strategy, constant(product(512, 256, 128)), 2e-3, most=2)
     yield Entry("product boxes that tell", boxes.STRATEGY, widened(compiling.telling()), 2e-3, most=4)

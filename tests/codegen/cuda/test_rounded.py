@@ -20,8 +20,11 @@ from tests.codegen.cuda import compiling, rounded, test_lines  # isort: skip
 from tests.codegen.cuda.table import image  # isort: skip
 
 _CASE = Case("rounded", lambda: compiling.product(8, 8, 8), low=-0.5, high=0.5, tolerance=4e-6)
-_SMALL = {"boxes": {"m": 64, "n": 64, "slices": 2, "teams": 1, "warps": 4, "slots": 2}}
-_STRATEGIES = {"boxes": boxes.STRATEGY}
+_SMALL = {
+    "boxes": {"m": 64, "n": 64, "slices": 2, "teams": 1, "warps": 4, "slots": 2},
+    "wave": {"m": 64, "n": 96, "slots": 4, "warps": 4},
+}
+_STRATEGIES = {"boxes": boxes.STRATEGY, "wave": wave.STRATEGY}
 
 
 def built(region: Anchored, name: str) -> CudaKernel:

@@ -31,7 +31,7 @@ _SLOTS, _LEAST = 8, 4
 
 
 class Wave:
-    """Products of 16-bit elements, for machines with TMA and warp groups."""
+    """Products, for machines with TMA and warp groups."""
 
     name = "wave"
 
@@ -94,8 +94,6 @@ class Wave:
 
 def _reason(plan: Plan) -> str | None:
     """Why a plan has no such tiles."""
-    if plan.size != 2:
-        return "elements of other than 16 bits"
     if plan.halves or 4 in plan.kinds:
         return "halves, or numbers of images"
     if plan.taps != (1, 1) or math.prod(plan.steps) != 1 or any(size != 1 for size in plan.x.shape[:3]):

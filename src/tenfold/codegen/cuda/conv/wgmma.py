@@ -15,13 +15,12 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
 from tenfold.codegen.cuda import grid
-from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, copy_out, layout_of, meet
+from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, copy_out, layout_of, meet, terms_of
 from tenfold.codegen.cuda.conv.tail import concluded, moments_of, numbers_of_parts, standing_of, tell
 
-TERMS = 64
-"""Terms of a step: elements of 16 bits of a row of a slot, swizzled."""
-_BYTES, _BARRIERS = 2 * TERMS, 1024
-_LINE, _STEP = gl.constexpr(_BYTES), gl.constexpr(TERMS)
+_BYTES, _BARRIERS = 128, 1024
+_LINE = gl.constexpr(_BYTES)
+"""Bytes of a row of a slot, swizzled: a step has as many terms as fill it."""
 
 
 @triton.constexpr_function
@@ -71,11 +70,11 @@ def _named(kernel):
 
 
 @triton.constexpr_function
-def _begun(kernel, m, n, slots, turned):
+def _begun(kernel, m, n, slots, turned, terms):
     """PTX of what a lane asks for before the kernel ahead has ended, even of what that kernel writes: the descriptors
     themselves, and that L2 has what the ring takes first, of which blocks that read the same ask for every so-manieth
     step each. $1 and $2 say which tile it is, $3 and $4 how many lie one below the other and side by side, $5 what
-    number of terms.
+    number of terms; a step has `terms`.
     """
     columns = "".join(
         f"""
@@ -92,17 +91,17 @@ def _begun(kernel, m, n, slots, turned):
         @done bra END;
         prefetch.tensormap [rows];
         prefetch.tensormap [columns];
-        min.s32 end, $5, {slots * TERMS};
+        min.s32 end, $5, {slots * terms};
         mul.lo.u32 box, $1, {m};
-        mul.lo.u32 term, $2, {TERMS};
-        mul.lo.u32 at, $4, {TERMS};
+        mul.lo.u32 term, $2, {terms};
+        mul.lo.u32 at, $4, {terms};
         ROWS:
         setp.ge.s32 done, term, end;
         @!done cp.async.bulk.prefetch.tensor.2d.L2.global [rows, {{term, box}}];
         add.u32 term, term, at;
         @!done bra ROWS;
-        mul.lo.u32 term, $1, {TERMS};
-        mul.lo.u32 at, $3, {TERMS};
+        mul.lo.u32 term, $1, {terms};
+        mul.lo.u32 at, $3, {terms};
         COLUMNS:
         setp.ge.s32 done, term, end;{columns}
         add.u32 term, term, at;
@@ -123,9 +122,9 @@ def _copied(descriptor, offset, along, down):
 
 
 @triton.constexpr_function
-def _asked(kernel, m, n, slots, turned):
+def _asked(kernel, m, n, slots, turned, terms):
     """PTX by which one lane asks for all steps, as slots become free: $1 the room, $2 and $3 the tile's first row and
-    column, $4 the terms. Columns come in boxes of 32, or of 64 where they lie side by side.
+    column, $4 the terms, `terms` a step. Columns come in boxes of 32, or of 64 where they lie side by side.
     """
     boxes, wide = _copied("rows", 0, "term", "$2"), 32 if turned else 64
     for begin in range(0, n, wide):
@@ -154,7 +153,7 @@ def _asked(kernel, m, n, slots, turned):
         @done sub.u32 full, full, {8 * slots};
         @done mov.u32 slot, $1;
         @done xor.b32 parity, parity, 1;
-        add.u32 term, term, {TERMS};
+        add.u32 term, term, {terms};
         setp.lt.s32 done, term, $4;
         @done bra STEP;
         END:
@@ -175,13 +174,16 @@ def _step(m, n, slots, turned, kind, slot):
     at most the step's own products are under way.
     """
     every, products = ", ".join(f"${one}" for one in range(n // 2)), ""
+    name = {"fp16": "f16", "bf16": "bf16", "fp32": "tf32"}[str(kind)]
+    flags = "" if kind.is_fp32() else f", 0, {1 - turned}"
+    types = f"k{terms_of(kind)}.f32.{name}.{name}"
     for part in range(4):
         down = slot * (m + n) * _BYTES + 32 * part
         along = slot * (m + n) * _BYTES + (32 if turned else 16 * _BYTES) * part
         products += f"""
         add.s64 a, rows, {down >> 4};
         add.s64 b, columns, {along >> 4};
-        wgmma.mma_async.sync.aligned.m64n{n}k16.f32.{kind}.{kind} {{{every}}}, a, b, 1, 1, 1, 0, {1 - turned};"""
+        wgmma.mma_async.sync.aligned.m64n{n}{types} {{{every}}}, a, b, 1, 1, 1{flags};"""
     return f"""
         add.s32 at, step, {slot};
         setp.ge.s32 p, at, steps;
@@ -205,7 +207,7 @@ def _multiplied(m, n, slots, turned, warps, kind, piece):
     """PTX of all steps: sums first, `piece` / 2 to a part; then the room and the number of steps. The slots of the ring
     follow each other in the text, so that nothing is reckoned of their numbers.
     """
-    sums, kind = n // 2, "bf16" if kind.is_bf16() else "f16"
+    sums = n // 2
     every = "".join(_step(m, n, slots, turned, kind, slot) for slot in range(slots))
     beside = _LINES if turned else _LINES + _BESIDE
     return f"""{{
@@ -255,18 +257,19 @@ def load(
     SLOTS: gl.constexpr, TURNED: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
     """All steps of the tile, as slots become free, and what lies beside its sums."""
+    TERMS: gl.constexpr = x.block_type.shape[1]
     gl.inline_asm_elementwise(
-        _begun(KERNEL, M, N, SLOTS, TURNED), "=r,r,r,r,r,r", [tile[0], tile[1], counts[0], counts[1], k],
+        _begun(KERNEL, M, N, SLOTS, TURNED, TERMS), "=r,r,r,r,r,r", [tile[0], tile[1], counts[0], counts[1], k],
         dtype=gl.int32, is_pure=False, pack=1,
     )  # fmt: skip
     row, column = tile[0] * M, tile[1] * N
     grid.wait(EARLY)
     gl.inline_asm_elementwise(
-        _asked(KERNEL, M, N, SLOTS, TURNED), "=r,r,r,r,r", [room, row, column, k],
+        _asked(KERNEL, M, N, SLOTS, TURNED, TERMS), "=r,r,r,r,r", [room, row, column, k],
         dtype=gl.int32, is_pure=False, pack=1,
     )  # fmt: skip
     if len(beside) > 0:
-        mbarrier.expect(kept_full.index(0), M * N * 2)
+        mbarrier.expect(kept_full.index(0), M * N // TERMS * _LINE)
         for part in gl.static_range(len(beside)):
             at = [0, 0, row, column + part * (N // len(beside))]
             copy_in(beside[part], at, kept_full.index(0), kept[part].index(0))
@@ -283,8 +286,9 @@ def summed(
     accs = ()
     for _ in gl.static_range(len(PARTS)):
         accs = accs + (gl.zeros((M, PIECE), gl.float32, layout_of(PIECE, WARPS)),)
+    steps = gl.cdiv(k, 4 * terms_of(KIND))
     return gl.inline_asm_elementwise(
-        _multiplied(M, N, SLOTS, TURNED, WARPS, KIND, PIECE), _tied(N // 2, PIECE), accs + (room, gl.cdiv(k, _STEP)),
+        _multiplied(M, N, SLOTS, TURNED, WARPS, KIND, PIECE), _tied(N // 2, PIECE), accs + (room, steps),
         dtype=_floats(len(PARTS)), is_pure=False, pack=PIECE // 2,
     )  # fmt: skip
 
