@@ -25,7 +25,7 @@ from tenfold.passes.sink import SINK
 from tenfold.passes.squeeze import GatesTaken, MeansTold
 from tenfold.passes.stretches import IN_STRETCHES
 from tenfold.passes.turn import turn_by_partners
-from tenfold.passes.vectors import BY_VECTORS
+from tenfold.passes.vectors import AS_MATRICES, BY_VECTORS
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
 
@@ -46,6 +46,7 @@ RULES = (
     + TURNING
     + BY_LINES
     + BY_VECTORS
+    + AS_MATRICES
     + IN_STRETCHES
     + PAGES
     + ROWS
@@ -83,7 +84,7 @@ larger matrices are read from memory: as one they are read in one go.
 
 TIDY = Pipeline(CommonSubexpressions(), Rewrite("simplify", SIMPLIFY + REPEATING), DeadCode())
 CUDA = (
-    Pipeline(Rewrite("pages", PAGES), Rewrite("rows", ROWS), MergeProducts())
+    Pipeline(Rewrite("pages", PAGES), Rewrite("vectors", AS_MATRICES), Rewrite("rows", ROWS), MergeProducts())
     + Pipeline(Rewrite("turn", TURNING), Rewrite("align", SIMPLIFY + ALIGN))
     + TIDY
 )

@@ -1,5 +1,5 @@
-"""Products with a vector as sums over rows, where a single column fills one lane, or a row meets a matrix that is
-computed element by element, which a sum does by the way, or turned, with few terms.
+"""Products with a vector: on CPUs sums over rows, where a single column fills one lane, or a row meets a matrix that is
+computed element by element, which a sum does by the way, or turned, with few terms; on GPUs products of matrices.
 """
 
 from __future__ import annotations
@@ -54,6 +54,20 @@ def row_as_sums(value: Value) -> Replacement:
     return None
 
 
+@rule(
+    """graph (%a: f32[2, 5, 40], %b: f32[40]) { return MatMul(%a, %b) }""",
+    """graph (%a: f32[2, 5, 40], %b: f32[40, 1]) { return MatMul(%a, %b) }""",
+)
+def vector_as_matrix(value: Value) -> Replacement:
+    """a b -> the product of matrices of one row, or one column"""
+    match value:
+        case Value(MatMul() as op, (a, b)) if 1 in (a.type.rank, b.type.rank):
+            row = a if a.type.rank > 1 else _shaped(a, (1, *a.type.shape))
+            column = b if b.type.rank > 1 else _shaped(b, (*b.type.shape, 1))
+            return _shaped(op(row, column), value.type.shape)
+    return None
+
+
 def _is_summed(b: Value) -> bool:
     """Whether a matrix is computed element by element, or its few terms lie side by side."""
     match b:
@@ -91,3 +105,4 @@ def _shaped(value: Value, shape: tuple[Size, ...]) -> Value:
 
 
 BY_VECTORS = (column_as_sums, row_as_sums)
+AS_MATRICES = (vector_as_matrix,)

@@ -55,6 +55,21 @@ def _patch_tensor_and_index(tensor: Any, scope: Any) -> None:
 
 interpreter._patch_lang_tensor = _patch_tensor_and_index
 
+_dot = interpreter.InterpreterBuilder.create_dot
+
+
+def _dot_of_numbers(self: Any, a: Any, b: Any, *more: Any) -> Any:
+    # The interpreter keeps bf16 as its bits, and multiplies those.
+    return _dot(self, *map(_widened, (a, b)), *more)
+
+
+def _widened(one: Any) -> Any:
+    if one.dtype != tl.bfloat16:
+        return one
+    return interpreter.TensorHandle((one.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+
+
+interpreter.InterpreterBuilder.create_dot = _dot_of_numbers
 vmath.quick_tanh = vmath.tanh
 
 

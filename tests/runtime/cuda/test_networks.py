@@ -101,6 +101,12 @@ def test_convolution_in_f32(driver: FakeDriver) -> None:
     held([(1, 5, 7, 6)], lambda x: bias(conv(x, 12, pad=1)), dt.f32, 1e-5)
 
 
+@pytest.mark.parametrize("name", ["residual", "first", "depthwise strided", "grouped", "3-D"])
+def test_convolutions_in_bf16(driver: FakeDriver, name: str) -> None:
+    shape, make = CONVOLUTIONS[name]
+    held([shape], make, dt.bf16, 3e-2)
+
+
 @pytest.mark.parametrize("which", [1, 3, 5, 8])
 def test_other_tactics(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, which: int) -> None:
     for strategy in strategies.STRATEGIES:
@@ -212,14 +218,24 @@ def test_products_in_stacks(driver: FakeDriver) -> None:
     held([(2, 3, 20, 24)], lambda a: ops.MatMul()(ops.Transpose((0, 2, 1, 3))(a), weight(24, 16)))
 
 
+@pytest.mark.parametrize("dtype", [dt.bf16, dt.f64, dt.i32], ids=str)
+@pytest.mark.parametrize("shapes", [((37,), (37,)), ((5, 13, 37), (37,)), ((37,), (3, 37, 21)), ((7, 3, 5), (7, 5, 9))])
+def test_products_of_vectors_and_small_matrices(
+    driver: FakeDriver, shapes: Sequence[tuple[int, ...]], dtype: dt.DType
+) -> None:
+    engine = held(shapes, lambda a, b: ops.MatMul()(a, b), dtype, 1e-2 if dtype is dt.bf16 else 1e-12)
+    assert {region["place"] for region in engine.report["regions"]} == {"cuda"}
+
+
 def attention(dtype: dt.DType, *mask: Value, heads: int = 4, shared: int = 2, t: int = 37, **options: object) -> None:
     shapes = [(2, heads, 21, 24), (2, shared, t, 24), (2, shared, t, 24)]
-    tolerance = 4e-3 if dtype is dt.f16 else 1e-5
+    tolerance = {dt.f16: 4e-3, dt.bf16: 3e-2, dt.f32: 1e-5}[dtype]
     held(shapes, lambda q, k, v: ops.Attention(0.2, **options)(q, k, v, *mask), dtype, tolerance)  # type: ignore[arg-type]
 
 
 def test_attention(driver: FakeDriver) -> None:
     attention(dt.f16)
+    attention(dt.bf16, heads=6, t=11)
 
 
 def test_causal_attention(driver: FakeDriver) -> None:
