@@ -40,6 +40,7 @@ from tenfold.ir.graph import Value
 from tenfold.ops.constant import Constant
 from tenfold.runtime import open_device
 from tests.codegen.cpu.reference import evaluate, extent, operands, view
+from tests.codegen.cuda.recast import RECAST
 from tests.codegen.cuda.rounded import ROUNDED
 from tests.codegen.cuda.staples import STAPLES
 from tests.codegen.cuda.table import TABLE, Entry
@@ -262,7 +263,8 @@ def kernels_of(entry: Entry, tight: bool = False) -> list[tuple[str, CudaKernel]
 def chosen(words: Sequence[str], share: str) -> list[Entry]:
     """The cases whose names hold one of the words; of these a share."""
     first, _, step = share.partition("/")
-    table = [one for one in (*STAPLES(), *ROUNDED(), *TABLE()) if not words or any(word in one.name for word in words)]
+    every = (*STAPLES(), *RECAST(), *ROUNDED(), *TABLE())
+    table = [one for one in every if not words or any(word in one.name for word in words)]
     return table[int(first) :: int(step)]
 
 

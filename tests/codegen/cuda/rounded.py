@@ -9,48 +9,15 @@ import numpy as np
 
 from tenfold.codegen.cuda import gemm
 from tenfold.codegen.cuda.conv import boxes, implicit, spanned, wave
-from tenfold.codegen.region import Anchored, Body, Instruction, Operand, Region
-from tenfold.ir import dtype as dt
-from tenfold.ir.dtype import DType
-from tenfold.ir.graph import Value
+from tenfold.codegen.region import Anchored
 from tenfold.ir.tensor import Tensor
-from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
 from tenfold.target import Target
 from tests.codegen.cuda import compiling
+from tests.codegen.cuda.recast import widened
 from tests.codegen.cuda.table import Entry, image
 
 TARGET = Target("cuda", "sm_90", ("tf32",))
-
-
-def widened(region: Region) -> Anchored:
-    """A region in f16 as one in f32."""
-    assert isinstance(region, Anchored)
-    made: dict[Value, Value] = {}
-
-    def kind(one: DType) -> DType:
-        return dt.f32 if one is dt.f16 else one
-
-    def wide(one: Operand) -> Operand:
-        if one.value not in made:
-            made[one.value] = _wide(one.value, kind(one.dtype))
-        return replace(one, value=made[one.value], dtype=kind(one.dtype))
-
-    body = region.body
-    code = tuple(Instruction(one.op, one.args, kind(one.dtype)) for one in body.code)
-    return replace(
-        region,
-        inputs=tuple(map(wide, region.inputs)),
-        outputs=tuple(map(wide, region.outputs)),
-        extra=tuple(map(wide, region.extra)),
-        body=Body(tuple(map(kind, body.inputs)), code, body.outputs),
-    )
-
-
-def _wide(value: Value, kind: DType) -> Value:
-    if isinstance(value.op, Constant):
-        return Constant(Tensor(value.op.tensor.array.astype(kind.numpy)))()
-    return Value(Type(kind, value.type.shape))
 
 
 def constant(region: Anchored) -> Anchored:

@@ -16,7 +16,7 @@ from tenfold.codegen.cuda import matrices  # isort: skip
 from tenfold.codegen.cuda.conv import boxes, kept, spanned, turning, wave  # isort: skip
 from tenfold.codegen.cuda.launch import CudaKernel, Descriptor  # isort: skip
 from tenfold.codegen.cuda.program import Program, words  # isort: skip
-from tests.codegen.cuda import compiling, rounded, test_lines  # isort: skip
+from tests.codegen.cuda import compiling, recast, rounded, test_lines  # isort: skip
 from tests.codegen.cuda.table import image  # isort: skip
 
 _CASE = Case("rounded", lambda: compiling.product(8, 8, 8), low=-0.5, high=0.5, tolerance=4e-6)
@@ -69,16 +69,16 @@ def test_windows(
     size: tuple[int, tuple[int, int], int, int, int, int], which: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_lines, "TARGET", rounded.TARGET)
-    test_lines.held(boxes.STRATEGY, rounded.widened(image(*size)), which)
+    test_lines.held(boxes.STRATEGY, recast.widened(image(*size)), which)
 
 
 def test_few_channels_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_lines, "TARGET", rounded.TARGET)
-    test_lines.held(spanned.STRATEGY, rounded.widened(image(3, (15, 13), 32, 3, 2, 1)))
+    test_lines.held(spanned.STRATEGY, recast.widened(image(3, (15, 13), 32, 3, 2, 1)))
 
 
 def test_rounding_is_asked_for_and_fits_a_line() -> None:
-    region = rounded.widened(image(64, (8, 8), 64, 3, 1, 1))
+    region = recast.widened(image(64, (8, 8), 64, 3, 1, 1))
     for strategy in (boxes.STRATEGY, wave.STRATEGY, kept.STRATEGY):
         assert isinstance(strategy.tactics(region, interpreting.TARGET), Refusal)
     assert isinstance(kept.STRATEGY.tactics(region, rounded.TARGET), Refusal)

@@ -11,11 +11,12 @@ from tenfold.codegen.cuda import contraction  # isort: skip
 from tenfold.codegen.cuda.conv import kept  # isort: skip
 from tenfold.runtime.cuda.product import VENDOR  # isort: skip
 from tests.codegen.cuda import compiling, device  # isort: skip
+from tests.codegen.cuda.recast import RECAST  # isort: skip
 from tests.codegen.cuda.staples import STAPLES  # isort: skip
 from tests.codegen.cuda.table import TABLE, Entry  # isort: skip
 
 
-@pytest.mark.parametrize("entry", [*STAPLES(), *TABLE()], ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", [*STAPLES(), *RECAST(), *TABLE()], ids=lambda entry: entry.name)
 def test_a_case_has_tactics(entry: Entry) -> None:
     if "kept" in entry.name and not kept.LOOKS_FURTHER:
         pytest.skip("this Triton cannot keep weights in shared memory")
