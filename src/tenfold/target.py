@@ -63,6 +63,8 @@ _OTHER_NAMES = {
 
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
+_ALONE = 90
+"""The first compute capability whose code runs on no other."""
 _OLDEST_DRIVER = 12000
 """What the driver calls its version: CUDA 12.0 brought tile descriptors and launches with attributes."""
 
@@ -204,12 +206,15 @@ class Target:
 
 
 def _gpu_refusal(target: Target) -> str | None:
-    """Why this machine's GPU cannot run code for `target`: code runs on its own capability and later minor ones."""
+    """Why this machine's GPU cannot run code for `target`: code up to sm_89 runs on later minor capabilities, too, and
+    what is newer uses instructions of its own capability alone (sm_90a, sm_100a, sm_120a).
+    """
     here = machine_gpu()
     if here is None:
         return f"target {target} needs an NVIDIA GPU and its driver; {_look_for_gpu()}"
     needed = int(target.level.removeprefix("sm_") or 0)
-    if needed // 10 != here // 10 or needed > here:
+    runs = needed // 10 == here // 10 and needed <= here if needed < _ALONE else needed == here
+    if not runs:
         return f"target {target} needs a GPU of that kind; this machine's is sm_{here}"
     return None
 
