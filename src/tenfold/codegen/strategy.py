@@ -30,6 +30,13 @@ class Tactic:
     def __getitem__(self, name: str) -> int | str:
         return dict(self.parameters)[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in dict(self.parameters)
+
+    def number(self, name: str, default: int) -> int:
+        """A parameter that not all tactics of a strategy have."""
+        return int(self[name]) if name in self else default
+
     def __str__(self) -> str:
         inside = ", ".join(f"{name}={value}" for name, value in self.parameters)
         return f"{self.strategy}({inside})"

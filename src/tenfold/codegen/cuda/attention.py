@@ -6,7 +6,6 @@ Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"; Dao et
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import triton
 import triton.language as tl
@@ -16,12 +15,18 @@ from tenfold.codegen.cuda.arch import arch_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, launch, number, numbers, place
 from tenfold.codegen.cuda.site import site_of, slices_of
 from tenfold.codegen.region import Anchored, Operand, Region
-from tenfold.codegen.strategy import Refusal, Tactic
+from tenfold.codegen.strategy import Refusal, Tactic, tabled
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ops.attention import Attention
 from tenfold.target import Target
+
+_TILE = 128 * 128
+"""Keys of a block by elements of a head, at most."""
+_NAMES = ("m", "n", "warps", "stages")
+_SLICED = ((64, 4), (128, 4), (64, 8), (64, 16), (128, 8), (32, 8))
+"""Keys a block and slices of the keys, where queries are too few for the machine."""
 
 
 @triton.jit
@@ -219,39 +224,13 @@ class AttentionStrategy:
         )
         if reason:
             return Refusal(reason)
-        blocks = (dim.bounds(dim.product(region.domain[:2]))[1] or 64, dim.bounds(region.domain[2])[1] or 512)
-        arch = arch_of(target)
-        wide = max(grid.power_of_two(one) for one in _widths(region))
-        most = 128 if wide <= 128 else 64
-        if region.inputs[0].dtype is dt.f32:
-            most = 32
-        keys = dim.bounds(region.inputs[1].shape[2])[1]
-        most_keys = 128 if keys is None or keys > 256 else grid.power_of_two(max(keys, 32))
-        few = dim.product(region.domain[:3])
-        if isinstance(few, int) and few <= arch.processors and (keys is None or keys >= 256) and most > 32:
-            shapes = ((64, 4), (128, 4), (64, 8), (64, 16), (128, 8), (32, 8))
-            names = ("m", "n", "warps", "stages", "slices")
-            return [
-                Tactic(self.name, tuple(zip(names, (16, n, 4, 3, slices), strict=True)))
-                for n, slices in shapes
-                if n * wide <= 128 * 128 and (keys is None or n * slices <= keys)
-            ]
-        busy = [m for m in (128, 64, 32, 16) if m <= most and -(-blocks[1] // m) * blocks[0] >= arch.processors]
-        first = busy[0] if busy else 16
-        order = sorted((m for m in (128, 64, 32, 16) if m <= most), key=lambda m: max(m, first) // min(m, first))
-        found = [
-            Tactic(self.name, (("m", m), ("n", n), ("warps", 8 if m == 128 else 4), ("stages", stages)))
-            for m in order
-            for n in (64, 128, 32, 256)
-            for stages in (2, 3)
-            if n * wide <= 128 * 128 and n <= most_keys and (region.inputs[0].dtype is not dt.f32 or n == 32)
-        ]
-        once = [
-            Tactic(self.name, (("m", m), ("n", n), ("warps", 8), ("stages", 2)))
-            for m, n in product((32, 64), (128, 256))
-            if most >= 64 and most_keys == n and n * wide <= 128 * 128 and _once(region.anchor, region, n, 1)
-        ]
-        return found[:2] + once + found[2:]
+        processors, wide = arch_of(target).processors, max(grid.power_of_two(one) for one in _widths(region))
+        keys, queries = dim.bounds(region.inputs[1].shape[2])[1], dim.product(region.domain[:3])
+        few = isinstance(queries, int) and queries <= processors and (keys is None or keys >= 256)
+        if few and region.inputs[0].dtype is not dt.f32:
+            fits = [row for row in _SLICED if row[0] * wide <= _TILE and (keys is None or row[0] * row[1] <= keys)]
+            return tabled(self.name, (*_NAMES, "slices"), [(16, n, 4, 3, slices) for n, slices in fits])
+        return tabled(self.name, _NAMES, _shapes(region, processors, wide, keys))
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> CudaKernel:
         """One launch."""
@@ -259,7 +238,7 @@ class AttentionStrategy:
         op, (q, k, v, *masks) = region.anchor, region.inputs
         out = site_of(region, range(4)).fillings()
         bodies = ("body", "output_kinds", "extra_kinds")
-        M, N, slices = int(tactic["m"]), int(tactic["n"]), int(dict(tactic.parameters).get("slices", 1))
+        M, N, slices = int(tactic["m"]), int(tactic["n"]), tactic.number("slices", 1)
         D, E = _widths(region)
         tiles = dim.product(region.domain[:2]) * dim.ceildiv(region.domain[2], M)
         high = max(16, grid.power_of_two(E))
@@ -284,6 +263,22 @@ class AttentionStrategy:
         }
         made = launch(f"{__name__}:flash", tiles * slices, fillings, int(tactic["warps"]), int(tactic["stages"]))
         return CudaKernel(launches=(made,), workspace=room, zeroed=zeroed)
+
+
+def _shapes(region: Anchored, processors: int, wide: int, keys: int | None) -> Sequence[Sequence[int]]:
+    """Queries and keys a block, warps and stages: first what gives each multiprocessor a block."""
+    single = region.inputs[0].dtype is dt.f32
+    most_keys = 128 if keys is None or keys > 256 else grid.power_of_two(max(keys, 32))
+    rows = [m for m in (128, 64, 32, 16) if m <= (32 if single else 128 if wide <= 128 else 64)]
+    matrices, queries = dim.bounds(dim.product(region.domain[:2]))[1] or 64, dim.bounds(region.domain[2])[1] or 512
+    first = next((m for m in rows if -(-queries // m) * matrices >= processors), 16)
+    rows.sort(key=lambda m: max(m, first) // min(m, first))
+    columns = [n for n in ((32,) if single else (64, 128, 32, 256)) if n <= most_keys and n * wide <= _TILE]
+    found = [(m, n, 8 if m == 128 else 4, stages) for m in rows for n in columns for stages in (2, 3)]
+    assert isinstance(region.anchor, Attention)
+    at_once = most_keys in columns and most_keys >= 128 and _once(region.anchor, region, most_keys, 1)
+    once = [(m, most_keys, 8, 2) for m in (32, 64)] if at_once else []
+    return found[:2] + once + found[2:]
 
 
 def _early(region: Anchored, blocks: Size, target: Target) -> int:

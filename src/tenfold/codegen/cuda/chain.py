@@ -71,7 +71,7 @@ class ChainStrategy:
         processors = arch_of(target).processors
         made = _links(region, N, K, warps, processors)
         assert not isinstance(made, Refusal)
-        found = ordered(_asking(made, N, slots))
+        found = ordered(_asking(made))
         first = next(at for at, one in enumerate(found) if one.kind == PRODUCT)
         before = accumulate((one.turns for one in found), initial=0)
         plans = tuple(one.numbers(turns, 32 * warps, processors) for one, turns in zip(found, before, strict=False))
@@ -115,23 +115,35 @@ def _link(part: Region, ready: Region | None, n: int, k: int, warps: int, proces
 
 def _makes_ready(part: Region, following: Region) -> bool:
     """Whether every block can make the row that a product takes, for itself."""
-    if not isinstance(part, Row | Pointwise) or not isinstance(following, Anchored) or part.gathered:
+    if not isinstance(part, Row | Pointwise) or not isinstance(following, Anchored):
         return False
     problem = gemm.problem_of(following)
-    if isinstance(problem, Refusal) or not isinstance(problem.k, int) or problem.k > _LONGEST or not part.outputs:
+    if isinstance(problem, Refusal) or not isinstance(problem.k, int) or problem.k > _LONGEST:
         return False
-    alone = all(size == 1 for size in part.domain[:-1]) and dim.known_equal(part.domain[-1], problem.k)
-    row, made = problem.a, part.outputs[0]
-    same = made.value is row.value and made.offset == row.offset and made.dtype is row.dtype
-    steps = all(one.strides[-1] in (0, 1) for one in part.inputs)
-    dense = all(one.strides[-1] == 1 for one in (*part.outputs, row))
+    is_row = all(size == 1 for size in part.domain[:-1]) and dim.known_equal(part.domain[-1], problem.k)
+    return is_row and _writes_first(part, problem.a) and _is_simple(part)
+
+
+def _writes_first(part: Row | Pointwise, row: Operand) -> bool:
+    """Whether the first result is that row, and all terms lie side by side."""
+    if not part.outputs or any(one.strides[-1] != 1 for one in (*part.outputs, row)):
+        return False
+    made = part.outputs[0]
+    return made.value is row.value and made.offset == row.offset and made.dtype is row.dtype
+
+
+def _is_simple(part: Row | Pointwise) -> bool:
+    """Whether a block can compute it term by term, behind sums of single numbers."""
+    if part.gathered or any(one.strides[-1] not in (0, 1) for one in part.inputs):
+        return False
     bodies: tuple[Body | None, ...] = (part.body,)
     if isinstance(part, Row):
-        plain = part.reduced == 1 and part.finish is None and part.body is not None
-        if not plain or any(phase.combine not in emit.SINGLE for phase in part.phases):
+        if part.reduced != 1 or part.finish is not None or part.body is None:
+            return False
+        if any(phase.combine not in emit.SINGLE for phase in part.phases):
             return False
         bodies = (part.body, *(phase.body for phase in part.phases))
-    return alone and same and steps and dense and not grid.asked(*bodies) and emit.refusal(*bodies) is None
+    return not grid.asked(*bodies) and emit.refusal(*bodies) is None
 
 
 def _product(part: Anchored, ready: Region | None, n: int, k: int) -> list[Link] | Refusal:
@@ -221,7 +233,7 @@ def _attention(part: Anchored, processors: int) -> list[Link] | Refusal:
     ]
 
 
-def _asking(made: Sequence[Link], n: int, slots: int) -> list[Link]:
+def _asking(made: Sequence[Link]) -> list[Link]:
     """The links, where the heaviest product's matrix is asked for ahead."""
     heaviest = max(made, key=lambda one: one.weight)
     tile = heaviest.weight // heaviest.turns

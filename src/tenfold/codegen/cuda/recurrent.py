@@ -233,10 +233,14 @@ class RecurrentStrategy:
         assert not isinstance(tactics, Refusal)
         own = tactics[next(at for at, one in enumerate(tactics) if one.strategy != "cublas")]
         made = contraction.STRATEGY.build(product, own, target)
-        return _Maker(region, target, pre, made).kernel(str(tactic["order"]))
+        return _Cell(region, target, pre, made).kernel(str(tactic["order"]))
 
 
-class _Maker:
+class _Cell:
+    """A recurrent region with its parts named, and where each lies in the workspace: the product's own, the states,
+    the sums over the inputs.
+    """
+
     def __init__(self, region: Anchored, target: Target, pre: Operand, product: CudaKernel) -> None:
         assert isinstance(region.anchor, Recurrent)
         self.region, self.op, self.target, self.pre, self.product = region, region.anchor, target, pre, product
@@ -275,14 +279,13 @@ class _Maker:
     def _advance(self, sweeps: Sequence[Sweep], first: Size, count: Size, order: str) -> Launch:
         """Some steps with some of their sweeps; a block takes all units, or a chunk of them."""
         op, alone = self.op, order != "serial"
-        many = self.x.dtype is not dt.f32 or (dim.bounds(self.sequences)[1] or 16) >= 16
-        rows = 16 if many else grid.power_of_two(dim.bounds(self.sequences)[1] or 1)
-        rows, wide = rows if many else min(4, rows), grid.power_of_two(op.hidden)
+        most = dim.bounds(self.sequences)[1] or 16
+        many = self.x.dtype is not dt.f32 or most >= 16
+        rows, wide = 16 if many else min(4, grid.power_of_two(most)), grid.power_of_two(op.hidden)
         units = max(16, min(wide, 16 if alone else 128 if many else 64))
         terms = max(16, min(wide, 128 if many else (1 << 13) // (rows * units)))
         chunks = -(-op.hidden // units) if alone else 0
-        place_of = {name: number for number, name in enumerate(("h", "c")[: op.states])}
-        place_of |= {"z": op.states, "rh": op.states + 1}
+        place_of = {"h": 0, "c": 1, "z": op.states, "rh": op.states + 1}
         fillings: dict[str, Filling] = {
             "pre": place(self.pre),
             "r": self._matrix(),

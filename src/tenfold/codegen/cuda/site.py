@@ -127,6 +127,13 @@ def site_of(region: Anchored, axes: Sequence[int]) -> Site:
     return Site(region, operands, rows, columns, places)
 
 
+def refusal(region: Anchored) -> str | None:
+    """Why a body needs more than the sums of its tile and what lies beside them; None if it does not."""
+    if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
+        return "its body asks for positions, or gives several results"
+    return None
+
+
 def slices_of(tiles: Size, m: int, n: int, slices: int, behind: Size = 0) -> tuple[dict[str, Filling], Size, Size]:
     """What `conclude` takes for so many tiles of [m, n] in so many slices; bytes of workspace, where the sums begin
     `behind` others, and of counters.

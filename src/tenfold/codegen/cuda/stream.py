@@ -10,7 +10,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier
 
-from tenfold.codegen.cuda import emit, gemm, grid, matrices
+from tenfold.codegen.cuda import emit, gemm, grid, matrices, site
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.conv.dialect import copy_in
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, boxed, launch, number, place, uniforms
@@ -165,8 +165,8 @@ def refusal(region: Anchored, problem: gemm.Problem) -> str | None:
     """Why a product cannot take its matrix so."""
     if problem.m != 1 or problem.batch or not isinstance(problem.n, int) or not isinstance(problem.k, int):
         return "more rows than one, or columns or terms of unknown number"
-    if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
-        return "its body asks for positions, or gives several results"
+    if reason := site.refusal(region):
+        return reason
     steps = [strides[0] for strides in problem.site.columns.strides]
     if any(step not in (0, 1) for step in steps) or steps[-1] != 1:
         return "numbers of columns that do not lie side by side"

@@ -49,7 +49,7 @@ _KERNEL = "tenfold.codegen.cuda.conv.teams:boxes"
 
 def _deep(plan: Plan, tactic: Tactic) -> int:
     """Terms of a step as the tactic says."""
-    return int(dict(tactic.parameters).get("k", plan.depth))
+    return tactic.number("k", plan.depth)
 
 
 def _box(sizes: tuple[Size, ...], m: int) -> tuple[int, int, int]:
@@ -71,6 +71,23 @@ def _rows(plan: Plan, m: int) -> int:
     return math.prod(
         -(-(dim.bounds(size)[1] or _USUAL) // one) * one for size, one in zip(plan.sizes, box, strict=True)
     )
+
+
+def _count(plan: Plan, m: int, n: int) -> int:
+    """Tiles of so many rows and columns."""
+    return _rows(plan, m) // m * -(-plan.n // n)
+
+
+def _steps(plan: Plan, K: int) -> int:
+    """Steps of a sum, of so many terms of a tap each."""
+    return math.prod(plan.taps) * -(-plan.k // K)
+
+
+def _in_parts(plan: Plan, n: int) -> dict[str, int] | None:
+    """What a tile of so many columns says of their parts: nothing where they are a power of two; None if a tile would
+    have columns that do not exist.
+    """
+    return {} if n & (n - 1) == 0 else {"parts": 2} if plan.n % n == 0 else None
 
 
 class Boxes:
@@ -129,7 +146,7 @@ def _told(plan: Plan) -> tuple[tuple[Filling, ...], int]:
 def _parts(tactic: Tactic) -> tuple[int, ...]:
     """The parts that a tile's columns come in: all at once; or two, of which the first is a power of two."""
     n = int(tactic["n"])
-    if "parts" not in dict(tactic.parameters):
+    if "parts" not in tactic:
         return (n,)
     first = grid.power_of_two(n) // 2
     return (first, n - first)
@@ -137,7 +154,7 @@ def _parts(tactic: Tactic) -> tuple[int, ...]:
 
 def _cluster(tactic: Tactic) -> int:
     """How many blocks of a cluster share a tile; 1 where there is none."""
-    return int(tactic["slices"]) if "cluster" in dict(tactic.parameters) else 1
+    return int(tactic["slices"]) if "cluster" in tactic else 1
 
 
 def _ended(tactic: Tactic) -> tuple[int, ...]:
@@ -152,16 +169,16 @@ def guess(plan: Plan, tactic: Tactic, target: Target) -> float:
     across = -(-plan.n * (2 if plan.halves else 1) // n)
     rounds = -(-(whole // m * across * slices) // arch_of(target).processors)
     step = _step(plan, tactic)
-    sums = -(-math.prod(plan.taps) * -(-plan.k // K) // slices) * step
+    sums = -(-_steps(plan, K) // slices) * step
     end = _END + len(plan.full) * m * n * size / _STORED
-    ended = 2 if "together" in dict(tactic.parameters) else slices
+    ended = 2 if "together" in tactic else slices
     meeting = (_MEETING + ended * m * n * 4 / _STORED) if slices > 1 else 0.0
     if _cluster(tactic) > 1:
         end, meeting = end / slices, _NEAR + m * n * 4 / _STORED
     rest = (rounds - 1) * (sums + end if teams == 1 else max(sums + _TURN, (sums + end) / 2))
     moved = (whole * (plan.k + len(plan.full) * plan.n) + plan.n * plan.k * math.prod(plan.taps)) * size
     idle = _IDLE if teams == 2 and rounds == 1 else 0.0
-    start = _START + turning.guess(plan) + idle - (_SOONER if "blocks" in dict(tactic.parameters) else 0.0)
+    start = _START + turning.guess(plan) + idle - (_SOONER if "blocks" in tactic else 0.0)
     return start + max(rest + sums + end + meeting, moved / _COPIED)
 
 
@@ -187,18 +204,16 @@ def launch_of(
     of counters.
     """
     m, N, slices, teams, slots = (int(tactic[name]) for name in ("m", "n", "slices", "teams", "slots"))
-    blocks = int(dict(tactic.parameters).get("blocks", 1))
+    blocks, together, cluster = tactic.number("blocks", 1), "together" in tactic, _cluster(tactic)
     box, K, size = _box(plan.sizes, m), _deep(plan, tactic), plan.size
     counts = [dim.ceildiv(size, one) for size, one in zip(plan.sizes, box, strict=True)]
     parts = _parts(tactic)
     across, stored = dim.ceildiv(plan.n, parts[0] if plan.halves else N), _ended(tactic)[: 1 if plan.halves else None]
-    together = "together" in dict(tactic.parameters)
     end = _share(box, slices) if together else box
     full = [tuple(boxed(one.operand, (*end, n), one.shape, one.strides) for n in stored) for one in plan.full]
     tiles, warps = dim.product((*counts, across)), int(tactic["warps"])
     told, width = _told(plan)
     beside = settled(plan.region, plan.kinds, [view.operand for view in plan.extra], plan.sizes[2])
-    cluster = _cluster(tactic)
     sums, room, zeroed = slices_of(tiles, m, N, slices if cluster == 1 else 1, behind)
     fillings: dict[str, Filling] = {
         "x": plan.tiles(plan.x, (box[0], box[1], 1, box[2], K), image),
@@ -247,22 +262,21 @@ def _tiles(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """
     size, widest = plan.size, max(32, grid.power_of_two(plan.n))
     usual = plan.depth
-    steps = math.prod(plan.taps) * -(-plan.k // usual)
+    steps = _steps(plan, usual)
     wider = (plan.line,) if usual < plan.line and plan.taps == (1, 1) and plan.k > usual else ()
     for (m, n, teams, warps), K in product(_shapes(arch, size, usual), (usual, *wider)):
         deeper = {} if usual == K else {"k": K}
         slots = _ring(arch, m, n, teams, size, K)
-        tiles = -(-_rows(plan, m) // m) * -(-plan.n // n)
+        if n > widest:
+            continue
         for slices in (1, 2, 4, 8):
-            each = -(-steps // slices)
-            useful = slices == 1 or (
-                each >= 4 and each * (slices - 1) < steps and tiles * slices <= 2 * arch.processors
-            )
-            useful = useful and (slices == 1 or slices * m * n * 4 <= _SUMS)
-            if n <= widest and useful and slots >= _LEAST - 1:
+            each, fits = -(-steps // slices), slices * m * n * 4 <= _SUMS
+            few = _count(plan, m, n) * slices <= 2 * arch.processors
+            useful = slices == 1 or (fits and few and each >= 4 and each * (slices - 1) < steps)
+            if useful and slots >= _LEAST - 1:
                 whole = {"m": m, "n": n, "slices": slices, "teams": teams, "warps": warps, "slots": slots}
                 yield whole | deeper
-        if n <= widest and warps == 4 and m * n <= _BESIDE:
+        if warps == 4 and m * n <= _BESIDE:
             yield from _halves(plan, arch, m, n, K)
 
 
@@ -298,17 +312,17 @@ def _together(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     rows, where all slices are under way at once.
     """
     size, K = plan.size, plan.depth
-    steps = math.prod(plan.taps) * -(-plan.k // K)
+    steps = _steps(plan, K)
     for m, n, warps in _TOGETHER:
-        tiles, along = _rows(plan, m) // m * -(-plan.n // n), next(one for one in _box(plan.sizes, m) if one > 1)
+        tiles, along = _count(plan, m, n), next(one for one in _box(plan.sizes, m) if one > 1)
         slices = next((one for one in (8, 4, 2) if tiles * one <= arch.processors and along % one == 0), 1)
         each = -(-steps // slices)
         slots = min(each, 12, (arch.shared - 2048 - m * n * size // slices) // ((m + n) * K * size))
         useful = slices > 1 and each >= 3 and each * (slices - 1) < steps and 3 * tiles * slices > arch.processors
-        even = n & (n - 1) == 0
-        if useful and slots >= 2 and plan.n > n // 2 and (even or plan.n % n == 0):
+        parts = _in_parts(plan, n)
+        if useful and slots >= 2 and plan.n > n // 2 and parts is not None:
             found = {"m": m, "n": n, "slices": slices, "teams": 1, "warps": warps, "slots": slots, "together": 1}
-            yield found | ({} if even else {"parts": 2})
+            yield found | parts
 
 
 def _filled(plan: Plan, m: int, n: int) -> bool:
@@ -319,10 +333,10 @@ def _filled(plan: Plan, m: int, n: int) -> bool:
 def _alone(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     """Tiles of which no multiprocessor has a second: one team, and slots where the other's results would be."""
     size, K = plan.size, plan.depth
-    steps = math.prod(plan.taps) * -(-plan.k // K)
+    steps = _steps(plan, K)
     for m, n in _ALONE:
         slots = min(16, (arch.shared - 2048 - m * n * size) // ((m + n) * K * size))
-        if _filled(plan, m, n) and _rows(plan, m) // m * -(-plan.n // n) <= arch.processors and steps > 8:
+        if _filled(plan, m, n) and _count(plan, m, n) <= arch.processors and steps > 8:
             yield {"m": m, "n": n, "slices": 1, "teams": 1, "warps": 4, "slots": slots}
 
 
@@ -331,14 +345,14 @@ def _clustered(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:
     clusters meet sooner than blocks anywhere.
     """
     size, K = plan.size, plan.depth
-    steps = math.prod(plan.taps) * -(-plan.k // K)
+    steps = _steps(plan, K)
     for m, n, slices, warps in _CLUSTERED:
-        tiles, room = _rows(plan, m) // m * -(-plan.n // n), clusters.room_of(m, n, slices)
+        tiles, room = _count(plan, m, n), clusters.room_of(m, n, slices)
         slots = min(steps // slices, 16, (arch.shared - 2048 - room - m * n * size // slices) // ((m + n) * K * size))
-        even, busy = n & (n - 1) == 0, 3 * tiles * slices > arch.processors and tiles <= _AT_ONCE[slices]
-        if busy and steps % slices == 0 and slots >= 3 and _filled(plan, m, n) and (even or plan.n % n == 0):
+        busy, parts = 3 * tiles * slices > arch.processors and tiles <= _AT_ONCE[slices], _in_parts(plan, n)
+        if busy and steps % slices == 0 and slots >= 3 and _filled(plan, m, n) and parts is not None:
             found = {"m": m, "n": n, "slices": slices, "teams": 1, "warps": warps, "slots": slots, "cluster": 1}
-            yield found | ({} if even else {"parts": 2})
+            yield found | parts
 
 
 def _parted(plan: Plan, arch: Arch) -> Iterator[dict[str, int]]:

@@ -17,7 +17,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma_wait,
 )
 
-from tenfold.codegen.cuda import emit, grid
+from tenfold.codegen.cuda import emit, grid, site
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.conv.dialect import copy_in, layout_of
 from tenfold.codegen.cuda.conv.implicit import corner
@@ -239,8 +239,8 @@ def refusal(region: Region, shape: Shape) -> str | None:
         return "its taps do not lie side by side"
     if shape.w.dtype not in (dt.f16, dt.bf16) or shape.n > _WIDEST or _terms(shape)[0] * _terms(shape)[2] > _TERMS:
         return "elements of other than 16 bits, many columns, or many terms"
-    if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
-        return "its body asks for positions, or gives several results"
+    if reason := site.refusal(region):
+        return reason
     value = shape.w.value
     if not isinstance(value.op, Constant) or len(value.type.shape) != 4 or shape.w.offset != 0:
         return "weights that are computed"

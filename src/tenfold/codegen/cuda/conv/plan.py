@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tenfold.codegen.cuda import emit, gemm, grid, matrices, paired
+from tenfold.codegen.cuda import emit, gemm, grid, matrices, paired, site
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
 from tenfold.codegen.cuda.launch import Filling, boxed
 from tenfold.codegen.region import Anchored, Operand, Region
@@ -102,7 +102,7 @@ def plan_of(region: Region, target: Target, packed: Shape | None = None) -> Plan
     """How boxes compute a region, or the same convolution of a `packed` image; or why they do not."""
     if not isinstance(region, Anchored):
         return Refusal("no product")
-    reason = emit.refusal(region.body) or _body_refusal(region, target)
+    reason = emit.refusal(region.body) or site.refusal(region) or _types_refusal(region, target)
     if reason:
         return Refusal(reason)
     if packed is not None:
@@ -118,9 +118,7 @@ def plan_of(region: Region, target: Target, packed: Shape | None = None) -> Plan
     return found
 
 
-def _body_refusal(region: Anchored, target: Target) -> str | None:
-    if grid.asked(region.body) or region.gathered or emit.alarms(region.body) or len(region.outputs) != 1:
-        return "its body asks for positions, or gives several results"
+def _types_refusal(region: Anchored, target: Target) -> str | None:
     kind = region.inputs[0].dtype
     if any(one.dtype is not kind for one in (*region.inputs[:2], *region.outputs)):
         return "elements that are not all of one type"

@@ -93,7 +93,7 @@ class Spanned:
 
 def _plan(region: Region, second: Shape, tactic: Tactic, target: Target) -> Plan | None:
     """The plan by boxes, if the tactic is one of theirs."""
-    if "teams" not in dict(tactic.parameters):
+    if "teams" not in tactic:
         return None
     plan = plan_of(region, target, second)
     assert isinstance(plan, Plan)
