@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from tenfold.codegen.cpu import gemm
-from tenfold.codegen.cpu.inplace import blocks_in_place
+from tenfold.codegen.cpu.inplace import blocks_in_place, is_read
 from tenfold.codegen.cpu.isa import ROWS, Isa
+from tenfold.codegen.region import Operand
 from tenfold.ir import dtype as dt
+from tenfold.ir.dim import symbol
 from tests.codegen.cpu import jit
 from tests.codegen.cpu.contractions import build, compare, operand, random, variable
+from tests.codegen.cpu.running import number
 from tests.codegen.cpu.test_gemm import product
 
 each_isa = pytest.mark.parametrize("isa", jit.runnable(), ids=lambda isa: isa.level)
@@ -116,3 +119,34 @@ def test_results_do_not_depend_on_the_number_of_threads(isa: Isa, layout: str) -
 )  # fmt: skip
 def test_blocks(layout: str, rows: int, columns: int, far: bool, block: str) -> None:
     assert [str(one) for one in blocks_in_place(layout, ROWS[1], dt.f32, rows, columns, far)] == [block]
+
+
+@each_isa
+@pytest.mark.parametrize("layout", ["rows", "columns", "symbolic columns"])
+@pytest.mark.parametrize("sizes", [(45, 300), (131, 64), (530, 137)], ids=str)
+def test_calls_of_few_rows_and_of_many_by_one_kernel(isa: Isa, layout: str, sizes: tuple[int, int]) -> None:
+    (n, k), rows = sizes, symbol("rows", 0)
+    terms = symbol("terms", 0) if layout.startswith("symbolic") else k
+    w, x, y = variable(dt.f32, (terms, n)), variable(dt.f32, (rows, terms)), variable(dt.f32, (rows, n))
+    region = product(
+        Operand(x, dt.f32, (rows, terms), (terms, 1), 0),
+        Operand(w, dt.f32, (terms, n), (n, 1) if layout == "rows" else (1, terms), 0),
+        Operand(y, dt.f32, (rows, n), (n, 1), 0),
+    )
+    kernel = build(gemm.STRATEGY, region, isa)
+    assert len(kernel.stages) == 4, "packing, then three products"
+    for m in (0, 1, 2, 8, 9, 56, 57, 80):
+        a, b = random(dt.f32, m, k), random(dt.f32, k, n)
+        given = {x: a, w: b if layout == "rows" else b.T}
+        compare(region, kernel, isa, given, [a @ b], bindings={"rows": m, "terms": k})
+
+
+@pytest.mark.parametrize(
+    ("layout", "rows", "terms", "read"),
+    [("rows", 56, 1, 1), ("rows", 57, 512, 0), ("columns", 8, 64, 1), ("columns", 9, 64, 0), ("columns", 9, 128, 1),
+     ("columns", 8, 63, 0), ("", 1, 512, 0)],
+)  # fmt: skip
+def test_which_are_read(layout: str, rows: int, terms: int, read: int) -> None:
+    b = operand(variable(dt.f32, (terms, 40)), (terms, 40), (40, 1))
+    assert is_read(b, layout, rows) == read
+    assert number(is_read(b, layout, symbol("rows", 0)), {"rows": rows}) == read

@@ -88,8 +88,7 @@ def _stretches(product: Product, isa: Isa) -> Stretches:
 
 def _stretches_in_place(product: Product, isa: Isa, block: Block) -> Stretches:
     """All rows, and terms in stretches whose sums stay in the second cache."""
-    lines = dim.product(axis.size for axis in product.rows)
-    assert isinstance(lines, int), "who reads B in place knows how few rows there are"
+    lines = product.lines
     rows = -(-max(1, lines) // block.rows) * block.rows
     once = lines <= block.rows and product.term == 1 and product.a_dtype == _total(product)
     terms = stretch_in_place(product.layout, lines, product.terms, once, product.far)

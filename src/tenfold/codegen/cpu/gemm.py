@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from tenfold.codegen.cpu.blocking import kernel
-from tenfold.codegen.cpu.inplace import blocks_in_place, is_far, layout_of
+from tenfold.codegen.cpu.inplace import bands, blocks_in_place, is_far, is_read, layout_of
 from tenfold.codegen.cpu.isa import Isa, isa_of
 from tenfold.codegen.cpu.microkernel import Block, fitting, sum_of
 from tenfold.codegen.cpu.packing import panel_recipe, panel_stage, view_recipe
@@ -22,9 +23,22 @@ _BLOCKS = 3
 """The most blocks that are offered."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """B packed in panels, or read in place in a `layout` for at most so many `lines` of A, and `when` (1, 0)."""
+
+    layout: str
+    lines: int
+    when: Size
+
+
+PACKED = Way("", 0, 1)
+"""Always in panels."""
+
+
 class Gemm:
     """MatMul by the micro-kernel. B is packed at build time if it is a constant, is read in place where rows are
-    few, and else packed by a stage ahead.
+    few, and else packed by a stage ahead; where only the call tells how many rows there are, it chooses.
     """
 
     name = "gemm"
@@ -38,33 +52,50 @@ class Gemm:
         reason = refuse(region)
         if reason:
             return reason
-        first, *others = _blocks(region, isa_of(target))[:_BLOCKS]
+        first, *others = _blocks(region, isa_of(target), _ways(region)[0])[:_BLOCKS]
         choices = [(first, "best"), *((block, "best") for block in others), (first, "rows"), (first, "columns")]
         return [Tactic(self.name, (("block", str(block)), ("cut", cut))) for block, cut in choices]
 
     def build(self, region: Region, tactic: Tactic, target: Target) -> Kernel:
-        """The kernel: at most a packing stage, then the product."""
+        """The kernel: at most a packing stage, then the product; of several ways, a call gives all but one no parts."""
         assert isinstance(region, Anchored)
-        isa = isa_of(target)
-        block = {str(one): one for one in _blocks(region, isa)}[str(tactic["block"])]
-        return kernel(product_of(region, isa, block, "" if tactic["cut"] == "best" else str(tactic["cut"])), isa)
+        isa, (first, *others) = isa_of(target), _ways(region)
+        cut = "" if tactic["cut"] == "best" else str(tactic["cut"])
+        block = {str(one): one for one in _blocks(region, isa, first)}[str(tactic["block"])]
+        found = kernel(product_of(region, isa, block, cut, first), isa)
+        if not others:
+            return found
+        more = [kernel(product_of(region, isa, _blocks(region, isa, way)[0], cut, way), isa) for way in others]
+        stages = (
+            replace(stage, parts=dim.select(way.when, stage.parts, 0))
+            for way, one in zip((first, *others), (found, *more), strict=True)
+            for stage in one.stages
+        )
+        return Kernel(tuple(stages), max(one.scratch for one in (found, *more)), found.workspace)
 
 
 STRATEGY = Gemm()
 
 
-def _blocks(region: Anchored, isa: Isa) -> list[Block]:
+def _ways(region: Anchored) -> list[Way]:
+    """The ways that some call may take; what is packed comes first."""
+    a, b = _matrices(region.inputs[0], row=True), _matrices(region.inputs[1], row=False)
+    rows, layout = _rows(a, b), layout_of(b)
+    read = is_read(b, layout, rows)
+    found = [Way("", 0, dim.logical_not(read))]
+    found += [Way(layout, lines, dim.logical_and(read, when)) for lines, when in bands(rows)]
+    return [way for way in found if not dim.known_equal(way.when, 0)]
+
+
+def _blocks(region: Anchored, isa: Isa, way: Way) -> list[Block]:
     """The blocks that could do, the one that seems best first."""
     a, b = region.inputs
     columns = b.shape[-1] if len(b.shape) > 1 else 1
     total = sum_of(a.dtype, b.dtype)
     a, b = _matrices(a, row=True), _matrices(b, row=False)
-    rows = _rows(a, b)
-    layout = layout_of(b, rows)
-    if layout:
-        assert isinstance(rows, int)
-        return blocks_in_place(layout, isa, total, rows, columns, is_far(b, isa))
-    return fitting(isa, total, columns, rows, a.shape[-1])
+    if way.layout:
+        return blocks_in_place(way.layout, isa, total, way.lines, columns, is_far(b, isa))
+    return fitting(isa, total, columns, _rows(a, b), a.shape[-1])
 
 
 def _rows(a: Operand, b: Operand) -> Size:
@@ -74,18 +105,17 @@ def _rows(a: Operand, b: Operand) -> Size:
     return dim.product(size for size, step in lines if step == 0)
 
 
-def product_of(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:
+def product_of(region: Anchored, isa: Isa, block: Block, cut: str, way: Way = PACKED) -> Product:
     """A product of matrices as a contraction."""
     a, b = region.inputs
     a, b = _matrices(a, row=True), _matrices(b, row=False)
-    layout = layout_of(b, _rows(a, b))
     rank = max(len(region.domain), len(a.shape), len(b.shape))
     a, b = _ranked(a, rank), _ranked(b, rank)
     domain, streams = _domain(region, rank)
     shared = [axis for axis in range(rank - 2) if b.strides[axis] != 0]
     lies = [b.strides[axis] for axis in shared], address(b), (), 0
     batches, b_argument, before, workspace = (
-        lies if layout else _packed(b, [(axis, domain[axis]) for axis in shared], isa, block.columns)
+        lies if way.layout else _packed(b, [(axis, domain[axis]) for axis in shared], isa, block.columns)
     )
 
     def axis(number: int, b_step: Size = 0) -> Axis:
@@ -107,9 +137,10 @@ def product_of(region: Anchored, isa: Isa, block: Block, cut: str) -> Product:
         workspace=workspace,
         block=block,
         cut=cut,
-        layout=layout,
-        far=bool(layout) and is_far(b, isa),
-        pitch=b.strides[-2] if layout == "rows" else b.strides[-1],
+        layout=way.layout,
+        lines=way.lines,
+        far=bool(way.layout) and is_far(b, isa),
+        pitch=b.strides[-2] if way.layout == "rows" else b.strides[-1],
     )
 
 

@@ -43,15 +43,28 @@ _AHEAD = 1024
 """How many bytes ahead rows from memory are prefetched."""
 
 
-def layout_of(b: Operand, rows: Size) -> str:
-    """How a matrix [..., terms, columns] is read in place by so many rows of A: in "rows", "columns", or not ("")."""
-    if isinstance(b.value.op, Constant) or not isinstance(rows, int) or rows > _MOST:
+def layout_of(b: Operand) -> str:
+    """How a matrix [..., terms, columns] can be read in place: in "rows", "columns", or not ("")."""
+    if isinstance(b.value.op, Constant):
         return ""
-    if b.strides[-1] == 1:
-        return "rows"
-    terms = b.shape[-2]
-    worth = isinstance(terms, int) and terms >= (_FOLDED if rows <= _HIGH else 2 * _FOLDED)
-    return "columns" if worth and b.strides[-2] == 1 else ""
+    return "rows" if b.strides[-1] == 1 else "columns" if b.strides[-2] == 1 else ""
+
+
+def is_read(b: Operand, layout: str, rows: Size) -> Size:
+    """1 where so many rows of A had better read B in place, 0 where they had not: a formula of sizes not known yet."""
+    few = dim.less_equal(rows, _MOST if layout else -1)
+    if layout != "columns":
+        return few
+    folded = dim.select(dim.less_equal(rows, _HIGH), _FOLDED, 2 * _FOLDED)
+    return dim.logical_and(few, dim.less_equal(folded, b.shape[-2]))
+
+
+def bands(rows: Size) -> list[tuple[int, Size]]:
+    """The code for so many rows in place: the most rows each is made for, and when it runs."""
+    if isinstance(rows, int):
+        return [(rows, 1)]
+    one = dim.less_equal(rows, 1)
+    return [(1, one), (_MOST, dim.logical_not(one))]
 
 
 def is_far(b: Operand, isa: Isa) -> bool:
@@ -60,9 +73,9 @@ def is_far(b: Operand, isa: Isa) -> bool:
     return isinstance(size, int) and size > isa.l3 // 2
 
 
-def is_stream(layout: str, rows: Size, far: bool) -> bool:
+def is_stream(layout: str, rows: int, far: bool) -> bool:
     """Whether so many rows wait for memory whatever their products take, so that B had better be walked along rows."""
-    return layout == "rows" and far and isinstance(rows, int) and rows <= _SCANTY
+    return layout == "rows" and far and rows <= _SCANTY
 
 
 def blocks_in_place(layout: str, isa: Isa, total: DType, rows: int, columns: Size, far: bool) -> list[Block]:

@@ -63,7 +63,7 @@ def parts_of(product: Product, isa: Isa, block: Block, *, copied: bool, low: boo
     blocks = 1 if product.layout else dim.ceildiv(rows, block.rows)
     few = dim.minimum(panels, _COPIES * THREADS) if copied or (low and blocks != 1) else panels
     if product.layout == "rows":
-        wide = _WIDE * (1 + is_stream(product.layout, rows, product.far))
+        wide = _WIDE * (1 + is_stream(product.layout, product.lines, product.far))
         few = dim.minimum(panels, dim.maximum(THREADS, columns * product.b_dtype.itemsize // wide))
     counts = {"row_parts": blocks, "column_parts": few}
     if product.cut == "columns":

@@ -54,11 +54,11 @@ class Product:
     """Sums over taps and `terms` of A times B, for the points of `batches`, `rows` and `columns`, and a body on them.
 
     `a` is read `term` elements apart; B is packed in panels, or lies in place in a `layout` of `inplace`, its rows or
-    columns `pitch` elements apart, and comes from memory if it is `far`. `separate`: depthwise, with a column's sum
-    made of the same column of A. `padded`: some tap may fall outside. `origin` is the domain's place of the first
-    result (None: zeros). `before` are stages that prepare operands. `block` is the micro-kernel's, for which B is
-    packed (None: the one that suits the columns best). `cut` names what parts divide first, "rows", together with
-    batches that A does not have, or "columns" ("": what seems best).
+    columns `pitch` elements apart, for at most so many `lines` of A, and comes from memory if it is `far`. `separate`:
+    depthwise, with a column's sum made of the same column of A. `padded`: some tap may fall outside. `origin` is the
+    domain's place of the first result (None: zeros). `before` are stages that prepare operands. `block` is the micro-
+    kernel's, for which B is packed (None: the one that suits the columns best). `cut` names what parts divide first,
+    "rows", together with batches that A does not have, or "columns" ("": what seems best).
     """
 
     region: Anchored
@@ -79,6 +79,7 @@ class Product:
     block: Block | None = None
     cut: str = ""
     layout: str = ""
+    lines: int = 0
     pitch: Size = 0
     far: bool = False
 
