@@ -75,6 +75,11 @@ IMAGES = {
     "lines apart": Image(1, 4, (40, 33), (2, 3), stride=(3, 1), dilation=(2, 1), pad=1),
     "groups": Image(2, 2, (9, 64), 5, o=2, pad=2, groups=2),
     "groups of several": Image(1, 8, (9, 37), 3, o=4, pad=1, groups=2, layouts=LAST),
+    "channels by themselves": Image(2, 4, (70, 112), 3, o=4, pad=1, groups=4, layouts=LAST),
+    "channels by themselves, sizes unseen": Image(2, 4, (9, 64), 3, o=4, pad=1, groups=4, layouts=LAST, known=False),
+    "channels by themselves, several tiles": Image(
+        2, 3, (19, 1100), 3, o=3, pad=1, groups=3, layouts=("dense", "reversed")
+    ),
     "border wider than the image": Image(1, 1, (3, 9), 7, pad=9),
     "several tiles": Image(1, 2, (37, 1100), 3, pad=1),
     "many taps down": Image(1, 2, (90, 40), (70, 2)),

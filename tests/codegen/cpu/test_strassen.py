@@ -128,7 +128,7 @@ def test_errors_keep_the_stated_bound(terms: int) -> None:
     isa = jit.runnable()[-1]
     numbers = np.random.default_rng(5)
     signs = numbers.choice(np.asarray([-1, 1], np.float32), (64, terms))
-    b = random(dt.f32, terms, 48)
+    b = numbers.standard_normal((terms, 48), np.float32)
     for a in (signs, numbers.standard_normal(signs.shape, np.float32)):
         wanted = a.astype(np.float64) @ b
         x, y = variable(dt.f32, a.shape), variable(dt.f32, wanted.shape)

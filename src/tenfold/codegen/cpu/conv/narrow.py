@@ -210,11 +210,15 @@ class _Problem:
         width = self.along.size if isinstance(self.along.size, int) else _MOST_COLUMNS
         copied, line = _COPIED + self._far(self.region.inputs[0]), _ALONE if self.alone else _LINE
         seen = self.down.stride * channels * (self.along.stride * copied + line / max(1, width))
-        apart = [one for one in self.region.outputs if one.strides[2 + self.axes[1]] != 1]
-        stored = sum(_STORED + self._far(one) for one in apart)
+        stored = sum(_STORED + self._far(one) for one in self._apart)
         sums = self._sums(self.block) * channels * self.along.taps
-        shared = _SHARED if self.alone and apart else 1.0
+        shared = _SHARED if self.alone and self._apart else 1.0
         return shared * groups * (sums + seen + outputs * stored)
+
+    @property
+    def _apart(self) -> list[Operand]:
+        """The results whose pixels are not adjacent: groups share their lines of memory, so a part has all groups."""
+        return [one for one in self.region.outputs if one.strides[2 + self.axes[1]] != 1]
 
     def _far(self, operand: Operand) -> float:
         """About what each element costs because the next lies further on, where channels are by themselves."""
@@ -347,7 +351,8 @@ class _Problem:
         region, down, along = self.region, self.down, self.along
         groups, outputs, channels = self.weights[:3]
         blocks, columns = dim.ceildiv(down.size, form.block.rows), dim.ceildiv(along.size, tile.columns)
-        every = region.domain[0] * groups * columns * blocks
+        together = groups if self._apart else 1
+        every = region.domain[0] * (groups // together) * columns * blocks
         work = 2 * dim.product(region.domain) * (channels * down.taps * along.taps)
         table = 8 * along.taps + -8 * along.taps % 64
         sums = tile.columns * f32.itemsize
@@ -355,7 +360,8 @@ class _Problem:
         values: dict[str, Argument] = {
             "all.blocks": every,
             "parts": dim.maximum(1, dim.minimum(dim.minimum(every, 4 * THREADS), work // _GRAIN)),
-            "groups": groups,
+            "groups": groups // together,
+            "together": together,
             "columns": columns,
             "blocks": at_least_one(blocks),
             "tile.blocks": tile.rows // form.block.rows,

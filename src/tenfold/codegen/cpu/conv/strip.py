@@ -79,7 +79,7 @@ class Form:
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The stage's arguments in order; steps and places in scratch in bytes."""
-        found = ["all.blocks", "parts", "groups", "columns", "blocks", "tile.blocks", "tile.columns"]
+        found = ["all.blocks", "parts", "groups", "together", "columns", "blocks", "tile.blocks", "tile.columns"]
         found += ["height", "width", "channels", "taps", "dilation"]
         found += ["at.sums", "at.lines", "sums.step", "channel.step"]
         found += ["@w", "w.group", "x.height", "x.width", "x.above", "x.left", "x.step", "squared"]
@@ -126,7 +126,9 @@ class _Writer(StageWriter):
         self.lines = self.step(self.scratch, self.arg("at.lines"))
 
     def text(self) -> str:
-        """The whole stage. A strip is a column of tiles; a part is an even share of the blocks of all strips."""
+        """The whole stage. A strip is a column of tiles of `together` groups; a part is an even share of the blocks of
+        all strips.
+        """
         self._list_taps()
         blocks, parts = self.arg("blocks"), self.arg("parts")
         first, end = share_of(self.arg("all.blocks"), self.part, parts)
@@ -134,7 +136,7 @@ class _Writer(StageWriter):
         def strip(number: Vector) -> None:
             low, high = most(first - number * blocks, self.number(0)), least(end - number * blocks, blocks)
             each = ceildiv(high - low, ceildiv(high - low, self.arg("tile.blocks")))
-            repeat(self.scalar, low, high, lambda at: self._tile(number, at, least(each, high - at)), by=each)
+            repeat(self.scalar, low, high, lambda at: self._tiles(number, at, least(each, high - at)), by=each)
 
         until = (first < end).where(ceildiv(end, blocks), 0)
         repeat(self.scalar, divided(first, blocks)[0], until, strip)
@@ -150,17 +152,21 @@ class _Writer(StageWriter):
 
         repeat(self.scalar, 0, self.arg("taps"), tap)
 
-    def _tile(self, strip: Vector, block: Vector, blocks: Vector) -> None:
-        """`blocks` blocks of a strip, from `block` on."""
-        by = self.form.block.rows
+    def _tiles(self, strip: Vector, block: Vector, blocks: Vector) -> None:
+        """`blocks` blocks of a strip, from `block` on, group by group."""
+        by, together = self.form.block.rows, self.arg("together")
         rest, column = divided(strip, self.arg("columns"))
         image, group = divided(rest, self.arg("groups"))
         row, column = block * by, column * self.arg("tile.columns")
         rows = least(blocks * by, self.arg("height") - row)
         columns = least(self.arg("tile.columns"), self.arg("width") - column)
-        tile = _Tile(image, group, row, rows, column, columns)
-        self._copy(tile)
-        repeat(self.scalar, 0, rows, lambda row: self._rows(tile, row), by=by)
+
+        def one(number: Vector) -> None:
+            tile = _Tile(image, group * together + number, row, rows, column, columns)
+            self._copy(tile)
+            repeat(self.scalar, 0, rows, lambda row: self._rows(tile, row), by=by)
+
+        repeat(self.scalar, 0, together, one)
 
     def _start(self, name: str, tile: _Tile) -> ir.Value:
         """Where an operand's first channel of the tile's group lies."""
