@@ -103,6 +103,8 @@ BEHIND = {
     for dtype in (dt.f16, dt.bf16)
 }
 """The same, for machines whose products can tell the moments of the rows that they make, and the like."""
+PAIRED = CUDA + Pipeline(PairProducts(dtype=dt.f16), PairProducts(dtype=dt.bf16)) + TIDY
+"""What is done there to models as they are: halves of products in 16 bits meet before they are rounded."""
 TELLING = "sm_90"
 """The level of such machines."""
 
@@ -116,4 +118,5 @@ def for_target(target: Target, options: Options) -> Pipeline:
     """The passes that follow PORTABLE for a target."""
     if target.kind == "cpu":
         return CPU
-    return (BEHIND if target.level == TELLING else NARROW).get(options.precision, CUDA)
+    telling = target.level == TELLING
+    return (BEHIND if telling else NARROW).get(options.precision, PAIRED if telling else CUDA)

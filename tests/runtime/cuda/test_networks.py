@@ -194,7 +194,8 @@ def test_images_in_slices(driver: FakeDriver, how: str) -> None:
     held([(2, 8, 31, 33)], lambda x: ops.Reduce(how, (2, 3), True)(conv(x, 16, k=1)))
 
 
-def test_halves_of_a_product_meet(driver: FakeDriver) -> None:
+@pytest.mark.parametrize("precision", ["f16", "model"])
+def test_halves_of_a_product_meet(driver: FakeDriver, precision: str) -> None:
     def gated(x: Value) -> Value:
         left, right = ops.Split(1, (96, 96))(ops.Add()(ops.MatMul()(x, weight(64, 192)), weight(192)))
         value: Value = ops.MatMul()(ops.Mul()(left, ops.Gelu()(right)), weight(96, 16))
@@ -205,12 +206,25 @@ def test_halves_of_a_product_meet(driver: FakeDriver) -> None:
     graph.set_outputs([gated(x)], ["y"])
     array = RNG.standard_normal((100, 64)).astype(np.float16)
     (wanted,) = Interpreter({}).call(graph, [array])
-    engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0, precision="f16")
+    engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0, precision=precision)
     kinds = [region["kind"] for region in engine.report["regions"]]
     assert kinds[0] == "PairedMatMul Add Gelu Mul" and len(kinds) == 2, kinds
     with engine.context() as context:
         (found,) = context.run([array]).values()
     assert np.linalg.norm(found.astype(np.float64) - wanted) <= 4e-3 * np.linalg.norm(wanted.astype(np.float64))
+
+
+@pytest.mark.parametrize("dtype", [dt.f16, dt.bf16], ids=str)
+def test_a_gated_layer_is_two_products(driver: FakeDriver, dtype: dt.DType) -> None:
+    def gated(x: Value, residual: Value) -> Value:
+        gate, up = (ops.MatMul()(x, weight(64, 96, dtype=dtype)) for _ in range(2))
+        down = ops.MatMul()(ops.Mul()(ops.Silu()(gate), up), weight(96, 40, dtype=dtype))
+        value: Value = ops.Add()(down, residual)
+        return value
+
+    engine = held([(100, 64), (100, 40)], gated, dtype, 2e-2 if dtype is dt.bf16 else 4e-3)
+    kinds = [region["kind"] for region in engine.report["regions"]]
+    assert kinds == ["PairedMatMul Silu Mul", "MatMul Add"], kinds
 
 
 def test_products_in_stacks(driver: FakeDriver) -> None:
