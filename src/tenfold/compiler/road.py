@@ -104,13 +104,20 @@ def image_of(graph: Graph, needed: Sequence[Assumption], means: Means) -> format
         targets[str(target.portable)] = compile_for(own, target, means, contents)
     sections["constants"] = constants_section(contents.tensors, weights)
     sections |= {"weights": weights, **contents.notes.sections(weights, contents.tensors)}
-    manifest: dict[str, Any] = {"tenfold": __version__, "precision": options.precision, "targets": targets}
     threads, limit = (None if one is None else int(one) for one in (options.threads, options.memory_limit))
-    manifest |= {"threads": threads, "memory_limit": limit, "model": graph.metadata}
-    manifest |= {"winograd": options.winograd, "conditions": written(needed)}
-    manifest |= {"structure": graph.structure} if graph.structure else {}
-    manifest |= {"carried": [dataclasses.astuple(one) for one in graph.carried]} if graph.carried else {}
-    manifest["plugins"] = {one.name: [op.__name__ for op in one.ops] for one in means.plugins if one.ops}
+    manifest: dict[str, Any] = {
+        "tenfold": __version__,
+        "precision": options.precision,
+        "targets": targets,
+        "threads": threads,
+        "memory_limit": limit,
+        "model": graph.metadata,
+        "winograd": options.winograd,
+        "conditions": written(needed),
+        **({"structure": graph.structure} if graph.structure else {}),
+        **({"carried": [dataclasses.astuple(one) for one in graph.carried]} if graph.carried else {}),
+        "plugins": {one.name: [op.__name__ for op in one.ops] for one in means.plugins if one.ops},
+    }
     return format.pack(manifest, sections)
 
 
@@ -131,9 +138,7 @@ def compile_for(graph: Graph, target: Target, means: Means, contents: Contents) 
         said.append(f"{len(graph)} operations")
     with phase("kernels") as said:
         refusals: list[NotFused] = []
-        machine = machine_of(target, options, [own for one in means.plugins for own in one.strategies])
-        if target.kind == "cpu" and options.effort == 0 and not means.settled:
-            machine = dataclasses.replace(machine, begin=partial(begin, target, means.pool))
+        machine = machine_for(target, means)
         items = cover(graph, layout, machine, refusals)
         if machine.beside and sooner_beside(graph, items, target, options.effort):
             items = cover(graph, layout, machine.beside, refusals)
@@ -171,6 +176,14 @@ def settled_ways(graph: Graph, backend: Backend, tuning: Tuning, means: Means) -
         found = settle(graph, backend.stretches(graph, tuning.target), tuning, alone)
         said.append(f"{len(found)} stretches")
     return found
+
+
+def machine_for(target: Target, means: Means) -> Machine:
+    """Who makes kernels in a build: without tuning, for a CPU, they are compiled as they are written."""
+    machine = machine_of(target, means.options, [own for one in means.plugins for own in one.strategies])
+    if target.kind == "cpu" and means.options.effort == 0 and not means.settled:
+        return dataclasses.replace(machine, begin=partial(begin, target, means.pool))
+    return machine
 
 
 def machine_of(target: Target, options: Options, own: Sequence[Strategy] = ()) -> Machine:

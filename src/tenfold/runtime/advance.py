@@ -6,7 +6,8 @@ addresses of what the context keeps stay. Whatever is not as it was is left to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -42,41 +43,42 @@ class Advance:
         arrays: Sequence[Array],
         result: Callable[[int, tuple[int, ...]], Array],
     ) -> None:
-        self._plan, self._state, self._arena = plan, state, arena
-        self._frame, self._result = invocation.frame, result
-        self._slots, self._bases = invocation.frame.data, invocation.bases.data
-        self._address = address_reader()
+        self._state, self._version = state, state.version
+        self._arena, self._arena_size = arena, plan.arenas[0]
+        self._frame, self._slots = invocation.frame, invocation.frame.data
+        self._bases, self._address, self._result = invocation.bases.data, address_reader(), result
         self._fill = native.filling(invocation.frame, plan.sections[0])
-        self._version = state.version
-        self._before = np.zeros_like(frame.slots)
-        for slot, symbol in enumerate(plan.symbols):
-            self._before[slot] = frame.slots[slot] if symbol.input < 0 else 0
+        self._checks = np.array([check.slot for check in plan.checks], np.int64) if plan.checks else None
         given = [number for number in range(len(plan.inputs)) if number not in plan.hidden]
-        self._kinds = [(FIRST_INPUT + number, arrays[number].dtype, arrays[number].ndim) for number in given]
-        firsts = dict(zip(given, np.cumsum([0, *(arrays[number].ndim for number in given)]).tolist(), strict=False))
-        own = [(slot, one) for slot, one in enumerate(plan.symbols) if one.input in firsts]
-        self._axes = [(slot, firsts[one.input] + one.axis, *_bounds(one)) for slot, one in own if one.entry < 0]
-        self._entries = [(slot, given.index(one.input), one.entry) for slot, one in own if one.entry >= 0]
-        counts = {one.count for one in state}
-        self._counts = [(slot, one.input) for slot, one in enumerate(plan.symbols) if one.input in counts]
-        kept = dict.fromkeys(
-            pair for one in state for pair in zip(plan.shapes[one.input], arrays[one.input].shape, strict=True)
-        )
-        for slot, size in kept:
-            if slot < len(plan.symbols):
-                self._before[slot] = size
+        self._note_inputs(plan, given, arrays)
+        kept = self._note_state(plan, arrays)
+        self._kept = [size for _, size in kept]
+        self._before = _unchanged(plan, frame, dict(kept))
         sizes = [slot for number in given for slot in plan.shapes[number]]
         self._sizes = np.array([*sizes, *(slot for slot, _ in kept)], np.int64)
-        self._kept = [size for _, size in kept]
-        self._checks = np.array([check.slot for check in plan.checks], np.int64) if plan.checks else None
-        self._arena_size = plan.arenas[0]
-        self._filled = list({(one.count, one.filled): arrays[one.input].shape[one.along] for one in state}.items())
         hidden = {one.output for one in state}
         self._outputs = [
             (number, FIRST_INPUT + len(plan.inputs) + number, plan.shapes[len(plan.inputs) + number])
             for number in range(len(plan.outputs))
             if number not in hidden
         ]
+
+    def _note_inputs(self, plan: Plan, given: Sequence[int], arrays: Sequence[Array]) -> None:
+        """What the caller's arrays must be, and which symbols are sizes or elements of theirs."""
+        self._kinds = [(FIRST_INPUT + number, arrays[number].dtype, arrays[number].ndim) for number in given]
+        firsts = dict(zip(given, accumulate((arrays[number].ndim for number in given), initial=0), strict=False))
+        own = [(slot, one) for slot, one in enumerate(plan.symbols) if one.input in firsts]
+        self._axes = [(slot, firsts[one.input] + one.axis, *_bounds(one)) for slot, one in own if one.entry < 0]
+        self._entries = [(slot, given.index(one.input), one.entry) for slot, one in own if one.entry >= 0]
+
+    def _note_state(self, plan: Plan, arrays: Sequence[Array]) -> list[tuple[int, int]]:
+        """Which symbols count rows of the state, and how many rows its buffers hold; slots and sizes of these."""
+        state = list(self._state)
+        counts = {one.count for one in state}
+        self._counts = [(slot, one.input) for slot, one in enumerate(plan.symbols) if one.input in counts]
+        self._filled = list({(one.count, one.filled): arrays[one.input].shape[one.along] for one in state}.items())
+        shapes = [zip(plan.shapes[one.input], arrays[one.input].shape, strict=True) for one in state]
+        return list(dict.fromkeys(pair for shape in shapes for pair in shape))
 
     def prepare(self, given: Sequence[Any]) -> list[Array] | None:
         """The arrays that the call with these inputs will write, once frame and addresses stand ready for it; None if
@@ -133,6 +135,14 @@ class Advance:
         """The call has ended: its rows are the state's."""
         for (count, slot), _ in self._filled:
             self._state.filled[count] = self._slots[slot]
+
+
+def _unchanged(plan: Plan, frame: Frame, kept: Mapping[int, int]) -> NDArray[np.int64]:
+    """The frame of a call with those symbols alone that are the same in every one."""
+    slots = np.zeros_like(frame.slots)
+    for slot, symbol in enumerate(plan.symbols):
+        slots[slot] = kept.get(slot, frame.slots[slot] if symbol.input < 0 else 0)
+    return slots
 
 
 def _bounds(symbol: Symbol) -> tuple[int, int, int]:

@@ -71,25 +71,18 @@ class Engine:
         if self._refusal and not foreign:
             raise self._refusal
         self.entry: Mapping[str, Any] = read(Mapping[str, Any], self.manifest["targets"][self.target], self.target)
-        entry = self.entry
         self._on_device = self.target.startswith("cuda")
         self._resident: Resident | None = None
-        self.plan: Plan = from_manifest(entry.get("plan"), self._section("plan"))
+        self.plan: Plan = from_manifest(self.entry.get("plan"), self._section("plan"))
         self.weights = file.section("weights")
         verify_plan(self.plan, self.weights.nbytes)
         self._inputs, self._outputs = self.plan.given, self.plan.returned
         kept = read(int | None, self.manifest.get("memory_limit"), "memory_limit")
         self.memory_limit = memory_limit if memory_limit is not None else kept
-        if self.memory_limit is not None and self.weights.nbytes > self.memory_limit:
-            raise LimitError(
-                f"the engine's weights take {self.weights.nbytes} bytes, and the limit is {self.memory_limit}",
-                argument="memory_limit",
-                remedy="raise memory_limit",
-            )
-        self.arena_limit = None if self.memory_limit is None else self.memory_limit - self.weights.nbytes
+        self.arena_limit = _rest_of(self.memory_limit, self.weights.nbytes)
         self._threads = threads or read(int | None, self.manifest.get("threads"), "threads")
         self._code = "beside" if self._on_device else "code"
-        native = not self._refusal and (f"{self._code}_section" in entry or not self._on_device)
+        native = not self._refusal and (f"{self._code}_section" in self.entry or not self._on_device)
         self._program = self.executable(self.plan) if native else None
         self._plugins = plugins
         self.spans = with_steps(self.plan.spans, self._catalogue)
@@ -434,6 +427,16 @@ def _rank(name: str) -> int:
     known = ("cpu:x86-64-v3", "cpu:aarch64", "cpu:x86-64-v4")
     level = name.split("+")[0]
     return known.index(level) if level in known else -1
+
+
+def _rest_of(limit: int | None, weights: int) -> int | None:
+    """What a limit of bytes leaves beside the weights."""
+    if limit is None:
+        return None
+    if weights > limit:
+        message = f"the engine's weights take {weights} bytes, and the limit is {limit}"
+        raise LimitError(message, argument="memory_limit", remedy="raise memory_limit")
+    return limit - weights
 
 
 def _map_code(file: File, section: str) -> Code:

@@ -220,14 +220,11 @@ def _pointwise(group: Group, growth: Growth) -> Pointwise:
 
 
 def _row(group: Group, growth: Growth) -> Row:
-    rank = len(group.domain)
-    first = next(node for node in group.nodes if isinstance(node.op, (Reduce, ArgReduce)))
-    leading = _leading_operand(group, first)
-    order = storage_axes(growth.layout, leading)
-    axes = [a for a in order if a not in group.axes] + [a for a in order if a in group.axes]
-    assert len(axes) == rank
-    builder = BodyBuilder(growth.layout, group.domain, axes)
     reductions = [node for node in group.nodes if isinstance(node.op, (Reduce, ArgReduce))]
+    order = storage_axes(growth.layout, _leading_operand(group, reductions[0]))
+    axes = [a for a in order if a not in group.axes] + [a for a in order if a in group.axes]
+    assert len(axes) == len(group.domain)
+    builder = BodyBuilder(growth.layout, group.domain, axes)
     scalars = [node.output for node in reductions]
     builder.collect(group.nodes, scalars)
     work = [node for node in group.nodes if node not in reductions]
@@ -241,15 +238,15 @@ def _row(group: Group, growth: Growth) -> Row:
     )
     flat = [value for value in builder.loads if _is_flat(value, group)]
     return Row(
-        tuple(group.domain[axis] for axis in axes),
-        tuple(builder.operand(value) for value in whole),
-        len(group.axes),
-        tuple(builder.loads.values()),
-        phases,
-        builder.body(work, (*builder.loads, *scalars), whole) if whole else None,
-        builder.body(work, (*flat, *scalars), single) if single else None,
-        tuple(builder.loads[value] for value in flat) if single else (),
-        tuple(builder.operand(value) for value in single),
+        domain=tuple(group.domain[axis] for axis in axes),
+        outputs=tuple(builder.operand(value) for value in whole),
+        reduced=len(group.axes),
+        inputs=tuple(builder.loads.values()),
+        phases=phases,
+        body=builder.body(work, (*builder.loads, *scalars), whole) if whole else None,
+        finish=builder.body(work, (*flat, *scalars), single) if single else None,
+        finish_inputs=tuple(builder.loads[value] for value in flat) if single else (),
+        finish_outputs=tuple(builder.operand(value) for value in single),
         source=source_of(group.nodes),
         uniforms=tuple(builder.uniforms),
         gathered=tuple(operand for _, operand in builder.gathered.values()),

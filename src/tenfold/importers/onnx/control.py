@@ -39,18 +39,17 @@ def branch(node: Operator) -> Results:
         return node.body("then_branch" if asked else "else_branch").inline(())
     yes, yes_captures = _traced(node, "then_branch", asked)
     no, no_captures = _traced(node, "else_branch", None if asked is None else dim.logical_not(asked))
-    unlike = unlike_ranks(yes, no)
-    if unlike and node.context is None:
-        raise node.unsupported("its branches return tensors of unlike ranks")
-    if unlike and node.context is not None and not node.context.any_rank([node.outputs[at] for at in unlike]):
-        if asked is None or asked.data_dependent:
-            raise Parted(node.label)
-        return node.body("then_branch" if node.context.decide(node.label, asked) else "else_branch").inline(())
-    for graph in (yes, no):
-        with_any_rank(graph, unlike)
+    if unlike := unlike_ranks(yes, no):
+        if node.context is None:
+            raise node.unsupported("its branches return tensors of unlike ranks")
+        if not node.context.any_rank([node.outputs[at] for at in unlike]):
+            if asked is None or asked.data_dependent:
+                raise Parted(node.label)
+            return node.body("then_branch" if node.context.decide(node.label, asked) else "else_branch").inline(())
     captures = tuple(dict.fromkeys((*yes_captures, *no_captures)))
-    _take(yes, yes_captures, captures)
-    _take(no, no_captures, captures)
+    for graph, own in ((yes, yes_captures), (no, no_captures)):
+        with_any_rank(graph, unlike)
+        _take(graph, own, captures)
     if len(yes.outputs) != len(no.outputs):
         raise node.invalid(f"its branches return {len(yes.outputs)} and {len(no.outputs)} values")
     was = parted((yes, no))
@@ -107,14 +106,13 @@ def loop(node: Operator) -> Results:
         return written
     first = [Type(dt.i64, ()), Type(dt.boolean, ())]
     graph, captures = settle(node, body, first, [value.type for value in state], 1)
-    stacked = collected(graph, state)
-    left = [value for at, value in enumerate(state) if at not in stacked]
-    found = iter(_listed(Loop(graph, len(left))(trips, condition, *left, *captures)))
-    results = [None if at in stacked else next(found) for at in range(len(state))]
-    scans = list(found)
-    count = len(scans) - len(stacked)
-    rows = iter(scans[count:])
-    return [*(Unstack(0)(next(rows)) if one is None else one for one in results), *scans[:count]]
+    grown = collected(graph, state)
+    left = [value for at, value in enumerate(state) if at not in grown]
+    found = _listed(Loop(graph, len(left))(trips, condition, *left, *captures))
+    scans = len(found) - len(grown)
+    states, rows = iter(found[: len(left)]), iter(found[scans:])
+    ends = [Unstack(0)(next(rows)) if at in grown else next(states) for at in range(len(state))]
+    return [*ends, *found[len(left) : scans]]
 
 
 def _unrolled(node: Operator, body: Subgraph, state: list[Value]) -> list[Value] | None:
