@@ -21,6 +21,7 @@ from tenfold.codegen.cuda.program import Binary, Parameter, Program, TensorMap, 
 from tenfold.compiler.device import measure, stopwatch, tune
 from tenfold.compiler.device.job import Answer, Job
 from tenfold.runtime import engine
+from tenfold.runtime.cuda.apart import Apart
 from tests.codegen.cuda.interpreting import Buffer, TensorDescriptor, block_of
 
 from tenfold.codegen.cuda.emit import NAMES  # isort: skip
@@ -83,9 +84,10 @@ class FakeGraph:
 
 
 class FakeDriver:
-    """Counts what is held: `live` bytes of memory, open `things`."""
+    """Counts what is held: `live` bytes of memory, open `things`; `rooms` are blocks and shared memory of launches."""
 
     processors, cublas, cudnn = 3, None, None
+    apart = Apart(processors, 3 << 10)
 
     def __init__(self) -> None:
         self.held: dict[int, Any] = {}
@@ -93,6 +95,8 @@ class FakeDriver:
         self.registered: set[int] = set()
         self.things = 0
         self.replays = self.changes = self.ticks = 0
+        self.allowed: dict[Program, int] = {}
+        self.rooms: list[tuple[int, int]] = []
         self._maps: dict[int, tuple[Any, ...]] = {}
         self._capturing: FakeGraph | None = None
         self._one = RLock()
@@ -198,6 +202,7 @@ class FakeDriver:
         return code
 
     def function(self, module: bytes, name: str, shared: int) -> Program:
+        self.allowed[_PROGRAMS[module]] = shared
         return _PROGRAMS[module]
 
     def tile_map(self, to: int, tile: Any, address: int, shape: Sequence[int], strides: Sequence[int]) -> None:
@@ -212,8 +217,12 @@ class FakeDriver:
         self, function: Program, blocks: int, threads: int, shared: int, parameters: int, cluster: int, early: bool,
         stream: Any,
     ) -> None:  # fmt: skip
-        run = self._bound(function, blocks, parameters)
-        self._do(run)
+        self._room(function, blocks, shared)
+        self._do(self._bound(function, blocks, parameters))
+
+    def _room(self, function: Program, blocks: int, shared: int) -> None:
+        assert shared <= self.allowed[function]
+        self.rooms.append((blocks, shared))
 
     def _bound(self, program: Program, blocks: int, parameters: int) -> Callable[[], None]:
         given = [word for _, one in program.parameters for word in words(one)]
@@ -261,7 +270,8 @@ class FakeDriver:
                 launch()
 
     def node(self, *launch: Any) -> tuple[Program, int, int]:
-        function, blocks, _, _, parameters = launch
+        function, blocks, _, shared, parameters = launch
+        self._room(function, blocks, shared)
         return function, blocks, parameters
 
     def change(self, graph: FakeGraph, numbers: Iterable[int], launches: Sequence[Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from cuda.bindings import driver as cuda
 
 from tenfold.errors import DeviceError, ExecutionError, OutOfMemory
+from tenfold.runtime.cuda.apart import Apart
 from tenfold.runtime.cuda.cublas import Cublas, cublas
 from tenfold.runtime.cuda.cudnn import Cudnn, cudnn
 
@@ -87,13 +88,17 @@ class Driver:
         self._device = checked(cuda.cuDeviceGet(0), "cuDeviceGet")
         self._context = checked(cuda.cuDevicePrimaryCtxRetain(self._device), "cuDevicePrimaryCtxRetain")
         self.enter()
-        attribute = cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
-        self.processors = int(checked(cuda.cuDeviceGetAttribute(attribute, self._device), "cuDeviceGetAttribute"))
+        self.processors = self._attribute("MULTIPROCESSOR_COUNT")
+        self.apart = Apart(self.processors, self._attribute("MAX_SHARED_MEMORY_PER_MULTIPROCESSOR"))
         self._held: dict[int, int] = {}
         self._pinned: dict[int, bool] = {}
         self._pool = pool = checked(cuda.cuDeviceGetDefaultMemPool(self._device), "cuDeviceGetDefaultMemPool")
         threshold = cuda.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
         checked(cuda.cuMemPoolSetAttribute(pool, threshold, cuda.cuuint64_t(_UNBOUNDED)), "cuMemPoolSetAttribute")
+
+    def _attribute(self, name: str) -> int:
+        attribute = cuda.CUdevice_attribute[f"CU_DEVICE_ATTRIBUTE_{name}"]
+        return int(checked(cuda.cuDeviceGetAttribute(attribute, self._device), f"cuDeviceGetAttribute of {name}"))
 
     @property
     def cublas(self) -> Cublas | None:

@@ -179,7 +179,7 @@ class Launches:
             if self._nodes[owner] is None and isinstance(one, _Launch) and not one.places:
                 function, arguments = one.function, one.pointers.ctypes.data
                 self._nodes[owner] = self._driver.node(
-                    function.handle, one.blocks, function.threads, function.shared, arguments
+                    function.handle, one.blocks, function.threads, function.room(one.blocks), arguments
                 )
 
     def _unroll(self, slots: Slots) -> None:
@@ -254,7 +254,7 @@ class Launches:
                 self._driver.cudnn.run(function.product, places, int(stream))  # type: ignore[union-attr]
             return
         self._driver.launch(
-            function.handle, one.blocks, function.threads, function.shared, one.pointers.ctypes.data,
+            function.handle, one.blocks, function.threads, function.room(one.blocks), one.pointers.ctypes.data,
             function.cluster, function.early, stream,
         )  # fmt: skip
 

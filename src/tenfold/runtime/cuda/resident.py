@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import EngineError
+from tenfold.runtime.cuda.apart import Apart
 from tenfold.runtime.cuda.driver import Driver
 from tenfold.runtime.cuda.product import Asked, Convolution, Product
 from tenfold.runtime.records import read
@@ -22,7 +23,7 @@ _ALIGNMENT = 256
 class Function:
     """A function and how it is launched, `cluster` blocks side by side; `words` say how each argument is passed.
     `product` is what a library is asked for in the place of the `instead` launches that follow, None where that is not
-    installed.
+    installed; `apart` is where its blocks are kept apart.
     """
 
     handle: Any
@@ -33,6 +34,11 @@ class Function:
     words: tuple[tuple[Any, ...], ...]
     product: Asked | None = None
     instead: int = 0
+    apart: Apart | None = None
+
+    def room(self, blocks: int) -> int:
+        """The bytes of shared memory that each of so many blocks asks for."""
+        return max(self.shared, self.apart.room(blocks)) if self.apart else self.shared
 
 
 class Weights:
@@ -83,9 +89,11 @@ class Resident:
             raise EngineError("a GPU function lies outside the engine's code", remedy="copy or build the engine again")
         if begin not in self._modules:
             self._modules[begin] = self.driver.load(code[begin:end].tobytes())
-        handle = self.driver.function(self._modules[begin], one["name"], one["shared"])
+        cluster = one.get("cluster", 1)
+        apart = self.driver.apart if one["early"] and cluster == 1 else None
+        handle = self.driver.function(self._modules[begin], one["name"], max(one["shared"], apart.most if apart else 0))
         words = tuple(tuple(word) for word in one["words"])
-        return Function(handle, one["threads"], one["shared"], one.get("cluster", 1), one["early"], words)
+        return Function(handle, one["threads"], one["shared"], cluster, one["early"], words, apart=apart)
 
     def _asked(self, one: Mapping[str, Any]) -> Asked | None:
         """What a library is asked for; None if it is not here."""
