@@ -269,6 +269,9 @@ class FakeDriver:
             for launch in graph.launches:
                 launch()
 
+    def replayer(self, graph: FakeGraph, stream: Any) -> Callable[[], None]:
+        return lambda: self.replay(graph, stream)
+
     def node(self, *launch: Any) -> tuple[Program, int, int]:
         function, blocks, _, shared, parameters = launch
         self._room(function, blocks, shared)

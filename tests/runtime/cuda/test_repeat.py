@@ -50,6 +50,7 @@ def made(x: torch.Tensor, ran: list[int]) -> repeat.Repeat:
         memory, number = Memory(), Memory.alive
         result = DeviceArray(Spec("y", dt.f32, (2, 3)), memory.array.ctypes.data, (2, 3), STREAM, memory)
         done: Any = SimpleNamespace(places=places, run=lambda *_: ran.append(number), close=lambda _: None)
+        done.replayer = lambda _: lambda: ran.append(number)
         done.aim = lambda places, _: setattr(done, "places", places)
         return done, [result]
 
@@ -127,8 +128,12 @@ def test_other_calls_are_left_alone(
     assert kinds.run(given, STREAM) is None
     driver: Any = SimpleNamespace(enter=lambda: None)
 
+    def nothing(*_: object) -> None:
+        pass
+
     def done(places: Any, sizes: Any) -> Any:
-        return SimpleNamespace(places=places, aim=lambda *_: None, run=lambda *_: None, close=lambda _: None), []
+        launches = SimpleNamespace(places=places, aim=nothing, run=nothing, close=nothing, replayer=lambda _: nothing)
+        return launches, []
 
     for _ in range(2):
         kinds.add(given, {}, lambda: repeat.Repeat(driver, given, STREAM, STREAM, done))

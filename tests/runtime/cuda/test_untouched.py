@@ -43,6 +43,8 @@ def test_words_tell_all_uses_here() -> None:
     assert untouched.watchable(torch)
     assert all(untouched._seen(use, torch) for use in untouched._uses(torch))
     assert not untouched._seen(lambda tensor: None, torch)
+    assert all(untouched._noticed(change, torch) for change in untouched._changes(torch))
+    assert not untouched._noticed(lambda tensor: tensor.add_(1), torch)
 
 
 def test_the_same_tensors_come_again(engine: tenfold.Engine) -> None:
@@ -154,9 +156,8 @@ def test_tensors_that_are_waited_for_end(engine: tenfold.Engine) -> None:
     x = torch.randn(SHAPE)
     with engine.context() as context:
         for _ in range(3):
-            found = context.call([x])
-        watched = [*map(weakref.ref, found)]
-        del found
+            context.call([x])
+        watched = [*map(weakref.ref, context.call([x]))]
         for _ in range(2):
             context.call([x])
         assert all(one() is None for one in watched)
@@ -177,3 +178,68 @@ def test_sizes_of_many_axes_are_told(shape: tuple[int, ...], driver: FakeDriver,
             torch.testing.assert_close(found, x.clamp(min=0))
             found.resize_(3, 2, *shape[2:])
             del found
+
+
+def moved(tensor: torch.Tensor) -> None:
+    storage = tensor.untyped_storage()
+    size = storage.nbytes()
+    storage.resize_(0)
+    kept.append(torch.zeros(size, dtype=torch.uint8))
+    storage.resize_(size)
+
+
+kept: list[torch.Tensor] = []
+"""What takes the place of memory that was given back."""
+MOVES: dict[str, Callable[[torch.Tensor], object]] = {
+    "nothing": id,
+    "a row": lambda one: one[1],
+    "a parameter's": lambda one: one.requires_grad_() is None,
+    "other data": lambda one: setattr(one, "data", torch.zeros(SHAPE)),
+    "set": lambda one: one.set_(torch.zeros(SHAPE)) is None,  # type: ignore[call-overload]
+    "swapped": lambda one: torch.utils.swap_tensors(one, torch.zeros(SHAPE)),
+    "moved": moved,
+    "later rows": lambda one: one.set_(torch.zeros(9, 8)[2:6]) is None,  # type: ignore[call-overload]
+    "turned": lambda one: one.set_(torch.zeros(8, 4).t()) is None,  # type: ignore[call-overload]
+}
+
+
+@pytest.mark.parametrize("bound", [True, False])
+@pytest.mark.parametrize("move", MOVES)
+def test_inputs_are_read_where_they_are(move: str, bound: bool, engine: tenfold.Engine) -> None:
+    x = torch.zeros(SHAPE)
+    with engine.context() as context:
+        if bound:
+            y = torch.zeros(SHAPE)
+            context.bind(outputs={"twice": y})
+        for _ in range(3):
+            for _ in range(4):
+                with torch.no_grad():
+                    x.normal_()
+                found = context.call([x])
+                right(found, x.detach())
+                assert not bound or found[0] is y
+                del found
+            MOVES[move](x)
+
+
+def test_a_call_on_the_same_objects_is_not_looked_at_again(
+    engine: tenfold.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, other = torch.zeros(SHAPE), torch.zeros(SHAPE)
+    with engine.context() as context:
+        for given in (x, other) * 4:
+            context.call([given])
+        with monkeypatch.context() as patch:
+            patch.setattr(repeat.Repeat, "run", None)
+            for given in (x, other, x):
+                given.normal_()
+                right(context.call((given,)), given)
+                right(list(context.run({"x": given}).values()), given)
+            held = context.call([x])
+        x.normal_()
+        for _ in range(2):
+            assert held[0].data_ptr() != context.call([x])[0].data_ptr()
+        with monkeypatch.context() as patch:
+            patch.setattr(repeat.Repeat, "run", None)
+            for _ in range(2):
+                right(context.call([x]), x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,12 @@ class Aimed:
         for number, address in self._copied.items():
             self._driver.copy(address, self.places[number], self._sizes[number], stream)
         self._launches.run(stream, home)
+
+    def replayer(self, stream: Any) -> Callable[[], None] | None:
+        """What does `run` once more from any thread, until the launches are aimed elsewhere; None where that is more
+        than to replay a graph.
+        """
+        return None if self._copied else self._launches.replayer(stream)
 
     def _follows(self, moved: tuple[int, ...]) -> Change:
         """What changes when these inputs have moved."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,6 +229,10 @@ class Launches:
         """Put the graph on a stream once more, with the arguments it has."""
         if self._graph is not None:
             self._driver.replay(self._graph, stream)
+
+    def replayer(self, stream: Any) -> Callable[[], None] | None:
+        """What puts the graph on a stream once more from any thread, as long as nothing changes; None without one."""
+        return None if self._graph is None else self._driver.replayer(self._graph, stream)
 
     def launch(self, stream: Any) -> None:
         """Put the launches on a stream, one by one."""

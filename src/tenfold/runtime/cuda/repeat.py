@@ -14,12 +14,14 @@ from typing import Any
 from tenfold.runtime.cuda.aimed import Aimed
 from tenfold.runtime.cuda.arrays import ALIGNMENT, DeviceArray
 from tenfold.runtime.cuda.driver import Driver
-from tenfold.runtime.cuda.untouched import RANK, Untouched, watchable
+from tenfold.runtime.cuda.untouched import RANK, Same, Untouched, watchable
 
 MOST = 8
 """Sets of results, each with a graph that writes there, that a call which repeats keeps."""
 CHANCES = 4
-"""How often tensors of a set are made to be given out again: not for ever to a caller who changes them each time."""
+"""How often tensors of a set are made to be given out again, and how often those that were given are remembered without
+avail: not for ever for a caller who changes them each time.
+"""
 KINDS = 4
 """Kinds of calls that a context repeats without looking at them again, and places of inputs that each remembers."""
 
@@ -33,7 +35,8 @@ _log = logging.getLogger("tenfold")
 class _Set:
     """Results that are given out together, and the graph that writes them. What the caller gets shares the memory of a
     tensor that is kept; nobody else refers to that memory as long as its users are as many as at first. Once let go,
-    and as they were, the same tensors are given out again.
+    and as they were, the same tensors are given out again; and if the call's are those of an earlier one, too, that is
+    all there is to look at.
     """
 
     def __init__(self, launches: Aimed, results: Sequence[DeviceArray], torch: Any) -> None:
@@ -47,6 +50,10 @@ class _Set:
         self._chances = CHANCES if results and few and watchable(torch) else 0
         self._given: list[Any] = []
         self._untouched: Untouched | None = None
+        self._tries, self._watchable = CHANCES, few and watchable(torch)
+        self._who: list[int] | None = None
+        self._same: Same | None = None
+        self._replay: Callable[[], None] | None = None
 
     def _in_use(self) -> list[list[int]]:
         """How many use the memory, and the objects that stand for it."""
@@ -59,7 +66,7 @@ class _Set:
                 return True
             if self._held():
                 return False
-            self._untouched, self._given = None, []
+            self._untouched, self._given, self._who = None, [], None
         return self._in_use() == self._alone
 
     def _held(self) -> bool:
@@ -68,6 +75,26 @@ class _Set:
             return True
         pairs = zip(self._in_use(), self._alone, (1, 0), strict=True)
         return any(now > before + own for one, alone, own in pairs for now, before in zip(one, alone, strict=True))
+
+    def remember(self, given: Sequence[Any], written: Sequence[Any], stream: Any) -> bool:
+        """Whether `again` now knows the call on these tensors, which has just been run, and on those that it writes."""
+        if not self._tries or not self._watchable or (self._untouched is None and self._kept):
+            return False
+        self._tries -= 1
+        self._replay, self._who = self.launches.replayer(stream), None
+        if self._replay is not None and all(len(one.shape) <= RANK for one in (*given, *written)):
+            self._same, self._who = Same([*given, *written], self._untouched), [*map(id, given)]
+        return self._who is not None
+
+    def again(self, who: list[int]) -> list[Any] | None:
+        """The results for the very objects of the call that is remembered; None, and nothing was done, if anything is
+        not as it was.
+        """
+        if self._who != who or not self._same.holds():  # type: ignore[union-attr]
+            return None
+        self._tries = CHANCES
+        self._replay()  # type: ignore[misc]
+        return [*self._given]
 
     def tensors(self) -> list[Any]:
         """The results, for the caller."""
@@ -103,12 +130,29 @@ class Repeat:
         self._written_places = [*map(self._place, self._written)]
         self.number = int(stream)
         self._sets: list[_Set] = []
+        self.remembering: list[_Set] = []
+        """Those that may know a call by the very tensors that it is given."""
 
     def fits(self, given: Sequence[Any]) -> bool:
         """Whether a call on these tensors is such a one, wherever they lie."""
         if len(given) != self._count or not self._alike(*given) or self._current(self._device) != self.number:
             return False
         return not self._bound or [*map(self._place, self._written)] == self._written_places
+
+    def again(self, given: Sequence[Any]) -> list[Any] | None:
+        """As `run`, of a call on the very tensors of an earlier one: half the way."""
+        if self._current(self._device) != self.number:
+            return None
+        given = [*given]  # held while it is looked at, whatever another thread does to the caller's list
+        who = [*map(id, given)]
+        for found in self.remembering:
+            own = found.again(who)
+            if own is not None:
+                if found is not self._sets[-1]:
+                    _last(found, self._sets)
+                    _last(found, self.remembering)
+                return self._with_bound(own) if self._bound else own
+        return None
 
     def run(self, given: Sequence[Any], places: list[int]) -> list[Any] | None:
         """The results of a call on tensors that lie at these places; None, and nothing was done, if they differ in
@@ -117,19 +161,22 @@ class Repeat:
         if not self.fits(given):
             return None
         self._driver.enter()
+        known = True
         for found in self._sets:
             if found.launches.places == places and found.free():
                 break
         else:
-            other = self._other(given, places)
+            known, other = False, self._other(given, places)
             if other is None:
                 return None
             found = other
         if found is not self._sets[-1]:
-            self._sets.remove(found)
-            self._sets.append(found)
+            _last(found, self._sets)
         found.launches.run(self._stream, self._home)
-        return self._with_bound(found.tensors()) if self._bound else found.tensors()
+        own = found.tensors()
+        if known and found.remember(given, self._written, self._stream):
+            self.remembering = [*(one for one in self.remembering if one is not found), found]
+        return self._with_bound(own) if self._bound else own
 
     def _other(self, given: Sequence[Any], places: list[int]) -> _Set | None:
         """Results that nobody holds, whose graph now reads at these places: those whose last use is the longest ago,
@@ -143,6 +190,8 @@ class Repeat:
         if full or not again:
             found = next((one for one in self._sets if one.free()), None)
             if found is not None:
+                if found in self.remembering:
+                    self.remembering.remove(found)
                 found.launches.aim(places, self._stream)
                 return found
         return None if full else self._added(given, places)
@@ -172,6 +221,7 @@ class Repeat:
         for one in self._sets:
             one.launches.close(self._stream)
         self._sets.clear()
+        self.remembering.clear()
 
 
 class Repeats:
@@ -188,17 +238,24 @@ class Repeats:
         """
         if not self._all:
             return None
+        for one in self._all:
+            if one.remembering and one.number == order and (found := one.again(given)) is not None:
+                return self._first(one, found)
         try:
             places = [*map(self._place, given)]
         except (TypeError, RuntimeError):
             return None
         for one in self._all:
             if one.number == order and (found := one.run(given, places)) is not None:
-                if one is not self._all[0]:
-                    self._all.remove(one)
-                    self._all.insert(0, one)
-                return found
+                return self._first(one, found)
         return None
+
+    def _first(self, one: Repeat, found: list[Any]) -> list[Any]:
+        """What was found, whose kind is the latest now."""
+        if one is not self._all[0]:
+            self._all.remove(one)
+            self._all.insert(0, one)
+        return found
 
     def add(self, given: Sequence[Any], bound: Bound, made: Callable[[], Repeat]) -> None:
         """Repeat calls like the one on these inputs and bound outputs, if all are PyTorch's tensors on the GPU and it
@@ -227,6 +284,12 @@ class Repeats:
         for one in some:
             one.close()
         self._all = [one for one in self._all if one not in some]
+
+
+def _last(one: _Set, sets: list[_Set]) -> None:
+    """Put one at the end."""
+    sets.remove(one)
+    sets.append(one)
 
 
 def _usable(tensor: Any, torch: Any) -> bool:
