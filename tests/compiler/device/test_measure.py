@@ -44,3 +44,10 @@ def test_what_is_taken() -> None:
     assert best({"a": 3e-6, "b": "no", "c": 1e-6}) == "c"
     assert best({"a": 1.005e-6, "b": 1e-6}) == "a"
     assert best({"a": "no", "b": None}) == "b"
+
+
+def test_what_is_shipped_stands_until_another_is_clearly_faster() -> None:
+    assert best({"a": 1.05e-6, "b": 1e-6, "c": 3e-6}, "a") == "a"
+    assert best({"a": 1.1e-6, "b": 1e-6}, "a") == "b"
+    assert best({"a": 1.05e-6, "b": "no"}, "b") == "a"
+    assert best({"a": 1.05e-6, "b": None, "c": 1e-6}, "b") == "c"
