@@ -80,14 +80,14 @@ def build(
                 pool.start()
                 pool.begin(request for one in cpus for request in always(isa_of(one)))
             with phase("import") as said:
-                graph = _opened(model, opening, options, formats or {})
+                graph = _opened(model, opening, formats or {})
                 said.append(f"{len(graph)} operations")
             image = build_image(graph, Means(options, pool, phase, added, Timings(folder)))
         stored.keep(key, image)
         return from_image(image, graph.name or "engine", **loading, foreign=True)
 
 
-def _opened(model: Any, opening: Mapping[str, Any], options: Options, formats: Formats) -> Graph:
+def _opened(model: Any, opening: Mapping[str, Any], formats: Formats) -> Graph:
     """The graph of a model, or a copy of one, with its state and formats."""
     graph = open_model(model, **opening)
     if graph is model:

@@ -106,7 +106,16 @@ def _carried(graph: Graph, value: Value, name: str, output: str, counts: dict[st
             if not dim.known_equal(old, new):
                 _from(graph, old, 0 if set(dim.symbols(old)) & set(dim.symbols(new)) else 1)
         return Carry(name, output, start=_start(graph.weights.get(name) if name in graph.states else None))
-    axis, rows = joined
+    return _with_room(graph, value, name, output, counts, *joined)
+
+
+def _with_room(
+    graph: Graph, value: Value, name: str, output: str, counts: dict[str, Value], axis: int, rows: Value
+) -> Carry:
+    """A state that grows by `rows` along an axis: the input becomes the whole buffer, of which the model sees the
+    filled part, and the output its end.
+    """
+    result = graph.outputs[graph.output_names.index(output)]
     length = _from(graph, value.type.shape[axis], 0)
     known = length.symbol if isinstance(length, dim.Dim) else None
     assert known is not None
@@ -119,13 +128,11 @@ def _carried(graph: Graph, value: Value, name: str, output: str, counts: dict[st
     graph.inputs[graph.inputs.index(value)] = buffer
     appended: Value = Append(axis, length)(buffer, rows)
     whole = _filled(appended, result.type.shape)
-    for one, node in ((appended, result.producer), (whole, result.producer)):
-        assert one.producer and node
-        one.producer.source = node.source
+    assert result.producer and appended.producer and whole.producer
+    appended.producer.source = whole.producer.source = result.producer.source
     number = graph.output_names.index(output)
     graph.replace_uses(result, whole)
     graph.set_outputs([appended if at == number else one for at, one in enumerate(graph.outputs)], graph.output_names)
-    assert result.producer
     graph.remove(result.producer)
     graph.replace_uses(value, _filled(buffer, tuple(shape)))
     return Carry(name, output, axis, count)

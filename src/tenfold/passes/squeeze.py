@@ -50,12 +50,12 @@ class MeansTold(Pass):
         if steps.exhausted:
             return
         for node in graph.nodes:
-            if self._fits(node, graph):
+            if self._fits(node):
                 found = _mean(node)
                 adopt(found, node.source)
                 graph.replace_uses(node.output, found)
 
-    def _fits(self, node: Node, graph: Graph) -> bool:
+    def _fits(self, node: Node) -> bool:
         op = node.op
         if not isinstance(op, Reduce) or op.kind != "mean" or node.inputs[0].type.dtype is not self.dtype:
             return False

@@ -51,7 +51,7 @@ def product_in_stretches(value: Value) -> Replacement:
     """a b -> sum(a[:, s] b[s, :] of each stretch s of the terms), where there are few results of many terms"""
     match value:
         case Value(MatMul(), (a, b)) if a.type.rank > 1 and b.type.rank > 1 and value.type.dtype in (dt.f32, dt.f64):
-            count = _stretches(a.type, b.type, value.type, isinstance(b.op, Constant))
+            count = _stretches(a.type, value.type, isinstance(b.op, Constant))
             if count is None:
                 return None
             (*front, rows, terms), (*other, _, columns) = a.type.shape, b.type.shape
@@ -89,7 +89,7 @@ def _known(sizes: Sequence[Size]) -> list[int]:
     return known if len(known) == len(sizes) else []
 
 
-def _stretches(a: Type, b: Type, result: Type, constant: bool) -> int | None:
+def _stretches(a: Type, result: Type, constant: bool) -> int | None:
     """Into how many stretches a product's terms are cut; None for none at all."""
     sizes, (terms,) = _known(result.shape), _known(a.shape[-1:]) or (0,)
     if not sizes or 2 * math.prod(sizes) * terms < _WORTH or terms < _TERMS // 2:

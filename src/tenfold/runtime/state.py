@@ -152,24 +152,12 @@ class State:
         together. InputError for an unknown name and for what does not fit.
         """
         known = {one.spec.name: one for one in self}
-        rows = dict(self.filled)
-        arrays = {}
-        for name, array in given.items():
+        for name in given:
             if name not in known:
                 remedy = f"it has {', '.join(known)}" if known else "the engine keeps none: build it with state=True"
                 raise InputError(f"the model has no state {name!r}", argument=name, remedy=remedy)
-            arrays[name] = _fitting(known[name].spec, array)
-        for name, array in arrays.items():
-            if known[name].grows:
-                rows[known[name].count] = array.shape[known[name].along]
-        for name, one in known.items():
-            left = rows[one.count] != self.filled[one.count] if name not in arrays and one.grows else False
-            if left or (one.grows and name in arrays and arrays[name].shape[one.along] != rows[one.count]):
-                raise InputError(
-                    f"state {name!r} has another number of rows than those given with it",
-                    argument=name,
-                    remedy="seed all of them together",
-                )
+        arrays = {name: _fitting(known[name].spec, array) for name, array in given.items()}
+        rows = self._rows_with(arrays)
         for name, array in arrays.items():
             one = known[name]
             if one.grows:
@@ -178,6 +166,21 @@ class State:
                 self.arrays[one.input] = self._copied(one.spec, array)
         self.filled = rows
         self.version += 1
+
+    def _rows_with(self, arrays: Mapping[str, Array]) -> dict[int, int]:
+        """`filled` once these arrays are the state; InputError where states that are counted together differ."""
+        growing = [one for one in self if one.grows]
+        rows = dict(self.filled)
+        for one in growing:
+            if one.spec.name in arrays:
+                rows[one.count] = arrays[one.spec.name].shape[one.along]
+        for one in growing:
+            name = one.spec.name
+            held = arrays[name].shape[one.along] if name in arrays else self.filled[one.count]
+            if held != rows[one.count]:
+                message = f"state {name!r} has another number of rows than those given with it"
+                raise InputError(message, argument=name, remedy="seed all of them together")
+        return rows
 
     # memory
 

@@ -148,7 +148,7 @@ def group_query_attention(node: Operator) -> Results:
     places = apply(Add(), Iota(0, 1, steps)(), past)
     if node.flag("do_rotary", False):
         q, k = _turned(node, q, places), _turned(node, k, places)
-    k, v = (_cached(node, node.optional(3 + at), new, past, total) for at, new in enumerate((k, v)))
+    k, v = (_cached(node.optional(3 + at), new, past, total) for at, new in enumerate((k, v)))
     keys = [part(one, 2, 0, total) for one in (k, v)]
     y = _grouped(node, q, keys[0], keys[1], places, lengths)
     return joined(y), k, v
@@ -181,7 +181,7 @@ def _turned(node: Operator, x: Value, places: Value) -> Value:
     return rotated(x, cos, sin, 0, interleaved=node.flag("rotary_interleaved", False))
 
 
-def _cached(node: Operator, past: Value | None, new: Value, starts: Value, total: Size) -> Value:
+def _cached(past: Value | None, new: Value, starts: Value, total: Size) -> Value:
     """[B, H, total or the cache's size, D]: the past, then the new places."""
     if past is None:
         return new

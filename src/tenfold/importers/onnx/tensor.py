@@ -131,7 +131,7 @@ def reshape(node: Operator) -> Results:
         return reshaped(x, _by_contents(node, x, asked, keep=keep))
     if len([one for one in asked if one == -1]) > 1:
         raise node.invalid(f"the shape {list(asked)} holds -1 twice")
-    found = [_kept(node, x, axis, one) if keep and one == 0 else one for axis, one in enumerate(asked)]
+    found = [_kept(node, x, axis) if keep and one == 0 else one for axis, one in enumerate(asked)]
     if -1 in found:
         at = found.index(-1)
         found[at] = _rest(node, x, [*found[:at], *found[at + 1 :]])
@@ -153,7 +153,7 @@ def _by_contents(node: Operator, x: Value, asked: Sequence[Size], *, keep: bool)
     return shape
 
 
-def _kept(node: Operator, x: Value, axis: int, asked: Size) -> Size:
+def _kept(node: Operator, x: Value, axis: int) -> Size:
     if axis >= x.type.rank:
         raise node.invalid(f"axis {axis} of the shape keeps a size, and the input has rank {x.type.rank}")
     return x.type.shape[axis]

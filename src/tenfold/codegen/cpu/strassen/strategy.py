@@ -231,7 +231,7 @@ class _Problem:
         groups = ways(product)
         form = self._form(groups)
         values, scratch = self._places(form)
-        values |= self._numbers(form, groups) | self._parts()
+        values |= self._numbers(groups) | self._parts()
         parts = [values["row_parts"], values["column_parts"]]
         return Kernel((Stage(source(form), ordered(form.names, values), dim.product(parts)),), scratch)  # type: ignore[arg-type]
 
@@ -273,7 +273,7 @@ class _Problem:
         values |= {"products.panel": SUMS * apart if self.chunks > 1 else 0, "stretch": stretch, "row_stretch": rows}
         return values | {"panel_stretch": kept if self.chunks > 1 else 1 << 40}, end
 
-    def _numbers(self, form: Form, groups: list[tuple[Size, ...]]) -> dict[str, Argument]:
+    def _numbers(self, groups: list[tuple[Size, ...]]) -> dict[str, Argument]:
         product, size = self.product, _SIZE
         values: dict[str, Argument] = {
             "@a": product.a,
