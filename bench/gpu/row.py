@@ -13,7 +13,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from tenfold.ir.graph import Graph
 from tenfold.version import __version__
 
 REPLAYS, BLOCKS, PROFILED, IN_A_ROW = 60, 7, 12, 10
+ROUNDS, LEAST, ENOUGH = 100, 10, 1.0
+"""A call's CPU time is the median of so many; of at least the least, once it took enough seconds."""
 DRIVER = Path("/proc/driver/nvidia/version")
 LIMIT = 0.05
 """The largest error with which a row is timed; f16's own is below 0.01."""
@@ -139,8 +141,14 @@ def call_times(context: Any, arrays: Any) -> dict[str, float]:
             context.call(arrays)
         return (time.perf_counter() - begin) / calls * 1e6
 
-    return {"call_us": statistics.median(row(IN_A_ROW) for _ in range(100)),
-            "call_alone_us": statistics.median(row(1) for _ in range(100))}  # fmt: skip
+    def median(calls: int) -> float:
+        found: list[float] = []
+        until = time.perf_counter() + ENOUGH
+        while len(found) < ROUNDS and (len(found) < LEAST or time.perf_counter() < until):
+            found.append(row(calls))
+        return statistics.median(found)
+
+    return {"call_us": median(IN_A_ROW), "call_alone_us": median(1)}
 
 
 def built(network: networks.Network, effort: int) -> tenfold.Engine:
@@ -175,7 +183,7 @@ def measured(name: str, batch: int, options: argparse.Namespace, top: Ceiling, t
              ) -> Iterator[tuple[dict[str, Any], Times]]:  # fmt: skip
     """One row of ours, held against float64 before it is timed; within it what follows times it again."""
     network = networks.NETWORKS[name](batch)
-    with turns:
+    with turns if options.effort else nullcontext():
         begin = time.perf_counter()
         engine = built(network, options.effort)
         seconds = time.perf_counter() - begin
