@@ -20,6 +20,7 @@ from tenfold.ir.text import show
 from tenfold.ir.type import Type
 from tenfold.ops.logic import Cast
 from tenfold.ops.movement import Concat, Pad, Reshape, Slice, Transpose
+from tenfold.passes.whole import holds, limits_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def _ways(weight: Weight) -> Iterator[tuple[object, Way]]:
         made = tensor.recipe if tensor.source is None else None
         if made and len(made.inputs) == 1:
             (before,) = made.inputs
-            pending.append((before, [*steps, inverse(made.op, Type(before.dtype, before.shape))]))
+            kept = inverse(made.op, Type(before.dtype, before.shape)) or _widened(made.op, before)
+            pending.append((before, [*steps, kept]))
         elif made and isinstance(made.op, Concat):
             pieces = zip(made.inputs, slices(made.op.axis, [one.shape for one in made.inputs]), strict=True)
             pending += [(one, [*steps, piece]) for one, piece in pieces]
@@ -96,6 +98,12 @@ def inverse(op: Op, given: Type) -> Op | None:
         case Cast(to) if _holds(to, given.dtype):
             return Cast(given.dtype)
     return None
+
+
+def _widened(op: Op, before: Tensor) -> Cast | None:
+    """The cast that undoes one of integers to a type that has all of them, whatever they become; None if it has not."""
+    fitting = isinstance(op, Cast) and op.to.is_integer and (limits := limits_of(before)) and holds(op.to, limits)
+    return Cast(before.dtype) if fitting else None
 
 
 def _holds(wide: DType, narrow: DType) -> bool:

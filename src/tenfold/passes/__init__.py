@@ -26,6 +26,7 @@ from tenfold.passes.squeeze import GatesTaken, MeansTold
 from tenfold.passes.stretches import IN_STRETCHES
 from tenfold.passes.turn import turn_by_partners
 from tenfold.passes.vectors import AS_MATRICES, BY_VECTORS
+from tenfold.passes.whole import WHOLE
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.target import Target
 
@@ -47,6 +48,7 @@ RULES = (
     + BY_LINES
     + BY_VECTORS
     + AS_MATRICES
+    + WHOLE
     + IN_STRETCHES
     + PAGES
     + ROWS
@@ -75,6 +77,7 @@ CPU = Pipeline(
     MergeConvolutions(),
     DeadCode(),
     MeansTold(dtype=dt.f32, alone=True),
+    Rewrite("whole numbers", FOLDING + WHOLE),
     Rewrite("lines", BY_LINES + BY_VECTORS + IN_STRETCHES),
     GatesTaken(dtype=dt.f32, alone=True),
 )

@@ -274,3 +274,39 @@ def test_rows_come_in_as_many_parts_as_all_threads_take_alike(
 )
 def test_few_threads_share_columns_where_rows_are_uneven(blocks: int, panels: int, threads: int, columns: bool) -> None:
     assert bool(evaluate(cut._uneven(blocks, panels), {"threads": threads})) == columns
+
+
+@each_isa
+@pytest.mark.parametrize("fixed", [True, False], ids=["constant", "variable"])
+@pytest.mark.parametrize("kinds", [(dt.i8, dt.i8), (dt.u8, dt.i8), (dt.i16, dt.i8), (dt.i16, dt.i16), (dt.u8, dt.u8)])
+def test_whole_numbers_of_16_bits_are_added_in_pairs(isa: Isa, fixed: bool, kinds: tuple[dt.DType, dt.DType]) -> None:
+    """Exactly, whatever they are: sums that overflow wrap, as i32 does."""
+
+    def any_of(dtype: dt.DType, *shape: int) -> Array:
+        limits = np.iinfo(dtype.numpy)
+        found = np.random.default_rng(3).integers(limits.min, limits.max, shape, endpoint=True)
+        return np.where(np.arange(shape[-1]) % 3 == 0, limits.min, found).astype(dtype.numpy)
+
+    for rows, terms, columns in ((1, 7, 33), (2, 64, 70), (13, 129, 49), (60, 1, 20), (75, 300, 100)):
+        check(isa, any_of(kinds[0], rows, terms), any_of(kinds[1], terms, columns), fixed, low=rows % 2 == 0)
+        check(isa, any_of(kinds[0], 3, rows, terms), any_of(kinds[1], 3, terms, columns), fixed, threads=3)
+
+
+@each_isa
+def test_whole_numbers_that_lie_apart_or_turned(isa: Isa) -> None:
+    for rows in (5, 70):
+        a, b = random(dt.i16, rows, 2 * 150), random(dt.i8, 90, 150)
+        x, w, y = variable(dt.i16, a.shape), variable(dt.i8, b.shape), variable(dt.i32, (rows, 90))
+        region = product(
+            operand(x, (rows, 150), (300, 2), 1), operand(w, (150, 90), (1, 150)), operand(y, (rows, 90), (90, 1))
+        )
+        wanted = a[:, 1::2].astype(np.int32) @ b.T.astype(np.int32)
+        compare(region, build(gemm.STRATEGY, region, isa), isa, {x: a, w: b}, [wanted])
+
+
+def test_pairs_are_one_instruction() -> None:
+    x, w, y = (variable(kind, (64, 64)) for kind in (dt.u8, dt.i8, dt.i32))
+    kernel = build(gemm.STRATEGY, product(dense(x), dense(w), dense(y)), jit.V4)
+    assembly = jit.assembly_of(kernel.stages[-1].source, jit.V4)
+    assert "vpmaddwd" in assembly
+    assert "vpmulld" in assembly, "of the last term, where their number is odd"

@@ -19,13 +19,14 @@ from tenfold.codegen.cpu.inplace import TILES
 from tenfold.codegen.cpu.isa import LINE, Isa
 from tenfold.codegen.cpu.lines import Surroundings
 from tenfold.codegen.cpu.memory import load, store
-from tenfold.codegen.cpu.microkernel import AHEAD, Block, call_tile
+from tenfold.codegen.cpu.microkernel import AHEAD, Block, call_tile, is_paired
 from tenfold.codegen.cpu.outsite import OutSite, Stream, named
 from tenfold.codegen.cpu.stage import StageWriter, ceildiv, divided, least, most, share_of
 from tenfold.codegen.cpu.storage import cast, widen
 from tenfold.codegen.cpu.table import Table
 from tenfold.codegen.cpu.vectors import I64, POINTER, Vector, Vectors
 from tenfold.codegen.region import Body
+from tenfold.ir import dtype as dt
 from tenfold.ir.dtype import DType
 
 _REACH = 4
@@ -41,8 +42,8 @@ class Form:
 
     `windows` says of each row axis whether taps move along it; `padded` whether they may leave the image; `batches`
     counts the axes that A and packed B share; `groups` the ways in which the body's operands move along the rows;
-    `indices` are the axes of the domain whose positions the body reads, which move like operands do.
-    `copied`: stretches of A are copied into scratch, as elements of the sums' type, which any strides and types allow;
+    `indices` are the axes of the domain whose positions the body reads, which move like operands do. `copied`:
+    stretches of A are copied into scratch, as elements of the sums' type or i16, which any strides and types allow;
     only without windows. `short`: sums have few terms, so that whole blocks get their body in registers; `far`: such
     blocks ask for the memory that they will write, as results are more than the second cache keeps. `onward`: blocks of
     rows that find their panel in the second cache ask for the constants behind B, which the next steps read. `layout`:
@@ -70,6 +71,11 @@ class Form:
     onward: bool = False
     layout: str = ""
     asking: bool = False
+
+    @property
+    def copy(self) -> DType:
+        """The element type of copies of A."""
+        return dt.i16 if is_paired(self.isa, self.a, self.b) else self.total
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -126,7 +132,7 @@ class _Writer(StageWriter):
     def __init__(self, form: Form) -> None:
         super().__init__(form.isa, "contraction", form.names)
         self.form, self.block = form, form.block
-        a = form.total if form.copied else form.a
+        a = form.copy if form.copied else form.a
         ahead, kind = form.asking if form.layout else not form.separate, TILES[form.layout]
         self.tile = kind(form.isa, a, form.b, form.total, self.block, 1, form.separate, ahead=ahead, aimed=form.onward)
         self.masks = form.separate or form.layout == "rows"
@@ -312,8 +318,8 @@ class _Writer(StageWriter):
 
             def move(code: Vectors, place: Vector) -> None:
                 value = widen(form.a, load(code, form.a, self.step(line, place * pitch)))
-                address = self.step(copy, place * form.total.itemsize)
-                store(code, form.total, address, cast(form.a, form.total, value))
+                address = self.step(copy, place * form.copy.itemsize)
+                store(code, form.copy, address, cast(form.a, form.copy, value))
 
             repeat(self.scalar, 0, whole, functools.partial(move, self.vectors(wide)), by=wide)
             repeat(self.scalar, whole, terms.count, functools.partial(move, self.scalar))

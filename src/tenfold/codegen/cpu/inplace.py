@@ -139,6 +139,13 @@ class RowTile(Tile):
 
         def several(count: int, place: Vector, b: ir.Value, *before: ir.Value) -> Sequence[ir.Value]:
             sums: Sequence[ir.Value] = before
+            if self.paired and count == _AT_ONCE:
+                starts = [step(builder, line, place * size) for line in lines]
+                rows = [
+                    [self._load(vector, step(builder, at, v * wide), self.b, one) for v, one in enumerate(masks)]
+                    for at in (b, step(builder, b, pitch))
+                ]
+                return (step(builder, step(builder, b, pitch), pitch), *self._add_pairs(vector, starts, rows, sums))
             for term in range(count):
                 for ahead in range(0, self.block.vectors * wide, LINE) if self.ahead else ():
                     prefetch(builder, step(builder, b, _AHEAD + ahead))

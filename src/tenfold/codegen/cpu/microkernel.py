@@ -16,7 +16,7 @@ from llvmlite import ir
 from tenfold.codegen.cpu.flow import choose, define, load_pointer, repeat, step
 from tenfold.codegen.cpu.isa import LINE, Isa
 from tenfold.codegen.cpu.storage import cast, register_type, stored_type, widen
-from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors, intrinsic, is_float, suffix
+from tenfold.codegen.cpu.vectors import I32, I64, POINTER, Vector, Vectors, integer, intrinsic, is_float, suffix
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType
@@ -40,6 +40,8 @@ _MIDDLE = range(300, 513)
 """So many terms of a product with four vectors to a row."""
 LOADED, _NARROW = 0.9, 1.05
 """Cycles of a load where products take one, about; what a vector half as wide costs beside its half."""
+_PAIRS = {4: "x86.sse2.pmadd.wd", 8: "x86.avx2.pmadd.wd", 16: "x86.avx512.pmaddw.d.512"}
+"""The instruction that adds products of neighbours, by its sums."""
 _SHARED = 4
 """The most blocks that share rows evenly."""
 
@@ -157,6 +159,11 @@ def _shared(rows: int, block: Block, isa: Isa) -> Block:
     return replace(block, rows=min((even, *lower), key=lambda height: (-rows % height, -height)))
 
 
+def is_paired(isa: Isa, a: DType, b: DType) -> bool:
+    """Whether products of such numbers are added in pairs by one instruction, A's lying as i16."""
+    return isa.architecture == "x86_64" and {a, b} <= {dt.i8, dt.u8, dt.i16}
+
+
 def block_of(isa: Isa, total: DType, columns: Size) -> Block:
     """The block that leaves the fewest lanes of the last panel idle."""
     return fitting(isa, total, columns)[0]
@@ -194,6 +201,12 @@ class Tile:
     def extra(self) -> int:
         """How many sizes the function takes behind b: the distance of an aimed one."""
         return int(self.aimed)
+
+    @property
+    def paired(self) -> bool:
+        """Whether two terms are multiplied and added at a time."""
+        fitting = self.a is dt.i16 and is_paired(self.isa, self.a, self.b)
+        return fitting and not self.separate and self.block.lanes in _PAIRS
 
     def define(self, module: ir.Module) -> ir.Function:
         """Add `void tile(ptr table, i64 taps, i64 k, i64 columns, ptr b, ptr c, i64 more)` to the module; an aimed one
@@ -270,13 +283,18 @@ class Tile:
             sums: Sequence[ir.Value] = before
             for line in range(0, count * row_bytes, LINE) if self.ahead and tall and count > 1 else ():
                 prefetch(builder, step(builder, b, distance + line))
+            if self.paired and count > 1:
+                starts = [step(builder, line, place * self.a.itemsize) for line in lines]
+                rows = [self._row_of_b(vector, step(builder, b, term * row_bytes)) for term in range(count)]
+                return (step(builder, b, count * row_bytes), *self._add_pairs(vector, starts, rows, sums))
             for term in range(count):
                 starts = [step(builder, line, place * self.a.itemsize) for line in lines]
                 factors = (self._factor(vector, step(builder, start, term * self.a.itemsize)) for start in starts)
                 sums = self._add(factors, self._row_of_b(vector, step(builder, b, term * row_bytes)), sums)
             return (step(builder, b, count * row_bytes), *sums)
 
-        unroll = _UNROLL if self.isa.architecture == "x86_64" and (tall or self.rows == self.block.rows) else 1
+        written = tall or self.paired or self.rows == self.block.rows
+        unroll = _UNROLL if self.isa.architecture == "x86_64" and written else 1
         whole = k & -unroll
         _, state = repeat(k.code, 0, whole, lambda *now: several(unroll, *now), (b, *sums), by=unroll)
         return repeat(k.code, whole, k, lambda *now: several(1, *now), state)[1] if unroll > 1 else state
@@ -311,6 +329,21 @@ class Tile:
     ) -> Sequence[ir.Value]:
         pairs = (pair for line in factors for pair in zip(line, row, strict=True))
         return [multiply_add(x, y, x.code.wrap(one)).value for (x, y), one in zip(pairs, sums, strict=True)]
+
+    def _add_pairs(
+        self, vector: Vectors, starts: Sequence[ir.Value], rows: Sequence[Sequence[Vector]], sums: Sequence[ir.Value]
+    ) -> Sequence[ir.Value]:
+        """Two terms: neighbours of A by two rows of B, whose elements are brought side by side."""
+        builder, (low, high) = vector.builder, rows
+        kind = ir.VectorType(integer(16), 2 * vector.lanes)
+        woven = [builder.bitcast(((x & 0xFFFF) | (y << 16)).value, kind) for x, y in zip(low, high, strict=True)]
+        found = []
+        for number, start in enumerate(starts):
+            pair = builder.bitcast(vector.splat(builder.load(start, typ=I32, align=self.a.itemsize)).value, kind)
+            for place, row in enumerate(woven):
+                both = intrinsic(builder, _PAIRS[vector.lanes], vector.type(I32), [pair, row])
+                found.append((vector.wrap(both) + vector.wrap(sums[number * len(woven) + place])).value)
+        return found
 
     def _row_of_b(self, vector: Vectors, b: ir.Value) -> list[Vector]:
         size = self.block.lanes * self.b.itemsize
