@@ -169,6 +169,30 @@ OVERFLOWS = (
         Raises((*CALLED, ModelError), "Pad"),
     ),
     Case(
+        "an end repeated of nothing",
+        run(
+            model(node("Pad", "x n", mode="edge"), inputs=(info("x", [4]), info("n", [2], INT64))), f32(4), _i64(-4, 5)
+        ),
+        Raises((*CALLED, ModelError), "Pad"),
+    ),
+    Case(
+        "an end repeated of less than nothing, known when built",
+        run(
+            model(node("Pad", "x n", mode="reflect"), inputs=(info("x", [4]),), weights=(weight("n", [-5, 9]),)), f32(4)
+        ),
+        Raises((ModelError,), "Pad"),
+    ),
+    Case(
+        "a mirror of an empty axis",
+        run(model(node("Pad", "x n", mode="wrap"), inputs=(info("x", ["N"]),), weights=(weight("n", [1, 1]),)), f32(0)),
+        Raises(CALLED, "Pad"),
+    ),
+    Case(
+        "equal pieces that do not divide",
+        run(model(node("Split", "x", "y z"), inputs=(info("x", ["N"]),), opset=13), f32(3)),
+        Raises(CALLED, "Split"),
+    ),
+    Case(
         "scales of 0",
         run(model(node("Resize", "x - n"), inputs=_IMAGE, weights=(weight("n", [1, 1, 0, 1], "f4"),)), f32(1, 1, 2, 2)),
         Raises((ModelError, *CALLED), "Resize"),

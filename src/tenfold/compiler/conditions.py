@@ -24,7 +24,7 @@ from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.index import GatherElements, GatherND, ScatterElements, ScatterND
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Concat, DepthToSpace, Expand, SpaceToDepth, Split
+from tenfold.ops.movement import Concat, DepthToSpace, Expand, Pad, SpaceToDepth, Split
 from tenfold.ops.normalize import GroupNorm, LayerNorm, RMSNorm
 from tenfold.ops.pool import Pool
 from tenfold.ops.recurrent import GRU, LSTM, RNN
@@ -170,6 +170,10 @@ def _split(op: Split, x: Type) -> Iterator[Size]:
     yield dim.equal(dim.total(op.sizes), x.shape[op.axis])
 
 
+def _pad(op: Pad, x: Type) -> Iterator[Size]:
+    yield from op.keeps(x)
+
+
 def _space_to_depth(op: SpaceToDepth, x: Type) -> Iterator[Size]:
     return _same((size % op.block, 0) for size in x.shape[2:])
 
@@ -228,6 +232,7 @@ _RULES: Mapping[type[Op], Callable[..., Iterable[Size]]] = {
     ScatterND: _scatter_nd,
     Expand: _expand,
     Split: _split,
+    Pad: _pad,
     SpaceToDepth: _space_to_depth,
     DepthToSpace: _depth_to_space,
     TopK: _top_k,

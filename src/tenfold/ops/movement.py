@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from tenfold.ir import dim
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.op import Array, Cost, Op
 from tenfold.ir.type import ENTRIES_LIMIT, Type
@@ -186,15 +187,28 @@ class Pad(Movement):
     value: float | int | str = 0
 
     def infer(self, x: Type) -> Type:
-        """Each size with both counts added; ValueError if one is negative."""
+        """Each size with both counts added; ValueError if one is negative, or if new elements have none to repeat."""
         if not len(self.before) == len(self.after) == x.rank:
             raise ValueError(f"Pad states {len(self.before)} axes for a tensor of rank {x.rank}")
+        if any(one == 0 for one in self.keeps(x)):
+            raise ValueError(
+                f"Pad ({self.mode}) by {_shown(self.before)} and {_shown(self.after)} leaves nothing of {x}"
+            )
         counts = zip(x.shape, self.before, self.after, strict=True)
         shape = tuple(size + before + after for size, before, after in counts)
         if any(isinstance(size, int) and size < 0 for size in shape):
             raise ValueError(f"Pad makes the shape {_shown(shape)} of {_shown(x.shape)}")
         result = Type(x.dtype, shape)
         return _moved(self, result, x) if isinstance(self.value, int) else result
+
+    def keeps(self, x: Type) -> list[Size]:
+        """For each axis whether negative counts leave no less than nothing, and an element where others repeat it."""
+        found = []
+        for size, *counts in zip(x.shape, self.before, self.after, strict=True):
+            less, more = (dim.total(most(0, count) for count in counts) for most in (dim.minimum, dim.maximum))
+            least = 0 if self.mode == "constant" else dim.minimum(more, 1)
+            found.append(dim.less_equal(least, size + less))
+        return found
 
     def evaluate(self, x: Array) -> Array:
         """NumPy's pad, after what negative counts take away."""

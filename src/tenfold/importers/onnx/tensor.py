@@ -233,6 +233,8 @@ def split(node: Operator) -> Results:
         count = node.integer("num_outputs", count)
         if not 0 < count <= MOST_PIECES:
             raise node.invalid(f"{count} pieces, and {MOST_PIECES} are the most")
+        if node.version < 18:
+            node.require(dim.equal(dim.modulo(whole, count), 0), f"{whole} do not split into {count} equal pieces")
         each = dim.divide_exact(whole, count)
         each = dim.ceildiv(whole, count) if each is None else each
         sizes = (*(each,) * (count - 1), whole - each * (count - 1))
