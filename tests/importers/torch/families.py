@@ -166,6 +166,12 @@ FAMILIES: dict[str, Family] = {
             "places": lambda x, i: (x.argmax(), x.argmax(1), x.argmin(2, keepdim=True)),
             "any": lambda x, i: ((x > 1).any(), (x > 0).any(1), (x > -9).all(), (i > 0).all(1, keepdim=True)),
             "var": lambda x, i: (x.var(), x.var(1), x.std((0, 2)), x.var(1, unbiased=False), torch.var_mean(x, 2)),
+            "var of parts": lambda x, i: (x.var(1, correction=1.3), torch.std_mean(x, (0, 2), correction=0.5)),
+            "numbers along an axis": lambda x, i: (
+                *((x[0, 0, 0] + 2).softmax(0), x[0, 0, 0].log_softmax(-1), x[0, 0, 0].cummax(0), x[0, 0, 0].cummin(-1)),
+                *(x[0, 0, 0].kthvalue(1), x[0, 0, 0].median(0), x[0, 0, 0].topk(1), x[0, 0, 0].sort(0)),
+                *(x[0, 0, 0].cumsum(0), i[0, 0].cumprod(0), x[0, 0, 0].logcumsumexp(0)),
+            ),
             "prod": lambda x, i: (x.prod(1), i.prod(1), x.prod()),
             "norm": lambda x, i: (
                 x.norm(),
@@ -208,7 +214,10 @@ FAMILIES: dict[str, Family] = {
                 x.index_put((x > 0,), torch.tensor(2.0)),
             ),
             "put inside": lambda x, i, j, k: _put(x, i, j),
-            "masked scatter": lambda x, i, j, k: x.masked_scatter(x > 0, torch.arange(120.0)),
+            "masked scatter": lambda x, i, j, k: (
+                x.masked_scatter(x > 0, torch.arange(120.0)),
+                x[0, 0].masked_scatter(x > 0, torch.arange(120.0)),
+            ),
             "scatter": lambda x, i, j, k: (
                 x.scatter(0, k, 1.5),
                 x.scatter(0, k[:2, :2], x * 2),
@@ -303,6 +312,8 @@ FAMILIES: dict[str, Family] = {
                 F.max_pool2d(x, 2, return_indices=True),
                 F.max_pool1d(s, 3, 1),
                 F.adaptive_max_pool2d(x, (4, 1)),
+                F.adaptive_max_pool2d(x.relu(), (4, 3), return_indices=True),
+                F.adaptive_max_pool1d(x[0], 1, return_indices=True),
             ),
             "average": lambda x, w, t, s: (
                 F.avg_pool2d(x, 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,13 @@ from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Add, Mod, Mul
-from tenfold.ops.constant import Constant
+from tenfold.ops.constant import Constant, Iota
 from tenfold.ops.conv import Conv, ConvTranspose
-from tenfold.ops.index import Gather, ScatterElements
+from tenfold.ops.index import Gather, GatherElements, ScatterElements
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Pad
+from tenfold.ops.movement import Expand, Pad
 from tenfold.ops.pool import MaxPoolIndices, Pool
-from tenfold.ops.reduce import Reduce
+from tenfold.ops.reduce import ArgReduce, Reduce
 
 Sizes = Sequence[int] | int
 
@@ -198,21 +199,31 @@ def _averaged(x: Value, axis: int, size: int, count: int) -> Value:
     return transposed(mixed, tuple(int(a) for a in np.argsort(order)))
 
 
-def adaptive_max(x: Value, sizes: Sizes) -> tuple[Value, None]:
-    """The greatest element of each of `sizes` windows that share an axis as evenly as they can."""
+def adaptive_max(x: Value, sizes: Sizes) -> tuple[Value, Value]:
+    """The greatest element of each of `sizes` windows that share an axis as evenly as they can, and where it lies.
+
+    The last axis goes first, so that of equals the first in the order of memory is found.
+    """
     counts = (sizes,) if isinstance(sizes, int) else tuple(sizes)
-    spatial = _known(x.type.shape[-len(counts) :])
-    for at, (size, count) in enumerate(zip(spatial, counts, strict=True)):
-        axis = x.type.rank - len(counts) + at
-        if count == 1:
-            x = apply(Reduce("max", (axis,)), x)
-        elif size != count:
-            rows = _bounds(size, count)
-            longest = max(end - start for start, end in rows)
-            places = np.array([[min(start + i, end - 1) for i in range(longest)] for start, end in rows])
-            windows = apply(Gather(axis), x, Constant(Tensor(places))())
-            x = apply(Reduce("max", (axis + 1,), False), windows)
-    return x, None
+    lead = x.type.shape[: x.type.rank - len(counts)]
+    if all(count == 1 for count in counts):
+        whole = reshaped(x, (*lead, dim.product(x.type.shape[len(lead) :])))
+        found = apply(Reduce("max", (len(lead),)), whole), apply(ArgReduce("max", len(lead)), whole)
+        return reshaped(found[0], (*lead, *counts)), reshaped(found[1], (*lead, *counts))
+    plane = _known(x.type.shape[len(lead) :])
+    flat = reshaped(Iota(0, 1, math.prod(plane))(), plane)
+    places = apply(Expand(x.type.shape), flat)
+    for axis in reversed(range(x.type.rank - len(counts), x.type.rank)):
+        rows = _bounds(plane[axis - x.type.rank], counts[axis - x.type.rank])
+        longest = max(end - start for start, end in rows)
+        windows = Constant(
+            Tensor(np.array([[min(start + i, end - 1) for i in range(longest)] for start, end in rows]))
+        )()
+        wide, own = apply(Gather(axis), x, windows), apply(Gather(axis), places, windows)
+        best = apply(ArgReduce("max", axis + 1), wide)
+        x = apply(Reduce("max", (axis + 1,), False), wide)
+        places = reshaped(apply(GatherElements(axis + 1), own, best), x.type.shape)
+    return x, places
 
 
 def max_unpool(x: Value, places: Value, sizes: Sequence[Size]) -> Value:

@@ -207,7 +207,8 @@ def _in_turn(mask: Value, values: Value) -> Value:
 
 def masked_scatter(x: Value, mask: Value, source: Value) -> Value:
     """x with the elements of `source`, one after another, where the mask holds."""
-    wide = expand(mask, x.type.shape)
+    shape = broadcast_shapes(x.type.shape, mask.type.shape)
+    x, wide = expand(x, shape), expand(mask, shape)
     flat = reshaped(wide, (x.type.size,))
     due = _in_turn(flat, reshaped(source, (source.type.size,)))
     result: Value = logic.Where()(wide, reshaped(due, x.type.shape), x)

@@ -12,7 +12,7 @@ from tenfold.importers.shorthand import apply, axis_of, cast, filled, number, pa
 from tenfold.importers.torch.math import add, where
 from tenfold.importers.torch.promote import floating
 from tenfold.importers.torch.reduce import norm
-from tenfold.importers.torch.tensor import transpose
+from tenfold.importers.torch.tensor import along_one, transpose
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -140,9 +140,9 @@ def softmax(kind: type[Softmax] | type[LogSoftmax]) -> Converter:
     def convert(x: Value, axis: int, dtype: DType | bool | None = None, **_: Any) -> Value:
         wanted = dt.f32 if dtype is True else dtype or x.type.dtype
         y = cast(x, floating(wanted))
-        return apply(kind(axis_of(axis, x.type.rank)), y) if x.type.rank else apply(Sub(), y, y)
+        return apply(kind(axis_of(axis, x.type.rank)), y)
 
-    return convert
+    return along_one(convert)
 
 
 def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
@@ -365,6 +365,8 @@ def normalised(x: Value, order: float = 2.0, axis: int = 1, epsilon: float = 1e-
 
 def cosine_similarity(x: Value, y: Value, axis: int = 1, epsilon: float = 1e-8) -> Value:
     """The cosine of the angle between vectors along an axis."""
+    if not max(x.type.rank, y.type.rank):
+        x, y, axis = reshaped(x, (1,)), reshaped(y, (1,)), 0
     at = axis_of(axis, max(x.type.rank, y.type.rank))
     a, b = normalised(x, 2.0, at, epsilon), normalised(y, 2.0, at, epsilon)
     return apply(Reduce("sum", (at,), False), apply(Mul(), a, b))

@@ -152,7 +152,7 @@ class Walk:
 
     def _converted(self, node: Call, given: Sequence[Any], named: dict[str, Any]) -> Any:
         if node.target is operator.getitem:
-            return given[0][given[1]]
+            return _picked(node, given[0], given[1])
         on_numbers = sizes.on_numbers(node.target)
         if on_numbers is not None:
             return on_numbers(*given)
@@ -203,6 +203,12 @@ class Walk:
         if isinstance(result, Complex):
             return Complex(self._finished(node, result.real), self._finished(node, result.imaginary))
         return result
+
+
+def _picked(node: Call, results: Sequence[Any], place: int) -> Any:
+    if results[place] is None and node.users:
+        raise UnsupportedError(f"result {place} of {label(node.args[0])} is not computed")
+    return results[place]
 
 
 def _holds(wanted: Any, found: Sequence[Any]) -> bool:

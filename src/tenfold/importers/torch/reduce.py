@@ -10,14 +10,14 @@ from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import apply, axis_of, cast, measure, number, part, reshaped
 from tenfold.importers.torch.math import truth
 from tenfold.importers.torch.promote import floating
-from tenfold.importers.torch.tensor import Axes, axes_of
+from tenfold.importers.torch.tensor import Axes, along_one, axes_of
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
 from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.graph import Value
 from tenfold.ops import arithmetic
-from tenfold.ops.arithmetic import Add, Div, Mul, Pow, Sqrt, Sub
+from tenfold.ops.arithmetic import Add, Div, Maximum, Mul, Pow, Sqrt, Sub
 from tenfold.ops.constant import Iota
 from tenfold.ops.logic import Equal, Where
 from tenfold.ops.reduce import ArgReduce, Cumulative, Reduce, ReduceKind
@@ -111,8 +111,8 @@ def variance(
     squares = apply(Mul(), centred, centred)
     if less == 0:
         return cast(reduced(squares, "mean", over, keepdims), x.type.dtype)
-    count = dim.product(x.type.shape[axis] for axis in over)
-    free = measure(dim.maximum(count - int(less), 0), wide.type.dtype)
+    count = measure(dim.product(x.type.shape[axis] for axis in over), wide.type.dtype)
+    free = apply(Maximum(), apply(Sub(), count, less), 0)
     return cast(apply(Div(), reduced(squares, "sum", over, keepdims), free), x.type.dtype)
 
 
@@ -164,10 +164,9 @@ def cumulative(kind: Literal["sum", "prod"]) -> Callable[..., Value]:
     """Running sums or products along an axis."""
 
     def convert(x: Value, axis: int, *, dtype: DType | None = None) -> Value:
-        y = _summable(x, dtype)
-        return y if not x.type.rank else apply(Cumulative(kind, axis_of(axis, x.type.rank)), y)
+        return apply(Cumulative(kind, axis_of(axis, x.type.rank)), _summable(x, dtype))
 
-    return convert
+    return along_one(convert)
 
 
 def cumulative_extreme(kind: Side) -> Callable[..., tuple[Value, Value]]:
@@ -181,9 +180,10 @@ def cumulative_extreme(kind: Side) -> Callable[..., tuple[Value, Value]]:
         own = apply(Where(), apply(Equal(), x, values), counted, number(0, counted))
         return values, apply(Cumulative("max", at), own)
 
-    return convert
+    return along_one(convert)
 
 
+@along_one
 def log_cumulative_sum(x: Value, axis: int) -> Value:
     """log(cumsum(exp(x))), shifted by the greatest element."""
     at = axis_of(axis, x.type.rank)
@@ -192,23 +192,16 @@ def log_cumulative_sum(x: Value, axis: int) -> Value:
     return apply(Add(), apply(arithmetic.Log(), apply(Cumulative("sum", at), powers)), peak)
 
 
+@along_one
 def top(x: Value, count: Size, axis: int = -1, largest: bool = True, ordered: bool = True) -> tuple[Value, Value]:
     """The greatest elements along an axis, and where they are."""
-    if not x.type.rank:
-        return x, number_like(0, x)
     found: tuple[Value, Value] = TopK(count, axis_of(axis, x.type.rank), largest, ordered)(x)
     return found
 
 
-def number_like(value: int, x: Value) -> Value:
-    """An integer in the shape of x."""
-    return reshaped(number(value, cast(x, dt.i64)), x.type.shape)
-
-
+@along_one
 def sort(x: Value, axis: int = -1, descending: bool = False) -> tuple[Value, Value]:
     """All elements along an axis in order, and where they were."""
-    if not x.type.rank:
-        return x, number_like(0, x)
     at = axis_of(axis, x.type.rank)
     y = cast(x, dt.u8) if x.type.dtype is dt.boolean else x
     values, places = TopK(x.type.shape[at], at, descending, True)(y)
@@ -225,6 +218,7 @@ def argsort(x: Value, axis: int = -1, descending: bool = False) -> Value:
     return sort(x, axis, descending)[1]
 
 
+@along_one
 def kth_value(x: Value, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Value, Value]:
     """The k-th smallest element along an axis, and where it is."""
     at = axis_of(axis, x.type.rank)
@@ -235,6 +229,7 @@ def kth_value(x: Value, k: int, axis: int = -1, keepdims: bool = False) -> tuple
     return found[0], found[1]
 
 
+@along_one
 def median(x: Value, axis: int | None = None, keepdims: bool = False) -> Any:
     """The lower of the middle elements."""
     flat = reshaped(x, (x.type.size,)) if axis is None else x

@@ -32,6 +32,18 @@ def axes_of(x: Value, axes: Axes | None, *, empty_is_all: bool = True) -> tuple[
     return tuple(sorted({axis_of(axis, max(1, x.type.rank)) for axis in named})) if x.type.rank else ()
 
 
+def along_one(convert: Callable[..., Any]) -> Callable[..., Any]:
+    """What works along an axis, taking a number as a vector of one, as PyTorch does."""
+
+    def converted(x: Value, *arguments: Any, **named: Any) -> Any:
+        if x.type.rank:
+            return convert(x, *arguments, **named)
+        found = convert(reshaped(x, (1,)), *arguments, **named)
+        return tuple(reshaped(one, ()) for one in found) if isinstance(found, tuple) else reshaped(found, ())
+
+    return converted
+
+
 def view(x: Value, shape: Sequence[Size], *_: Any) -> Value:
     """x under another shape; -1 stands for what is left."""
     return reshaped(x, resolved(x, shape))
