@@ -350,3 +350,12 @@ def test_control_c_leaves_nothing_behind(tmp_path: Path, after: float) -> None:
     assert "Traceback" not in said
     assert not list(tmp_path.glob("*.tenfold*")) and not list(tmp_path.glob("cache/engines/*"))
     assert not list(tmp_path.glob("cache/objects/tmp*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's device that is always full")
+def test_an_answer_that_cannot_be_written_is_told_without_a_traceback(folder: Path) -> None:
+    command = [sys.executable, "-m", "tenfold", "inspect", str(folder / "one.tenfold"), "--json"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ)
+    assert ended.returncode == shell.USAGE
+    assert ended.stderr == "error: [Errno 28] No space left on device\n"

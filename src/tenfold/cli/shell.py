@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -55,6 +55,7 @@ def answer(data: Mapping[str, Any], *, as_json: bool, show: Callable[[Console], 
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
     else:
         show(screen())
+    sys.stdout.flush()
 
 
 def tell_error(error: Exception, *, as_json: bool) -> None:
@@ -65,7 +66,9 @@ def tell_error(error: Exception, *, as_json: bool) -> None:
     if as_json:
         about = {"type": type(error).__name__, "message": getattr(error, "message", str(error))}
         about |= {field: getattr(error, field, None) for field in ("operator", "argument", "remedy")}
-        sys.stdout.write(json.dumps({"error": about}) + "\n")
+        with suppress(OSError):  # nobody reads it, or no room is left: standard error has it
+            sys.stdout.write(json.dumps({"error": about}) + "\n")
+            sys.stdout.flush()
 
 
 def set_logging(verbose: int) -> None:
