@@ -210,12 +210,13 @@ def sort(x: Value, axis: int = -1, descending: bool = False) -> tuple[Value, Val
 
 def stable_sort(x: Value, *, stable: Any = None, dim: int = -1, descending: bool = False) -> tuple[Value, Value]:
     """As `sort`, which keeps the order of equals."""
-    return sort(x, dim, descending)
+    found: tuple[Value, Value] = sort(x, dim, descending)
+    return found
 
 
 def argsort(x: Value, axis: int = -1, descending: bool = False) -> Value:
     """Where the elements in order were."""
-    return sort(x, axis, descending)[1]
+    return stable_sort(x, dim=axis, descending=descending)[1]
 
 
 @along_one
