@@ -97,7 +97,7 @@ class Driver:
         checked(cuda.cuMemPoolSetAttribute(pool, threshold, cuda.cuuint64_t(_UNBOUNDED)), "cuMemPoolSetAttribute")
 
     def _attribute(self, name: str) -> int:
-        attribute = cuda.CUdevice_attribute[f"CU_DEVICE_ATTRIBUTE_{name}"]
+        attribute = getattr(cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
         return int(checked(cuda.cuDeviceGetAttribute(attribute, self._device), f"cuDeviceGetAttribute of {name}"))
 
     @property
