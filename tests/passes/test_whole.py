@@ -12,7 +12,7 @@ from tenfold.ir.graph import Graph, Value
 from tenfold.ir.tensor import Recipe, Tensor
 from tenfold.ir.type import Type
 from tenfold.ops.constant import Constant
-from tenfold.passes.whole import limits_of, products_of_halves
+from tenfold.passes.whole import holds, limits_of, products_of_halves
 
 RNG = np.random.default_rng(2)
 
@@ -80,3 +80,12 @@ def test_weights_are_stored_once_and_can_be_given_anew() -> None:
     renewed = engine.refit({"w": other})
     np.testing.assert_array_equal(renewed.run([a])["y"], a.astype(np.int32) @ other.astype(np.int32))
     np.testing.assert_array_equal(engine.run([a])["y"], a.astype(np.int32) @ b.astype(np.int32))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "limits"), [(dt.i4, (-8, 7)), (dt.u4, (0, 15)), (dt.u8, (0, 255)), (dt.i16, (-32768, 32767))], ids=str
+)
+def test_what_a_type_holds(dtype: dt.DType, limits: tuple[int, int]) -> None:
+    least, most = limits
+    assert holds(dtype, limits)
+    assert not holds(dtype, (least - 1, most)) and not holds(dtype, (least, most + 1))

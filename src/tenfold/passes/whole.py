@@ -4,10 +4,8 @@ differences from zero points.
 
 from __future__ import annotations
 
-import numpy as np
-
 from tenfold.ir import dtype as dt
-from tenfold.ir.dtype import DType
+from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
 from tenfold.ops.arithmetic import Sub
@@ -92,8 +90,7 @@ def _difference(one: Limits | None, other: Limits | None) -> Limits | None:
 
 
 def _every(dtype: DType) -> Limits:
-    found = np.iinfo(dtype.numpy)
-    return int(found.min), int(found.max)
+    return (-(1 << dtype.bits - 1), (1 << dtype.bits - 1) - 1) if dtype.kind is Kind.INT else (0, (1 << dtype.bits) - 1)
 
 
 WHOLE = (products_of_halves,)
