@@ -190,14 +190,14 @@ class Pad(Movement):
         """Each size with both counts added; ValueError if one is negative, or if new elements have none to repeat."""
         if not len(self.before) == len(self.after) == x.rank:
             raise ValueError(f"Pad states {len(self.before)} axes for a tensor of rank {x.rank}")
-        if any(one == 0 for one in self.keeps(x)):
-            raise ValueError(
-                f"Pad ({self.mode}) by {_shown(self.before)} and {_shown(self.after)} leaves nothing of {x}"
-            )
         counts = zip(x.shape, self.before, self.after, strict=True)
         shape = tuple(size + before + after for size, before, after in counts)
         if any(isinstance(size, int) and size < 0 for size in shape):
             raise ValueError(f"Pad makes the shape {_shown(shape)} of {_shown(x.shape)}")
+        if any(one == 0 for one in self.keeps(x)):
+            raise ValueError(
+                f"Pad ({self.mode}) by {_shown(self.before)} and {_shown(self.after)} leaves nothing of {x}"
+            )
         result = Type(x.dtype, shape)
         return _moved(self, result, x) if isinstance(self.value, int) else result
 

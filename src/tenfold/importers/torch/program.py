@@ -206,8 +206,9 @@ class Walk:
 
 
 def _picked(node: Call, results: Sequence[Any], place: int) -> Any:
-    if results[place] is None and node.users:
-        raise UnsupportedError(f"result {place} of {label(node.args[0])} is not computed")
+    maker: Any = node.args[0]
+    if results[place] is None and node.users and hasattr(maker.target, "_schema"):
+        raise UnsupportedError(f"result {place} of {label(maker)} is not computed")
     return results[place]
 
 
