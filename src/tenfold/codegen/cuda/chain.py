@@ -11,6 +11,7 @@ from itertools import accumulate
 from tenfold.codegen.cuda import emit, gemm, grid, links, matrices, reduce, stream
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.launch import (
+    LINE,
     CudaKernel,
     Filling,
     boxed,
@@ -71,7 +72,7 @@ class ChainStrategy:
         processors = arch_of(target).processors
         made = _links(region, N, K, warps, processors)
         assert not isinstance(made, Refusal)
-        found = ordered(_asking(made))
+        found = ordered(_asking(made, N))
         first = next(at for at, one in enumerate(found) if one.kind == PRODUCT)
         before = accumulate((one.turns for one in found), initial=0)
         plans = tuple(one.numbers(turns, 32 * warps, processors) for one, turns in zip(found, before, strict=False))
@@ -95,7 +96,9 @@ def _links(chain: Chain, n: int, k: int, warps: int, processors: int) -> list[Li
     while parts:
         part = parts.pop(0)
         ready = part if parts and not isinstance(part, Anchored) and _makes_ready(part, parts[0]) else None
-        made = _link(parts.pop(0) if ready else part, ready, n, k, warps, processors)
+        last, behind = parts.pop(0) if ready else part, max((one.room for one in found), default=0)
+        attends = isinstance(last, Anchored) and isinstance(last.anchor, Attention)
+        made = _attention(last, processors, behind) if attends else _link(last, ready, n, k, warps, processors)
         if isinstance(made, Refusal):
             return made
         found += made
@@ -106,16 +109,18 @@ def _links(chain: Chain, n: int, k: int, warps: int, processors: int) -> list[Li
 def _link(part: Region, ready: Region | None, n: int, k: int, warps: int, processors: int) -> list[Link] | Refusal:
     if isinstance(part, Pointwise):
         return _points(part, warps, processors)
-    if isinstance(part, Anchored) and isinstance(part.anchor, Attention):
-        return _attention(part, processors)
     if isinstance(part, Anchored):
         return _product(part, ready, n, k)
     return Refusal("a row that no product takes")
 
 
 def _makes_ready(part: Region, following: Region) -> bool:
-    """Whether every block can make the row that a product takes, for itself."""
+    """Whether every block can make the row that a product takes, for itself: what else it reads is not made with it,
+    since one block alone stores that.
+    """
     if not isinstance(part, Row | Pointwise) or not isinstance(following, Anchored):
+        return False
+    if _values(part.outputs) & _values((*following.inputs[1:], *following.gathered, *following.extra)):
         return False
     problem = gemm.problem_of(following)
     if isinstance(problem, Refusal) or not isinstance(problem.k, int) or problem.k > _LONGEST:
@@ -206,7 +211,9 @@ def _points(part: Pointwise, warps: int, processors: int) -> list[Link] | Refusa
     return [Link(POINTS, _read(part), _values(part.outputs), given, holes=(hole,), turns=turns, points=count)]
 
 
-def _attention(part: Anchored, processors: int) -> list[Link] | Refusal:
+def _attention(part: Region, processors: int, behind: int) -> list[Link] | Refusal:
+    """What slices leave lies `behind` that of others, which blocks may still read."""
+    assert isinstance(part, Anchored)
     op = part.anchor
     assert isinstance(op, Attention)
     q, k, v = part.inputs[:3]
@@ -223,21 +230,24 @@ def _attention(part: Anchored, processors: int) -> list[Link] | Refusal:
     slices = max(1, min(processors // (batch * heads), -(-keys // 64)))
     most = max(8, min(8192 // wide, grid.power_of_two(-(-keys // slices))))
     queries, output = batch * heads, part.outputs[0]
-    units, partial, between = queries * slices, workspace("*fp32"), dense(dt.f32, (queries, slices, wide + 2))
+    units, between = queries * slices, dense(dt.f32, (queries, slices, wide + 2))
+    begin = -(-behind // LINE) * LINE
+    partial = workspace("*fp32", begin)
     plan = (units, keys, heads, heads // shared, slices, most, wide, round(op.scale * 1e12))
     joined = (queries, heads, slices, max(2, grid.power_of_two(slices)), wide)
-    left, size = frozenset({between.value}), units * (wide + 2) * 4
+    left, end = frozenset({between.value}), begin + units * (wide + 2) * 4
     return [
-        Link(ATTENTION, _read(part), left, (*map(_stream, (q, k, v)), partial), plan, (), units, room=size),
+        Link(ATTENTION, _read(part), left, (*map(_stream, (q, k, v)), partial), plan, (), units, room=end),
         Link(JOIN, left, _values(part.outputs), (_stream(output), partial), joined, (), queries),
     ]
 
 
-def _asking(made: Sequence[Link]) -> list[Link]:
-    """The links, where the heaviest product's matrix is asked for ahead."""
+def _asking(made: Sequence[Link], n: int) -> list[Link]:
+    """The links, where the heaviest product's matrix is asked for ahead, if it has `n` columns for each tile: of what
+    lies behind it nothing is asked for.
+    """
     heaviest = max(made, key=lambda one: one.weight)
-    tile = heaviest.weight // heaviest.turns
-    ahead = _AHEAD // tile if tile % 64 == 0 and heaviest.weight % heaviest.turns == 0 else 0
+    ahead = _AHEAD // (heaviest.weight // heaviest.turns) if heaviest.plan[2] == heaviest.turns * n else 0
     return [replace(one, ahead=ahead) if one is heaviest and ahead else one for one in made]
 
 
