@@ -36,6 +36,8 @@ from tenfold.version import __version__
 REPLAYS, BLOCKS, PROFILED, IN_A_ROW = 60, 7, 12, 10
 ROUNDS, LEAST, ENOUGH = 100, 10, 1.0
 """A call's CPU time is the median of so many; of at least the least, once it took enough seconds."""
+LETTING_GO = 0.2
+"""Seconds until the profiler waits for a call of CUDA, at whose end it lets go: one with nothing under way."""
 DRIVER = Path("/proc/driver/nvidia/version")
 LIMIT = 0.05
 """The largest error with which a row is timed; f16's own is below 0.01."""
@@ -111,6 +113,8 @@ def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
         for _ in range(PROFILED):
             context.call(arrays)
         torch.cuda.synchronize()
+    time.sleep(LETTING_GO)
+    torch.cuda.synchronize()
     on_gpu = (one for one in profiler.events() if str(one.device_type).endswith("CUDA"))
     events = sorted((one for one in on_gpu if "Mem" not in one.name[:3]), key=lambda one: one.time_range.start)
     if len(events) != PROFILED * len(labels):
