@@ -15,13 +15,18 @@ from tenfold.errors import InputError, OptionError
 
 _log = logging.getLogger("tenfold")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOO_LARGE = "raise the limit on files' sizes (ulimit -f), or choose another folder"
 
 
 def path_of(given: Any, argument: str) -> Path:
     """A path that was given as an argument; OptionError for what is none."""
     if not isinstance(given, str | os.PathLike):
         raise OptionError(f"{argument} is a {type(given).__name__}", argument=argument, remedy="give a path")
-    return Path(given)
+    if "\0" in os.fsdecode(given):
+        raise OptionError(
+            f"{argument} is {given!r}: no path holds a zero byte", argument=argument, remedy="take it out"
+        )
+    return Path(os.fsdecode(given))
 
 
 def folder(path: Path) -> Path | None:
@@ -36,17 +41,29 @@ def folder(path: Path) -> Path | None:
     return path
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether a device or a pipe has that name, which is written into and never replaced: /dev/null, /dev/stdout."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 @contextmanager
-def whole(path: str | os.PathLike[str], mode: int = 0o600) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the name `path` at the end; an older file of that name stays until then.
+def whole(path: str | os.PathLike[str], mode: int = 0o600, *, durable: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the name `path` at the end, on the disk by then if it is `durable`; an older file
+    of that name stays until then. A device or a pipe is written into.
 
     Raises OSError where it cannot be written; nothing of it is left then.
     """
     target = Path(path)
+    if _is_stream(target):
+        with open(target, "wb") as stream:
+            yield stream
+        return
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
         try:
             yield file
             file.flush()
+            if durable:
+                os.fsync(file.fileno())
             os.chmod(file.name, mode)
             os.replace(file.name, target)
         except BaseException:
@@ -57,7 +74,8 @@ def whole(path: str | os.PathLike[str], mode: int = 0o600) -> Iterator[IO[bytes]
 def require_place(path: Path) -> None:
     """OSError where no file can be written to `path`: before the work for it begins."""
     missing = errno.EISDIR if path.is_dir() else 0 if path.parent.is_dir() else errno.ENOENT
-    if missing or not os.access(path.parent, os.W_OK | os.X_OK):
+    writable = os.access(path, os.W_OK) if _is_stream(path) else os.access(path.parent, os.W_OK | os.X_OK)
+    if missing or not writable:
         raise OSError(missing or errno.EACCES, os.strerror(missing or errno.EACCES))
 
 
@@ -85,4 +103,6 @@ def remedy_for(path: str | os.PathLike[str], error: OSError) -> str:
         return "give the path of a file, not of a folder"
     if error.errno in _FULL:
         return "free some space there, or choose another folder"
+    if error.errno == errno.EFBIG:
+        return _TOO_LARGE
     return "choose a folder that is there and can be written"

@@ -189,10 +189,8 @@ class File:
 
 def write(path: str | os.PathLike[str], image: Bytes) -> None:
     """Write an engine file, whole and to the disk; EngineError where that cannot be."""
-    with _writing(path), files.whole(path, 0o644) as file:
+    with _writing(path), files.whole(path, 0o644, durable=True) as file:
         file.write(image.data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def require_place(path: Path) -> None:
