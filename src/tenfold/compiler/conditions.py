@@ -24,7 +24,7 @@ from tenfold.ops.conv import Conv, ConvTranspose
 from tenfold.ops.elementwise import Elementwise
 from tenfold.ops.index import GatherElements, GatherND, ScatterElements, ScatterND
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Concat, DepthToSpace, Expand, Pad, SpaceToDepth, Split
+from tenfold.ops.movement import Concat, DepthToSpace, Expand, Pad, Slice, SpaceToDepth, Split
 from tenfold.ops.normalize import GroupNorm, LayerNorm, RMSNorm
 from tenfold.ops.pool import Pool
 from tenfold.ops.recurrent import GRU, LSTM, RNN
@@ -166,6 +166,15 @@ def _expand(op: Expand, x: Type) -> Iterator[Size]:
     return _same_or_one(zip(x.shape, op.shape[len(op.shape) - x.rank :], strict=True))
 
 
+def _slice(op: Slice, x: Type) -> Iterator[Size]:
+    """A stated number of elements is there; formulas of how many are there are cut off by themselves."""
+    for start, size, step, whole in zip(op.starts, op.sizes, op.steps, x.shape, strict=True):
+        if isinstance(size, int) and size > 0:
+            ends = (start, start + (size - 1) * step)
+            low, high = ends if step > 0 else reversed(ends)
+            yield from (dim.less_equal(0, low), dim.less(high, whole))
+
+
 def _split(op: Split, x: Type) -> Iterator[Size]:
     yield dim.equal(dim.total(op.sizes), x.shape[op.axis])
 
@@ -231,6 +240,7 @@ _RULES: Mapping[type[Op], Callable[..., Iterable[Size]]] = {
     GatherND: _gather_nd,
     ScatterND: _scatter_nd,
     Expand: _expand,
+    Slice: _slice,
     Split: _split,
     Pad: _pad,
     SpaceToDepth: _space_to_depth,

@@ -7,7 +7,7 @@ import math
 from tenfold.importers.shorthand import apply, number
 from tenfold.ir.graph import Value
 from tenfold.ops.arithmetic import Add, Atan, Div, Mul
-from tenfold.ops.logic import Equal, Less, Where
+from tenfold.ops.logic import Equal, Less, Or, Where
 
 
 def angle(y: Value, x: Value) -> Value:
@@ -24,4 +24,4 @@ def angle(y: Value, x: Value) -> Value:
 
 def is_negative(x: Value) -> Value:
     """Whether the sign bit is set: -0.0 too."""
-    return apply(Less(), apply(Div(), number(1, x), x), 0)
+    return apply(Or(), apply(Less(), x, 0), apply(Less(), apply(Div(), number(1, x), x), 0))  # the latter: -0.0 alone

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tenfold.errors import UnsupportedError
+from tenfold.importers.diagonal import diagonal
 from tenfold.importers.shorthand import apply, reshaped, transposed
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ops.arithmetic import Mul
 from tenfold.ops.matmul import MatMul
-from tenfold.ops.movement import Slice
 from tenfold.ops.reduce import Reduce
 
 ELLIPSIS = "..."
@@ -85,14 +84,11 @@ def _term(x: Value, name: str) -> Term:
 
 
 def _diagonal(x: Value, first: int, second: int) -> Value:
-    rest = [at for at in range(x.type.rank) if at not in (first, second)]
-    moved = transposed(x, [first, second, *rest])
-    size, others = moved.type.shape[0], moved.type.shape[2:]
-    if not isinstance(size, int):
-        raise UnsupportedError("the size of a diagonal must be known when the engine is built")
-    rows = reshaped(moved, (size * size, *others))
-    diagonal: Value = Slice((0,) * rows.type.rank, (size, *others), (size + 1, *(1,) * len(others)))(rows)
-    return diagonal
+    shape = list(x.type.shape)
+    shape[second] = shape[first]  # a call whose two sizes differ does not fit it
+    found = diagonal(reshaped(x, shape), first, second)
+    last = found.type.rank - 1
+    return transposed(found, [last, *range(last)])
 
 
 def _output(right: str, terms: Sequence[Term]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,9 +79,9 @@ def part(x: Value, axis: int, start: Size, size: Size) -> Value:
 def filled(value: float | int, shape: Sequence[Size], dtype: DType) -> Value:
     """One number everywhere: a constant where the sizes are known."""
     content = Tensor(np.array(value).astype(dtype.numpy))
-    count = dim.product(shape)
-    if isinstance(count, int) and count <= MOST_FOLDED:
-        array = np.full([int(size) for size in shape if isinstance(size, int)], value).astype(dtype.numpy)
+    known = [size for size in shape if isinstance(size, int)]
+    if len(known) == len(shape) and math.prod(known) <= MOST_FOLDED:
+        array = np.full(known, value).astype(dtype.numpy)
         constant: Value = Constant(Tensor(array))()
         return constant
     fill: Value = Fill(tuple(shape), content)()
@@ -110,7 +111,8 @@ def span(size: Size, start: Size, end: Size, step: Size) -> tuple[Size, Size]:
         return first, count if first == 0 and last is size else dim.maximum(count, 0)
     first = _clamped(size, start, 0, size - 1)
     last = -1 if isinstance(end, int) and end <= -ENDLESS else _clamped(size, end, -1, size - 1)
-    return first, dim.maximum(dim.ceildiv(first - last, -step), 0)
+    count = dim.maximum(dim.ceildiv(first - last, -step), 0)
+    return first, count if dim.known_positive(size) else dim.minimum(count, size)
 
 
 def _clamped(size: Size, position: Size, low: int, high: Size) -> Size:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.importers.diagonal import diagonal as diagonal_of
 from tenfold.importers.keras.activation import where
 from tenfold.importers.keras.layer import Converter, Layer, Table
 from tenfold.importers.keras.operands import alike, as_value, axes_of, axis, numbers
@@ -308,16 +309,7 @@ def inside(layer: Layer, x: Value, starts: Any) -> Value:
 def diagonal(layer: Layer, x: Value) -> Value:
     """The elements whose two indices agree."""
     first, second, offset = axis(layer, x, 0, "axis1"), axis(layer, x, 1, "axis2"), layer.integer("offset", 0)
-    rest = [at for at in range(x.type.rank) if at not in (first, second)]
-    moved = transposed(x, (*rest, first, second))
-    *outer, rows, columns = moved.type.shape
-    if not isinstance(rows, int) or not isinstance(columns, int):
-        raise layer.unsupported(f"the sizes of the matrices of {x.type} must be known")
-    places = [(at, at + offset) for at in range(rows) if 0 <= at + offset < columns]
-    flat = reshaped(moved, (*outer, rows * columns))
-    return apply(
-        Gather(flat.type.rank - 1), flat, constant(np.array([row * columns + at for row, at in places], np.int64))
-    )
+    return diagonal_of(x, first, second, offset)
 
 
 def arange(layer: Layer, start: Any, stop: Any = None, step: Any = None) -> Value:

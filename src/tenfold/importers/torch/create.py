@@ -10,6 +10,7 @@ import numpy as np
 
 from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import apply, cast, filled, number, reshaped
+from tenfold.importers.torch.fraction import Quotient
 from tenfold.importers.torch.promote import Operand, as_value, joined
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
@@ -26,7 +27,7 @@ from tenfold.ops.movement import Expand
 def full(shape: Sequence[Size], value: Operand, *, dtype: DType | None = None) -> Value:
     """One number everywhere."""
     kind = dtype or joined(value)
-    if isinstance(value, Value | Dim):
+    if isinstance(value, Value | Dim | Quotient):
         return apply(Expand(tuple(shape)), as_value(value, kind))
     return filled(value, shape, kind)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import apply
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
@@ -31,7 +32,24 @@ def _resized(x: Value, sizes: Sequence[Size] | None, factors: Sequence[float] | 
         sizes = [scaled(size, factor) for size, factor in zip(spatial, scales, strict=True)]
     if settings.get("coordinates") == "align_corners":
         scales = [0.0] * len(spatial)  # PyTorch then goes by the sizes alone
+        if settings.get("antialias"):
+            scales = [_widened(before, after) for before, after in zip(spatial, sizes, strict=True)]
+            return apply(Resize((*x.type.shape[:2], *sizes), (1.0, 1.0, *scales), **settings | _CENTRED), x)
     return apply(Resize((*x.type.shape[:2], *sizes), (1.0, 1.0, *map(_exact, scales)), **settings), x)
+
+
+_CENTRED = {"coordinates": "half_pixel"}
+
+
+def _widened(before: Size, after: Size) -> float:
+    """The scale of PyTorch's widened filters: by the distance of the corners, though the centres are not aligned."""
+    if not isinstance(before, int) or not isinstance(after, int):
+        reason = "antialias with align_corners over sizes that are not known"
+        raise UnsupportedError(reason, remedy="leave align_corners out, as it moves no corner there")
+    return (after - 1) / (before - 1) if before > 1 and after > 1 else _ENDLESS
+
+
+_ENDLESS = 1e30
 
 
 def _exact(factor: float) -> float:

@@ -276,6 +276,11 @@ def copy_sign(x: Operand, y: Operand) -> Value:
     return result
 
 
+def sign_bit(x: Value) -> Value:
+    """Whether the sign is a minus, of zeros too."""
+    return is_negative(x) if x.type.dtype.is_float else apply(logic.Less(), x, 0)
+
+
 def scaled_by_power(x: Operand, y: Operand) -> Value:
     """x times 2 to the y."""
     return mul(x, exp2(y))
@@ -458,6 +463,7 @@ TABLE: Mapping[str, Converter] = {
     "exp2": exp2,
     "hypot": hypotenuse,
     "copysign": copy_sign,
+    "signbit": sign_bit,
     "ldexp": scaled_by_power,
     "erfc": complement_of_erf,
     "special_erfc": complement_of_erf,

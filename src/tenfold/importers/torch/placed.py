@@ -45,7 +45,7 @@ def slice_scatter(
 ) -> Value:
     """x with a slice of an axis replaced."""
     at = axis_of(axis, x.type.rank)
-    first, count = span(x.type.shape[at], start or 0, tensor.END if end is None else end, step)
+    first, count = span(x.type.shape[at], 0 if start is None else start, tensor.END if end is None else end, step)
     return _replaced(x, source, at, first, count, step)
 
 

@@ -10,13 +10,14 @@ import torch
 
 from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import cast, measure
+from tenfold.importers.torch.fraction import Quotient
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim
 from tenfold.ir.dtype import DType, Kind
 from tenfold.ir.graph import Value
 from tenfold.ops.constant import scalar
 
-Number = bool | int | float | Dim
+Number = bool | int | float | Dim | Quotient
 Operand = Value | Number
 
 _BY_TORCH: dict[Any, DType] = {
@@ -83,7 +84,7 @@ def joined(*operands: Operand) -> DType:
 def _of_number(number: Number) -> DType:
     if isinstance(number, bool):
         return dt.boolean
-    return dt.f32 if isinstance(number, float) else dt.i64
+    return dt.f32 if isinstance(number, float | Quotient) else dt.i64
 
 
 def _all(types: Iterable[DType]) -> DType | None:
@@ -108,6 +109,8 @@ def as_value(operand: Operand, dtype: DType) -> Value:
         return cast(operand, dtype)
     if isinstance(operand, Dim):
         return measure(operand, dtype)
+    if isinstance(operand, Quotient):
+        return operand.value(dtype)
     constant: Value = scalar(operand, dtype)()
     return constant
 

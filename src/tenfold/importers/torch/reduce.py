@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from tenfold.errors import UnsupportedError
 from tenfold.importers.shorthand import apply, axis_of, cast, measure, number, part, reshaped
-from tenfold.importers.torch.math import truth
-from tenfold.importers.torch.promote import floating
+from tenfold.importers.torch.math import sub, truth
+from tenfold.importers.torch.promote import Operand, floating
 from tenfold.importers.torch.tensor import Axes, along_one, axes_of
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
@@ -160,6 +159,11 @@ def norm(
     return apply(Pow(), reduced(apply(Pow(), size, p), "sum", axes, keepdims), 1 / p)
 
 
+def distance(x: Operand, y: Operand, order: float = 2) -> Value:
+    """The norm of a difference."""
+    return norm(sub(x, y), order)
+
+
 def cumulative(kind: Literal["sum", "prod"]) -> Callable[..., Value]:
     """Running sums or products along an axis."""
 
@@ -220,7 +224,7 @@ def argsort(x: Value, axis: int = -1, descending: bool = False) -> Value:
 
 
 @along_one
-def kth_value(x: Value, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Value, Value]:
+def kth_value(x: Value, k: Size, axis: int = -1, keepdims: bool = False) -> tuple[Value, Value]:
     """The k-th smallest element along an axis, and where it is."""
     at = axis_of(axis, x.type.rank)
     found = []
@@ -232,12 +236,10 @@ def kth_value(x: Value, k: int, axis: int = -1, keepdims: bool = False) -> tuple
 
 @along_one
 def median(x: Value, axis: int | None = None, keepdims: bool = False) -> Any:
-    """The lower of the middle elements."""
+    """The lower of the middle elements, of which there is one at least."""
     flat = reshaped(x, (x.type.size,)) if axis is None else x
     size = flat.type.shape[0 if axis is None else axis_of(axis, x.type.rank)]
-    if not isinstance(size, int):
-        raise UnsupportedError("the size of an axis must be known for its median")
-    found = kth_value(flat, (size + 1) // 2, 0 if axis is None else axis, keepdims)
+    found = kth_value(flat, dim.maximum((size + 1) // 2, 1), 0 if axis is None else axis, keepdims)
     return found[0] if axis is None else found
 
 
@@ -267,6 +269,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "var_mean.correction": keepdim_named(variance_and_mean),
     "logsumexp": log_sum_exp,
     "linalg_vector_norm": norm,
+    "dist": distance,
     "norm.ScalarOpt_dim": norm,
     "norm.Scalar": norm,
     "cumsum": cumulative("sum"),

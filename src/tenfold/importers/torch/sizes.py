@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,17 +13,11 @@ from tenfold.errors import UnsupportedError
 from tenfold.importers.convert import constant
 from tenfold.importers.shorthand import reshaped
 from tenfold.importers.torch import math as pointwise
+from tenfold.importers.torch.fraction import Quotient
 from tenfold.ir import dim
+from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Dim, Size
 from tenfold.ir.graph import Value
-
-
-@dataclass(frozen=True)
-class Quotient:
-    """A fraction of two sizes: what a size is as a floating-point number."""
-
-    top: Size
-    bottom: Size = 1
 
 
 def _quotient(x: Any) -> Quotient:
@@ -93,6 +86,16 @@ def root(x: Any) -> float:
     return math.sqrt(x)
 
 
+def power(x: Any, y: Any) -> Any:
+    """x to the power of y: a size where y is a count, else a tensor of rank 0."""
+    if not isinstance(x, Dim | Quotient) and not isinstance(y, Dim | Quotient):
+        return x**y
+    if isinstance(x, Dim) and isinstance(y, int) and y >= 0:
+        return dim.product((x,) * y)
+    base, exponent = (one.value(dt.f32) if isinstance(one, Quotient) else one for one in (_exact(x), y))
+    return pointwise.power(base, exponent if isinstance(exponent, Value) else float(exponent))
+
+
 def _compared(test: Callable[[Any, Any], Size], plain: Callable[[Any, Any], bool]) -> Callable[..., Any]:
     def convert(x: Any, y: Any) -> Any:
         if isinstance(x, Quotient) or isinstance(y, Quotient):
@@ -123,7 +126,7 @@ _SYMBOLIC: dict[Any, Callable[..., Any]] = {
     operator.floordiv: lambda x, y: floor(divide(x, y)) if isinstance(x, Quotient) else x // y,
     operator.mod: lambda x, y: x % y,
     operator.neg: lambda x: mul(x, -1),
-    operator.pow: lambda x, y: dim.product((x,) * y) if isinstance(x, Dim) and y >= 0 else x**y,
+    operator.pow: power,
     operator.eq: _compared(dim.equal, operator.eq),
     operator.ne: _compared(lambda x, y: dim.logical_not(dim.equal(x, y)), operator.ne),
     operator.lt: _compared(dim.less, operator.lt),

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import UnsupportedError
-from tenfold.importers.shorthand import apply, axis_of, cast, part, reshaped, resolved, span, transposed
+from tenfold.importers.diagonal import diagonal as diagonal_of
+from tenfold.importers.shorthand import apply, axis_of, cast, constant, part, reshaped, resolved, span, transposed
 from tenfold.importers.torch.promote import wider
 from tenfold.ir import dim
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Value
 from tenfold.ir.tensor import Tensor
-from tenfold.ops.constant import Constant
+from tenfold.ops.arithmetic import Add
+from tenfold.ops.constant import Constant, Iota
 from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.index import Gather
 from tenfold.ops.movement import Concat, Expand, Pad, Slice, Split, Tile
@@ -155,7 +157,7 @@ def position(index: Size, size: Size) -> Size:
 def cut(x: Value, axis: int = 0, start: Size | None = None, end: Size | None = None, step: int = 1) -> Value:
     """Python's slice of one axis."""
     axis = axis_of(axis, x.type.rank)
-    first, count = span(x.type.shape[axis], start or 0, END if end is None else end, step)
+    first, count = span(x.type.shape[axis], 0 if start is None else start, END if end is None else end, step)
     return strided(x, axis, first, count, step)
 
 
@@ -296,16 +298,7 @@ def pad(x: Value, counts: Sequence[Size], mode: str = "constant", value: Any = N
 
 def diagonal(x: Value, offset: int = 0, first: int = 0, second: int = 1) -> Value:
     """A diagonal of two axes, as the last axis."""
-    a, b = axis_of(first, x.type.rank), axis_of(second, x.type.rank)
-    rest = [axis for axis in range(x.type.rank) if axis not in (a, b)]
-    moved = transposed(x, (*rest, a, b))
-    rows, columns = moved.type.shape[-2:]
-    if not isinstance(rows, int) or not isinstance(columns, int):
-        raise UnsupportedError("the sizes of a diagonal must be known when the engine is built")
-    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    start = max(offset, 0) + max(-offset, 0) * columns
-    flat = reshaped(moved, (*moved.type.shape[:-2], rows * columns))
-    return strided(flat, len(rest), start, count, columns + 1)
+    return diagonal_of(x, axis_of(first, x.type.rank), axis_of(second, x.type.rank), offset)
 
 
 def as_strided(x: Value, size: Sequence[Size], stride: Sequence[Size], offset: Size | None = None) -> Value:
@@ -324,10 +317,11 @@ def unfold(x: Value, axis: int, size: int, step: int) -> Value:
     """Windows of an axis, their places as a new last axis."""
     axis = axis_of(axis, max(1, x.type.rank))
     count = (x.type.shape[axis] - size) // step + 1
-    if not isinstance(count, int):
-        raise UnsupportedError("the number of windows must be known when the engine is built")
-    places = (np.arange(count) * step)[:, None] + np.arange(size)
-    windows = apply(Gather(axis), x, Constant(Tensor(places))())
+    if isinstance(count, int):
+        places = constant((np.arange(count) * step)[:, None] + np.arange(size))
+    else:
+        places = apply(Add(), reshaped(Iota(0, step, count)(), (count, 1)), constant(np.arange(size)))
+    windows = apply(Gather(axis), x, places)
     return movedim(windows, axis + 1, -1)
 
 
