@@ -44,6 +44,13 @@ def perceptron() -> ModelProto:
     return model(nodes, [floats("x", "n", 8)], [floats("y", "n", 4)], weights)
 
 
+def with_defaults() -> ModelProto:
+    """The perceptron, whose weights are inputs, too: a call may give others."""
+    made = perceptron()
+    made.graph.input.extend([floats("w", 8, 16), floats("b", 16)])  # type: ignore[list-item]
+    return made
+
+
 def two_inputs() -> ModelProto:
     """sum = a + b and product = a * b for a, b [rows, ?]."""
     nodes = [

@@ -271,6 +271,23 @@ def test_many_threads_call_one_engine(perceptron: Engine) -> None:
     alone.close()
 
 
+def test_a_context_may_be_closed_by_a_callback(perceptron: Engine, x: np.ndarray) -> None:
+    context, ended = perceptron.context(), threading.Event()
+    told: list[BaseException] = []
+
+    def close(_: object) -> None:
+        try:
+            context.close()
+        except BaseException as error:
+            told.append(error)
+        ended.set()
+
+    context.submit({"x": x}).add_done_callback(close)
+    assert ended.wait(10) and not told
+    with pytest.raises(tenfold.EngineError, match="the context is closed"):
+        context.submit({"x": x})
+
+
 def test_submitted_calls_run_in_order(perceptron: Engine, x: np.ndarray) -> None:
     buffer = np.zeros((3, 4), np.float32)
     with perceptron.context() as context:

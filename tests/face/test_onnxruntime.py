@@ -20,6 +20,7 @@ import pytest
 from onnx import ModelProto
 from onnx.parser import parse_model
 
+import tenfold
 import tenfold.onnxruntime as ours
 from tests.face import models, names
 
@@ -139,6 +140,8 @@ CALLS: list[Callable[[Any], object]] = [
     lambda one: one.run(None, {"x": np.zeros((3, 8), np.float32), "z": np.zeros(3)}),
     lambda one: one.run(["z"], {"x": np.zeros((3, 8), np.float32)}),
     lambda one: one.run(None, [np.zeros((3, 8), np.float32)]),
+    lambda one: one.run("y", {"x": np.zeros((3, 8), np.float32)}),
+    lambda one: one.run(iter(["y"]), {"x": np.zeros((3, 8), np.float32)}),
 ]
 
 
@@ -305,6 +308,55 @@ def test_io_binding(both: tuple[Any, Any], x: np.ndarray) -> None:
         assert [value.shape() for value in binding.get_outputs()] == [[3, 4]]
         binding.clear_binding_inputs()
         binding.clear_binding_outputs()
+
+
+def test_an_input_is_bound_as_it_lies(both: tuple[Any, Any], x: np.ndarray) -> None:
+    for one in both:
+        binding = one.io_binding()
+        binding.bind_cpu_input("x", np.asfortranarray(x))
+        binding.bind_output("y")
+        one.run_with_iobinding(binding)
+        np.testing.assert_array_equal(binding.copy_outputs_to_cpu()[0], one.run(None, {"x": x})[0])
+
+
+def test_bindings_that_cannot_run_raise_what_theirs_raise(both: tuple[Any, Any], x: np.ndarray) -> None:
+    for one, module in zip(both, (ours, theirs), strict=True):
+        binding = one.io_binding()
+        binding.bind_cpu_input("x", x)
+        with pytest.raises(RuntimeError, match="At least one output"):
+            one.run_with_iobinding(binding)
+        binding.bind_output("y")
+        with pytest.raises(ValueError, match="session that created it"):
+            session(module, models.perceptron()).run_with_iobinding(binding)
+
+
+def test_memory_that_is_none_is_refused(both: tuple[Any, Any]) -> None:
+    binding = both[0].io_binding()
+    for dtype, shape, address in [(np.float32, (3, 8), 0), (99, (3, 8), 64), (np.float32, (-3, 8), 64)]:
+        with pytest.raises(ours.capi.onnxruntime_pybind11_state.InvalidArgument):
+            binding.bind_input("x", "cpu", 0, dtype, shape, address)
+
+
+def test_options_of_another_kind_are_told(both: tuple[Any, Any], x: np.ndarray) -> None:
+    with pytest.raises(TypeError, match="run_options is a dict"):
+        both[0].run(None, {"x": x}, {"terminate": False})
+    with pytest.raises(TypeError, match="sess_options is a dict"):
+        session(ours, models.perceptron(), {})
+
+
+def test_weights_that_are_inputs_may_be_given(x: np.ndarray) -> None:
+    made = models.with_defaults()
+    mine, other = session(ours, made), session(theirs, made)
+    lists = [[(a.name, a.type, a.shape) for a in one.get_overridable_initializers()] for one in (mine, other)]
+    assert lists[0] == lists[1] == [("w", "tensor(float)", [8, 16]), ("b", "tensor(float)", [16])]
+    given: list[dict[str, np.ndarray]] = [{}, {"w": np.full((8, 16), 0.1, np.float32)}, {"b": np.ones(16, np.float32)}]
+    for more in (*given, given[2], {}):
+        found, wanted = (one.run(None, {"x": x, **more})[0] for one in (mine, other))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    with pytest.raises(tenfold.InputError, match=r"refit\(\{'w'"):
+        mine.engine.run({"x": x, **given[1]})
+    inside = tenfold.build(made, shapes={"w": (8, 16)}, effort=0)
+    assert [one.name for one in inside.inputs] == ["x", "w"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, np.bool_, np.float16])

@@ -34,6 +34,10 @@ class Overrides:
         self._dims = _by_name("dims", "dimensions", dims, "{'batch': (1, 32)}")
         self._seen: dict[str, Size] = {}
 
+    def states(self, name: str) -> bool:
+        """Whether the user says which sizes an input of that name has."""
+        return name in self._shapes
+
     def named(self, name: str) -> Size:
         """The size of that name; OptionError for bounds that no number fulfils."""
         if name not in self._seen:

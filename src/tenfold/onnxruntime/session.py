@@ -72,6 +72,8 @@ class InferenceSession:
         provider_options: Sequence[Mapping[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(sess_options, SessionOptions | None):
+            raise TypeError(f"sess_options is a {type(sess_options).__name__}; give SessionOptions()")
         self._options = sess_options or SessionOptions()
         self._options.apply_log_level()
         _check_providers(providers or ())
@@ -81,6 +83,9 @@ class InferenceSession:
         self._inputs = [_argument(spec) for spec in self.engine.inputs]
         self._outputs = [_argument(spec) for spec in self.engine.outputs]
         self._input_names = frozenset(spec.name for spec in self.engine.inputs)
+        self._defaults = [_argument(spec) for spec in self.engine.defaults]
+        self._weights = frozenset(one.name for one in self._defaults)
+        self._refitted: tuple[dict[str, Array], Engine] = ({}, self.engine)
         self._output_names = [spec.name for spec in self.engine.outputs]
         self._anew()
         enlist(self, InferenceSession._anew)
@@ -100,12 +105,13 @@ class InferenceSession:
         return self._outputs
 
     def get_overridable_initializers(self) -> list[NodeArg]:
-        """None: weights are part of the engine; `Engine.refit` replaces them."""
-        return []
+        """The weights that `run` takes like inputs: initializers that are inputs of the model, too."""
+        return self._defaults
 
     def get_modelmeta(self) -> ModelMetadata:
         """What the model's author wrote into it."""
-        return ModelMetadata(**self.engine.manifest.get("model", {}))
+        said = self.engine.manifest.get("model", {})
+        return ModelMetadata(**{name: value for name, value in said.items() if name != "overridable"})
 
     def get_session_options(self) -> SessionOptions:
         """The options that the session was made with."""
@@ -143,7 +149,9 @@ class InferenceSession:
         names = self._chosen(output_names)
         inputs = self._feed(input_feed)
         with failures.translated():
-            results = self._call(inputs, run_options)
+            engine = self._with({name: np.asarray(array) for name, array in inputs.items() if name in self._weights})
+            inputs = {name: array for name, array in inputs.items() if name in self._input_names}
+            results = self._call(engine, inputs, run_options)
         return [results[name] for name in names]
 
     def run_async(
@@ -194,7 +202,15 @@ class InferenceSession:
         return IOBinding(self)
 
     def run_with_iobinding(self, iobinding: IOBinding, run_options: RunOptions | None = None) -> None:
-        """A call with what is bound; the results are in the binding."""
+        """A call with what is bound; the results are in the binding.
+
+        Raises TypeError for what is no binding, ValueError for another session's, RuntimeError where no
+        output is asked for.
+        """
+        if not isinstance(iobinding, IOBinding):
+            raise TypeError(f"iobinding is a {type(iobinding).__name__}; make one with io_binding()")
+        if iobinding.context.engine is not self.engine:
+            raise ValueError("IOBinding must be used with the session that created it.")
         with _terminable(run_options, iobinding.context.cancel), failures.translated():
             iobinding.run()
 
@@ -212,6 +228,8 @@ class InferenceSession:
         return str(path)
 
     def _chosen(self, names: Sequence[str] | None) -> Sequence[str]:
+        if isinstance(names, str) or not isinstance(names, Sequence | None):
+            raise TypeError(f"output_names is a {type(names).__name__}; give a list of names, or None for all")
         for name in names or ():
             if name not in self._output_names:
                 raise failures.InvalidArgument(f"Invalid output name:{name}")
@@ -223,20 +241,31 @@ class InferenceSession:
         if missing:
             raise ValueError(f"Required inputs ({missing}) are missing from input feed ({given}).")
         for name in given:
-            if name not in self._input_names:
+            if name not in self._input_names and name not in self._weights:
                 raise failures.InvalidArgument(f"Invalid input name: {name}")
-        return {spec.name: _array(spec, feed[spec.name]) for spec in self.engine.inputs}
+        specs = (*self.engine.inputs, *(spec for spec in self.engine.defaults if spec.name in feed))
+        return {spec.name: _array(spec, feed[spec.name]) for spec in specs}
 
-    def _call(self, inputs: Mapping[str, Array], options: RunOptions | None) -> Mapping[str, Array]:
+    def _with(self, weights: dict[str, Array]) -> Engine:
+        """The engine with these weights: the last one made so, where they are the same."""
+        if not weights:
+            return self.engine
+        known, engine = self._refitted
+        if known.keys() != weights.keys() or any(known[name].tobytes() != weights[name].tobytes() for name in known):
+            engine = self.engine.refit(weights)
+            self._refitted = {name: array.copy() for name, array in weights.items()}, engine
+        return engine
+
+    def _call(self, engine: Engine, inputs: Mapping[str, Array], options: RunOptions | None) -> Mapping[str, Array]:
         if self._options.enable_profiling:
-            with self.engine.context() as context, _terminable(options, context.cancel):
+            with engine.context() as context, _terminable(options, context.cancel):
                 profile = context.profile(inputs)
             with self._lock:
                 self._events += profile.chrome_trace()["traceEvents"]
             return profile.outputs
         if options is None:
-            return self.engine.run(inputs)
-        with self.engine.context() as context, _terminable(options, context.cancel):
+            return engine.run(inputs)
+        with engine.context() as context, _terminable(options, context.cancel):
             return context.run(inputs)
 
 
@@ -246,6 +275,8 @@ def _terminable(options: RunOptions | None, cancel: Callable[[], None]) -> Itera
     if options is None:
         yield
         return
+    if not isinstance(options, RunOptions):
+        raise TypeError(f"run_options is a {type(options).__name__}; give RunOptions()")
     if options.terminate:
         raise failures.Fail("Exiting due to terminate flag being set to true.")
     options.running.append(cancel)
@@ -278,9 +309,9 @@ def _is_engine(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def _check_providers(providers: Sequence[str | tuple[str, Mapping[str, Any]]]) -> None:
-    for provider in providers:
-        name = provider if isinstance(provider, str) else provider[0]
+def _check_providers(providers: Sequence[Any]) -> None:
+    for provider in (providers,) if isinstance(providers, str) else providers:
+        name = provider if isinstance(provider, str) else provider[0] if isinstance(provider, Sequence) else provider
         if name != PROVIDER:
             warnings.warn(
                 f"Specified provider '{name}' is not in available provider names.Available providers: '{PROVIDER}'",

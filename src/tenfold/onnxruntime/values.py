@@ -61,7 +61,11 @@ def type_name(dtype: DType) -> str:
 
 
 def _dtype(element_type: DTypeLike | int) -> np.dtype[Any]:
-    return _NUMBERED[element_type].numpy if isinstance(element_type, int) else np.dtype(element_type)
+    if isinstance(element_type, int):
+        if element_type not in _NUMBERED:
+            raise failures.InvalidArgument(f"there is no element type {element_type}: numbers are those of ONNX")
+        return _NUMBERED[element_type].numpy
+    return np.dtype(element_type)
 
 
 def require_cpu(device: str) -> None:
@@ -166,8 +170,10 @@ class IOBinding:
         self._wanted: dict[str, Array | None] = {}
         self._results: dict[str, Array] = {}
 
-    def bind_cpu_input(self, name: str, arr_on_cpu: Array) -> None:
-        """Read an input from this array in each call."""
+    def bind_cpu_input(self, name: str, arr_on_cpu: Any) -> None:
+        """Read an input from this array in each call; one that is not row-major is copied now, as onnxruntime does."""
+        if isinstance(arr_on_cpu, np.ndarray) and arr_on_cpu.dtype != np.object_:
+            arr_on_cpu = arr_on_cpu if arr_on_cpu.flags.c_contiguous else np.ascontiguousarray(arr_on_cpu)
         with failures.translated():
             self.context.bind(inputs={name: arr_on_cpu})
 
@@ -220,7 +226,9 @@ class IOBinding:
         self._wanted[name] = array
 
     def run(self) -> None:
-        """One call of the session."""
+        """One call of the session; RuntimeError where no output is asked for."""
+        if not self._wanted:
+            raise RuntimeError("At least one output should be requested.")
         with failures.translated():
             results = self.context.run({})
         self._results = {name: results[name] for name in self._wanted}
@@ -252,6 +260,10 @@ class IOBinding:
 def array_at(address: int, shape: Sequence[int], element_type: DTypeLike | int) -> Array:
     """The memory at an address as an array; the caller promises that it is there as long as the array."""
     dtype = _dtype(element_type)
+    if any(size < 0 for size in shape):
+        raise failures.InvalidArgument(f"the shape {tuple(shape)} has a negative size")
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size and not address:
+        raise failures.InvalidArgument(f"buffer_ptr is 0, and {tuple(shape)} of {dtype} has {size} bytes")
     memory = memoryview((ctypes.c_char * size).from_address(address))
     return np.ndarray(tuple(shape), dtype, memory)

@@ -109,6 +109,8 @@ class Bindings(Calls):
             )
         if name not in known:
             remedy = self._takes() if role == "input" else f"it has {', '.join(known)}"
+            if role == "input" and any(one.name == name for one in self.engine.defaults):
+                remedy = f"it is a weight: engine.refit({{{name!r}: array}}), or build with shapes={{{name!r}: (…)}}"
             raise InputError(f"the model has no {role} {name!r}", argument=name, remedy=remedy)
         return known[name]
 

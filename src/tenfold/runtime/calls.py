@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,6 +37,7 @@ class Calls(ABC):
         self._lock, self._turn = Lock(), Lock()
         self._current: object = None
         self._queue: ThreadPoolExecutor | None = None
+        self._thread = 0
 
     def _in_child(self) -> None:
         """In a fork's child: nobody there ends what the parent queued."""
@@ -83,11 +84,14 @@ class Calls(ABC):
         """Have the queue's thread do some work after what it has."""
         with self._turn:
             if self._queue is None:
-                self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold")
+                self._queue = ThreadPoolExecutor(1, thread_name_prefix="tenfold", initializer=self._begun)
             future = self._queue.submit(work, *given)
             self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future
+
+    def _begun(self) -> None:
+        self._thread = get_ident()
 
     def _queued(self, inputs: Inputs, epoch: int, token: object) -> dict[str, Any]:
         with self._lock:
@@ -108,6 +112,8 @@ class Calls(ABC):
                 self._cancel[0] = 1
 
     def _end_queue(self) -> None:
-        """Wait until the queue is empty, and end its thread."""
+        """Wait until the queue is empty, and end its thread; a future's callback, which that thread runs, does not wait
+        for itself.
+        """
         if self._queue is not None:
-            self._queue.shutdown(wait=True)
+            self._queue.shutdown(wait=get_ident() != self._thread)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tenfold import files
 from tenfold.errors import EngineError, InputError, LimitError, OptionError, TargetError
+from tenfold.ir.dtype import DType
 from tenfold.ir.op import Op
 from tenfold.options import is_whole, require_limit, require_threads
 from tenfold.runtime import format, open_device
@@ -133,6 +134,14 @@ class Engine:
     def _catalogue(self) -> tuple[type[Op], ...]:
         needed = read(Mapping[str, tuple[str, ...]], self.manifest.get("plugins", {}), "plugins")
         return catalogue(needed, self._plugins)
+
+    @property
+    def defaults(self) -> tuple[Spec, ...]:
+        """The weights that an ONNX model lets a call replace: inputs with a default. `refit` replaces them."""
+        said = read(Mapping[str, Any], self.manifest.get("model", {}), "model").get("overridable", [])
+        return tuple(
+            Spec(*one) for one in read(tuple[tuple[str, DType, tuple[int, ...]], ...], said, "model.overridable")
+        )
 
     @property
     def inputs(self) -> tuple[Spec, ...]:

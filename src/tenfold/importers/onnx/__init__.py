@@ -42,7 +42,7 @@ from tenfold.importers.onnx.control import unlike_ranks, with_any_rank
 from tenfold.importers.onnx.external import folder_of
 from tenfold.importers.onnx.functions import model_functions, versions
 from tenfold.importers.onnx.inputs import Declared
-from tenfold.importers.onnx.proto import read_model
+from tenfold.importers.onnx.proto import element_type, read_model
 from tenfold.importers.onnx.scope import Scope
 from tenfold.importers.onnx.walk import Undecided, Walk
 from tenfold.importers.overrides import Bounds, Shape, unknown_name
@@ -137,7 +137,7 @@ def _graph(message: ModelProto, walk: Walk, declared: Declared, outputs: Sequenc
     graph, scope = Graph(name=body.name), Scope()
     initial = {tensor.name for tensor in body.initializer} | {one.values.name for one in body.sparse_initializer}
     for info in body.input:
-        if info.name not in initial:
+        if info.name not in initial or declared.states(info.name):
             scope.bind(info.name, graph.input(info.name, declared.type(info)))
     declared.check([value.name for value in graph.inputs])
     wanted = list(outputs) if outputs is not None else [info.name for info in body.output]
@@ -162,16 +162,32 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _metadata(message: ModelProto) -> dict[str, Any]:
-    """What the model says of itself, by onnxruntime's names."""
+    """What the model says of itself, by onnxruntime's names; and the weights that it lets a call replace."""
     version = {"version": message.model_version} if message.HasField("model_version") else {}
-    return version | {
-        "producer_name": message.producer_name,
-        "graph_name": message.graph.name,
-        "domain": message.domain,
-        "description": message.doc_string,
-        "graph_description": message.graph.doc_string,
-        "custom_metadata_map": {entry.key: entry.value for entry in message.metadata_props},
-    }
+    optional = {"overridable": _overridable(message)} if message.ir_version >= _DEFAULTS_SINCE else {}
+    return (
+        {name: one for name, one in optional.items() if one}
+        | version
+        | {
+            "producer_name": message.producer_name,
+            "graph_name": message.graph.name,
+            "domain": message.domain,
+            "description": message.doc_string,
+            "graph_description": message.graph.doc_string,
+            "custom_metadata_map": {entry.key: entry.value for entry in message.metadata_props},
+        }
+    )
+
+
+_DEFAULTS_SINCE = 4
+"""The version of the format since which an initializer of an input's name is its default."""
+
+
+def _overridable(message: ModelProto) -> list[Any]:
+    """Name, element type and sizes of the inputs that have a default."""
+    tensors = {one.name: one for one in message.graph.initializer}
+    found = [tensors[info.name] for info in message.graph.input if info.name in tensors]
+    return [[one.name, str(element_type(one.data_type, one.name)), list(one.dims)] for one in found]
 
 
 def _check_outputs(body: GraphProto, wanted: Sequence[str], *, chosen: bool) -> None:
