@@ -19,7 +19,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 
 from tenfold.codegen.cuda import emit, grid, site
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
-from tenfold.codegen.cuda.conv.dialect import copy_in, layout_of
+from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, layout_of
 from tenfold.codegen.cuda.conv.implicit import corner
 from tenfold.codegen.cuda.conv.shape import Shape, shape_of
 from tenfold.codegen.cuda.conv.tail import concluded, numbers_of
@@ -77,8 +77,7 @@ def lines(
     layout: gl.constexpr = gl.DotOperandLayout(0, sums, 2)
     across: gl.constexpr = gl.BlockedLayout([1, 8], [256 // N, N // 8], [WARPS, 1], [1, 0])
     weights = gl.allocate_shared_memory(w.dtype, [PARTS, N, K], w.layout)
-    there = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
-    mbarrier.init(there, count=1)
+    there = barriers(1).index(0)
     fence_async_shared()
     mbarrier.expect(there, PARTS * w.block_type.nbytes)
     for part in gl.static_range(PARTS):
@@ -112,6 +111,7 @@ def lines(
         for axis in gl.static_range(len(row_sizes)):
             to = to + at[axis] * output[1][axis]
         gl.store(to, result, mask=inside)
+    mbarrier.invalidate(there)
 
 
 class Lines:

@@ -25,7 +25,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from tenfold.codegen.cuda import emit, grid
 from tenfold.codegen.cuda.arch import PROCESSORS, arch_of
 from tenfold.codegen.cuda.conv import lines
-from tenfold.codegen.cuda.conv.dialect import copy_in, layout_of
+from tenfold.codegen.cuda.conv.dialect import barriers, copy_in, layout_of
 from tenfold.codegen.cuda.conv.greatest import Plan, plan_of
 from tenfold.codegen.cuda.conv.tail import concluded, numbers_of
 from tenfold.codegen.cuda.launch import CudaKernel, Filling, Recast, boxed, launch, number, numbers, place, uniforms
@@ -63,17 +63,18 @@ def places_of(
 
 @gluon.jit
 def held(w, STEPS: gl.constexpr, EARLY: gl.constexpr):
-    """The weights in shared memory, a slot for every 16 terms; what the kernel ahead wrote is there then."""
+    """The weights in shared memory, a slot for every 16 terms, and the barrier that they came to; what the kernel ahead
+    wrote is there then.
+    """
     slots = gl.allocate_shared_memory(w.dtype, [STEPS, w.block_type.shape[0], 16], w.layout)
-    there = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
-    mbarrier.init(there, count=1)
+    there = barriers(1).index(0)
     fence_async_shared()
     mbarrier.expect(there, STEPS * w.block_type.nbytes)
     for step in gl.static_range(STEPS):
         copy_in(w, [0, step * 16], there, slots.index(step))
     grid.begin(EARLY)
     mbarrier.wait(there, 0)
-    return slots
+    return slots, there
 
 
 @gluon.jit
@@ -180,7 +181,7 @@ def pooled(
     sums_in: gl.constexpr = layout_of(N, WARPS)
     layout: gl.constexpr = gl.DotOperandLayout(0, sums_in, 2)
     across_in: gl.constexpr = gl.BlockedLayout([1, 8], [256 // N, N // 8], [WARPS, 1], [1, 0])
-    weights = held(w, GROUPS * CHANNELS, EARLY)
+    weights, there = held(w, GROUPS * CHANNELS, EARLY)
     nothing = gl.zeros((16 * WARPS, N), gl.float32, sums_in)
     least = sides(gl.full((16 * WARPS, N), float("-inf"), gl.float32, sums_in))[0]
     sides_in: gl.constexpr = least.type.layout
@@ -222,6 +223,7 @@ def pooled(
             else:
                 kept, kept_odd = least, least
             gl.store(to + pool * output[1][1], gl.convert_layout(found, across_in), mask=whole)
+    mbarrier.invalidate(there)
 
 
 class Pooled:
