@@ -58,6 +58,7 @@ from tests.codegen.cpu import anchored, cases
 from tests.codegen.cpu.anchored import Given
 from tests.codegen.cpu.cases import body, tensor
 from tests.codegen.cuda.expansions import expanded_image
+from tests.codegen.cuda.rooms import given_away
 from tests.codegen.cuda.table import group, image, pooled_image, residual
 
 TARGET = Target("cuda", "sm_90")
@@ -299,6 +300,9 @@ def main() -> None:
     assert any(".m64n96k16." in text for text in texts.values())
     texts = compile_all(rounding())
     assert any(".m64n96k8.f32.tf32." in text for text in texts.values())
+    kernels = sorted(Path(os.environ["TRITON_CACHE_DIR"]).rglob("*.ttgir"))
+    shared = {path.stem: found for path in kernels if (found := given_away(path))}
+    assert kernels and not shared, f"barriers in memory that is something else's, too: {shared}"
 
 
 if __name__ == "__main__":
