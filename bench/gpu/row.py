@@ -36,8 +36,6 @@ from tenfold.version import __version__
 REPLAYS, BLOCKS, PROFILED, IN_A_ROW = 60, 7, 12, 10
 ROUNDS, LEAST, ENOUGH = 100, 10, 1.0
 """A call's CPU time is the median of so many; of at least the least, once it took enough seconds."""
-LETTING_GO = 0.2
-"""Seconds until the profiler waits for a call of CUDA, at whose end it lets go: one with nothing under way."""
 DRIVER = Path("/proc/driver/nvidia/version")
 LIMIT = 0.05
 """The largest error with which a row is timed; f16's own is below 0.01."""
@@ -101,8 +99,16 @@ def distance(found: np.ndarray, exact: np.ndarray) -> float:
     return float(difference / np.linalg.norm(exact.astype(np.float64)))
 
 
-def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
-    """What each launch of a replayed graph took, the median over replays, with its tactic."""
+def kernels(engine: tenfold.Engine, arrays: Any) -> list[dict[str, Any]]:
+    """What each launch of a replayed graph took, the median over replays, with its tactic. It is a context of its own
+    that is watched: a graph that ran beside PyTorch's profiler writes where that kept times, even when it has let go.
+    """
+    with engine.context() as context:
+        return watched(context, arrays)
+
+
+def watched(context: Any, arrays: Any) -> list[dict[str, Any]]:
+    """As `kernels`, of a context that is closed behind it."""
     steps = context.profile(arrays).steps
     labels = [step.label for step in steps]
     alone = [{"us": step.seconds * 1e6, "kind": step.label.kind, "tactic": step.label.tactic} for step in steps]
@@ -113,8 +119,6 @@ def kernels(context: Any, arrays: Any) -> list[dict[str, Any]]:
         for _ in range(PROFILED):
             context.call(arrays)
         torch.cuda.synchronize()
-    time.sleep(LETTING_GO)
-    torch.cuda.synchronize()
     on_gpu = (one for one in profiler.events() if str(one.device_type).endswith("CUDA"))
     events = sorted((one for one in on_gpu if "Mem" not in one.name[:3]), key=lambda one: one.time_range.start)
     if len(events) != PROFILED * len(labels):
@@ -213,7 +217,7 @@ def measured(name: str, batch: int, options: argparse.Namespace, top: Ceiling, t
             error = float(np.max(errors))
             if not error < LIMIT:
                 raise ArithmeticError(f"{name}:{batch} is {error:.1e} from float64")
-            found, parts = times(), kernels(context, arrays)
+            found, parts = times(), kernels(engine, arrays)
         found |= {
             "network": name, "batch": batch, "effort": options.effort, "error": error, "build_s": seconds,
             "kernels": len(parts), "vendor_share": vendor_share(parts), "parts": parts,
