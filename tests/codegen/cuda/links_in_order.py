@@ -97,7 +97,7 @@ def join(given, plan: tl.constexpr):
 def chained(
     given, counters, plans: tl.constexpr, holes: tl.constexpr, FIRST: tl.constexpr, ROOM: tl.constexpr,
     N: tl.constexpr, K: tl.constexpr, SLOTS: tl.constexpr, FLIGHT: tl.constexpr, WARPS: tl.constexpr,
-    EARLY: tl.constexpr,
+    MEET: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     if tl.program_id(0) == 0:
         for one in tl.static_range(len(plans)):

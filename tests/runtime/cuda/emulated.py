@@ -22,6 +22,7 @@ from tenfold.compiler.device import measure, stopwatch, tune
 from tenfold.compiler.device.job import Answer, Job
 from tenfold.runtime import engine
 from tenfold.runtime.cuda.apart import Apart
+from tenfold.runtime.cuda.meetings import Meetings
 from tests.codegen.cuda.interpreting import Buffer, TensorDescriptor, block_of
 
 from tenfold.codegen.cuda.emit import NAMES  # isort: skip
@@ -90,6 +91,7 @@ class FakeDriver:
     apart = Apart(processors, 3 << 10)
 
     def __init__(self) -> None:
+        self.meetings = Meetings(self)
         self.held: dict[int, Any] = {}
         self.pinned: set[int] = set()
         self.registered: set[int] = set()
@@ -183,6 +185,9 @@ class FakeDriver:
         pass
 
     wait = follow
+
+    def is_capturing(self, stream: Any) -> bool:
+        return self._capturing is not None
 
     def reached(self, event: Any) -> None:
         pass

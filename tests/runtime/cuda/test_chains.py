@@ -53,3 +53,30 @@ def test_two_layers_behind_a_past(driver: FakeDriver, monkeypatch: pytest.Monkey
     found = [kind for kind in _kinds(engine) if kind.startswith("Chain of ")]
     assert len(found) == 2 and [one.count("Copy") for one in found] == [3, 1], found
     _agrees(engine, graph)
+
+
+def test_contexts_whose_blocks_wait_for_each_other_take_turns(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = llama(1, 1, 40, Shape(width=128, layers=1, heads=2, shared=1, inner=256, words=80))
+    monkeypatch.setattr(chains, "tune_device", _by_chains)
+    engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0)
+    arrays = [np.array([[7]]), np.ones((1, 2, 40, 64), np.float16)]
+    order: list[str] = []
+    monkeypatch.setattr(driver, "wait", lambda stream, event: order.append("wait"))
+    monkeypatch.setattr(driver, "record", lambda event, stream: order.append("end"))
+    monkeypatch.setattr(driver, "synchronize_all", lambda: order.append("all"))
+    with engine.context() as one:
+        one.run(arrays)
+        assert not order
+        with engine.context() as other:
+            one.run(arrays)
+            other.run(arrays)
+            assert order == ["all", "end", "wait", "end"], order
+            order.clear()
+            one.profile(arrays)
+            assert "wait" in order
+        order.clear()
+        one.run(arrays)
+        assert not order
+    assert not driver.meetings.several

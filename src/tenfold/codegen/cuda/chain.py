@@ -82,7 +82,7 @@ class ChainStrategy:
             "plans": plans,
             "holes": tuple(one.holes for one in found),
             **{"FIRST": first, "ROOM": _longest(made), "N": N, "K": K, "SLOTS": slots},
-            **{"FLIGHT": min(slots, flight), "WARPS": warps, "EARLY": int(arch_of(target).early)},
+            **{"FLIGHT": min(slots, flight), "WARPS": warps, "MEET": 1, "EARLY": int(arch_of(target).early)},
         }
         registers = min(168, (1 << 16) // (32 * warps + 128) // 8 * 8)
         kernel = launch(f"{links.__name__}:chained", PROCESSORS, fillings, warps, registers=registers)

@@ -285,10 +285,11 @@ def follow(
 def chained(
     given, counters, plans: gl.constexpr, holes: gl.constexpr, FIRST: gl.constexpr, ROOM: gl.constexpr,
     N: gl.constexpr, K: gl.constexpr, SLOTS: gl.constexpr, FLIGHT: gl.constexpr, WARPS: gl.constexpr,
-    EARLY: gl.constexpr,
+    MEET: gl.constexpr, EARLY: gl.constexpr,
 ):  # fmt: skip
-    """`given` are the addresses of each link, `plans` its numbers, `holes` its bodies; FIRST is
-    the first product, ROOM the terms of the longest row."""
+    """`given` are the addresses of each link, `plans` its numbers, `holes` its bodies; FIRST is the first product, ROOM
+    the terms of the longest row. MEET says to the runtime that all blocks wait for each other.
+    """
     w = given[FIRST][0]
     slots = gl.allocate_shared_memory(w.dtype, [SLOTS] + w.block_type.shape, w.layout)
     row = gl.allocate_shared_memory(w.dtype, [ROOM], gl.SwizzledSharedLayout(1, 1, 1, [0]))

@@ -319,9 +319,7 @@ def pingpong(
     kept = gl.allocate_shared_memory(output.dtype, [TEAMS] + output.block_type.shape, output.layout)
     q_full, k_full, v_full = barriers(1), barriers(SLOTS), barriers(SLOTS)
     q_empty, k_empty, v_empty = barriers(1, TEAMS), barriers(SLOTS, TEAMS), barriers(SLOTS, TEAMS)
-    turns = ()
-    if TEAMS == 2:
-        turns = barriers(TEAMS)
+    turns = barriers(TEAMS, 1, TEAMS == 2)
     fence_async_shared()
     ring = (slots_q, slots_k, slots_v, q_full, q_empty, k_full, k_empty, v_full, v_empty)
     if TEAMS == 2:

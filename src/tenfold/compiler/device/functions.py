@@ -46,6 +46,7 @@ def functions_of(binaries: Sequence[tuple[Program | Call, Binary | None]]) -> tu
                 # What lets the next kernel start at once (2) starts late: else three share the room that one leaves.
                 "cluster": dict(program.parameters).get("CLUSTER", 1),
                 "early": dict(program.parameters).get("EARLY") == 1,
+                "meets": dict(program.parameters).get("MEET") == 1,
                 "words": list(_words(program, binary)),
             }
         )

@@ -69,6 +69,8 @@ class DeviceContext(Context):
         self._version = self._state.version
         entries = [step[4] for step in plan.steps.tolist() if step[0] == Opcode.CALL]
         self._grids = np.array(sorted(set(entries)), np.int64)
+        if resident.meets:
+            self._driver.meetings.join()
 
     def _alarms(self) -> Alarms:
         return Alarms(self._driver, self.engine.plan, self.engine.entry.get("alarms", ()))
@@ -87,6 +89,8 @@ class DeviceContext(Context):
             self._pinned.close()
             self._driver.synchronize(self._stream)
             self._driver.close_stream(self._stream)
+            if self._resident.meets:
+                self._driver.meetings.leave()
 
     # running
 

@@ -15,6 +15,7 @@ from tenfold.errors import DeviceError, ExecutionError, OutOfMemory
 from tenfold.runtime.cuda.apart import Apart
 from tenfold.runtime.cuda.cublas import Cublas, cublas
 from tenfold.runtime.cuda.cudnn import Cudnn, cudnn
+from tenfold.runtime.cuda.meetings import Meetings
 
 TILE_MAP = 128
 """Bytes of a tile descriptor, which lies at a multiple of 64."""
@@ -90,6 +91,7 @@ class Driver:
         self.enter()
         self.processors = self._attribute("MULTIPROCESSOR_COUNT")
         self.apart = Apart(self.processors, self._attribute("MAX_SHARED_MEMORY_PER_MULTIPROCESSOR"))
+        self.meetings = Meetings(self)
         self._held: dict[int, int] = {}
         self._pinned: dict[int, bool] = {}
         self._pool = pool = checked(cuda.cuDeviceGetDefaultMemPool(self._device), "cuDeviceGetDefaultMemPool")
@@ -212,6 +214,11 @@ class Driver:
     def synchronize_all(self) -> None:
         """Wait until all streams' work is done."""
         checked(cuda.cuCtxSynchronize(), "cuCtxSynchronize")
+
+    def is_capturing(self, stream: Any) -> bool:
+        """Whether what comes to the stream becomes a graph instead of being run."""
+        status = checked(cuda.cuStreamIsCapturing(stream), "cuStreamIsCapturing")
+        return bool(status != cuda.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE)
 
     def follow(self, stream: Any, other: Any) -> None:
         """What comes to `stream` from now on waits for all that `other` was given so far."""

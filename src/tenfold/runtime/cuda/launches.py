@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ class Launches:
         self._driver, self._functions, self._plan, self.span = driver, functions, plan, span
         self._turns = turns(plan, span)
         self._nothing = np.zeros(1, np.int64)
+        self._meets = any(one.meets for one in functions)
         self._graph: Graph | None = None
         self._clear()
         if self._turns:
@@ -223,16 +225,28 @@ class Launches:
             return
         if self._graph is None:
             self._graph = self._driver.capture(home, lambda: self.launch(home))
-        self._driver.replay(self._graph, stream)
+        self.replay(stream)
 
     def replay(self, stream: Any) -> None:
         """Put the graph on a stream once more, with the arguments it has."""
         if self._graph is not None:
-            self._driver.replay(self._graph, stream)
+            with self._driver.meetings.turn(stream) if self._meets else nullcontext():
+                self._driver.replay(self._graph, stream)
 
     def replayer(self, stream: Any) -> Callable[[], None] | None:
         """What puts the graph on a stream once more from any thread, as long as nothing changes; None without one."""
-        return None if self._graph is None else self._driver.replayer(self._graph, stream)
+        if self._graph is None:
+            return None
+        alone, driver = self._driver.replayer(self._graph, stream), self._driver
+
+        def run() -> None:
+            if driver.meetings.several:
+                driver.enter()
+                self.replay(stream)
+            else:
+                alone()
+
+        return run if self._meets else alone
 
     def launch(self, stream: Any) -> None:
         """Put the launches on a stream, one by one."""
@@ -257,10 +271,11 @@ class Launches:
             else:
                 self._driver.cudnn.run(function.product, places, int(stream))  # type: ignore[union-attr]
             return
-        self._driver.launch(
-            function.handle, one.blocks, function.threads, function.room(one.blocks), one.pointers.ctypes.data,
-            function.cluster, function.early, stream,
-        )  # fmt: skip
+        with self._driver.meetings.turn(stream) if function.meets else nullcontext():
+            self._driver.launch(
+                function.handle, one.blocks, function.threads, function.room(one.blocks), one.pointers.ctypes.data,
+                function.cluster, function.early, stream,
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._work)

@@ -23,7 +23,7 @@ _ALIGNMENT = 256
 class Function:
     """A function and how it is launched, `cluster` blocks side by side; `words` say how each argument is passed.
     `product` is what a library is asked for in the place of the `instead` launches that follow, None where that is not
-    installed; `apart` is where its blocks are kept apart.
+    installed; `apart` is where its blocks are kept apart; `meets`: all blocks wait for each other.
     """
 
     handle: Any
@@ -35,6 +35,7 @@ class Function:
     product: Asked | None = None
     instead: int = 0
     apart: Apart | None = None
+    meets: bool = False
 
     def room(self, blocks: int) -> int:
         """The bytes of shared memory that each of so many blocks asks for."""
@@ -79,6 +80,8 @@ class Resident:
         self._lock, self._closed = Lock(), False
         self._modules: dict[int, Any] = {}
         self.functions = tuple(self._function(code, one) for one in functions)
+        self.meets = any(one.meets for one in self.functions)
+        """Whether its contexts are among the driver's `meetings`."""
 
     def _function(self, code: NDArray[np.uint8], one: Mapping[str, Any]) -> Function:
         if "instead" in one:
@@ -93,7 +96,8 @@ class Resident:
         apart = self.driver.apart if one["early"] and cluster == 1 else None
         handle = self.driver.function(self._modules[begin], one["name"], max(one["shared"], apart.most if apart else 0))
         words = tuple(tuple(word) for word in one["words"])
-        return Function(handle, one["threads"], one["shared"], cluster, one["early"], words, apart=apart)
+        meets = one.get("meets", False)
+        return Function(handle, one["threads"], one["shared"], cluster, one["early"], words, apart=apart, meets=meets)
 
     def _asked(self, one: Mapping[str, Any]) -> Asked | None:
         """What a library is asked for; None if it is not here."""

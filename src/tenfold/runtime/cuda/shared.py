@@ -71,10 +71,14 @@ class SharedContext(Context):
         self._running: Frame | None = None
         self._results = arrays.Recycled(self._driver)
         self._pinned = Results(self._driver)
+        if self._resident.meets:
+            self._driver.meetings.join()
 
     def _give_back(self) -> None:
         self._driver.enter()
         self._driver.synchronize(self._mirror.stream)
+        if self._resident.meets:
+            self._driver.meetings.leave()
         for parts in self._graphs.values():
             for part in parts.values():
                 part.close()

@@ -40,14 +40,17 @@ def layout_of_end(rows, columns, m, warps):
 
 
 @gluon.jit
-def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr = 1):
-    """So many barriers, each passed when so many have arrived.
+def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr = 1, USED: gl.constexpr = True):
+    """So many barriers, each passed when so many have arrived; none if they are not USED.
 
     The GPU writes to where a barrier lies for as long as it is one: when another process has had its turn, too. So its
     memory must not become something else's, which Triton sees to as long as the barrier is used: none is made that is
     not used, and one that is passed early is invalidated at the kernel's end.
     """
-    found = gl.allocate_shared_memory(gl.int64, [COUNT, 1], mbarrier.MBarrierLayout())
-    for one in gl.static_range(COUNT):
-        mbarrier.init(found.index(one), count=ARRIVALS)
-    return found
+    if USED:
+        found = gl.allocate_shared_memory(gl.int64, [COUNT, 1], mbarrier.MBarrierLayout())
+        for one in gl.static_range(COUNT):
+            mbarrier.init(found.index(one), count=ARRIVALS)
+        return found
+    else:
+        return ()

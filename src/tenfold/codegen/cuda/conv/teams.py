@@ -239,11 +239,8 @@ def boxes(
         if part == 0 or len(beside) > 0 or PARTS[part] != PARTS[0]:
             kept = kept + (gl.allocate_shared_memory(one.dtype, [TEAMS] + one.block_type.shape, one.layout),)
     full, empty = barriers(SLOTS), barriers(SLOTS)
-    kept_full, kept_empty, turns = (), (), ()
-    if len(beside) > 0:
-        kept_full, kept_empty = barriers(TEAMS), barriers(TEAMS)
-    if TEAMS == 2:
-        turns = barriers(TEAMS)
+    kept_full, kept_empty = barriers(TEAMS, 1, len(beside) > 0), barriers(TEAMS, 1, len(beside) > 0)
+    turns = barriers(TEAMS, 1, TEAMS == 2)
     if CLUSTER > 1:
         partial = cluster.make_room(box[0] * box[1] * box[2], PARTS, CLUSTER)
     fence_async_shared()
