@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 import tenfold
 from tenfold import ops
 from tenfold.codegen.region import Region
 from tenfold.codegen.strategy import Kernel, Refusal, Tactic
-from tenfold.errors import EngineError, OptionError, UnsupportedError
+from tenfold.errors import EngineError, ExecutionError, ModelError, OptionError, UnsupportedError
 from tenfold.importers.convert import Operator
+from tenfold.ir import dtype as dt
 from tenfold.ir.graph import Value
 from tenfold.ir.op import Array, Op
 from tenfold.ir.type import Type
@@ -139,3 +141,68 @@ def test_without_a_plugin_the_operator_is_named() -> None:
 def test_bad_plugins_are_refused(plugins: list[object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         tenfold.build(model(), plugins=plugins, cache=False)
+
+
+class Careless(Op):
+    """Zero, written over its input."""
+
+    def infer(self, x: Type) -> Type:
+        return x
+
+    def evaluate(self, x: Array) -> Array:
+        x *= 0
+        return x
+
+
+class Empty(Op):
+    """An operation that says nothing of its result."""
+
+    def infer(self, x: Type) -> None:
+        return None
+
+    def evaluate(self, x: Array) -> Array:
+        return x
+
+
+def by_hand(op: Op) -> tenfold.Graph:
+    graph = tenfold.Graph(name="by hand")
+    x = graph.input("x", Type(dt.f32, (3,)))
+    graph.set_outputs([op(x), ops.Neg()(x)], ["y", "z"])
+    return graph
+
+
+def test_an_operation_cannot_write_into_what_others_read() -> None:
+    engine = tenfold.build(by_hand(Careless()), plugins=[Plugin("careless", ops=(Careless,))], cache=False, effort=0)
+    x = np.ones(3, np.float32)
+    with pytest.raises(ExecutionError, match=r"Careless failed: .*read-only"):
+        engine(x)
+    assert x.tolist() == [1, 1, 1]
+
+
+def test_an_operation_of_no_plugin_ends_the_build() -> None:
+    with pytest.raises(OptionError, match="Reversed is an operation of no plugin"):
+        tenfold.build(by_hand(Reversed()), cache=False, effort=0)
+    with pytest.raises(OptionError, match="infer of Empty gives a NoneType"):
+        by_hand(Empty())
+
+
+def test_what_is_no_rule_and_no_operation_is_refused() -> None:
+    with pytest.raises(OptionError, match="rules of the plugin"):
+        Plugin("a", rules=(lambda value: None,))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="each with infer and evaluate"):
+        Plugin("a", ops=(type("Unfinished", (Op,), {}),))
+
+
+def test_a_converter_for_pytorch_gives_tensors_of_the_module_s_types() -> None:
+    class Net(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.erf(x) + 1
+
+    def built(made: object) -> object:
+        plugin = Plugin("mine", torch={"aten::erf": lambda x: made(x)})  # type: ignore[operator]
+        return tenfold.build(Net(), example_inputs=(torch.ones(2),), plugins=[plugin], cache=False, effort=0)
+
+    assert built(ops.Exp())
+    for made, problem in ((lambda x: None, "gives a NoneType"), (ops.Cast(dt.f16), r"gives f16\[2\]")):
+        with pytest.raises(ModelError, match=f"aten.erf.default: its converter {problem}"):
+            built(made)

@@ -19,12 +19,14 @@ from tenfold import ops
 from tenfold.codegen.strategy import Strategy
 from tenfold.errors import OptionError
 from tenfold.importers.convert import Table
+from tenfold.ir.graph import Graph
 from tenfold.ir.op import Op
+from tenfold.ops.elementwise import Elementwise
 from tenfold.options import is_whole
-from tenfold.rewrite.rule import Rules
+from tenfold.rewrite.rule import Rule, Rules
 from tenfold.runtime.installed import installed, require_plugins
 
-__all__ = ["Plugin", "chosen"]
+__all__ = ["Plugin", "chosen", "require_known"]
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,19 @@ def _is_version(row: Any) -> bool:
     return isinstance(row, tuple | list) and len(row) == 2 and is_whole(row[0]) and callable(row[1])
 
 
+def _is_operation(one: Any) -> bool:
+    return isinstance(one, type) and issubclass(one, Op) and hasattr(one, "infer") and hasattr(one, "evaluate")
+
+
 _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("name", lambda given: isinstance(given, str) and given != "", "a name"),
     ("version", lambda given: isinstance(given, str), "text, such as '1'"),
     ("onnx", _named(_all(_is_version), tuple), '{("domain", "Operator"): ((1, convert),)}'),
     ("torch", _named(callable), '{"library::operator": convert}'),
     ("keras", _named(callable), '{"package>Class": convert}'),
-    ("rules", _all(callable), "a tuple of rules"),
+    ("rules", _all(lambda one: isinstance(one, Rule)), "a tuple of rules, made by tenfold.rewrite.rule.rule"),
     ("strategies", _all(lambda one: hasattr(one, "tactics") and hasattr(one, "build")), "a tuple of strategies"),
-    ("ops", _all(lambda one: isinstance(one, type) and issubclass(one, Op)), "a tuple of classes of operations"),
+    ("ops", _all(lambda one: _is_operation(one)), "a tuple of classes of operations, each with infer and evaluate"),
 )
 """What each field must be, and how that is told."""
 
@@ -95,6 +101,23 @@ def chosen(given: Sequence[Any]) -> tuple[Plugin, ...]:
     plugins = (*found, *given)
     _require_once([op.__name__ for op in (*ops.ALL, *(op for one in plugins for op in one.ops))], "operation")
     return plugins
+
+
+def require_known(graph: Graph, plugins: Sequence[Plugin]) -> None:
+    """OptionError for an operation that neither Tenfold nor a plugin has: an engine could not read its host steps.
+
+    Strategies of a plugin may take operations that it does not list.
+    """
+    if any(one.strategies for one in plugins):
+        return
+    known = frozenset((*ops.ALL, *(op for one in plugins for op in one.ops)))
+    for node in graph.nodes:
+        if type(node.op) not in known and not isinstance(node.op, Elementwise):
+            name = node.op.name
+            remedy = f'pass plugins=[Plugin("mine", ops=({name},))], to tenfold.load as well'
+            raise OptionError(f"{name} is an operation of no plugin", argument="plugins", remedy=remedy)
+        for inner in node.op.graphs:
+            require_known(inner, plugins)
 
 
 def _require_once(names: Iterable[str], kind: str) -> None:

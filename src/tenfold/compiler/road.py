@@ -38,7 +38,7 @@ from tenfold.ir.graph import Graph, copy, reserve_names
 from tenfold.ir.text import Weights, show
 from tenfold.options import Options
 from tenfold.passes.clean import CommonSubexpressions, DeadCode
-from tenfold.plugin import Plugin
+from tenfold.plugin import Plugin, require_known
 from tenfold.rewrite.pipeline import Pipeline, Rewrite
 from tenfold.runtime import format
 from tenfold.runtime.plan import to_manifest
@@ -85,6 +85,7 @@ def build_image(graph: Graph, means: Means) -> format.Bytes:
     with means.phase("passes") as said:
         before, needed = len(graph), conditions(graph)
         Pipeline(Rewrite("plugins", tuple(rule for one in means.plugins for rule in one.rules)))(graph)
+        require_known(graph, means.plugins)
         passes.for_precision(means.options)(graph)
         passes.PORTABLE(graph)
         said.append(f"{before} operations became {len(graph)}")

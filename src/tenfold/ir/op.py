@@ -10,6 +10,7 @@ from typing import Any, ClassVar, dataclass_transform
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.errors import OptionError
 from tenfold.ir.dim import Size
 from tenfold.ir.graph import Graph, Node, Value
 from tenfold.ir.type import Type
@@ -51,8 +52,16 @@ class Op:
 
     def types(self, inputs: tuple[Type, ...]) -> tuple[Type, ...]:
         """`infer`, always as a tuple."""
-        found = self.infer(*inputs)
-        return found if isinstance(found, tuple) else (found,)
+        inferred: Any = self.infer(*inputs)
+        found: tuple[Any, ...] = inferred if isinstance(inferred, tuple) else (inferred,)
+        if not all(isinstance(one, Type) for one in found):
+            given = next(type(one).__name__ for one in found if not isinstance(one, Type))
+            raise OptionError(
+                f"infer of {self.name} gives a {given}",
+                argument="infer",
+                remedy="have it return a Type, or a tuple of them",
+            )
+        return found
 
     def results(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """`evaluate`, always as a tuple of arrays (a NumPy scalar becomes an array of rank 0)."""

@@ -24,6 +24,8 @@ Address = Callable[[int, int], int]
 
 __all__ = ["Cancellable", "HostStep", "view"]
 
+_OWN = frozenset(ops.ALL)
+
 
 class HostStep:
     """A host span; its graph is parsed when it first runs, over the tensors in memory that it refers to."""
@@ -88,13 +90,22 @@ class Cancellable(Interpreter):
         return super().call(graph, arrays)
 
     def node(self, node: Node, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The outputs of one node; Cancelled if the flag is set."""
+        """The outputs of one node; Cancelled if the flag is set. A plugin's operation cannot write into its inputs."""
         self._look()
-        return super().node(node, inputs)
+        if type(node.op) in _OWN:
+            return super().node(node, inputs)
+        found = super().node(node, tuple(map(_shown, inputs)))
+        return tuple(array if array.flags.writeable else array.copy() for array in found)
 
     def _look(self) -> None:
         if self._cancel[0]:
             raise Cancelled("the call was cancelled")
+
+
+def _shown(array: Array) -> Array:
+    shown = array.view()
+    shown.flags.writeable = False
+    return shown
 
 
 class Learning(Cancellable):

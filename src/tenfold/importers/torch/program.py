@@ -168,7 +168,9 @@ class Walk:
         if name.startswith("_assert_scalar"):
             return self._assumed(node, given[0])
         convert = find(self.added, f"{schema.name.partition('::')[0]}::{name}")
-        if convert is None and schema.name.startswith("aten::"):
+        if convert is not None:
+            convert = partial(_of_plugin, node, convert)
+        elif schema.name.startswith("aten::"):
             convert = self._converter(name, given)
         if convert is None:
             self._miss(node)
@@ -203,6 +205,22 @@ class Walk:
         if isinstance(result, Complex):
             return Complex(self._finished(node, result.real), self._finished(node, result.imaginary))
         return result
+
+
+def _of_plugin(node: Call, convert: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """What a plugin's converter gives; ModelError for anything but tensors of the module's element types."""
+    result, known = convert(*given, **named), node.meta.get("val")
+    several = isinstance(result, tuple | list)
+    found, fakes = (result, known) if several and isinstance(known, tuple | list) else ([result], [known])
+    for one, fake in zip(found, fakes, strict=False):
+        problem, remedy = "", "have it return a value, or a tuple of them"
+        if not isinstance(one, Value) and (one is not None or not several):
+            problem = f"its converter gives a {type(one).__name__}"
+        elif one is not None and isinstance(fake, torch.Tensor) and one.type.dtype is not dtype_of(fake.dtype):
+            problem, remedy = f"its converter gives {one.type}, and the module {fake.dtype}", "cast it, by ops.Cast"
+        if problem:
+            raise ModelError(f"{node.target}: {problem}", operator=f"{label(node)} ({site(node)})", remedy=remedy)
+    return result
 
 
 def _picked(node: Call, results: Sequence[Any], place: int) -> Any:
