@@ -288,6 +288,14 @@ def test_a_context_may_be_closed_by_a_callback(perceptron: Engine, x: np.ndarray
         context.submit({"x": x})
 
 
+def test_ctrl_c_in_a_block_waits_for_no_call(endless: Engine) -> None:
+    with pytest.raises(KeyboardInterrupt), endless.context() as context:
+        future = context.submit(FOREVER)
+        raise KeyboardInterrupt
+    with pytest.raises(tenfold.Cancelled):
+        future.result(10)
+
+
 def test_submitted_calls_run_in_order(perceptron: Engine, x: np.ndarray) -> None:
     buffer = np.zeros((3, 4), np.float32)
     with perceptron.context() as context:

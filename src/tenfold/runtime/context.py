@@ -391,5 +391,8 @@ class Context(Bindings):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Close; where Ctrl-C or the program's end leaves the block, no call is waited for."""
+        if kind is not None and not issubclass(kind, Exception):
+            self.cancel()
         self.close()

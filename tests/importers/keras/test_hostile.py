@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tenfold.errors import ModelError, TenfoldError
+from tenfold.errors import ModelError, TenfoldError, UnsupportedError
 from tenfold.importers.keras import import_keras
+from tenfold.importers.keras.values import policy_of
 from tests.importers.keras.running import randomised
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -187,3 +188,10 @@ def test_flipped_bytes_end_in_an_answer_or_in_one_of_our_errors(saved: Path) -> 
             import_keras(bytes(damaged))
         except TenfoldError:
             continue
+
+
+def test_policies_of_quantized_layers_are_refused() -> None:
+    mapped = {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8", "source_name": "float32"}}
+    for policy in ("int8_from_float32", {"config": {"name": "int8_from_float32"}}, mapped):
+        with pytest.raises(UnsupportedError, match=r"int8_from_float32.*quantized layer"):
+            policy_of(policy, "dense")

@@ -77,3 +77,11 @@ def test_signs_are_those_of_endless_numbers_too() -> None:
     check(Of(lambda x: torch.copysign(torch.ones_like(x), x)), (x,))
     check(Of(torch.signbit), (x,))
     check(Of(torch.signbit), (torch.arange(-2, 3),))
+
+
+def test_a_line_that_stands_in_no_file_is_named_by_its_number() -> None:
+    made: dict[str, type[nn.Module]] = {}
+    text = "from torch import nn\n\nclass Typed(nn.Module):\n    def forward(self, x):\n        return x.lgamma()"
+    exec(text, {"__name__": __name__}, made)
+    with pytest.raises(UnsupportedError, match=r"lgamma \(<string>:5\)"):
+        check(made["Typed"](), (torch.ones(3),))

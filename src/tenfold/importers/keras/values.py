@@ -52,6 +52,8 @@ def policy_of(stated: Any, where: str) -> tuple[DType, DType]:
     if isinstance(stated, Mapping):
         inner = stated.get("config")
         name = inner.get("name") if isinstance(inner, Mapping) else None
+        if isinstance(inner, Mapping) and name is None and "mode" in inner:
+            name = f"{inner['mode']}_from_{inner.get('source_name')}"
     if name in (None, "mixed_float16", "mixed_bfloat16"):
         return dtype_of({None: "float32"}.get(name, str(name).removeprefix("mixed_")), where), dt.f32
     if isinstance(name, str) and "_from_" in name:

@@ -13,6 +13,7 @@ import torch
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)\n?\s*(.*)')
 _TORCH = str(Path(torch.__file__).parent)
+_TYPED = ("<stdin>", "<string>")
 _OWN = str(Path(__file__).parents[2])
 
 
@@ -26,11 +27,11 @@ def label(node: Any) -> str:
 def site(node: Any) -> str:
     """The innermost line of the user's source that led to a call."""
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if not _foreign(frame[0])] or frames
+    own = [frame for frame in frames if frame[0] in _TYPED or not _foreign(frame[0])]
     if not own:
         return "no source line"
     file, line, _, code = own[-1]
-    return f"{Path(file).name}:{line}: {code.strip()}"
+    return f"{Path(file).name}:{line}: {code.strip()}".removesuffix(": ")
 
 
 def raised_at(trace: TracebackType | None) -> str:
