@@ -82,6 +82,6 @@ def test_signs_are_those_of_endless_numbers_too() -> None:
 def test_a_line_that_stands_in_no_file_is_named_by_its_number() -> None:
     made: dict[str, type[nn.Module]] = {}
     text = "from torch import nn\n\nclass Typed(nn.Module):\n    def forward(self, x):\n        return x.lgamma()"
-    exec(text, {"__name__": __name__}, made)
-    with pytest.raises(UnsupportedError, match=r"lgamma \(<string>:5\)"):
+    exec(compile(text, "<stdin>", "exec"), {"__name__": __name__}, made)
+    with pytest.raises(UnsupportedError, match=r"lgamma \(<stdin>:5\)"):
         check(made["Typed"](), (torch.ones(3),))

@@ -13,7 +13,7 @@ import torch
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)\n?\s*(.*)')
 _TORCH = str(Path(torch.__file__).parent)
-_TYPED = ("<stdin>", "<string>")
+_TYPED = ("<stdin>",)
 _OWN = str(Path(__file__).parents[2])
 
 
