@@ -318,7 +318,7 @@ def constant(value: Value) -> Array | None:
 def _evaluable(value: Value) -> bool:
     if isinstance(value.op, Constant):
         return True
-    small = isinstance(value.type.size, int) and 0 <= value.type.size <= MOST_FOLDED
+    small = value.type.is_static and isinstance(value.type.size, int) and 0 <= value.type.size <= MOST_FOLDED
     leaf = value.op is not None and not value.inputs
     return small and (not leaf or (isinstance(value.op, Fill | Sizes) and _is_static(value)))
 

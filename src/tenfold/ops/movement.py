@@ -293,6 +293,7 @@ def _moved(op: Op, result: Type, *inputs: Type) -> Type:
     """`result` with entries, found by moving the inputs' entries as `evaluate` moves elements."""
     count = result.size
     static = not any(isinstance(one, Dim) for field in op.attributes.values() for one in _items(field))
+    static = static and all(one.is_static for one in inputs)
     if not static or not isinstance(count, int) or count > ENTRIES_LIMIT or any(t.entries is None for t in inputs):
         return result
     pool = [entry for t in inputs for entry in t.entries or ()]

@@ -85,3 +85,14 @@ def test_a_line_that_stands_in_no_file_is_named_by_its_number() -> None:
     exec(compile(text, "<stdin>", "exec"), {"__name__": __name__}, made)
     with pytest.raises(UnsupportedError, match=r"lgamma \(<stdin>:5\)"):
         check(made["Typed"](), (torch.ones(3),))
+
+
+@pytest.mark.parametrize("counts", [(0, 2), (2, 1, 1, 1)])
+def test_nothing_of_an_open_size_is_repeated(counts: tuple[int, ...]) -> None:
+    x = torch.zeros(3, 0, dtype=torch.int64)
+    check(Of(lambda x: x.repeat(*counts)), (x,), (x[:1],), shapes={"x": ("n", 0)})
+
+
+def test_whole_numbers_stay_what_they_are() -> None:
+    check(Of(lambda x: F.threshold(x, 1, 7)), (torch.arange(5),))
+    check(Of(torch.nan_to_num), (torch.arange(5),))

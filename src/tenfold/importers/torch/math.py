@@ -337,7 +337,9 @@ def is_nan(x: Value) -> Value:
 
 
 def nan_to_num(x: Value, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Value:
-    """Numbers in the places of what is none."""
+    """Numbers in the places of what is none; whole numbers are numbers."""
+    if not x.type.dtype.is_float:
+        return x
     low, high = x.type.dtype.limits
     y = masked_fill(x, apply(logic.IsInf(True, False), x), high if posinf is None else posinf)
     y = masked_fill(y, apply(logic.IsInf(False, True), x), low if neginf is None else neginf)

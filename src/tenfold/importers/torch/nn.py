@@ -98,8 +98,8 @@ def prelu(x: Value, slope: Value) -> Value:
 
 
 def threshold(x: Value, bound: float, value: float) -> Value:
-    """x where it is above the bound, else the value."""
-    return where(apply(Greater(), x, bound), x, float(value))
+    """x where it is above the bound, else the value, in x's type."""
+    return where(apply(Greater(), x, bound), x, number(value, x))
 
 
 def hard_shrink(x: Value, bound: float = 0.5) -> Value:
