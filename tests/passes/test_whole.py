@@ -68,6 +68,15 @@ def test_what_a_refit_may_make_of_weights_counts() -> None:
     assert limits_of(Tensor(few, recipe=Recipe(ops.Sub(), (made, zero), 0))) == (-383, 127)
 
 
+def test_weights_that_wrapped_are_as_great_as_they_became() -> None:
+    graph = Graph(name="wrapped")
+    x, b = graph.input("a", Type(dt.u8, (3, 2))), Constant(Tensor(np.array([[-1, 2], [3, -4]], np.int32)))()
+    graph.set_outputs([ops.MatMul()(wide(x), wide(ops.Cast(dt.u16)(b)))], ["y"])
+    a = np.arange(6, dtype=np.uint8).reshape(3, 2)
+    found = tenfold.build(graph, cache=False, effort=0).run([a])["y"]
+    np.testing.assert_array_equal(found, a.astype(np.int32) @ np.array([[65535, 2], [3, 65532]], np.int32))
+
+
 def test_weights_are_stored_once_and_can_be_given_anew() -> None:
     b = RNG.integers(-128, 128, (300, 400)).astype(np.int8)
     graph = Graph(name="whole")

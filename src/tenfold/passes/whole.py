@@ -71,12 +71,13 @@ def limits_of(tensor: Tensor) -> Limits | None:
     if recipe is None:
         return (int(tensor.array.min()), int(tensor.array.max())) if tensor.size and not tensor.source else None
     every = [limits_of(one) for one in recipe.inputs]
+    found = None
     match recipe.op:
         case Cast() | Reshape() | Transpose():
-            return every[0]
+            found = every[0]
         case Sub():
-            return _difference(every[0], every[1])
-    return None
+            found = _difference(every[0], every[1])
+    return found if found and holds(tensor.dtype, found) else None
 
 
 def holds(dtype: DType, limits: Limits) -> bool:
