@@ -107,7 +107,8 @@ def plan_of(graph: Graph, scheduler: Scheduler) -> Plan:
     frame = scheduler.frame
     shapes = [[frame.size(size) for size in value.type.shape] for value in (*graph.inputs, *graph.outputs)]
     assumed = [Assumption(size, unmet(size), (operator,)) for size, operator in graph.assumptions]
-    decided = [one for one in (*scheduler.layout.checks, *assumed) if scheduler.sections.decide(one.formula)]
+    named_first = sorted((*scheduler.layout.checks, *assumed), key=lambda one: not one.source)
+    decided = [one for one in named_first if scheduler.sections.decide(one.formula)]
     checks = [(frame.size(one.formula), one) for one in decided]
     sizes = [frame.size(buffer.size) for buffer in scheduler.buffers]
     carried = [_carried(graph, one, scheduler.layout, frame) for one in graph.carried]
