@@ -214,6 +214,10 @@ FAMILIES: dict[str, Family] = {
                 x.index_put((x > 0,), torch.tensor(2.0)),
             ),
             "put inside": lambda x, i, j, k: _put(x, i, j),
+            "places of a number": lambda x, i, j, k: (
+                *(x[0, 0, 0].index_select(0, i[:1] * 0), x[0, 0, 0].index_fill(0, i[:1] * 0, 4.0)),
+                *(x[0, 0, 0].index_add(0, i[:1] * 0, x[0, 0, 1]), x[0, 0, 0].index_copy(0, i[:1] * 0, x[0, 0, 1])),
+            ),
             "masked scatter": lambda x, i, j, k: (
                 x.masked_scatter(x > 0, torch.arange(120.0)),
                 x[0, 0].masked_scatter(x > 0, torch.arange(120.0)),

@@ -11,7 +11,7 @@ from tenfold.errors import UnsupportedError
 from tenfold.importers.convert import constant
 from tenfold.importers.shorthand import apply, axis_of, cast, filled, number, part, reshaped, transposed
 from tenfold.importers.torch.promote import Operand, as_value
-from tenfold.importers.torch.tensor import expand
+from tenfold.importers.torch.tensor import along_one, expand
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -36,6 +36,7 @@ def embedding(table: Value, indices: Value, *_: Any) -> Value:
     return apply(index.Gather(0), table, indices)
 
 
+@along_one
 def index_select(x: Value, axis: int, indices: Value) -> Value:
     """Places of an axis."""
     return apply(index.Gather(axis_of(axis, x.type.rank)), x, reshaped(indices, (indices.type.size,)))
@@ -281,17 +282,20 @@ def _scattered_mean(x: Value, axis: int, indices: Value, source: Value, include_
     return apply(Div(), sums, counts)
 
 
+@along_one
 def index_add(x: Value, axis: int, indices: Value, source: Value, *, alpha: Any = 1) -> Value:
     """x with slices added where the indices say."""
     updates = source if alpha == 1 else apply(Mul(), source, alpha)
     return _along(x, axis, indices, updates, True)
 
 
+@along_one
 def index_copy(x: Value, axis: int, indices: Value, source: Value) -> Value:
     """x with slices replaced where the indices say."""
     return _along(x, axis, indices, source, False)
 
 
+@along_one
 def index_fill(x: Value, axis: int, indices: Value, value: Operand) -> Value:
     """x with one number in the slices that the indices name."""
     return _along(x, axis, indices, as_value(value, x.type.dtype), False)
