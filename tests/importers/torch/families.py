@@ -120,7 +120,10 @@ FAMILIES: dict[str, Family] = {
             "softmax": lambda x, w: (F.softmax(x, -1), F.log_softmax(x, 1), x.softmax(0)),
             "dropout": lambda x, w: F.dropout(x, 0.5, training=False),
             "normalize": lambda x, w: F.normalize(x, dim=1),
-            "cosine": lambda x, w: F.cosine_similarity(x, x.flip(1), dim=2),
+            "cosine": lambda x, w: (
+                F.cosine_similarity(x, x.flip(1), dim=2),
+                *(F.cosine_similarity(x, x[0], -1), F.cosine_similarity(x[:1], x, 0)),
+            ),
             "one hot": lambda x, w: F.one_hot(torch.arange(4) % 3, 5),
         },
     ),

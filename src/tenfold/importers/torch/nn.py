@@ -12,7 +12,7 @@ from tenfold.importers.shorthand import apply, axis_of, cast, filled, number, pa
 from tenfold.importers.torch.math import add, where
 from tenfold.importers.torch.promote import floating
 from tenfold.importers.torch.reduce import norm
-from tenfold.importers.torch.tensor import along_one, transpose
+from tenfold.importers.torch.tensor import along_one, expand, transpose
 from tenfold.ir import dim
 from tenfold.ir import dtype as dt
 from tenfold.ir.dim import Size
@@ -23,6 +23,7 @@ from tenfold.ir.tensor import Tensor
 from tenfold.ops import activation
 from tenfold.ops.arithmetic import Abs, Add, Div, Maximum, Mul, Rsqrt, Sqrt, Sub
 from tenfold.ops.constant import Constant, Iota
+from tenfold.ops.elementwise import broadcast_shapes
 from tenfold.ops.index import Gather
 from tenfold.ops.logic import And, Greater, GreaterOrEqual, Less, LessOrEqual, Where
 from tenfold.ops.matmul import MatMul
@@ -367,7 +368,9 @@ def cosine_similarity(x: Value, y: Value, axis: int = 1, epsilon: float = 1e-8) 
     """The cosine of the angle between vectors along an axis."""
     if not max(x.type.rank, y.type.rank):
         x, y, axis = reshaped(x, (1,)), reshaped(y, (1,)), 0
-    at = axis_of(axis, max(x.type.rank, y.type.rank))
+    shape = broadcast_shapes(x.type.shape, y.type.shape)
+    x, y = (one if one.type.shape == shape else expand(one, shape) for one in (x, y))
+    at = axis_of(axis, len(shape))
     a, b = normalised(x, 2.0, at, epsilon), normalised(y, 2.0, at, epsilon)
     return apply(Reduce("sum", (at,), False), apply(Mul(), a, b))
 
