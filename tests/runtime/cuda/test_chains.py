@@ -63,9 +63,9 @@ def test_contexts_whose_blocks_wait_for_each_other_take_turns(
     engine = tenfold.build(graph, target="cuda:sm_90", cache=False, effort=0)
     arrays = [np.array([[7]]), np.ones((1, 2, 40, 64), np.float16)]
     order: list[str] = []
-    monkeypatch.setattr(driver, "wait", lambda stream, event: order.append("wait"))
-    monkeypatch.setattr(driver, "record", lambda event, stream: order.append("end"))
-    monkeypatch.setattr(driver, "synchronize_all", lambda: order.append("all"))
+    for name, word in (("wait", "wait"), ("record", "end"), ("synchronize_all", "all")):
+        done = getattr(driver, name)
+        monkeypatch.setattr(driver, name, lambda *given, done=done, word=word: (order.append(word), done(*given)))
     with engine.context() as one:
         one.run(arrays)
         assert not order
