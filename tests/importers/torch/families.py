@@ -193,6 +193,7 @@ FAMILIES: dict[str, Family] = {
             "diff": lambda x, i: (x.diff(dim=1), torch.trapezoid(x, dim=1)),
             "bucketize": lambda x, i: (
                 torch.bucketize(x, torch.linspace(-1, 1, 4)),
+                torch.bucketize(torch.where(x > 0.5, x, torch.nan), torch.linspace(-1, 1, 4), right=True),
                 torch.isin(i, torch.tensor([1, 2])),
             ),
         },

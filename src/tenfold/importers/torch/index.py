@@ -337,9 +337,9 @@ def repeat_interleave(x: Value, repeats: Value, axis: int | None = None, *, outp
 
 
 def bucketize(x: Value, edges: Value, *, out_int32: bool = False, right: bool = False) -> Value:
-    """How many of the sorted edges lie below each element (or at it)."""
-    compare = logic.LessOrEqual() if right else logic.Less()
-    below = apply(compare, edges, reshaped(x, (*x.type.shape, 1)))
+    """How many of the sorted edges lie below each element (or at it); all below what is no number."""
+    beyond = logic.Greater() if right else logic.GreaterOrEqual()
+    below = apply(logic.Not(), apply(beyond, edges, reshaped(x, (*x.type.shape, 1))))
     counted = apply(Reduce("sum", (x.type.rank,), False), cast(below, dt.i64))
     return cast(counted, dt.i32) if out_int32 else counted
 
