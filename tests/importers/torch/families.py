@@ -96,7 +96,7 @@ FAMILIES: dict[str, Family] = {
             "clamp": lambda x, y, i, v: (x.clamp(-0.5, 0.5), x.clamp(min=0), x.clamp(max=v), i.clamp(-1, 2)),
             "masked_fill": lambda x, y, i, v: x.masked_fill(y > 0, float("-inf")),
             "max min": lambda x, y, i, v: (torch.maximum(x, y), torch.minimum(x, v), torch.max(x, y), torch.fmax(x, y)),
-            "atan2": lambda x, y, i, v: torch.atan2(x, y),
+            "atan2": lambda x, y, i, v: (torch.atan2(x, y), torch.atan2(x * torch.inf, y * torch.inf)),
             "lerp": lambda x, y, i, v: (torch.lerp(x, y, 0.3), torch.addcmul(x, y, v, value=0.5)),
             "addcdiv": lambda x, y, i, v: torch.addcdiv(x, y, v.abs() + 1, value=0.5),
             "to": lambda x, y, i, v: (x.to(torch.float64), i.to(torch.float32), x.to(torch.int32), i.bool(), x.half()),
