@@ -352,6 +352,16 @@ def test_control_c_leaves_nothing_behind(tmp_path: Path, after: float) -> None:
     assert not list(tmp_path.glob("cache/objects/tmp*"))
 
 
+def test_control_c_comes_again_where_python_drops_it() -> None:
+    class Going:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), shell.heeding_interrupts():
+        Going()
+        time.sleep(5)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's device that is always full")
 def test_an_answer_that_cannot_be_written_is_told_without_a_traceback(folder: Path) -> None:
     command = [sys.executable, "-m", "tenfold", "inspect", str(folder / "one.tenfold"), "--json"]

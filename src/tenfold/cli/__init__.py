@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tenfold.cli import bench, build, compare, inspect, profile, run, settings, timings, tune
-from tenfold.cli.shell import INTERRUPTED, USAGE, code_of, tell_error
+from tenfold.cli.shell import INTERRUPTED, USAGE, code_of, heeding_interrupts, tell_error
 from tenfold.errors import TenfoldError
 from tenfold.version import __version__
 
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (of this process's own arguments if None); the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(words, prog_name="tenfold")
+        with heeding_interrupts():
+            app(words, prog_name="tenfold")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:

@@ -19,6 +19,8 @@ from tenfold import errors
 from tenfold import settings as environment
 
 PIPE_WIDTH = 160
+_SOON = 0.05
+"""Seconds until an interrupt comes again that was dropped."""
 OK, DIFFERS, USAGE, MODEL, UNSUPPORTED, ENGINE, INPUT, DEVICE, LIMIT, INTERRUPTED = (*range(9), 130)
 
 _CODES: tuple[tuple[type[errors.TenfoldError], int], ...] = (
@@ -94,6 +96,28 @@ def ending_at_interrupt() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Within it, Ctrl-C ends the program also where Python drops the exception, as in what it calls when an object
+    goes: then the signal comes once more.
+    """
+    before = sys.unraisablehook
+
+    def hook(dropped: Any) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            before(dropped)
+            return
+        again = threading.Timer(_SOON, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager
